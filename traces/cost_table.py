@@ -1,0 +1,71 @@
+"""Cost tables: how long a batch of n tokens takes in each kind of block, with every repetition kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from traces.errors import InputError
+from traces.parquet import read_table, write_table
+
+COST_COLUMNS = {
+    "layer": np.int16,
+    "block": np.int16,  # 0 dense, 1+e expert e
+    "tokens": np.int32,  # tokens of the batch
+    "repetition": np.int32,
+    "service_ns": np.int64,
+}
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Measured service times. `columns` maps the names above to equally long arrays.
+
+    The experts of one model have equal shapes, so the curve of "an expert" is the mean over all experts that were
+    measured in turn; the dense blocks differ between layers (the first embeds, the last is the head), so each has
+    its own. The header holds `device`, `model`, and `provenance`.
+    """
+
+    columns: dict[str, np.ndarray]
+    header: dict
+
+    def __post_init__(self) -> None:
+        if {name: array.dtype for name, array in self.columns.items()} != COST_COLUMNS:
+            raise InputError(f"costs: columns are {', '.join(self.columns)}; allowed: {', '.join(COST_COLUMNS)}")
+        if len(self.columns["tokens"]) == 0 or self.columns["tokens"].min() < 1 or self.columns["service_ns"].min() < 0:
+            raise InputError("costs: needs at least one row, tokens >= 1 and service_ns >= 0")
+
+    @property
+    def dense_layers(self) -> list[int]:
+        """The layers whose dense block was measured, ascending; empty for a model without a dense part."""
+        return sorted(set(self.columns["layer"][self.columns["block"] == 0].tolist()))
+
+    def repetitions(self, layer: int, block: int) -> dict[int, np.ndarray]:
+        """Return {tokens: service_ns of every repetition} of a dense block (block 0) or of the pooled experts."""
+        layers, blocks = self.columns["layer"], self.columns["block"]
+        chosen = (blocks == 0) & (layers == layer) if block == 0 else blocks > 0
+        if not chosen.any():
+            raise InputError(f"costs: nothing was measured for layer {layer}, block {block}")
+        tokens, service_ns = self.columns["tokens"][chosen], self.columns["service_ns"][chosen]
+        return {int(n): service_ns[tokens == n] for n in np.unique(tokens)}
+
+    def curve(self, layer: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (tokens, mean service_ns) of a block, ascending in tokens."""
+        measured = self.repetitions(layer, block)
+        return np.array(list(measured)), np.array([times.mean() for times in measured.values()])
+
+    def capacity_per_s(self, k: int, layers: int, batch: int) -> float:
+        """Return the passes of one token that one device completes per second if every batch holds `batch`."""
+        experts_ns = np.interp(batch, *self.curve(0, 1)) / batch * k * layers
+        dense_ns = sum(np.interp(batch, *self.curve(layer, 0)) / batch for layer in self.dense_layers)
+        return 1e9 / (experts_ns + dense_ns)
+
+    def save(self, path: Path | str) -> None:
+        """Write the table as Parquet."""
+        write_table(path, self.columns, self.header, "costs")
+
+
+def load_costs(path: Path | str) -> CostTable:
+    """Return the cost table in a file; InputError if it is not one."""
+    columns, header = read_table(path, "costs")
+    return CostTable(columns, header)

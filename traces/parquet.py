@@ -1,0 +1,76 @@
+"""Parquet tables with a JSON header: zstd, page checksums, a digest of the header and of every column."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from traces.errors import InputError
+from traces.files import replacing
+
+HEADER_KEY = b"moe-replay"
+
+
+def column_digest(values: np.ndarray) -> str:
+    """Return a digest of one column: its type, its shape and its bytes."""
+    values = np.ascontiguousarray(values)
+    state = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
+    state.update(values.view(np.uint8).reshape(-1).data)
+    return state.hexdigest()[:32]
+
+
+def header_digest(header: dict) -> str:
+    """Return a digest of a header, whatever the order of its keys; its own entry `header_digest` does not count."""
+    rest = {key: value for key, value in header.items() if key != "header_digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def write_table(path: Path | str, columns: dict[str, np.ndarray], header: dict, kind: str) -> None:
+    """Write equally long columns and a header; the file appears whole or not at all.
+
+    Integers are delta-encoded, since most of them are ascending times and ids. `kind` says what the table is
+    (`passes`, `batches`, `costs`); `read_table` refuses another kind.
+    """
+    digests = {name: column_digest(values) for name, values in columns.items()}
+    header = {**header, "kind": kind, "column_digests": digests}
+    header["header_digest"] = header_digest(header)
+    table = pa.table(columns).replace_schema_metadata({HEADER_KEY: json.dumps(header, sort_keys=True)})
+    wide = [name for name, values in columns.items() if values.dtype in (np.int32, np.int64)]
+    with replacing(path) as temporary:
+        pq.write_table(
+            table, temporary, compression="zstd", compression_level=9, write_page_checksum=True,
+            use_dictionary=[name for name in columns if name not in wide],
+            column_encoding={name: "DELTA_BINARY_PACKED" for name in wide},
+        )
+
+
+def read_table(path: Path | str, kind: str) -> tuple[dict[str, np.ndarray], dict]:
+    """Return (columns, header) of a table that `write_table` wrote, every digest checked; InputError otherwise."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+            table = opened.read()
+        header = json.loads((table.schema.metadata or {})[HEADER_KEY])
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except KeyError:
+        raise InputError(f"{path}: a Parquet file, but not one of moe-replay: it has no moe-replay header") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a whole Parquet file of moe-replay ({str(error)[:80]})") from None
+    verify(path, columns, header, kind)
+    return columns, header
+
+
+def verify(path: Path | str, columns: dict[str, np.ndarray], header: dict, kind: str) -> None:
+    """Refuse a table of another kind, or one whose header or columns do not have the digests they were written with."""
+    if not isinstance(header, dict) or header.get("header_digest") != header_digest(header):
+        raise InputError(f"{path}: the header does not match its own digest: the file was changed")
+    if header["kind"] != kind:
+        raise InputError(f"{path}: holds {header['kind']!r}, expected {kind!r}")
+    found = {name: column_digest(values) for name, values in columns.items()}
+    for name in sorted(found.keys() | header["column_digests"].keys()):
+        if found.get(name) != header["column_digests"].get(name):
+            raise InputError(f"{path}: column {name} does not match its digest: the file was changed")

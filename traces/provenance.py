@@ -1,0 +1,69 @@
+"""How an output was made: command, seed, package versions, source revision. No clock time, no machine's paths."""
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+SCHEMA_VERSION = 1
+PACKAGES = ("numpy", "pandas", "scipy", "simpy", "pyarrow", "torch", "matplotlib", "scikit-learn")
+
+
+def provenance(seed: int | None = None, command: list[str] | None = None) -> dict:
+    """Return the dictionary that every output carries so that it can be made again.
+
+    `command` is an argument vector; None takes the running one. Absolute paths in it are shortened to their
+    last part, because a machine's folders say nothing to another reader.
+    """
+    return {
+        "command": shortened(command if command is not None else running_command()),
+        "seed": seed,
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := installed(name))},
+        "source_revision": source_revision(),
+    }
+
+
+def running_command() -> list[str]:
+    """Return the running command as `python -m stage ...` where it is one of the stages."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        return ["python", "-m", program.parent.name, *sys.argv[1:]]
+    return [program.name, *sys.argv[1:]]
+
+
+def shortened(command: list[str]) -> str:
+    """Return a command line in which `/a/b/c` reads `.../c`, also behind `--option=`."""
+    return shlex.join(short_path(word) for word in command)
+
+
+def short_path(word: str) -> str:
+    """Return `.../c` for `/a/b/c` and `--x=.../c` for `--x=/a/b/c`; anything else as it is."""
+    option, equals, value = word.partition("=")
+    if equals and option.startswith("--"):
+        return option + equals + short_path(value)
+    return f".../{Path(word).name}" if word.startswith("/") else word
+
+
+def installed(package: str) -> str | None:
+    """Return the installed version of a package, None where it is absent."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def source_revision() -> str:
+    """Return the commit of the source tree, with `-dirty` if it was changed; `unknown` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
