@@ -1,0 +1,51 @@
+"""Checkpoints: weights, optimiser and a description of what they belong to; loading runs no code from the file."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from traces.errors import InputError
+from traces.files import replacing
+
+
+def save_checkpoint(
+    path: Path, description: dict, model: nn.Module, optimizer: torch.optim.Optimizer, history: list, made_by: dict
+) -> None:
+    """Write a checkpoint, whole or not at all."""
+    content = {
+        "description": description, "history": history, "provenance": made_by,
+        "model_state": model.state_dict(), "optimizer_state": optimizer.state_dict(),
+    }  # fmt: skip
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path, description: dict | None = None) -> dict:
+    """Return a checkpoint's content, on the CPU.
+
+    InputError where the file is missing or damaged, or where `description` is given and differs: the first
+    differing entry is named.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        stored = content["description"]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint") from None
+    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, OSError) as error:
+        raise InputError(f"{path}: not a checkpoint of moe-replay ({str(error)[:60]})") from None
+    if description is not None and stored != description:
+        raise InputError(f"{path}: is of another training: {first_difference(stored, description)}")
+    return content
+
+
+def first_difference(stored: dict, wanted: dict, place: str = "") -> str:
+    """Return `key is X there, Y here` for the first entry in which two nested dictionaries differ."""
+    for key in sorted(stored.keys() | wanted.keys()):
+        there, here = stored.get(key), wanted.get(key)
+        if isinstance(there, dict) and isinstance(here, dict) and there != here:
+            return first_difference(there, here, f"{place}{key}.")
+        if there != here:
+            return f"{place}{key} is {there!r} there, {here!r} here"
+    return "no difference"

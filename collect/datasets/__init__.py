@@ -1,0 +1,25 @@
+"""Image data sets for real runs, and the table of their names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from collect.datasets.cifar10 import load_cifar10
+from collect.datasets.digits import load_digits_images
+from collect.datasets.fashion_mnist import load_fashion_mnist
+from collect.datasets.images import Images
+from traces.errors import InputError, unknown_name
+
+DATASETS: dict[str, Callable[[Path | None], Images]] = {
+    "cifar10": load_cifar10,
+    "fashion-mnist": load_fashion_mnist,
+    "digits": load_digits_images,
+}
+
+
+def load_images(name: str, data_dir: Path | None = None) -> Images:
+    """Return a data set by name. `data_dir` is where to look first; InputError names what is missing and how to get it."""
+    if name not in DATASETS:
+        raise unknown_name("data set", name, DATASETS)
+    if data_dir is not None and not data_dir.is_dir():
+        raise InputError(f"--data-dir {data_dir}: no such folder")
+    return DATASETS[name](data_dir)

@@ -1,0 +1,42 @@
+"""Which device a collector runs on, and the name under which its logs stand."""
+
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+from traces.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the device: `auto` takes CUDA where there is one. InputError for another name or an absent GPU."""
+    if wanted not in DEVICES:
+        raise InputError(f"--device {wanted!r}: allowed: {', '.join(DEVICES)}")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no CUDA device; allowed here: auto, cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Return a device's name in lower case with dashes: `nvidia-h200`, `cpu-amd-epyc`."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {processor()}"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def processor() -> str:
+    """Return the processor's model name, without its trademark signs and clock."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return re.sub(r"\((R|TM)\)|CPU|Processor|@.*", "", name)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what was queued; nothing to wait for on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
