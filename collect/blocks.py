@@ -1,0 +1,80 @@
+"""A classifier cut into the blocks that queues feed: each call runs one block on one batch of tokens.
+
+The state of every token of a run lies in buffers on the device, one row per token: the residual stream, the normed
+input of the layer it is in, and the gate weights of that layer. Expert batches add their share to the residual
+stream in whatever order the queues produce, so results equal the plain forward pass up to float rounding.
+"""
+
+import numpy as np
+import torch
+
+from collect.classifier import Classifier
+from collect.devices import synchronise
+from traces.errors import InputError
+
+
+class ClassifierBlocks:
+    """Blocks of a trained classifier over the tokens of one run.
+
+    `images_TF`: uint8 [T, F] on the device, the input of each token. `experts_TLK`: the recorded selections to replay.
+    The gate runs for real on every token and gives the weights; *which* experts run is read from the trace, because
+    the last bits of a matrix product depend on the batch it stands in, and one choice that flips on a near-tie would
+    send execution and simulation down different paths. `disagreements` counts such flips.
+    """
+
+    def __init__(self, model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray) -> None:
+        if model.config.width is None:
+            raise InputError("execute: needs a residual model (base, wide); the one-layer configuration has no blocks")
+        tokens, layers, self.k = experts_TLK.shape
+        if layers != model.config.layers:
+            raise InputError(f"execute: the trace has {layers} layers, the model {model.config.layers}")
+        device = images_TF.device
+        self.model, self.device, self.images_TF = model.eval(), device, images_TF
+        self.experts_LTK = torch.from_numpy(experts_TLK.astype(np.int64)).to(device).transpose(0, 1).contiguous()
+        width = model.config.width
+        # Written once here, so that no page of the buffers is touched for the first time inside a measured batch.
+        self.residual_TM = torch.full((tokens, width), torch.nan, device=device)
+        self.normed_TM = torch.full((tokens, width), torch.nan, device=device)
+        self.weights_TE = torch.zeros((tokens, model.config.experts), device=device)
+        self.logits_TC = torch.full((tokens, model.classes), torch.nan, device=device)
+        self.differing = torch.zeros((), dtype=torch.int64, device=device)
+
+    @property
+    def disagreements(self) -> int:
+        """Selections in which the live gate would have chosen otherwise than the trace."""
+        return int(self.differing)
+
+    @torch.inference_mode()
+    def run(self, layer: int, block: int, tokens: list[int]) -> None:
+        """Run block `block` of `layer` on a batch of tokens and wait until the device is done."""
+        rows = torch.tensor(tokens, device=self.device)
+        if block > 0:
+            self.run_expert(layer, block - 1, rows)
+        elif layer < self.model.config.layers:
+            self.run_gate(layer, rows)
+        else:
+            self.logits_TC[rows] = self.model.finish(self.residual_TM[rows])
+        synchronise(self.device)
+
+    def run_gate(self, layer: int, rows_N: torch.Tensor) -> None:
+        """Embed (before the first layer), norm, and weigh the recorded experts."""
+        if layer == 0:
+            x_NM = self.model.embed(self.images_TF[rows_N])
+            self.residual_TM[rows_N] = x_NM
+        else:
+            x_NM = self.residual_TM[rows_N]
+        normed_NM = self.model.norms[layer](x_NM)
+        self.normed_TM[rows_N] = normed_NM
+        logits_NE = self.model.gates[layer].logits(normed_NM)
+        recorded_NK = self.experts_LTK[layer][rows_N]
+        self.weights_TE[rows_N] = torch.zeros_like(logits_NE).scatter_(
+            1, recorded_NK, logits_NE.gather(1, recorded_NK).softmax(1)
+        )
+        own_NK = logits_NE.topk(self.k, dim=1).indices
+        self.differing += (own_NK.sort(1).values != recorded_NK.sort(1).values).sum()
+
+    def run_expert(self, layer: int, expert: int, rows_N: torch.Tensor) -> None:
+        """Add one expert's weighted output to the residual stream of its tokens."""
+        output_NM = self.model.experts[layer].run(expert, self.normed_TM.index_select(0, rows_N))
+        output_NM *= self.weights_TE[rows_N, expert].unsqueeze(1)
+        self.residual_TM.index_add_(0, rows_N, output_NM)
