@@ -11,12 +11,12 @@ from traces.files import replacing
 
 
 def save_checkpoint(
-    path: Path, description: dict, model: nn.Module, optimizer: torch.optim.Optimizer, history: list, made_by: dict
+    path: Path, description: dict, model: nn.Module, optimizer: torch.optim.Optimizer | None, history: list
 ) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint, whole or not at all. `optimizer` None: the training is finished and needs no state of it."""
     content = {
-        "description": description, "history": history, "provenance": made_by,
-        "model_state": model.state_dict(), "optimizer_state": optimizer.state_dict(),
+        "description": description, "history": history, "model_state": model.state_dict(),
+        "optimizer_state": optimizer.state_dict() if optimizer else None,
     }  # fmt: skip
     with replacing(path) as temporary:
         torch.save(content, temporary)

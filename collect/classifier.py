@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from collect.gates.noisy_top_k import NoisyTopK
+from traces.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,14 @@ class ClassifierConfig:
     w_importance: float = 0.02
     w_load: float = 0.02
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= self.experts:
+            raise InputError(f"k = {self.k}, allowed 1..{self.experts} (the number of experts)")
+
 
 CONFIGURATIONS: dict[str, ClassifierConfig] = {
     "base": ClassifierConfig(),  # small enough to train at every k with several seeds on a CPU
-    "wide": ClassifierConfig(width=256, hidden=1024),  # an expert of 2 MiB: its service time stands clear of the loop's
+    "wide": ClassifierConfig(width=256, hidden=2048),  # experts of 4 MiB: their service time stands clear of the loop's
     "one-layer": ClassifierConfig(layers=1, experts=10, k=4, width=None, hidden=128, w_importance=0.01, w_load=0.01),
 }
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from collect.checkpoints import load_checkpoint, save_checkpoint
 from collect.classifier import Classifier, ClassifierConfig
 from collect.datasets.images import Images
-from traces.provenance import provenance
+from traces.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ def train(
     if checkpoint.exists():
         stored = load_checkpoint(checkpoint, description)
         model.load_state_dict(stored["model_state"])
-        optimizer.load_state_dict(stored["optimizer_state"])
         history = stored["history"]
+        if len(history) < training.epochs:
+            optimizer.load_state_dict(stored["optimizer_state"])
     test = torch.from_numpy(images.test_NF).to(device), torch.from_numpy(images.test_label_N).to(device)
     for epoch in range(len(history), training.epochs):
         started = time.perf_counter()
@@ -53,7 +54,8 @@ def train(
         accuracy, _ = evaluate(model, *test, model_config.k)
         seconds = time.perf_counter() - started
         history.append({"epoch": epoch + 1, "loss": loss, "test_accuracy": accuracy, "seconds": round(seconds, 2)})
-        save_checkpoint(checkpoint, description, model, optimizer, history, provenance(training.seed))
+        finished = epoch + 1 == training.epochs
+        save_checkpoint(checkpoint, description, model, None if finished else optimizer, history)
         if on_epoch:
             on_epoch(epoch + 1, history[-1])
     return model.eval(), {**description, "history": history}
@@ -118,3 +120,20 @@ def evaluate(
         right += int((logits_NC.argmax(1) == labels).sum())
         loss += float(functional.cross_entropy(logits_NC, labels, reduction="sum"))
     return right / len(label_N), loss / len(label_N)
+
+
+def restore(checkpoint: Path, images: Images | None = None) -> tuple[Classifier, dict]:
+    """Return (model in evaluation mode, description) of a finished training.
+
+    InputError where it is not finished, or where `images` is given and is not the data set it was trained on.
+    """
+    stored = load_checkpoint(checkpoint)
+    description, state = stored["description"], stored["model_state"]
+    if len(stored["history"]) < description["training"]["epochs"]:
+        raise InputError(f"{checkpoint}: {len(stored['history'])} of {description['training']['epochs']} epochs are done")
+    if images is not None and description["data_digest"] != images.digest:
+        raise InputError(f"{checkpoint}: was trained on {description['data']} with other images than --data {images.name}")
+    config = ClassifierConfig(**description["model"])
+    model = Classifier(config, state["mean_F"], state["deviation_F"], state["head.weight"].shape[0], 0)
+    model.load_state_dict(state)
+    return model.eval(), {**description, "history": stored["history"]}

@@ -1,0 +1,101 @@
+"""`python -m collect train|route|quality|costs|execute`: parses, reads, calls, writes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from collect.classifier import CONFIGURATIONS
+from collect.datasets import DATASETS, load_images
+from collect.datasets.images import Images
+from collect.devices import DEVICES, device_name, pick_device
+from collect.quality import measure_quality, write_quality
+from collect.training import TrainingConfig, restore, train
+from traces import command
+from traces.errors import unknown_name
+
+app = command.new_app("Collectors: train real MoE models, record their expert choices, execute queue rules, measure costs.")
+
+Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATASETS)}.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with the data; else MOE_REPLAY_DATA, else the hub.")]
+Device = Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")]
+Threads = Annotated[int, typer.Option(min=1, help="torch threads on a CPU; measurements want 1.")]
+Checkpoint = Annotated[Path, typer.Option(help="A finished training's checkpoint.")]
+TrainImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many training images.")]
+TestImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many test images.")]
+
+
+def read_images(data: str, data_dir: Path | None, train_images: int | None, test_images: int | None) -> Images:
+    """Return the data set, cut to its first images where asked."""
+    return load_images(data, data_dir).first(train_images, test_images)
+
+
+def configuration(name: str) -> "CONFIGURATIONS":
+    """Return a named configuration; an unknown name lists the known ones."""
+    if name not in CONFIGURATIONS:
+        raise unknown_name("configuration", name, CONFIGURATIONS)
+    return CONFIGURATIONS[name]
+
+
+@app.command("train")
+def train_command(
+    out: Annotated[Path, typer.Option(help="Checkpoint to write; an unfinished one of the same training is resumed.")],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    config: Annotated[str, typer.Option(help=f"Model: {', '.join(CONFIGURATIONS)}.")] = "base",
+    k: Annotated[int | None, typer.Option(min=1, help="Experts per token; default: the configuration's.")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    batch: Annotated[int, typer.Option(min=2)] = 256,
+    learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-3,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    threads: Threads = 1,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Train a classifier; a checkpoint after every epoch, resumed when called again.
+
+    Example: `python -m collect train --data digits --epochs 5 --out digits.pt`
+    """
+    torch.set_num_threads(threads)
+    images = read_images(data, data_dir, train_images, test_images)
+    chosen = configuration(config)
+    train(
+        images, replace(chosen, k=k or chosen.k), TrainingConfig(epochs, batch, learning_rate, seed),
+        pick_device(device), out, lambda epoch, entry: print(f"epoch {epoch}/{epochs}: {entry}", flush=True),
+    )  # fmt: skip
+
+
+@app.command("quality")
+def quality_command(
+    out: Annotated[Path, typer.Option(help="Table to write: accuracy per (trained k, evaluated k, seed), CSV.")],
+    models: Annotated[Path, typer.Option(help="Folder for checkpoints and finished results; resumes from there.")],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    k: Annotated[str, typer.Option("--k", help="Trained k, with commas.")] = "1,2,3,4,5,6,7,8",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 for every k.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    device: Device = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")] = 2,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Train the base model at every k over several seeds and evaluate; the k = 4 models at every k = 1..16.
+
+    Example: `python -m collect quality --data digits --epochs 3 --models work --out quality.csv`
+    """
+    images = read_images(data, data_dir, train_images, test_images)
+    base = CONFIGURATIONS["base"]
+    ks = command.numbers(k, "--k")
+    chosen = pick_device(device)
+    rows = measure_quality(
+        images, base, TrainingConfig(epochs=epochs), ks, list(range(seeds)), models, chosen, jobs,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip
+    write_quality(rows, images, device_name(chosen), out)
+
+
+if __name__ == "__main__":
+    command.run(app, "collect")
