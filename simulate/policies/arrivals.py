@@ -1,0 +1,118 @@
+"""Arrival processes: which passes arrive by themselves, and which are released when others finish.
+
+Under every process the passes of one sequence run one after another. A released pass arrives at the instant of its
+release, in a further round of that instant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from simulate.policies.config import RunConfig
+    from simulate.policies.workload import Workload
+
+
+class Arrivals:
+    """Arrivals at given times of sequences: `start_ns_G` ascending. The next pass of a sequence follows the last.
+
+    `next_ns` is the time of the next arrival that is due by itself, None when there is none left.
+    """
+
+    def __init__(self, workload: Workload, start_ns_G: np.ndarray) -> None:
+        first_pass_G = workload.first_pass_G[: len(start_ns_G)]
+        self._plan(start_ns_G.tolist(), first_pass_G.tolist())
+        last_of_group = np.append(workload.first_pass_G[1:], workload.passes) - 1
+        following_P = np.arange(1, workload.passes + 1)
+        following_P[last_of_group] = -1
+        self.following_P = following_P.tolist()  # next pass of the same sequence, -1 after its last
+
+    def _plan(self, times_ns: list[int], passes: list[int]) -> None:
+        self.times_ns, self.planned, self.position = times_ns, passes, 0
+        self.next_ns = times_ns[0] if times_ns else None
+
+    def due(self, now: int) -> list[int]:
+        """Return the passes that arrive by themselves up to `now` and were not returned before, in order."""
+        start, end, times_ns = self.position, self.position, self.times_ns
+        while end < len(times_ns) and times_ns[end] <= now:
+            end += 1
+        self.position = end
+        self.next_ns = times_ns[end] if end < len(times_ns) else None
+        return self.planned[start:end]
+
+    def after(self, finished: list[int]) -> list[int]:
+        """Return the passes that the end of these passes releases, in the order of the workload."""
+        return sorted(follower for p in finished if (follower := self.released_by(p)) >= 0)
+
+    def released_by(self, finished_pass: int) -> int:
+        """Return the pass that one finished pass releases, -1 if none."""
+        return self.following_P[finished_pass]
+
+
+class Closed(Arrivals):
+    """A closed loop: `in_flight` sequences at time 0, and one more whenever a sequence is done."""
+
+    def __init__(self, workload: Workload, in_flight: int) -> None:
+        first_pass_G = workload.first_pass_G.tolist()
+        super().__init__(workload, np.zeros(min(in_flight, len(first_pass_G)), np.int64))
+        self.held_back = iter(first_pass_G[in_flight:])
+
+    def released_by(self, finished_pass: int) -> int:
+        """Return the next pass of the same sequence, or after its last the first of the next sequence."""
+        follower = self.following_P[finished_pass]
+        return follower if follower >= 0 else next(self.held_back, -1)
+
+
+class Steps(Arrivals):
+    """The trace's own steps: step s+1 arrives when step s is done; a cycled trace continues with a new round."""
+
+    def __init__(self, workload: Workload) -> None:
+        key_P = np.stack([workload.round_P, workload.step_P])
+        steps, step_of_P = np.unique(key_P, axis=1, return_inverse=True)
+        self.step_of_P = step_of_P.ravel().tolist()
+        self.passes_of_step: list[list[int]] = [[] for _ in range(steps.shape[1])]
+        for p, step in enumerate(self.step_of_P):
+            self.passes_of_step[step].append(p)
+        self.unfinished = [len(passes) for passes in self.passes_of_step]
+        self._plan([0] * len(self.passes_of_step[0]), self.passes_of_step[0])
+
+    def after(self, finished: list[int]) -> list[int]:
+        """Return the passes of the next step once the last pass of a step has finished."""
+        released = []
+        for p in finished:
+            step = self.step_of_P[p]
+            self.unfinished[step] -= 1
+            if not self.unfinished[step] and step + 1 < len(self.passes_of_step):
+                released = self.passes_of_step[step + 1]
+        return released
+
+
+def poisson_times_ns(count: int, rate_per_s: float, rng: np.random.Generator) -> np.ndarray:
+    """Return `count` arrival times in whole ns: unit-rate gaps of the generator, scaled by the rate."""
+    return np.rint(rng.standard_exponential(count) * (1e9 / rate_per_s)).astype(np.int64).cumsum()
+
+
+def all_at_once(workload: Workload, config: RunConfig) -> Arrivals:
+    """Every sequence arrives at time 0."""
+    return Arrivals(workload, np.zeros(len(workload.first_pass_G), np.int64))
+
+
+def closed(workload: Workload, config: RunConfig) -> Arrivals:
+    """`config.in_flight` sequences are in flight at any time, until none is left to follow."""
+    return Closed(workload, config.in_flight)
+
+
+def poisson(workload: Workload, config: RunConfig) -> Arrivals:
+    """Sequences arrive in a Poisson process of `config.rate_per_s`, drawn by the seed's stream `arrivals`."""
+    count = len(workload.first_pass_G)
+    return Arrivals(workload, poisson_times_ns(count, config.rate_per_s, config.generator("arrivals")))
+
+
+def steps(workload: Workload, config: RunConfig) -> Arrivals:
+    """The steps in which the trace was recorded, one after another."""
+    return Steps(workload)
+
+
+ARRIVALS = {"all": all_at_once, "closed": closed, "poisson": poisson, "steps": steps}

@@ -1,0 +1,147 @@
+"""The configuration of one run, executed or simulated: all that decides the order of its batches, but the costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.lockstep import Lockstep
+from simulate.policies.placement import PLACEMENTS
+from simulate.policies.queueing import QueueScheduler
+from traces.errors import InputError, unknown_name
+
+SCHEDULERS = {"queues": QueueScheduler, "lockstep": Lockstep}
+STREAMS = ("sequences", "arrivals", "service")
+
+LOWEST = {
+    "queue_size": 1, "dense_queue_size": 1, "timeout_ns": 0, "max_step": 1, "in_flight": 1, "k": 1, "sequences": 1,
+    "seed": 0, "devices": 1,
+}  # fmt: skip
+# A field that means nothing under a scheduler or an arrival process keeps its default there: equal runs, equal names.
+ONLY_UNDER = {
+    "queue_size": ("scheduler", "queues"), "dense_queue_size": ("scheduler", "queues"),
+    "timeout_ns": ("scheduler", "queues"), "max_step": ("scheduler", "lockstep"),
+    "in_flight": ("arrivals", "closed"), "rate_per_s": ("arrivals", "poisson"), "load": ("arrivals", "poisson"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run. `dataclasses.asdict` of it stands in the header of the run's records; `name` is their file name.
+
+    `queue_size` is B of the expert queues, `dense_queue_size` that of dense queues (None: the same B), `max_step` the
+    most passes in a step of lockstep (None: all that wait). Arrivals: `in_flight` sequences under `closed`,
+    `rate_per_s` sequences per second under `poisson`; `load` only remembers which share of the capacity that rate was.
+    `k` None takes the model's own; `sequences` None serves the trace once; `seed` permutes the sequences and draws
+    the arrivals, None keeps the trace's order. `dense` False leaves the dense blocks out.
+    Raises InputError for an unknown name, a value out of range, or a field without meaning in this combination.
+    """
+
+    scheduler: str = "queues"
+    queue_size: int = 1
+    dense_queue_size: int | None = None
+    timeout_ns: int | None = None
+    max_step: int | None = None
+    arrivals: str = "all"
+    in_flight: int | None = None
+    rate_per_s: float | None = None
+    load: float | None = None
+    k: int | None = None
+    sequences: int | None = None
+    seed: int | None = None
+    dense: bool = True
+    devices: int = 1
+    placement: str = "contiguous"
+
+    def __post_init__(self) -> None:
+        for kind, table in (("scheduler", SCHEDULERS), ("arrivals", ARRIVALS), ("placement", PLACEMENTS)):
+            if getattr(self, kind) not in table:
+                raise unknown_name(kind, getattr(self, kind), table)
+        for name, low in LOWEST.items():
+            self._check_integer(name, low)
+        for name in ("rate_per_s", "load"):
+            self._check_positive(name)
+        if not isinstance(self.dense, bool):
+            raise InputError(f"dense is {self.dense!r}, allowed: true, false")
+        self._check_combination()
+
+    def _check_integer(self, name: str, low: int) -> None:
+        value, default = getattr(self, name), DEFAULTS[name]
+        if value is None and default is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise InputError(f"{name} is {value!r}, allowed: integers >= {low}")
+
+    def _check_positive(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(f"{name} is {value!r}, allowed: numbers > 0")
+
+    def _check_combination(self) -> None:
+        for name, (kind, needed) in ONLY_UNDER.items():
+            if getattr(self, kind) != needed and getattr(self, name) != DEFAULTS[name]:
+                raise InputError(f"{name} has no meaning under {kind} {getattr(self, kind)!r}, only under {needed!r}")
+        if self.arrivals == "closed" and self.in_flight is None:
+            raise InputError("arrivals 'closed' needs in_flight, the number of sequences in flight")
+        if self.arrivals == "poisson" and (self.rate_per_s is None or self.seed is None):
+            raise InputError("arrivals 'poisson' needs rate_per_s (sequences per second) and a seed to draw them")
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> RunConfig:
+        """Return the configuration in a record header; InputError if it has a field this version does not know."""
+        unknown = sorted(fields.keys() - DEFAULTS.keys())
+        if unknown:
+            raise unknown_name("field of a run's configuration", unknown[0], DEFAULTS)
+        return cls(**fields)
+
+    def generator(self, stream: str) -> np.random.Generator:
+        """Return the generator of one of the independent streams `sequences`, `arrivals`, `service` of this seed.
+
+        Streams do not touch each other: another arrival rate or queue size meets the same draws (common random
+        numbers), so that differences between configurations are not differences between draws.
+        """
+        return np.random.default_rng([self.seed or 0, STREAMS.index(stream)])
+
+    @property
+    def name(self) -> str:
+        """The run's file name, equal for equal configurations only, such as `queues-B008-closed512-k4-n3000-s0`."""
+        parts = [*self._scheduler_parts(), self._arrival_part()]
+        for letter, value in (("k", self.k), ("n", self.sequences), ("s", self.seed)):
+            if value is not None:
+                parts.append(f"{letter}{value}")
+        if not self.dense:
+            parts.append("nodense")
+        if self.devices > 1 or self.placement != DEFAULTS["placement"]:
+            parts.append(f"D{self.devices}{self.placement}")
+        return "-".join(parts)
+
+    def _scheduler_parts(self) -> list[str]:
+        if self.scheduler == "lockstep":
+            return ["lockstep", "Sall" if self.max_step is None else f"S{self.max_step}"]
+        parts = ["queues", f"B{self.queue_size:03d}"]
+        if self.dense_queue_size is not None:
+            parts.append(f"dense{self.dense_queue_size:03d}")
+        if self.timeout_ns is not None:
+            parts.append(f"timeout{self.timeout_ns}ns")
+        return parts
+
+    def _arrival_part(self) -> str:
+        if self.arrivals == "closed":
+            return f"closed{self.in_flight}"
+        if self.arrivals == "poisson":
+            return f"poisson{two_decimals(self.load)}" if self.load is not None else f"poisson{self.rate_per_s!r}ps"
+        return self.arrivals
+
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+
+
+def two_decimals(value: float) -> str:
+    """Return a number with two decimals, or with all of them where two would lose something."""
+    return f"{value:.2f}" if float(f"{value:.2f}") == value else repr(value)

@@ -1,0 +1,75 @@
+"""One instant of a run, in the order that DESIGN.md's section Time fixes. Simulation and execution both play this.
+
+A driver knows the time and what a batch takes: it calls `Replay.play` at every instant at which something is due,
+and is told through `launch` which batches start. Everything else about a run stands here and in the policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.placement import place
+from simulate.policies.recording import Recording
+from simulate.policies.scheduler import Batch
+from simulate.policies.workload import Workload
+
+Retired = tuple[list[int], list[int]]  # what Scheduler.retire returns: (passes that move on, passes that finish)
+
+
+class Replay:
+    """One run of a workload under a configuration: its rules, its arrivals and what is recorded of them.
+
+    `launch(batch)` is called for every batch that starts, in order; the driver sets `batch.end_ns` by the time the
+    batch completes. It returns True if the batch has completed already (a duration of zero), otherwise a false value.
+    """
+
+    def __init__(self, workload: Workload, config: RunConfig, launch: Callable[[Batch], bool | None]) -> None:
+        device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
+        self.rules = SCHEDULERS[config.scheduler](workload, device_LB, config)
+        self.arrivals = ARRIVALS[config.arrivals](workload, config)
+        self.recording = Recording(workload)
+        self.launch = launch
+
+    def play(self, now: int, retired: Sequence[Retired] = ()) -> None:
+        """Play the instant `now`. `retired`: what `rules.retire` returned for its completed batches, devices ascending.
+
+        A round is DESIGN's list; what a round creates at the same instant is handled in a further round.
+        """
+        rules, recording = self.rules, self.recording
+        arriving = self.arrivals.due(now)
+        while True:
+            finished = []
+            for moved, done in retired:  # (1) completions
+                rules.enqueue(moved, now)
+                finished += done
+            if arriving:  # (3) arrivals
+                recording.arrived(arriving, now)
+                finished += rules.admit(arriving, now)
+            started = rules.settle(now)  # (4) time-outs, (5) ready queues join the list, (6) free devices take
+            recording.batches += started
+            retired = [rules.retire(batch) for batch in started if self.launch(batch)]
+            arriving = self._leave(finished, now) if finished else ()
+            if retired or arriving:
+                continue
+            if not self.is_stalled():
+                return
+            rules.force(now)
+
+    def _leave(self, finished: list[int], now: int) -> list[int]:
+        """Record that passes finished; return the passes that their end releases."""
+        self.recording.finished(finished, now)
+        return self.arrivals.after(finished)
+
+    def is_stalled(self) -> bool:
+        """Say whether passes wait although no batch runs and neither an arrival nor a time-out is pending."""
+        rules = self.rules
+        return not rules.running and rules.present > 0 and self.next_due() is None
+
+    def next_due(self) -> int | None:
+        """Return when the next arrival or time-out is due by itself, None where neither is pending."""
+        deadline, arrival = self.rules.deadline(), self.arrivals.next_ns
+        if deadline is None or arrival is None:
+            return arrival if deadline is None else deadline
+        return min(deadline, arrival)

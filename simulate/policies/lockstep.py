@@ -1,0 +1,94 @@
+"""Lockstep, the baseline of every MoE framework: a whole step goes layer by layer, each active expert runs once."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from simulate.policies.scheduler import Batch, Scheduler
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from simulate.policies.config import RunConfig
+    from simulate.policies.workload import Workload
+
+
+class Lockstep(Scheduler):
+    """A free engine takes all waiting passes, at most `max_step`; no pass of the step is ahead of another.
+
+    Within a stage every block with members runs once, with all its members, ascending on each device; the next
+    stage begins when the last of them is done. All passes of a step finish together.
+    """
+
+    def __init__(self, workload: Workload, device_LB: np.ndarray, config: RunConfig) -> None:
+        super().__init__(workload, device_LB, config)
+        self.max_step = config.max_step or workload.passes
+        self.queued: deque[int] = deque()  # passes that wait for a step
+        self.step: list[int] = []
+        self.stage = -1
+        self.members: dict[int, list[int]] = {}  # of the present stage, by queue
+        self.unfinished = 0  # batches of the present stage that have not completed
+
+    @property
+    def waiting(self) -> int:
+        """The number of passes that wait for a step."""
+        return len(self.queued)
+
+    def admit(self, passes: list[int], now: int) -> list[int]:
+        """Let arriving passes wait for the next step."""
+        working = [p for p in passes if any(self.members_PS[p])]
+        self.queued.extend(working)
+        self.present += len(working)
+        return [p for p in passes if not any(self.members_PS[p])] if len(working) < len(passes) else []
+
+    def retire(self, batch: Batch) -> tuple[list[int], list[int]]:
+        """After the last batch of a stage the whole step moves on, or finishes."""
+        self.release(batch)
+        self.unfinished -= 1
+        if self.unfinished:
+            return [], []
+        if self._gather_next_stage():
+            return self.step, []
+        finished, self.step = self.step, []
+        self.present -= len(finished)
+        return [], finished
+
+    def enqueue(self, passes: list[int], now: int) -> None:
+        """Make every block that has members in the step's present stage ready."""
+        for queue in sorted(self.members) if passes else ():
+            self.ready_ns_Q[queue] = now
+            self.ready_D[self.device_Q[queue]].append(queue)
+
+    def settle(self, now: int) -> list[Batch]:
+        """Take the waiting passes as the next step if none is under way; free devices take their next block."""
+        if not self.step and self.queued:
+            self.step = [self.queued.popleft() for _ in range(min(self.max_step, len(self.queued)))]
+            self.stage = -1
+            self._gather_next_stage()
+            self.enqueue(self.step, now)
+        return self.start_batches(now)
+
+    def bind(self, queue: int, now: int) -> Batch:
+        """Bind all members that a block has in this stage."""
+        return self.new_batch(queue, self.members[queue], now)
+
+    def _gather_next_stage(self) -> bool:
+        """Sort the step's members of its next stage that has any by block; return False where none follows."""
+        for stage in range(self.stage + 1, self.stages):
+            working = [p for p in self.step if self.members_PS[p][stage]]
+            if working:
+                layer, experts_run = divmod(stage, 2)
+                self.members = self._by_expert(working, layer) if experts_run else {layer * self.width: working}
+                self.stage, self.unfinished = stage, len(self.members)
+                return True
+        return False
+
+    def _by_expert(self, passes: list[int], layer: int) -> dict[int, list[int]]:
+        route_T, members = self.route_LT[layer], {}
+        for p in passes:
+            first_token, first_row = self.token_offset_P[p], self.first_row_P[p]
+            for i in range(self.tokens_P[p]):
+                for queue in route_T[first_row + i]:
+                    members.setdefault(queue, []).append(first_token + i)
+        return members

@@ -1,0 +1,189 @@
+"""The queues: what "queue size B" means, as DESIGN.md's section Queues has it."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from typing import TYPE_CHECKING
+
+from simulate.policies.scheduler import Batch, Scheduler
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from simulate.policies.config import RunConfig
+    from simulate.policies.workload import Workload
+
+
+class QueueScheduler(Scheduler):
+    """One FIFO queue per block; a queue is ready with B members, or when its head has waited the time-out.
+
+    An expert's queue holds selections (token numbers), a dense queue whole passes. A free device takes the first
+    ready queue and binds min(B, length) members then, not earlier (late binding).
+    """
+
+    def __init__(self, workload: Workload, device_LB: np.ndarray, config: RunConfig) -> None:
+        super().__init__(workload, device_LB, config)
+        self.size = config.queue_size
+        self.dense_size = config.dense_queue_size or config.queue_size
+        self.timeout_ns = config.timeout_ns
+        self.queues: list[deque[int]] = [deque() for _ in self.device_Q]
+        self.listed_Q = [False] * len(self.device_Q)  # stands in the ready list, or will join it in `settle`
+        self.forced_Q = [False] * len(self.device_Q)
+        self.joining: list[int] = []  # became ready since the last `settle`
+        self.timeouts: list[tuple[int, int]] = []  # heap of (due, queue); entries go stale when their head is bound
+        self.stage_P = [-1] * workload.passes
+        self.left_P = [0] * workload.passes  # selections of the present stage that are not done
+        self.entered_ns_P = [0] * workload.passes  # when the pass entered its present stage, with all its members
+
+    @property
+    def waiting(self) -> int:
+        """The number of members in queues."""
+        return sum(map(len, self.queues))
+
+    def admit(self, passes: list[int], now: int) -> list[int]:
+        """Put arriving passes into the queues of their first stage."""
+        self.present += len(passes)
+        moved, finished = self.advance(passes)
+        self.enqueue(moved, now)
+        return finished
+
+    def retire(self, batch: Batch) -> tuple[list[int], list[int]]:
+        """Count a completed batch's members as done; a pass whose last selection is done moves on."""
+        self.release(batch)
+        if not batch.block:
+            return self.advance(batch.members)
+        left_P, pass_N, done = self.left_P, self.pass_N, []
+        for token in batch.members:
+            p = pass_N[token]
+            left_P[p] -= 1
+            if not left_P[p]:
+                done.append(p)
+        return self.advance(done)
+
+    def advance(self, passes: list[int]) -> tuple[list[int], list[int]]:
+        """Move passes to their next stage that has members; return (passes that have one, passes that finish)."""
+        moved, finished = [], []
+        for p in passes:
+            stage, members_S = self.stage_P[p] + 1, self.members_PS[p]
+            while stage < self.stages and not members_S[stage]:
+                stage += 1
+            if stage < self.stages:
+                self.stage_P[p] = stage
+                self.left_P[p] = members_S[stage]
+                moved.append(p)
+            else:
+                finished.append(p)
+        self.present -= len(finished)
+        return moved, finished
+
+    def enqueue(self, passes: list[int], now: int) -> None:
+        """Append the members of passes to the queues of their stage: tokens in row order, selections in rank order."""
+        for p in passes:
+            self.entered_ns_P[p] = now
+            layer, experts_run = divmod(self.stage_P[p], 2)
+            if experts_run:
+                self._enqueue_selections(p, self.route_LT[layer], now)
+            else:
+                queue = layer * self.width
+                self.queues[queue].append(p)
+                self._grown(queue, len(self.queues[queue]), self.dense_size, now)
+
+    def _enqueue_selections(self, p: int, route_T: list[list[int]], now: int) -> None:
+        queues, size, row = self.queues, self.size, self.first_row_P[p]
+        first_token = self.token_offset_P[p]
+        for token in range(first_token, first_token + self.tokens_P[p]):
+            for queue in route_T[row]:
+                members = queues[queue]
+                members.append(token)
+                length = len(members)
+                if length == size or length == 1:  # the only lengths at which something can change
+                    self._grown(queue, length, size, now)
+            row += 1
+
+    def _grown(self, queue: int, length: int, size: int, now: int) -> None:
+        """Note a queue that reached B, or one that got a head whose time-out starts now."""
+        if length == size:
+            if not self.listed_Q[queue]:
+                self._make_ready(queue)
+        elif length == 1 and self.timeout_ns is not None:
+            heapq.heappush(self.timeouts, (now + self.timeout_ns, queue))
+
+    def _make_ready(self, queue: int) -> None:
+        self.listed_Q[queue] = True
+        self.joining.append(queue)
+
+    def settle(self, now: int) -> list[Batch]:
+        """Due time-outs (4); ready queues join the list, ascending (layer, block) (5); free devices take (6)."""
+        if self.timeouts:
+            self._time_out(now)
+        if self.joining:
+            self.joining.sort()
+            for queue in self.joining:
+                self._join(queue, now)
+            self.joining.clear()
+        return self.start_batches(now)
+
+    def _time_out(self, now: int) -> None:
+        timeouts = self.timeouts
+        while timeouts and timeouts[0][0] <= now:
+            due_ns, queue = heapq.heappop(timeouts)
+            if self._is_pending(due_ns, queue):
+                self._make_ready(queue)
+
+    def _is_pending(self, due_ns: int, queue: int) -> bool:
+        """Say whether a time-out is still that of the queue's head, and the queue not ready for another reason."""
+        return not self.listed_Q[queue] and bool(self.queues[queue]) and self._head_due(queue) == due_ns
+
+    def _join(self, queue: int, now: int) -> None:
+        self.ready_ns_Q[queue] = now
+        self.ready_D[self.device_Q[queue]].append(queue)
+
+    def bind(self, queue: int, now: int) -> Batch:
+        """Bind the first min(B, length) members of a queue; if the rest is ready too, it rejoins the list's end."""
+        waiting = self.queues[queue]
+        size = self.size if queue % self.width else self.dense_size
+        if len(waiting) <= size:
+            members = list(waiting)
+            waiting.clear()
+        else:
+            members = [waiting.popleft() for _ in range(size)]
+        batch = self.new_batch(queue, members, now)
+        batch.forced, self.forced_Q[queue] = self.forced_Q[queue], False
+        self.listed_Q[queue] = False
+        if waiting:
+            self._relist(queue, len(waiting) >= size, now)
+        return batch
+
+    def _relist(self, queue: int, full: bool, now: int) -> None:
+        """Let a queue with members left over rejoin the ready list, or wait for its new head's time-out."""
+        if full or (self.timeout_ns is not None and self._head_due(queue) <= now):
+            self.listed_Q[queue] = True
+            self._join(queue, now)
+        elif self.timeout_ns is not None:
+            heapq.heappush(self.timeouts, (self._head_due(queue), queue))
+
+    def _head_entered(self, queue: int) -> int:
+        """Return when the head of a queue began to wait."""
+        head = self.queues[queue][0]
+        return self.entered_ns_P[self.pass_N[head] if queue % self.width else head]
+
+    def _head_due(self, queue: int) -> int:
+        return self._head_entered(queue) + self.timeout_ns
+
+    def deadline(self) -> int | None:
+        """Return the time of the next time-out, None where none is pending."""
+        while self.timeouts and not self._is_pending(*self.timeouts[0]):
+            heapq.heappop(self.timeouts)
+        return self.timeouts[0][0] if self.timeouts else None
+
+    def force(self, now: int) -> None:
+        """The stall rule: on every device the queue whose head waited longest becomes ready (ties: lowest queue)."""
+        longest: dict[int, tuple[int, int]] = {}
+        for queue, waiting in enumerate(self.queues):
+            if waiting:
+                candidate, device = (self._head_entered(queue), queue), self.device_Q[queue]
+                longest[device] = min(candidate, longest.get(device, candidate))
+        for _, queue in longest.values():
+            self.forced_Q[queue] = True
+            self._make_ready(queue)

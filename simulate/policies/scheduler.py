@@ -1,0 +1,138 @@
+"""What every scheduler shares: batches, devices with their ready lists, and the way of a pass through its stages.
+
+A driver (the SimPy engine or a real executor) knows the time; a scheduler is told it. `simulate.policies.instant`
+says in which order a driver's one instant calls these methods.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from simulate.policies.config import RunConfig
+    from simulate.policies.workload import Workload
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Members bound to run together in one block on one device.
+
+    `members` are token numbers for an expert (block 1+e) and pass numbers for a dense block (block 0), in queue
+    order; `tokens` is what the batch costs by. `forced`: the stall rule made it ready. The driver fills in `end_ns`.
+    """
+
+    device: int
+    layer: int
+    block: int
+    members: list[int]
+    tokens: int
+    ready_ns: int
+    start_ns: int
+    forced: bool = False
+    end_ns: int = -1
+
+
+class Scheduler:
+    """Base class: knows the stages of every pass and which device is free; a subclass decides what becomes ready.
+
+    `running` counts the batches that run, `present` the passes that were admitted and have not finished. While
+    `present > 0` and `running == 0`, members wait in some queue.
+    """
+
+    def __init__(self, workload: Workload, device_LB: np.ndarray, config: RunConfig) -> None:
+        self.width = workload.experts + 1  # queue number = layer * width + block: ascending (layer, block)
+        self.device_Q = device_LB.ravel().tolist()
+        self.ready_ns_Q = [0] * len(self.device_Q)
+        self.ready_D = [deque() for _ in range(config.devices)]  # one list per device: a device looks at its own only
+        self.free_D = [True] * config.devices
+        self.running = self.present = 0
+        self.first_row_P = workload.first_row_P.tolist()
+        self.tokens_P = workload.tokens_P.tolist()
+        self.token_offset_P = workload.token_offset_P.tolist()
+        self.pass_N = workload.pass_N.tolist()
+        self.members_PS = members_of_stages(workload, config.dense)
+        self.stages = len(self.members_PS[0])
+        self.route_LT = routes(workload)
+
+    def admit(self, passes: list[int], now: int) -> list[int]:
+        """Take arriving passes in; return those that finish at once, because they have no members in any stage."""
+        raise NotImplementedError
+
+    def retire(self, batch: Batch) -> tuple[list[int], list[int]]:
+        """Free a completed batch's device; return (passes that move on to their next stage, passes that finish).
+
+        Needs no time: an executor works out the successors before it reads its clock.
+        """
+        raise NotImplementedError
+
+    def enqueue(self, passes: list[int], now: int) -> None:
+        """Put passes that moved on into the queues of their present stage."""
+        raise NotImplementedError
+
+    def settle(self, now: int) -> list[Batch]:
+        """Let due time-outs happen, ready queues join the ready list, free devices take; return what starts."""
+        raise NotImplementedError
+
+    def deadline(self) -> int | None:
+        """Return the time of the next time-out, None where none is pending."""
+        return None
+
+    def force(self, now: int) -> None:
+        """Make queues ready by the stall rule; they join the ready list when `settle` is called next."""
+        raise RuntimeError(f"{type(self).__name__} stalled: no batch runs and nothing is pending, yet passes wait")
+
+    def start_batches(self, now: int) -> list[Batch]:
+        """Let every free device, ascending, take the first ready queue placed on it."""
+        started = []
+        for device, ready in enumerate(self.ready_D):
+            if ready and self.free_D[device]:
+                self.free_D[device] = False
+                self.running += 1
+                started.append(self.bind(ready.popleft(), now))
+        return started
+
+    def bind(self, queue: int, now: int) -> Batch:
+        """Bind members of a ready queue to a batch that starts now."""
+        raise NotImplementedError
+
+    def new_batch(self, queue: int, members: list[int], now: int) -> Batch:
+        """Return the batch of these members of a queue."""
+        layer, block = divmod(queue, self.width)
+        tokens = len(members) if block else sum(self.tokens_P[p] for p in members)
+        return Batch(self.device_Q[queue], layer, block, members, tokens, self.ready_ns_Q[queue], now)
+
+    def release(self, batch: Batch) -> None:
+        """Note that a batch's device is free again."""
+        self.free_D[batch.device] = True
+        self.running -= 1
+
+
+def members_of_stages(workload: Workload, dense: bool) -> list[list[int]]:
+    """Return members_PS: how many members a pass has in each of its 2L+1 stages; 0 where it moves on at once.
+
+    Stage 2l is the dense block of layer l (one member, the pass), stage 2l+1 its experts (the selections). Passes
+    with equal rows share one list: there are few distinct ones.
+    """
+    members_PS = np.zeros((workload.passes, 2 * workload.layers + 1), np.int64)
+    members_PS[:, 0::2] = dense
+    members_PS[:, 1::2] = workload.selections_PL
+    distinct, index_P = np.unique(members_PS, axis=0, return_inverse=True)
+    rows = distinct.tolist()
+    return [rows[index] for index in index_P.ravel().tolist()]
+
+
+def routes(workload: Workload) -> list[list[list[int]]]:
+    """Return route_LT: the queue numbers of each row's selections in a layer, in rank order, empty slots left out."""
+    route_LT = []
+    for layer in range(workload.layers):
+        experts_TK = workload.experts_TLK[:, layer].astype(np.int64)
+        queues = (experts_TK + (1 + layer * (workload.experts + 1))).tolist()
+        if (experts_TK < 0).any():
+            base = layer * (workload.experts + 1)
+            queues = [[queue for queue in row if queue > base] for row in queues]
+        route_LT.append(queues)
+    return route_LT

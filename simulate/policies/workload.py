@@ -1,0 +1,150 @@
+"""Workloads: the passes that a run serves, in order, cut out of a trace and cycled as often as needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traces.errors import InputError
+
+if TYPE_CHECKING:
+    from simulate.policies.config import RunConfig
+    from traces.selections import Trace
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The passes of a run, one sequence instance ("group") after another, the passes of a sequence in step order.
+
+    `experts_TLK` are the selections of the trace's rows (-1 = empty slot), `experts` is E. Pass p is the rows
+    `first_row_P[p]` .. `last_row_P[p]` (both included) of the trace; its tokens are numbered `token_offset_P[p]`,
+    `token_offset_P[p] + 1`, ... so that token numbers ascend with the passes over the whole run. `sequence_P` and
+    `step_P` are the trace's own numbers, `group_P` counts sequence instances and `round_P` how often the trace had
+    been served before.
+    """
+
+    experts_TLK: np.ndarray
+    experts: int
+    first_row_P: np.ndarray
+    tokens_P: np.ndarray
+    sequence_P: np.ndarray
+    step_P: np.ndarray
+    group_P: np.ndarray
+    round_P: np.ndarray
+
+    @property
+    def layers(self) -> int:
+        """The number L of MoE layers."""
+        return self.experts_TLK.shape[1]
+
+    @property
+    def passes(self) -> int:
+        """The number P of passes."""
+        return len(self.first_row_P)
+
+    @property
+    def last_row_P(self) -> np.ndarray:
+        """The last row of every pass, itself included."""
+        return self.first_row_P + self.tokens_P - 1
+
+    @cached_property
+    def token_offset_P(self) -> np.ndarray:
+        """The number of the first token of every pass."""
+        return np.cumsum(self.tokens_P) - self.tokens_P
+
+    @cached_property
+    def pass_N(self) -> np.ndarray:
+        """The pass of every token of the run."""
+        return np.repeat(np.arange(self.passes), self.tokens_P)
+
+    @cached_property
+    def row_N(self) -> np.ndarray:
+        """The trace's row of every token of the run."""
+        return np.arange(len(self.pass_N)) + (self.first_row_P - self.token_offset_P)[self.pass_N]
+
+    @cached_property
+    def first_pass_G(self) -> np.ndarray:
+        """The first pass of every sequence instance."""
+        return np.flatnonzero(np.diff(self.group_P, prepend=-1))
+
+    @cached_property
+    def selections_PL(self) -> np.ndarray:
+        """The number of selections of every pass in every layer."""
+        filled_TL = (self.experts_TLK >= 0).sum(axis=2)
+        before_TL = np.concatenate([np.zeros((1, self.layers), np.int64), filled_TL.cumsum(axis=0)])
+        return before_TL[self.last_row_P + 1] - before_TL[self.first_row_P]
+
+
+def build_workload(
+    experts_TLK: np.ndarray, sequence_T: np.ndarray, step_T: np.ndarray, experts: int,
+    sequences: int | None = None, rng: np.random.Generator | None = None,
+) -> Workload:  # fmt: skip
+    """Return the workload of a trace's columns: `sequences` of its sequences (None: each once).
+
+    `rng` permutes the sequences, anew in every round where the trace is cycled; None keeps their order in the trace.
+    Raises InputError for an empty trace or a pass whose rows do not stand together.
+    """
+    if len(sequence_T) == 0:
+        raise InputError("the trace has no rows, so there is nothing to serve")
+    first_row, tokens = find_passes(sequence_T, step_T)
+    rank, members = rank_sequences(sequence_T[first_row])
+    in_order = np.lexsort((step_T[first_row], rank))
+    served, round_G = serving_order(len(members), sequences, rng)
+    chosen, group_P = expand(in_order, members, served)
+    return Workload(
+        experts_TLK=experts_TLK, experts=experts, first_row_P=first_row[chosen], tokens_P=tokens[chosen],
+        sequence_P=sequence_T[first_row][chosen], step_P=step_T[first_row][chosen],
+        group_P=group_P, round_P=round_G[group_P],
+    )  # fmt: skip
+
+
+def trace_workload(trace: Trace, config: RunConfig) -> Workload:
+    """Return the workload that a configuration's `k`, `sequences` and `seed` cut out of a trace."""
+    at_k = trace.at_k(config.k if config.k is not None else trace.header.model.used_k)
+    rng = None if config.seed is None else config.generator("sequences")
+    return build_workload(
+        at_k.experts_TLK, at_k.sequence_T, at_k.step_T, trace.header.model.experts, config.sequences, rng
+    )
+
+
+def find_passes(sequence_T: np.ndarray, step_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (first row, number of rows) of every run of rows with equal sequence and step."""
+    changes_T = (np.diff(sequence_T) != 0) | (np.diff(step_T) != 0)
+    first_row = np.concatenate([[0], np.flatnonzero(changes_T) + 1])
+    pairs, count = np.unique(np.stack([sequence_T[first_row], step_T[first_row]]), axis=1, return_counts=True)
+    if (count > 1).any():
+        sequence, step = pairs[:, count.argmax()]
+        raise InputError(f"the rows of sequence {sequence} in step {step} do not stand together: not one pass")
+    return first_row, np.diff(first_row, append=len(sequence_T))
+
+
+def rank_sequences(sequence_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return every pass's sequence as a rank by first appearance, and the number of passes of each rank."""
+    _, first, inverse, count = np.unique(sequence_P, return_index=True, return_inverse=True, return_counts=True)
+    by_appearance = np.argsort(first)
+    rank = np.empty(len(first), np.int64)
+    rank[by_appearance] = np.arange(len(first))
+    return rank[inverse], count[by_appearance]
+
+
+def serving_order(available: int, sequences: int | None, rng: np.random.Generator | None) -> tuple:
+    """Return (ranks of the sequences in the order they are served, the round of each)."""
+    wanted = available if sequences is None else sequences
+    rounds = -(-wanted // available)
+    orders = [np.arange(available) if rng is None else rng.permutation(available) for _ in range(rounds)]
+    return np.concatenate(orders)[:wanted], np.repeat(np.arange(rounds), available)[:wanted]
+
+
+def expand(in_order: np.ndarray, members: np.ndarray, served: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (pass of the trace, group) of every pass: the served sequences' passes, one sequence after another.
+
+    `in_order` lists the trace's passes sequence by sequence, `members` says how many each sequence has.
+    """
+    start = np.cumsum(members) - members
+    count = members[served]
+    group_P = np.repeat(np.arange(len(served)), count)
+    within_P = np.arange(len(group_P)) - np.repeat(np.cumsum(count) - count, count)
+    return in_order[start[served][group_P] + within_P], group_P
