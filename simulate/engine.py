@@ -62,7 +62,7 @@ class Engine:
         if len(completed) > 1:
             completed.sort(key=lambda batch: batch.device)
         retire = self.replay.rules.retire
-        retired = [retire(batch) for batch in completed]
+        retired = [(batch, retire(batch)) for batch in completed]
         completed.clear()
         self.replay.play(now, retired)
         self._plan_wake_up()

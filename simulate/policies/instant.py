@@ -16,6 +16,7 @@ from simulate.policies.scheduler import Batch
 from simulate.policies.workload import Workload
 
 Retired = tuple[list[int], list[int]]  # what Scheduler.retire returns: (passes that move on, passes that finish)
+Completed = tuple[Batch, Retired]
 
 
 class Replay:
@@ -32,8 +33,8 @@ class Replay:
         self.recording = Recording(workload)
         self.launch = launch
 
-    def play(self, now: int, retired: Sequence[Retired] = ()) -> None:
-        """Play the instant `now`. `retired`: what `rules.retire` returned for its completed batches, devices ascending.
+    def play(self, now: int, completed: Sequence[Completed] = ()) -> None:
+        """Play the instant `now`. `completed`: its batches with what `rules.retire` returned, devices ascending.
 
         A round is DESIGN's list; what a round creates at the same instant is handled in a further round.
         """
@@ -41,7 +42,8 @@ class Replay:
         arriving = self.arrivals.due(now)
         while True:
             finished = []
-            for moved, done in retired:  # (1) completions
+            for batch, (moved, done) in completed:  # (1) completions
+                rules.release(batch)
                 rules.enqueue(moved, now)
                 finished += done
             if arriving:  # (3) arrivals
@@ -49,9 +51,9 @@ class Replay:
                 finished += rules.admit(arriving, now)
             started = rules.settle(now)  # (4) time-outs, (5) ready queues join the list, (6) free devices take
             recording.batches += started
-            retired = [rules.retire(batch) for batch in started if self.launch(batch)]
+            completed = [(batch, rules.retire(batch)) for batch in started if self.launch(batch)]
             arriving = self._leave(finished, now) if finished else ()
-            if retired or arriving:
+            if completed or arriving:
                 continue
             if not self.is_stalled():
                 return

@@ -44,7 +44,6 @@ class Lockstep(Scheduler):
 
     def retire(self, batch: Batch) -> tuple[list[int], list[int]]:
         """After the last batch of a stage the whole step moves on, or finishes."""
-        self.release(batch)
         self.unfinished -= 1
         if self.unfinished:
             return [], []
@@ -62,7 +61,7 @@ class Lockstep(Scheduler):
 
     def settle(self, now: int) -> list[Batch]:
         """Take the waiting passes as the next step if none is under way; free devices take their next block."""
-        if not self.step and self.queued:
+        if not self.running and not self.step and self.queued:
             self.step = [self.queued.popleft() for _ in range(min(self.max_step, len(self.queued)))]
             self.stage = -1
             self._gather_next_stage()

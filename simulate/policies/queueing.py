@@ -50,7 +50,6 @@ class QueueScheduler(Scheduler):
 
     def retire(self, batch: Batch) -> tuple[list[int], list[int]]:
         """Count a completed batch's members as done; a pass whose last selection is done moves on."""
-        self.release(batch)
         if not batch.block:
             return self.advance(batch.members)
         left_P, pass_N, done = self.left_P, self.pass_N, []

@@ -63,9 +63,10 @@ class Scheduler:
         raise NotImplementedError
 
     def retire(self, batch: Batch) -> tuple[list[int], list[int]]:
-        """Free a completed batch's device; return (passes that move on to their next stage, passes that finish).
+        """Return (passes that move on to their next stage, passes that finish) after a completed batch.
 
-        Needs no time: an executor works out the successors before it reads its clock.
+        Needs no time and leaves the device taken: an executor works out the successors before it reads its clock, and
+        then plays what fell due earlier than that reading.
         """
         raise NotImplementedError
 
@@ -106,7 +107,7 @@ class Scheduler:
         return Batch(self.device_Q[queue], layer, block, members, tokens, self.ready_ns_Q[queue], now)
 
     def release(self, batch: Batch) -> None:
-        """Note that a batch's device is free again."""
+        """Free the device of a completed batch."""
         self.free_D[batch.device] = True
         self.running -= 1
 
