@@ -54,15 +54,45 @@ class CostTable:
         measured = self.repetitions(layer, block)
         return np.array(list(measured)), np.array([times.mean() for times in measured.values()])
 
+    def service_ns(self, layer: int, block: int, tokens: int) -> float:
+        """Return the mean service time of a batch, piecewise linear between measured sizes.
+
+        InputError for a size outside the measured range: a cost table is never extrapolated.
+        """
+        measured, mean_ns = self.curve(layer, block)
+        below, above, weight = neighbours(measured, tokens, layer, block)
+        return float((1 - weight) * mean_ns[below] + weight * mean_ns[above])
+
     def capacity_per_s(self, k: int, layers: int, batch: int) -> float:
-        """Return the passes of one token that one device completes per second if every batch holds `batch`."""
-        experts_ns = np.interp(batch, *self.curve(0, 1)) / batch * k * layers
-        dense_ns = sum(np.interp(batch, *self.curve(layer, 0)) / batch for layer in self.dense_layers)
+        """Return the passes of one token that one device completes per second if every batch holds `batch`.
+
+        InputError if no batch of that size lies within what was measured.
+        """
+        experts_ns = self.service_ns(0, 1, batch) / batch * k * layers
+        dense_ns = sum(self.service_ns(layer, 0, batch) / batch for layer in self.dense_layers)
         return 1e9 / (experts_ns + dense_ns)
 
     def save(self, path: Path | str) -> None:
         """Write the table as Parquet."""
         write_table(path, self.columns, self.header, "costs")
+
+
+def neighbours(measured: np.ndarray, tokens: int, layer: int, block: int) -> tuple[int, int, float]:
+    """Return (index of the measured size at or below `tokens`, index at or above it, weight of the second).
+
+    `measured` ascends. InputError naming the size and the measured range if it lies outside.
+    """
+    if not measured[0] <= tokens <= measured[-1]:
+        place = "an expert" if block else f"dense block {layer}"
+        raise InputError(
+            f"costs: a batch of {tokens} tokens in {place} was not measured; allowed: {measured[0]}..{measured[-1]}"
+            " (costs are never extrapolated)"
+        )
+    above = int(np.searchsorted(measured, tokens))
+    if measured[above] == tokens:
+        return above, above, 0.0
+    below = above - 1
+    return below, above, float((tokens - measured[below]) / (measured[above] - measured[below]))
 
 
 def load_costs(path: Path | str) -> CostTable:
