@@ -10,7 +10,10 @@ from traces.errors import InputError
 def new_app(help_text: str) -> typer.Typer:
     """Return a typer application with this project's settings."""
     return typer.Typer(
-        help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
     )
 
@@ -31,7 +34,9 @@ def numbers(text: str, option: str, low: float = 1, kind: type = int) -> list:
         try:
             value = kind(word)
         except ValueError:
-            raise InputError(f"{option}: {word!r} is no {kind.__name__}; allowed: numbers >= {low}, with commas") from None
+            raise InputError(
+                f"{option}: {word!r} is no {kind.__name__}; allowed: numbers >= {low}, with commas"
+            ) from None
         if not value >= low:
             raise InputError(f"{option}: {word} is not allowed; allowed: numbers >= {low}")
         values.append(value)

@@ -1,7 +1,9 @@
 """Parquet tables with a JSON header: zstd, page checksums, a digest of the header and of every column."""
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from traces.errors import InputError
 from traces.files import replacing
 
 HEADER_KEY = b"moe-replay"
+# What pyarrow and json were seen to raise on files with flipped bytes. No bare Exception: our own slips must show.
+DAMAGE = (OSError, ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError, pa.ArrowException)
 
 
 def column_digest(values: np.ndarray) -> str:
@@ -28,6 +32,39 @@ def header_digest(header: dict) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def sealed(header: dict, kind: str) -> dict[bytes, bytes]:
+    """Return Parquet metadata that holds a header, its kind and its digest as JSON."""
+    header = {**header, "kind": kind}
+    header["header_digest"] = header_digest(header)
+    return {HEADER_KEY: json.dumps(header, sort_keys=True).encode()}
+
+
+def unsealed(path: Path | str, metadata: dict | None, kind: str) -> dict:
+    """Return the header in Parquet metadata; InputError if there is none, it was changed, or it is of another kind."""
+    if HEADER_KEY not in (metadata or {}):
+        raise InputError(f"{path}: a Parquet file, but not one of moe-replay: it has no moe-replay header")
+    with damage_refused(path):
+        header = json.loads(metadata[HEADER_KEY])
+    if not isinstance(header, dict) or header.get("header_digest") != header_digest(header):
+        raise InputError(f"{path}: the header does not match its own digest: the file was changed")
+    if header.get("kind") != kind:
+        raise InputError(f"{path}: holds {header.get('kind')!r}, expected {kind!r}")
+    return header
+
+
+@contextlib.contextmanager
+def damage_refused(path: Path | str) -> Iterator[None]:
+    """Turn what reading a missing, damaged or foreign file raises into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except DAMAGE as error:
+        raise InputError(f"{path}: not a whole Parquet file of moe-replay ({str(error)[:80]})") from None
+
+
 def write_table(path: Path | str, columns: dict[str, np.ndarray], header: dict, kind: str) -> None:
     """Write equally long columns and a header; the file appears whole or not at all.
 
@@ -35,41 +72,28 @@ def write_table(path: Path | str, columns: dict[str, np.ndarray], header: dict, 
     (`passes`, `batches`, `costs`); `read_table` refuses another kind.
     """
     digests = {name: column_digest(values) for name, values in columns.items()}
-    header = {**header, "kind": kind, "column_digests": digests}
-    header["header_digest"] = header_digest(header)
-    table = pa.table(columns).replace_schema_metadata({HEADER_KEY: json.dumps(header, sort_keys=True)})
+    table = pa.table(columns).replace_schema_metadata(sealed({**header, "column_digests": digests}, kind))
     wide = [name for name, values in columns.items() if values.dtype in (np.int32, np.int64)]
     with replacing(path) as temporary:
         pq.write_table(
             table, temporary, compression="zstd", compression_level=9, write_page_checksum=True,
             use_dictionary=[name for name in columns if name not in wide],
-            column_encoding={name: "DELTA_BINARY_PACKED" for name in wide},
-        )
+            column_encoding=dict.fromkeys(wide, "DELTA_BINARY_PACKED"),
+        )  # fmt: skip
 
 
 def read_table(path: Path | str, kind: str) -> tuple[dict[str, np.ndarray], dict]:
     """Return (columns, header) of a table that `write_table` wrote, every digest checked; InputError otherwise."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
-            table = opened.read()
-        header = json.loads((table.schema.metadata or {})[HEADER_KEY])
+    with damage_refused(path), pq.ParquetFile(path, page_checksum_verification=True) as opened:
+        header = unsealed(path, opened.schema_arrow.metadata, kind)
+        table = opened.read()
         columns = {name: table[name].to_numpy() for name in table.column_names}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except KeyError:
-        raise InputError(f"{path}: a Parquet file, but not one of moe-replay: it has no moe-replay header") from None
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not a whole Parquet file of moe-replay ({str(error)[:80]})") from None
     verify(path, columns, header, kind)
     return columns, header
 
 
 def verify(path: Path | str, columns: dict[str, np.ndarray], header: dict, kind: str) -> None:
-    """Refuse a table of another kind, or one whose header or columns do not have the digests they were written with."""
-    if not isinstance(header, dict) or header.get("header_digest") != header_digest(header):
-        raise InputError(f"{path}: the header does not match its own digest: the file was changed")
-    if header["kind"] != kind:
-        raise InputError(f"{path}: holds {header['kind']!r}, expected {kind!r}")
+    """Refuse a table whose columns do not have the digests they were written with."""
     found = {name: column_digest(values) for name, values in columns.items()}
     for name in sorted(found.keys() | header["column_digests"].keys()):
         if found.get(name) != header["column_digests"].get(name):
