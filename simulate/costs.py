@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from traces.cost_table import CostTable, neighbours
 from traces.errors import InputError
+from traces.parquet import column_digest, header_digest
 
 Cost = Callable[[int, int, int], int]
 
@@ -70,3 +72,49 @@ def affine(fixed_ns: float, per_token_ns: float) -> Cost:
 def constant(service_ns: int) -> Cost:
     """Return the cost that is the same for every batch of every block."""
     return affine(service_ns, 0)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Where the costs of simulated runs come from: a measured table, or a line a + b n in ns for every block.
+
+    `resampled` draws repetitions of the table instead of taking their means. `digest` and `device` go into the header
+    of the records. InputError unless there is exactly one source.
+    """
+
+    table: CostTable | None = None
+    line_ns: tuple[float, float] | None = None
+    resampled: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.table is None) == (self.line_ns is None):
+            raise InputError("costs come either from a measured table or from an affine law: exactly one of them")
+        if self.resampled and self.table is None:
+            raise InputError("only measured repetitions can be resampled, not an affine law")
+
+    def cost(self, rng: np.random.Generator) -> Cost:
+        """Return the cost function of one run; `rng` draws repetitions where they are resampled."""
+        if self.line_ns is not None:
+            return affine(*self.line_ns)
+        return ResampledCosts(self.table, rng) if self.resampled else MeanCosts(self.table)
+
+    def check_dense(self, layers: int) -> None:
+        """Refuse a table in which a dense block of one of the layers 0..L is missing."""
+        missing = sorted(set(range(layers + 1)) - set(self.table.dense_layers)) if self.table else []
+        if missing:
+            raise InputError(f"costs: dense block {missing[0]} was not measured; allowed: runs without a dense part")
+
+    @property
+    def digest(self) -> str:
+        """What tells these costs from others: a digest of the table's columns, or the law itself."""
+        source = f"affine {self.line_ns[0]:g} {self.line_ns[1]:g} ns" if self.table is None else self._table_digest()
+        return f"{source} resampled" if self.resampled else source
+
+    def _table_digest(self) -> str:
+        digests = {name: column_digest(column) for name, column in sorted(self.table.columns.items())}
+        return header_digest({"columns": digests})
+
+    @property
+    def device(self) -> str:
+        """The machine whose costs these are."""
+        return str(self.table.header.get("device", "unknown")) if self.table else "affine costs"

@@ -1,0 +1,167 @@
+"""`python -m simulate run|like`: parses, reads, calls, writes."""
+
+import fnmatch
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simulate.costs import CostModel
+from simulate.grid import Sweep, capacity_per_s
+from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.placement import PLACEMENTS
+from simulate.policies.workload import trace_workload
+from simulate.runs import Runs, choices_only, simulate_all
+from traces import command
+from traces.cost_table import load_costs
+from traces.errors import InputError
+from traces.provenance import provenance
+from traces.run_records import load_run, run_names
+from traces.selections import Trace
+from traces.trace_file import load_trace
+
+app = command.new_app("Simulate: what a recorded workload costs under another queue size, arrivals or placement.")
+
+TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")]
+Out = Annotated[Path, typer.Option(help="Folder for the run records; runs that are complete there are kept.")]
+Jobs = Annotated[int, typer.Option(help="Processes; 0 is one per core.")]
+Costs = Annotated[Path | None, typer.Option(help="A measured cost table.")]
+Affine = Annotated[str | None, typer.Option(metavar="A,B", help="Instead of a table: A + B n ns for every batch of n.")]
+Resample = Annotated[bool, typer.Option("--resample", help="Draw measured repetitions instead of taking their means.")]
+Scheduler = Annotated[str, typer.Option(help=f"{', '.join(SCHEDULERS)}; several with commas.")]
+QueueSize = Annotated[str, typer.Option(help="B of the queues; several with commas.")]
+DenseQueueSize = Annotated[int | None, typer.Option(min=1, help="B of the dense queues, if it is another.")]
+MaxStep = Annotated[str | None, typer.Option(help="Most passes in a lockstep step; default all that wait.")]
+TimeoutUs = Annotated[float | None, typer.Option(min=0, help="A queue is ready when its head waited this long.")]
+ArrivalProcess = Annotated[str, typer.Option(help=f"{', '.join(ARRIVALS)}.")]
+InFlight = Annotated[str | None, typer.Option(help="Closed loop: sequences in flight; several with commas.")]
+Load = Annotated[str | None, typer.Option(help="Poisson: rate over capacity at the largest B; several with commas.")]
+Rate = Annotated[str | None, typer.Option(help="Poisson: sequences per second; several with commas.")]
+K = Annotated[str | None, typer.Option(help="Experts per token; default the model's own; several with commas.")]
+Sequences = Annotated[int | None, typer.Option(min=1, help="Sequences to serve, the trace cycled; default each once.")]
+Replications = Annotated[int, typer.Option(min=0, help="Seeds 0..n-1; 0: one run in the trace's order.")]
+NoDense = Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")]
+Devices = Annotated[int, typer.Option(min=1, help="Devices; communication is not modelled.")]
+Placement = Annotated[str, typer.Option(help=f"{', '.join(PLACEMENTS)}.")]
+Only = Annotated[str, typer.Option(metavar="PATTERN", help="Only the runs whose names match, such as '*closed512*'.")]
+
+
+@app.command("run")
+def run_command(
+    trace_path: TracePath, out: Out,
+    costs: Costs = None, affine: Affine = None, resample: Resample = False,
+    scheduler: Scheduler = "queues", queue_size: QueueSize = "1", dense_queue_size: DenseQueueSize = None,
+    max_step: MaxStep = None, timeout_us: TimeoutUs = None,
+    arrivals: ArrivalProcess = "all", in_flight: InFlight = None, load: Load = None, rate: Rate = None,
+    k: K = None, sequences: Sequences = None, replications: Replications = 1, no_dense: NoDense = False,
+    devices: Devices = 1, placement: Placement = "contiguous", jobs: Jobs = 0,
+) -> None:  # fmt: skip
+    """Simulate the cross product of all lists.
+
+    Example: `python -m simulate run wide.trace.parquet --costs costs.parquet --queue-size 1,8,64 --arrivals closed
+    --in-flight 64,512 --replications 3 --out simulated`
+    """
+    sweep = Sweep(
+        fixed={
+            **given(dense_queue_size=dense_queue_size, timeout_ns=in_ns(timeout_us)),
+            "arrivals": arrivals, "sequences": sequences, "dense": not no_dense, "devices": devices,
+            "placement": placement,
+        },
+        schedulers=scheduler.split(","),
+        queue_sizes=command.numbers(queue_size, "--queue-size"),
+        max_steps=listed(max_step, "--max-step") or [None],
+        in_flight=listed(in_flight, "--in-flight"),
+        loads=listed(load, "--load", 1e-9, float), rates_per_s=listed(rate, "--rate", 1e-9, float),
+        ks=listed(k, "--k") or [None], seeds=list(range(replications)) or [None],
+    )  # fmt: skip
+    trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
+    configs = sweep.configs(capacities(sweep, trace, cost_model) if sweep.loads else {})
+    report(new_runs(trace, cost_model, out), {config.name: config for config in configs}, jobs)
+
+
+@app.command("like")
+def like_command(
+    executed: Annotated[Path, typer.Argument(metavar="EXECUTED", help="Folder of executed runs.")],
+    trace_path: TracePath,
+    out: Out,
+    costs: Costs = None,
+    affine: Affine = None,
+    resample: Resample = False,
+    only: Only = "*",
+    jobs: Jobs = 0,
+) -> None:
+    """Simulate every executed run's own configuration, under its own name.
+
+    Example: `python -m simulate like executed wide.trace.parquet --costs costs.parquet --out simulated`
+    """
+    trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
+    names = fnmatch.filter(run_names(executed), only)
+    if not names:
+        raise InputError(f"{executed}: no complete run whose name matches {only!r}")
+    configs = {name: executed_config(executed, name, trace) for name in names}
+    report(new_runs(trace, cost_model, out), configs, jobs)
+
+
+def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> list:
+    """Return the numbers of an option's value, none where it is not given."""
+    return command.numbers(text, option, low, kind) if text else []
+
+
+def in_ns(time_us: float | None) -> int | None:
+    """Return a time in whole ns, None where there is none."""
+    return None if time_us is None else round(time_us * 1000)
+
+
+def given(**options: float | None) -> dict:
+    """Return the options that are given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def read_costs(path: Path | None, affine: str | None, resample: bool) -> CostModel:
+    """Return the costs in a table or in an option's `A,B`."""
+    line_ns = command.numbers(affine, "--affine", 0, float) if affine else None
+    if line_ns is not None and len(line_ns) != 2:
+        raise InputError(f"--affine: {affine!r} is not allowed; allowed: two numbers A,B in ns")
+    return CostModel(load_costs(path) if path else None, tuple(line_ns) if line_ns else None, resample)
+
+
+def capacities(sweep: Sweep, trace: Trace, costs: CostModel) -> dict[int | None, float]:
+    """Return the capacity at the largest queue size for every k that is swept."""
+    largest, dense, devices = max(sweep.queue_sizes), sweep.fixed["dense"], sweep.fixed["devices"]
+    cost = replace(costs, resampled=False).cost(rng=None)
+    if dense:
+        costs.check_dense(trace.L)
+    workloads = {k: trace_workload(trace, RunConfig(k=k)) for k in sweep.ks}
+    return {k: capacity_per_s(workload, cost, largest, dense, devices) for k, workload in workloads.items()}
+
+
+def executed_config(folder: Path, name: str, trace: Trace) -> RunConfig:
+    """Return the configuration of an executed run; refuse one that ran another trace."""
+    header = load_run(folder, name).header
+    if header.get("trace_digest") != trace.digest:
+        raise InputError(
+            f"{folder / name}: executed trace {header.get('trace_digest')}, the trace given is {trace.digest}; "
+            "allowed: the trace that was executed"
+        )
+    return RunConfig.from_dict(header["config"])
+
+
+def new_runs(trace: Trace, costs: CostModel, out: Path) -> Runs:
+    """Return what the runs share, with the running command as their provenance."""
+    return Runs(choices_only(trace), trace.digest, costs, out, provenance())
+
+
+def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
+    """Simulate and say where the records are; every run that failed is named, and the exit status says so."""
+    failed = simulate_all(runs, configs, jobs)
+    print(f"{len(configs) - len(failed)} of {len(configs)} runs in {runs.folder}")
+    for name, reason in failed.items():
+        typer.echo(f"{name}: failed: {reason}", err=True)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(configs)} runs failed; the first: {next(iter(failed.values()))}")
+
+
+if __name__ == "__main__":
+    command.run(app, "simulate")

@@ -1,0 +1,88 @@
+"""Simulating many configurations of one trace on every core, into a folder of run records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import joblib
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from simulate.costs import CostModel
+from simulate.engine import simulate
+from simulate.policies.config import RunConfig
+from simulate.policies.recording import run_header
+from simulate.policies.workload import trace_workload
+from traces.errors import InputError
+from traces.run_records import RunRecords, load_run
+from traces.selections import Trace
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What the runs of one folder share: the trace (its choices only), where costs come from, and their provenance."""
+
+    trace: Trace
+    trace_digest: str
+    costs: CostModel
+    folder: Path
+    provenance: dict
+
+    def simulate(self, config: RunConfig) -> RunRecords:
+        """Return the records of one configuration."""
+        workload = trace_workload(self.trace, config)
+        if config.dense:
+            self.costs.check_dense(workload.layers)
+        header = run_header(
+            "simulated", config, self.costs.device, self.trace_digest, self.costs.digest,
+            {**self.provenance, "seed": config.seed},
+        )  # fmt: skip
+        return simulate(workload, config, self.costs.cost(config.generator("service")), header)
+
+    def is_complete(self, name: str, config: RunConfig) -> bool:
+        """Say whether the folder holds this run already: both files whole, same configuration, trace and costs."""
+        try:
+            header = load_run(self.folder, name).header
+        except InputError:
+            return False
+        wanted = {"config": asdict(config), "trace_digest": self.trace_digest, "costs_digest": self.costs.digest}
+        return all(header.get(key) == value for key, value in wanted.items())
+
+    def carry_out(self, name: str, config: RunConfig) -> tuple[str, str]:
+        """Simulate a run and save it under a name; return the name and why it failed, if it did."""
+        try:
+            self.simulate(config).save(self.folder, name)
+        except InputError as error:
+            return name, str(error)
+        return name, ""
+
+
+def choices_only(trace: Trace) -> Trace:
+    """Return the trace without what a simulation does not look at, so that it travels to other processes cheaply."""
+    optional = {name: None for name in trace.present if name not in ("experts_TLK", "sequence_T", "step_T")}
+    kept = {name: getattr(trace, name) for name in ("position_T", "phase_T")}
+    return replace(trace, **{**optional, **kept}, header=replace(trace.header, score_kind=None))
+
+
+def simulate_all(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> dict[str, str]:
+    """Simulate every named configuration that is not complete yet; return {name: reason} of those that failed."""
+    pending = {name: config for name, config in configs.items() if not runs.is_complete(name, config)}
+    if len(pending) < len(configs):
+        print(f"{len(configs) - len(pending)} of {len(configs)} runs are complete already")
+    jobs = min(jobs if jobs > 0 else joblib.cpu_count(), len(pending)) or 1
+    tasks = (joblib.delayed(runs.carry_out)(name, config) for name, config in pending.items())
+    failed = {}
+    with progress_bar() as progress:
+        bar = progress.add_task("simulating", total=len(pending))
+        for name, reason in joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)(tasks):
+            progress.advance(bar)
+            if reason:
+                failed[name] = reason
+    return dict(sorted(failed.items()))
+
+
+def progress_bar() -> Progress:
+    """Return a progress bar on stderr that says how many are done and how long the rest will take."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
