@@ -44,6 +44,15 @@ class ClassifierBlocks:
         """Selections in which the live gate would have chosen otherwise than the trace."""
         return int(self.differing)
 
+    def warm_up(self) -> None:
+        """Run every block once on the first token: libraries load their kernels now. The run overwrites its state."""
+        config = self.model.config
+        for layer in range(config.layers + 1):
+            for block in range(config.experts + 1 if layer < config.layers else 1):
+                self.run(layer, block, [0])
+        self.logits_TC.fill_(torch.nan)
+        self.differing.zero_()
+
     @torch.inference_mode()
     def run(self, layer: int, block: int, tokens: list[int]) -> None:
         """Run block `block` of `layer` on a batch of tokens and wait until the device is done."""
@@ -78,3 +87,18 @@ class ClassifierBlocks:
         output_NM = self.model.experts[layer].run(expert, self.normed_TM.index_select(0, rows_N))
         output_NM *= self.weights_TE[rows_N, expert].unsqueeze(1)
         self.residual_TM.index_add_(0, rows_N, output_NM)
+
+
+@torch.inference_mode()
+def plain_forward(model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, batch: int = 500) -> torch.Tensor:
+    """Return the class logits [T, classes] of the plain forward pass under recorded selections, batch by batch."""
+    experts_TLK = torch.from_numpy(experts_TLK.astype(np.int64)).to(images_TF.device)
+    logits = []
+    for images_NF, experts_NLK in zip(images_TF.split(batch), experts_TLK.split(batch), strict=True):
+        x_NM = model.embed(images_NF)
+        for layer, (norm, gate, experts) in enumerate(zip(model.norms, model.gates, model.experts, strict=True)):
+            h_NM, chosen_NK = norm(x_NM), experts_NLK[:, layer]
+            weights_NK = gate.logits(h_NM).gather(1, chosen_NK).softmax(1)
+            x_NM = model.combine(x_NM, experts(h_NM, weights_NK, chosen_NK))
+        logits.append(model.finish(x_NM))
+    return torch.cat(logits)

@@ -53,17 +53,28 @@ class Experts(nn.Module):
 
     def run(self, expert: int, x_NM: torch.Tensor) -> torch.Tensor:
         """Return the outputs [N, O] of one expert for a batch of inputs."""
-        hidden_NH = torch.addmm(self.b1_EH[expert], x_NM, self.w1_EMH[expert]).relu_()
-        return torch.addmm(self.b2_EO[expert], hidden_NH, self.w2_EHO[expert])
+        return perceptron(x_NM, self.w1_EMH[expert], self.b1_EH[expert], self.w2_EHO[expert], self.b2_EO[expert])
 
     def forward(self, x_NM: torch.Tensor, weights_NK: torch.Tensor, experts_NK: torch.Tensor) -> torch.Tensor:
         """Return the weighted sum over each row's experts [N, O]: rows sorted by expert, every active expert run once."""
         order = experts_NK.flatten().argsort(stable=True)
         rows, weights = order // experts_NK.shape[1], weights_NK.flatten()[order]
         counts = torch.bincount(experts_NK.flatten(), minlength=len(self.w1_EMH)).tolist()
-        gathered = x_NM[rows].split(counts)
-        parts = [self.run(expert, part) for expert, part in enumerate(gathered) if len(part)]
+        # `unbind` once: the gradient of indexing would be one zero tensor of the whole stack per expert.
+        stacks = (stack.unbind() for stack in (self.w1_EMH, self.b1_EH, self.w2_EHO, self.b2_EO))
+        parts = [
+            perceptron(part, *tensors)
+            for part, *tensors in zip(x_NM[rows].split(counts), *stacks, strict=True)
+            if len(part)
+        ]
         return x_NM.new_zeros(len(x_NM), self.b2_EO.shape[1]).index_add(0, rows, torch.cat(parts) * weights[:, None])
+
+
+def perceptron(
+    x_NM: torch.Tensor, w1_MH: torch.Tensor, b1_H: torch.Tensor, w2_HO: torch.Tensor, b2_O: torch.Tensor
+) -> torch.Tensor:
+    """Return relu(x w1 + b1) w2 + b2, shape [N, O]."""
+    return torch.addmm(b2_O, torch.addmm(b1_H, x_NM, w1_MH).relu_(), w2_HO)
 
 
 class Classifier(nn.Module):

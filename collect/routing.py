@@ -11,8 +11,10 @@ from collect.classifier import Classifier
 from collect.datasets.images import Images
 from collect.devices import device_name
 from traces.header import Header, ModelInfo
-from traces.provenance import SCHEMA_VERSION, provenance
+from traces.provenance import provenance
 from traces.recording import TraceWriter
+from traces.selections import Trace
+from traces.trace_file import load_trace
 
 
 @dataclass(frozen=True)
@@ -46,4 +48,50 @@ def route(model: Classifier, images_NF: torch.Tensor, k: int) -> Routing:
     return Routing(
         torch.stack(experts, 1).to(torch.int16).cpu().numpy(), torch.stack(scores, 1).cpu().numpy(),
         torch.stack(norms, 1).cpu().numpy(), logits_NC.argmax(1).to(torch.int32).cpu().numpy(), logits_NC,
+    )  # fmt: skip
+
+
+def record_trace(
+    model: Classifier, description: dict, images: Images, k: int, batch: int, device: torch.device, out: Path
+) -> Trace:
+    """Record the test images' expert choices, `batch` images a step, write the trace to `out` and return it.
+
+    A sample is one sequence of one token; every expert is recorded as a candidate, the first k of them ran.
+    """
+    model = model.to(device)
+    header = trace_header(model, description, k, batch, device)
+    images_NF = torch.from_numpy(images.test_NF)
+    with TraceWriter(out, header) as writer, Progress(transient=True) as progress:
+        for start in progress.track(range(0, len(images_NF), batch), description="recording"):
+            chosen = slice(start, min(start + batch, len(images_NF)))
+            seen = route(model, images_NF[chosen].to(device), k)
+            writer.append(chunk_of(header, seen, start, start // batch, images.test_label_N[chosen]))
+    return load_trace(out)
+
+
+def trace_header(model: Classifier, description: dict, k: int, batch: int, device: torch.device) -> Header:
+    """Return the header of a classifier's trace."""
+    config = model.config
+    return Header(
+        model=ModelInfo(
+            name=f"mlp-moe-{description['data']}", experts=config.experts, used_k=k,
+            layer_ids=tuple(range(config.layers)), d_model=config.width, d_ff=config.hidden,
+            expert_bytes=model.experts[0].expert_bytes, dtype="float32",
+        ),
+        gate_rule="softmax over the chosen", score_kind="softmax", ranked=True,
+        data={"name": description["data"], "digest": description["data_digest"], "note": description["data_note"]},
+        device=device_name(device), provenance=provenance(description["training"]["seed"]),
+        notes={"training": description["training"], "trained_k": description["model"]["k"], "step_images": batch,
+               "test_accuracy": description["history"][-1]["test_accuracy"]},
+    )  # fmt: skip
+
+
+def chunk_of(header: Header, seen: Routing, start: int, step: int, label_N: np.ndarray) -> Trace:
+    """Return one step's rows as a trace: sequences start.. with one token each."""
+    count = len(label_N)
+    return Trace(
+        header=header, experts_TLK=seen.experts_NLE, scores_TLK=seen.scores_NLE, norm_TL=seen.norm_NL,
+        sequence_T=np.arange(start, start + count, dtype=np.int32), position_T=np.zeros(count, np.int32),
+        step_T=np.full(count, step, np.int32), phase_T=np.zeros(count, np.int8),
+        label_S=label_N.astype(np.int32), prediction_S=seen.prediction_N,
     )  # fmt: skip

@@ -39,7 +39,7 @@ def train(
         "training": asdict(training),
     }  # fmt: skip
     model = new_classifier(images, model_config, training.seed).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
     history = []
     if checkpoint.exists():
         stored = load_checkpoint(checkpoint, description)
@@ -105,7 +105,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, training: TrainingConfig
     share = epochs_done / training.epochs
     factor = share / 0.1 if share < 0.1 else 0.5 + 0.5 * np.cos(np.pi * (share - 0.1) / 0.9)
     for group in optimizer.param_groups:
-        group["lr"] = training.learning_rate * max(factor, 1e-3)
+        group["lr"] = float(training.learning_rate * max(factor, 1e-3))
 
 
 @torch.inference_mode()

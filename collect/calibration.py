@@ -1,0 +1,91 @@
+"""Cost tables, measured inside the executor's own loop.
+
+A block timed alone, on one hot expert, costs less than the same block in a run: its weights are in the cache and no
+queue is served between two calls. So the calibration is a run of the executor in which every batch has exactly n
+members: n passes are in flight, queues hold n, and the selections are laid out so that n consecutive passes choose the
+same k experts, the next n the following k, over all experts of every layer in turn. The images are training images,
+so that calibration inputs are never those of the runs that are predicted.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from collect.blocks import ClassifierBlocks
+from collect.classifier import Classifier
+from collect.executor import execute
+from simulate.policies.config import RunConfig
+from simulate.policies.workload import build_workload
+from traces.cost_table import COST_COLUMNS, CostTable
+from traces.errors import InputError
+
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+@dataclass(frozen=True)
+class CalibrationPlan:
+    """Batch sizes, repetitions of every (block, size), and the seed that shuffles the order of sizes in each repetition."""
+
+    sizes: tuple[int, ...] = SIZES
+    repetitions: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.sizes or min(self.sizes) < 1:
+            raise InputError(f"sizes are {self.sizes}, allowed: batch sizes >= 1")
+
+
+def measure_costs(
+    model: Classifier, images_NF: torch.Tensor, k: int, plan: CalibrationPlan, header: dict, say=lambda _: None
+) -> CostTable:
+    """Return the cost table of a model on the device that holds `images_NF` (uint8 training images).
+
+    In every repetition all sizes are visited in a new order; each visit runs every expert of every layer once (and the
+    dense blocks E/k times) on batches of exactly that size. `say(done)` is called after each visit.
+    """
+    draws = np.random.default_rng(plan.seed)
+    rows = []
+    for repetition in range(plan.repetitions):
+        for size in draws.permutation(plan.sizes).tolist():
+            batches = calibration_run(model, images_NF, k, size, draws)
+            full = batches["size"] == size
+            if not full.all() or batches["forced"].any():
+                raise RuntimeError(f"calibration at n = {size} ran other batches too: the layout of selections is wrong")
+            warm = slice(model.config.layers * (k + 1) + 1, None)  # behind the batches of the first group
+            service_ns = (batches["end_ns"] - batches["start_ns"])[warm]
+            layers, experts = batches["layer"][warm].tolist(), batches["block"][warm].tolist()
+            rows += [
+                (layer, block, size, repetition, ns)
+                for layer, block, ns in zip(layers, experts, service_ns.tolist(), strict=True)
+            ]
+            say(size)
+    columns = {
+        name: np.array(values, dtype)
+        for (name, dtype), values in zip(COST_COLUMNS.items(), zip(*rows, strict=True), strict=True)
+    }
+    return CostTable(columns, header)
+
+
+def calibration_run(
+    model: Classifier, images_NF: torch.Tensor, k: int, size: int, draws: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Return the batch records of one visit: every expert once per layer, on batches of exactly `size`."""
+    layers, experts = model.config.layers, model.config.experts
+    experts_TLK = round_robin_selections(experts, k, layers, size)
+    tokens = len(experts_TLK)
+    chosen = draws.integers(len(images_NF), size=tokens)
+    blocks = ClassifierBlocks(model, images_NF[torch.from_numpy(chosen)], experts_TLK)
+    workload = build_workload(experts_TLK, np.arange(tokens), np.zeros(tokens, np.int64), experts)
+    config = RunConfig(queue_size=size, arrivals="closed", in_flight=size)
+    return execute(workload, config, blocks, {}).batches
+
+
+def round_robin_selections(experts: int, k: int, layers: int, size: int) -> np.ndarray:
+    """Return experts_TLK in which passes g*size .. (g+1)*size-1 all choose experts g*k .. g*k+k-1 (mod E).
+
+    One more group than a round over all experts stands in front: it warms up what the first batches would pay for.
+    """
+    groups = -(-experts // k) + 1
+    chosen_GK = (np.arange(groups)[:, None] * k + np.arange(k) - k) % experts
+    return np.repeat(np.repeat(chosen_GK[:, None, :], layers, axis=1), size, axis=0).astype(np.int16)

@@ -1,0 +1,80 @@
+"""The experiment on queue size B: which configurations are executed, and how long each must run to mean something."""
+
+import math
+from dataclasses import dataclass
+
+from simulate.policies.config import RunConfig
+from traces.cost_table import CostTable
+
+MEASURED_SHARE = 0.72  # of a run's passes lie between warm-up and drain, with a margin
+
+
+@dataclass(frozen=True)
+class QueueSizeExperiment:
+    """A cross product of queue sizes with closed loops and Poisson loads, over replications, plus lockstep.
+
+    `loads` are shares of the capacity that the cost table gives at the largest B. `batches_per_queue`: full batches
+    that an expert queue of mean load gets between warm-up and drain. `least_passes` bounds short runs from below.
+    """
+
+    queue_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
+    loads: tuple[float, ...] = (0.3, 0.6, 0.9)
+    in_flight: tuple[int, ...] = (32, 512, 4096)
+    lockstep_step: int | None = 512
+    replications: int = 3
+    batches_per_queue: int = 50
+    least_passes: int = 1000
+
+    def configurations(self, costs: CostTable, k: int, layers: int, experts: int) -> list[RunConfig]:
+        """Return every configuration of every replication, replication by replication."""
+        capacity = costs.capacity_per_s(k, layers, max(self.queue_sizes))
+        return [
+            config
+            for seed in range(self.replications)
+            for config in (
+                *self._closed(seed, k, experts),
+                *self._poisson(seed, k, experts, capacity, costs, layers),
+                *self._lockstep(seed, k),
+            )
+        ]  # fmt: skip
+
+    def passes(self, queue_size: int, k: int, experts: int) -> int:
+        """Return how many passes give a queue of mean load its number of full batches."""
+        needed = self.batches_per_queue * queue_size * experts / k / MEASURED_SHARE
+        return max(self.least_passes, math.ceil(needed))
+
+    def _closed(self, seed: int, k: int, experts: int) -> list[RunConfig]:
+        # Half as many passes again as are in flight: the first ones all start together, which is no steady state.
+        return [
+            RunConfig(
+                queue_size=size, arrivals="closed", in_flight=count, k=k, seed=seed,
+                sequences=max(self.passes(size, k, experts), count * 3 // 2),
+            )
+            for size in self.queue_sizes
+            for count in self.in_flight
+        ]  # fmt: skip
+
+    def _poisson(
+        self, seed: int, k: int, experts: int, capacity: float, costs: CostTable, layers: int
+    ) -> list[RunConfig]:
+        # An unstable point only has to show that it is one: its queues grow from the start, so a short run will do.
+        return [
+            RunConfig(
+                queue_size=size, arrivals="poisson", load=load, rate_per_s=load * capacity, k=k, seed=seed,
+                sequences=self.passes(size, k, experts) if stable else self.least_passes,
+            )
+            for size in self.queue_sizes
+            for load in self.loads
+            for stable in [load * capacity < costs.capacity_per_s(k, layers, size)]
+        ]  # fmt: skip
+
+    def _lockstep(self, seed: int, k: int) -> list[RunConfig]:
+        if self.lockstep_step is None:
+            return []
+        return [
+            RunConfig(
+                scheduler="lockstep", max_step=self.lockstep_step, arrivals="closed", in_flight=count, k=k, seed=seed,
+                sequences=max(self.least_passes, count * 3),
+            )
+            for count in self.in_flight
+        ]  # fmt: skip

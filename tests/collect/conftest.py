@@ -1,0 +1,30 @@
+"""Everything here needs torch; without it the folder is skipped, with that reason."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="collectors need torch: pip install 'moe-replay[collect]'")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """A tiny image set whose ten classes are separable: class c is bright in its own rows. 600 train, 150 test."""
+    from collect.datasets.images import Images
+
+    draws = np.random.default_rng(7)
+
+    def split(count):
+        label_N = draws.integers(10, size=count)
+        images_NF = draws.integers(0, 120, size=(count, 3, 10, 10))
+        images_NF[np.arange(count), :, label_N] += 100
+        return images_NF.reshape(count, -1).astype(np.uint8), label_N
+
+    return Images("blobs", (3, 10, 10), 10, *split(600), *split(150), False, "made by the test")
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    from collect.classifier import ClassifierConfig
+
+    return ClassifierConfig(layers=2, experts=6, k=2, width=24, hidden=16)
