@@ -1,0 +1,115 @@
+"""One build per group of tables: reads its inputs from every set, writes its tables, and returns the holes in them.
+
+A set whose input cannot be read keeps a row with status and reason in each table that needed it. What belongs to the
+data and not to the device (the quality table, the base trace) has to be there once per data set, and counts once
+where devices hold equal copies.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import accuracy, accuracy_claim, fidelity, load, queue_size, queue_size_claim
+from analysis.inputs import Inputs
+from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
+from analysis.run_pairs import RunPair
+from analysis.tables import holes, write_claims, write_csv
+from traces.trace_file import load_trace
+
+SEED = 0  # of the uniform control's draws
+
+
+def build_accuracy(inputs: Inputs, out: Path) -> list[str]:
+    """Write `accuracy_vs_k`, `accuracy_vs_k_seeds` and `accuracy_vs_k_fit`: is growth in k linear?"""
+    means: list[dict] = []
+    seeds: list[dict] = []
+    fits: list[dict] = []
+    for name, quality, reason in inputs.per_data(QUALITY, accuracy.read_quality):
+        made = accuracy.accuracy_rows(name, quality) if quality is not None else []
+        if not made:
+            hole = hole_row(name, quality, reason or "no view has three values of k")
+            means.append(hole)
+            fits.append(hole)
+            continue
+        means += made
+        seeds += accuracy.seed_rows(name, quality)
+        fits += accuracy.fit_rows(name, quality)
+    tables = {"accuracy_vs_k": means, "accuracy_vs_k_seeds": seeds, "accuracy_vs_k_fit": fits}
+    written = write_tables(out, tables, inputs.used(QUALITY))
+    write_claims(out, {"accuracy_vs_k": accuracy_claim.accuracy_claim(written["accuracy_vs_k_fit"])})
+    return holes(written["accuracy_vs_k"]) + holes(written["accuracy_vs_k_fit"])
+
+
+def build_load(inputs: Inputs, out: Path) -> list[str]:
+    """Write `load_vs_k` and `load_vs_k_experts`: how is load spread over experts for each k?"""
+    rows: list[dict] = []
+    experts: list[dict] = []
+    generator = np.random.default_rng(SEED)
+    for name, trace, reason in inputs.per_data(BASE_TRACE, load_trace):
+        if trace is None or not trace.header.ranked:
+            rows.append(hole_row(name, trace, reason or "the trace did not keep the router's order, so k cannot be cut"))
+            continue
+        rows += load.load_rows(name, trace.experts_TLK, trace.step_T, trace.E, trace.header.model.used_k, generator)
+        experts += load.expert_rows(name, trace.experts_TLK, trace.step_T, trace.E)
+    written = write_tables(out, {"load_vs_k": rows, "load_vs_k_experts": experts}, inputs.used(BASE_TRACE))
+    write_claims(out, {"load_vs_k": load.load_claim(written["load_vs_k"])})
+    return holes(written["load_vs_k"])
+
+
+def build_queue_size(inputs: Inputs, out: Path) -> list[str]:
+    """Write `queue_size` and `queue_size_steps`: throughput and latency against B, executed, simulated, theory."""
+    rows: list[dict] = []
+    for log_set in inputs.sets:
+        rows += queue_size_rows(inputs, log_set) or [hole_row(log_set.name, None, "no runs, executed or simulated")]
+    table = queue_size.queue_size_table(rows)
+    sources = [(name, source) for name in dict.fromkeys(table["set"]) for source in ("executed", "simulated", "theory")]
+    steps = [row for name, source in sources if "mode" in table for row in queue_size.step_rows(table, name, source)]
+    written = write_tables(out, {"queue_size": table, "queue_size_steps": steps}, inputs.used_by_runs())
+    claim = queue_size_claim.queue_size_claim(written["queue_size"], written["queue_size_steps"])
+    write_claims(out, {"queue_size": claim})
+    return holes(written["queue_size"])
+
+
+def queue_size_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
+    """Return every row of one set: measured points, holes of their grid, theory."""
+    rows = queue_size.measured_rows(log_set, inputs.pairs(log_set), inputs.used_k(log_set))
+    rows += queue_size.hole_rows(rows)
+    return rows + queue_size.theory_rows(rows, *inputs.theory(log_set))
+
+
+def build_fidelity(inputs: Inputs, out: Path) -> list[str]:
+    """Write `fidelity` and `fidelity_summary`: every executed run against its simulation."""
+    rows: list[dict] = []
+    for log_set in inputs.sets:
+        pairs: list[RunPair] = inputs.pairs(log_set)
+        made = fidelity.fidelity_rows(log_set, pairs, inputs.used_k(log_set), inputs.partial)
+        rows += made or [hole_row(log_set.name, None, "no executed runs")]
+    table = pd.DataFrame(rows)
+    summary = fidelity.fidelity_summary(table)
+    written = write_tables(out, {"fidelity": table, "fidelity_summary": summary}, inputs.used_by_runs())
+    write_claims(out, {"fidelity": fidelity.fidelity_claim(written["fidelity"], summary)})
+    return holes(written["fidelity"])
+
+
+def hole_row(name: str, found: object, reason: str) -> dict:
+    """Return the row of a set that has nothing to show: `missing` if the input is absent, `failed` if it is no use."""
+    missing = found is None and (reason.startswith("no ") or reason.endswith("no such file"))
+    return {"set": name, "status": "missing" if missing else "failed", "reason": reason}
+
+
+def write_tables(out: Path, tables: dict[str, list[dict] | pd.DataFrame], digests: dict) -> dict[str, pd.DataFrame]:
+    """Write each table under its name and return them as data frames."""
+    frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    for name, frame in frames.items():
+        write_csv(out, name, frame, digests)
+    return frames
+
+
+BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
+    "accuracy": build_accuracy,
+    "load": build_load,
+    "queue-size": build_queue_size,
+    "fidelity": build_fidelity,
+}

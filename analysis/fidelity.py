@@ -1,0 +1,97 @@
+"""Predicted against executed, configuration by configuration: the table behind every claim about the simulator."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.log_sets import LogSet
+from analysis.replications import configuration_key
+from analysis.run_pairs import RunPair
+from analysis.settings import describe_config
+
+METRICS = {"throughput": "throughput_per_s", "latency_p50": "latency_p50_ms", "latency_p95": "latency_p95_ms"}
+
+
+def fidelity_rows(log_set: LogSet, pairs: list[RunPair], used_k: int | None, partial: bool) -> list[dict]:
+    """Return one row per executed run: errors of the simulated throughput and latency, and whether the order agrees.
+
+    An executed run whose simulation is missing stays, with a reason. It is `skipped` where the same configuration
+    was simulated under another seed, or where `partial` says that only a part of the grid was asked for.
+    """
+    simulated = {configuration_key(pair.statistics["simulated"].config) for pair in pairs if "simulated" in pair.statistics}
+    return [
+        fidelity_row(log_set, pair, used_k, simulated, partial)
+        for pair in pairs
+        if "executed" in pair.statistics or "executed" in pair.problem
+    ]
+
+
+def fidelity_row(log_set: LogSet, pair: RunPair, used_k: int | None, simulated: set, partial: bool) -> dict:
+    """Return the row of one executed run."""
+    row = {"set": log_set.name, "run": pair.name}
+    if "executed" not in pair.statistics:
+        return row | {"status": "failed", "reason": f"executed: {pair.problem['executed']}"}
+    executed = pair.statistics["executed"]
+    row |= describe_config(executed.config, used_k)
+    row |= {f"executed_{name}": executed.values[column] for name, column in METRICS.items()}
+    row["lateness_mean_us"] = pair.lateness_ns.get("mean", np.nan) / 1e3
+    if "simulated" in pair.statistics:
+        return row | errors(executed.values, pair) | {"status": "ok", "reason": executed.reason}
+    if "simulated" in pair.problem:
+        return row | {"status": "failed", "reason": f"simulated: {pair.problem['simulated']}"}
+    if partial or configuration_key(executed.config) in simulated:
+        return row | {"status": "skipped", "reason": "not simulated in this part of the grid"}
+    return row | {"status": "missing", "reason": "no simulated run of this configuration"}
+
+
+def errors(executed: dict[str, float], pair: RunPair) -> dict:
+    """Return simulated values and their signed errors in percent of the executed ones, and the comparison of orders."""
+    simulated = pair.statistics["simulated"].values
+    row: dict = {"identical": pair.identical, "first_difference": pair.first_difference}
+    for name, column in METRICS.items():
+        error = (simulated[column] - executed[column]) / executed[column] * 100
+        row |= {f"simulated_{name}": simulated[column], f"{name}_error_percent": error}
+    return row
+
+
+def fidelity_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return, per set, scheduler and mode, and over all: median and worst absolute error, and how many orders agree."""
+    if table.empty or "throughput_error_percent" not in table:
+        return pd.DataFrame([{"set": "all", "mode": "all", "status": "missing", "reason": "no run was both executed and simulated"}])
+    compared = table[table["status"] == "ok"]
+    groups = [((name, scheduler, mode), rows) for (name, scheduler, mode), rows in compared.groupby(["set", "scheduler", "mode"])]
+    groups += [(("all", scheduler, mode), rows) for (scheduler, mode), rows in compared.groupby(["scheduler", "mode"])]
+    return pd.DataFrame([summary_row(key, rows) for key, rows in [*groups, (("all", "all", "all"), compared)]])
+
+
+def summary_row(key: tuple[str, str, str], rows: pd.DataFrame) -> dict:
+    """Return one row of the summary."""
+    row = dict(zip(("set", "scheduler", "mode"), key, strict=True)) | {"runs": len(rows)}
+    for name in METRICS:
+        error = rows[f"{name}_error_percent"].abs()
+        row |= {f"{name}_median_percent": error.median(), f"{name}_worst_percent": error.max()}
+    comparable = rows[rows["identical"] != "n.a."]
+    row |= {"order_comparable": len(comparable), "order_identical": int((comparable["identical"] == "yes").sum())}
+    return row | {"status": "ok", "reason": ""}
+
+
+def fidelity_claim(table: pd.DataFrame, summary: pd.DataFrame) -> dict:
+    """Return the sentence and the numbers of the fidelity figure."""
+    whole = summary.iloc[-1].to_dict()
+    if whole["status"] != "ok" or not whole["runs"]:
+        return {"claim": "No run was both executed and simulated, so nothing can be said about fidelity.", "numbers": {}}
+    order = "no run has an order that is free of durations"
+    if whole["order_comparable"]:
+        order = (
+            f"{whole['order_identical']} of {whole['order_comparable']} runs whose order cannot depend on durations "
+            "ran exactly the same batches in the same order"
+        )
+    claim = (
+        f"Over {whole['runs']} executed runs the simulator predicts throughput with a median error of "
+        f"{whole['throughput_median_percent']:.1f} % (worst {whole['throughput_worst_percent']:.1f} %), p50 latency with "
+        f"{whole['latency_p50_median_percent']:.1f} % (worst {whole['latency_p50_worst_percent']:.1f} %) and p95 latency with "
+        f"{whole['latency_p95_median_percent']:.1f} % (worst {whole['latency_p95_worst_percent']:.1f} %); {order}."
+    )
+    missing = int((~table["status"].isin(["ok", "skipped"])).sum())
+    if missing:
+        claim += f" {missing} executed runs could not be compared: see the reasons in the table."
+    return {"claim": claim, "numbers": {key: value for key, value in whole.items() if key not in ("status", "reason")}}

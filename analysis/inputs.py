@@ -1,0 +1,103 @@
+"""What the builds read: each file once, with its digest, and the reason where it cannot be read."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analysis.log_sets import COSTS, WIDE_TRACE, LogSet
+from analysis.run_pairs import RunPair, read_pairs
+from analysis.theory import Routing, routing_of
+from traces.cost_table import CostTable, load_costs
+from traces.errors import InputError
+from traces.files import sha256_of
+from traces.selections import Trace
+from traces.trace_file import load_trace
+
+
+@dataclass
+class Inputs:
+    """The sets of a run of the analysis. `partial`: only a part of the grid was simulated, by intention."""
+
+    sets: list[LogSet]
+    partial: bool = False
+    _digests: dict[str, str] = field(default_factory=dict)
+    _pairs: dict[str, list[RunPair]] = field(default_factory=dict)
+    _wide: dict[str, tuple[Trace | None, str]] = field(default_factory=dict)
+
+    def read(self, log_set: LogSet, name: str, reader: Callable[[Path], object]) -> tuple[object | None, str]:
+        """Return (content of a file of a set, ""), or (None, why it cannot be read), and note its digest."""
+        path = log_set.folder / name
+        try:
+            content = reader(path)
+        except InputError as error:
+            return None, str(error).replace(f"{log_set.folder}/", "")
+        self._digests[f"{log_set.name}/{name}"] = sha256_of(path)
+        return content, ""
+
+    def per_data(self, name: str, reader: Callable[[Path], object]) -> Iterator[tuple[str, object | None, str]]:
+        """Yield (set, content or None, reason) of a file that belongs to the data, each distinct file once.
+
+        A device that lacks it is passed over where another device has it for the same data.
+        """
+        owners = {log_set.data for log_set in self.sets if (log_set.folder / name).exists()}
+        seen = set()
+        for log_set in self.sets:
+            if not (log_set.folder / name).exists() and log_set.data in owners:
+                continue
+            content, reason = self.read(log_set, name, reader)
+            digest = self._digests.get(f"{log_set.name}/{name}", log_set.name)
+            if digest not in seen:
+                seen.add(digest)
+                yield log_set.name, content, reason
+
+    def pairs(self, log_set: LogSet) -> list[RunPair]:
+        """Return the runs of a set; read from disk the first time."""
+        if log_set.name not in self._pairs:
+            self._pairs[log_set.name] = read_pairs(log_set)
+            for source in ("executed", "simulated"):
+                self._digests[f"{log_set.name}/{source}"] = runs_digest(self._pairs[log_set.name], source)
+        return self._pairs[log_set.name]
+
+    def wide_trace(self, log_set: LogSet) -> tuple[Trace | None, str]:
+        """Return (the trace of the executed model, reason); read the first time."""
+        if log_set.name not in self._wide:
+            self._wide[log_set.name] = self.read(log_set, WIDE_TRACE, load_trace)
+        return self._wide[log_set.name]
+
+    def used_k(self, log_set: LogSet) -> int | None:
+        """Return the executed model's k; without its trace, the k that most runs name."""
+        trace, _ = self.wide_trace(log_set)
+        if trace is not None:
+            return trace.header.model.used_k
+        named = Counter(run.config["k"] for pair in self.pairs(log_set) for run in pair.statistics.values())
+        return named.most_common(1)[0][0] if named else None
+
+    def theory(self, log_set: LogSet) -> tuple[CostTable | None, Routing | None, str]:
+        """Return what theory needs, (costs, routing, reason): None and the reason where it cannot be had."""
+        costs, reason = self.read(log_set, COSTS, load_costs)
+        if costs is None:
+            return None, None, reason
+        trace, reason = self.wide_trace(log_set)
+        if trace is None:
+            return costs, None, reason
+        if len(trace.passes) != trace.T:
+            return costs, None, "theory covers passes of one token only"
+        return costs, routing_of(trace.experts_TLK[:, :, : trace.header.model.used_k], trace.E), ""
+
+    def used(self, name: str) -> dict[str, str]:
+        """Return the digests of one kind of file, by set."""
+        return {path: digest for path, digest in sorted(self._digests.items()) if path.endswith(f"/{name}")}
+
+    def used_by_runs(self) -> dict[str, str]:
+        """Return the digests of everything a table of runs rests on."""
+        kinds = (COSTS, WIDE_TRACE, "executed", "simulated")
+        return {path: digest for name in kinds for path, digest in self.used(name).items()}
+
+
+def runs_digest(pairs: list[RunPair], source: str) -> str:
+    """Return one digest for all record files of a source: names and digests, in order of name."""
+    files = sorted(item for pair in pairs for item in pair.digests.items() if item[0].startswith(f"{source}/"))
+    state = hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in files).encode())
+    return f"{state.hexdigest()} over {len(files)} files"

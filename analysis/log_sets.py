@@ -1,0 +1,53 @@
+"""Where the inputs of a table stand: one set per device and data set, with the runs that were simulated for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from traces.errors import InputError
+
+BASE_TRACE = "base.trace.parquet"
+WIDE_TRACE = "wide.trace.parquet"
+QUALITY = "quality.csv"
+COSTS = "costs.parquet"
+EXECUTED = "executed"
+KNOWN = (BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED)
+
+
+@dataclass(frozen=True)
+class LogSet:
+    """The logs of one device and data set in `folder`; `simulated` holds its simulated runs, None for no simulations."""
+
+    device: str
+    data: str
+    folder: Path
+    simulated: Path | None
+
+    @property
+    def name(self) -> str:
+        """`device/data`, as it stands in the column `set` of every table."""
+        return f"{self.device}/{self.data}"
+
+    @property
+    def executed(self) -> Path:
+        """The folder of executed runs."""
+        return self.folder / EXECUTED
+
+    def run_names(self) -> list[str]:
+        """Return the names of all runs, executed or simulated, complete or not, sorted."""
+        folders = [folder for folder in (self.executed, self.simulated) if folder is not None and folder.is_dir()]
+        files = (path.name for folder in folders for path in folder.glob("*.parquet"))
+        return sorted({name.removesuffix(f".{kind}.parquet") for name in files for kind in ("passes", "batches")
+                       if name.endswith(f".{kind}.parquet")})  # fmt: skip
+
+
+def find_log_sets(logs: Path, simulated: Path | None) -> list[LogSet]:
+    """Return every set under `LOGS/<device>/<data>`, sorted; InputError if there is none."""
+    if not logs.is_dir():
+        raise InputError(f"{logs}: no such folder of logs")
+    folders = sorted(path for path in logs.glob("*/*") if path.is_dir() and any((path / name).exists() for name in KNOWN))
+    if not folders:
+        raise InputError(f"{logs}: holds no logs; expected DEVICE/DATA folders with any of {', '.join(KNOWN)}")
+    return [
+        LogSet(path.parent.name, path.name, path, simulated and simulated / path.parent.name / path.name)
+        for path in folders
+    ]

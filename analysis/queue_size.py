@@ -1,0 +1,126 @@
+"""Throughput and latency against queue size B: executed, simulated and in theory, one row per point."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.log_sets import LogSet
+from analysis.replications import by_configuration, combined
+from analysis.run_pairs import RunPair
+from analysis.settings import describe_config
+from analysis.theory import Routing, theory_row
+from traces.cost_table import CostTable
+
+POINT = ["set", "source", "scheduler", "mode", "setting", "variant"]
+THEORY = "theory"
+
+
+def measured_rows(log_set: LogSet, pairs: list[RunPair], used_k: int | None) -> list[dict]:
+    """Return one row per source and configuration, replications combined; unreadable runs keep a row each."""
+    rows = []
+    for source in ("executed", "simulated"):
+        runs = [pair.statistics[source] for pair in pairs if source in pair.statistics]
+        for group in by_configuration(runs):
+            row = {"set": log_set.name, "source": source, **describe_config(group[0].config, used_k), **combined(group)}
+            rows.append(row)
+        rows += [
+            {"set": log_set.name, "source": source, "run": pair.name, "status": "failed", "reason": pair.problem[source]}
+            for pair in pairs
+            if source in pair.problem
+        ]
+    return rows
+
+
+def hole_rows(rows: list[dict]) -> list[dict]:
+    """Return a `missing` row for every point that the grid implies and no run covers.
+
+    The grid of one set, source and mode is every setting (N or load) times every queue size that any run of it has.
+    """
+    plain = [row for row in rows if row.get("scheduler") == "queues" and row["variant"] == ""]
+    holes = []
+    for group in sorted({(row["set"], row["source"], row["mode"]) for row in plain}):
+        members = [row for row in plain if (row["set"], row["source"], row["mode"]) == group]
+        sizes = sorted({row["queue_size"] for row in members})
+        for one in {row["setting"]: row for row in members}.values():
+            present = {row["queue_size"] for row in members if row["setting"] == one["setting"]}
+            kept = {name: one[name] for name in [*POINT, "in_flight", "load", "rate_per_s"]}
+            holes += [
+                kept | {"queue_size": size, "status": "missing", "reason": "no complete run of this point"}
+                for size in sizes
+                if size not in present
+            ]
+    return holes
+
+
+def theory_rows(rows: list[dict], costs: CostTable | None, routing: Routing | None, reason: str) -> list[dict]:
+    """Return a theory row for every plain point (queues, one device, closed or Poisson) of a set's rows.
+
+    Without a cost table or a trace each is `missing` with `reason`.
+    """
+    points: dict[tuple, dict] = {}
+    for row in rows:
+        if row.get("scheduler") == "queues" and row["variant"] == "" and row["mode"] in ("closed", "poisson"):
+            points.setdefault((row["mode"], row["setting"], row["queue_size"]), row)
+    made = []
+    for row in points.values():
+        kept = {name: row[name] for name in [*POINT, "in_flight", "load", "rate_per_s", "queue_size"]}
+        kept |= {"source": THEORY, "interval": "theory (no contention)", "replications": 0}
+        if costs is None or routing is None:
+            made.append(kept | {"status": "missing", "reason": reason})
+        else:
+            made.append(kept | theory_row(costs, routing, kept))
+    return made
+
+
+def queue_size_table(rows: list[dict]) -> pd.DataFrame:
+    """Return the rows as one table in a stable order."""
+    table = pd.DataFrame(rows)
+    keys = [name for name in ("set", "source", "scheduler", "mode", "in_flight", "load", "variant", "queue_size", "max_step")
+            if name in table]  # fmt: skip
+    return table.sort_values(keys, kind="stable", na_position="last").reset_index(drop=True) if keys else table
+
+
+def saturated(table: pd.DataFrame, name: str, source: str) -> pd.DataFrame:
+    """Return the plain closed-loop points of one set and source at its largest N, by ascending queue size."""
+    chosen = plain_points(table, name, source, "closed")
+    return chosen[chosen["in_flight"] == chosen["in_flight"].max()].sort_values("queue_size")
+
+
+def plain_points(table: pd.DataFrame, name: str, source: str, mode: str) -> pd.DataFrame:
+    """Return the plain queue points of one set, source and mode that have a result."""
+    return table[
+        (table["set"] == name) & (table["source"] == source) & (table["mode"] == mode)
+        & (table["scheduler"] == "queues") & (table["variant"] == "") & table["status"].isin(["ok", "unstable"])
+    ]  # fmt: skip
+
+
+def fully_used_from(points: pd.DataFrame, share: float = 0.95) -> float:
+    """Return the smallest queue size whose saturated throughput is at least `share` of the largest; NaN without points."""
+    if points.empty:
+        return float("nan")
+    enough = points["throughput_per_s"] >= share * points["throughput_per_s"].max()
+    return float(points.loc[enough, "queue_size"].min())
+
+
+def step_rows(table: pd.DataFrame, name: str, source: str) -> list[dict]:
+    """Return, per load and doubling of B, the throughput gained and the latency paid.
+
+    Gain is of the saturated throughput. Latency is the median and the mean at the stated load, NaN where one end is
+    unstable; `ms_per_percent` is the median paid per percent of throughput gained, NaN where nothing is gained.
+    """
+    closed = saturated(table, name, source).set_index("queue_size")["throughput_per_s"]
+    rows = []
+    for load, points in plain_points(table, name, source, "poisson").groupby("load"):
+        at = points.set_index("queue_size").sort_index()
+        for before, after in zip(at.index[:-1], at.index[1:], strict=True):
+            gain = (closed.get(after, np.nan) / closed.get(before, np.nan) - 1) * 100
+            p50 = at["latency_p50_ms"]
+            rows.append({
+                "set": name, "source": source, "load": load, "from_queue_size": before, "to_queue_size": after,
+                "throughput_gain_percent": gain,
+                "latency_p50_from_ms": p50[before], "latency_p50_to_ms": p50[after],
+                "latency_p50_ratio": p50[after] / p50[before],
+                "latency_mean_ratio": at["latency_mean_ms"][after] / at["latency_mean_ms"][before],
+                "ms_per_percent": (p50[after] - p50[before]) / gain if gain > 0 else np.nan,
+                "status": "ok" if np.isfinite(p50[after] - p50[before]) else "unstable", "reason": "",
+            })  # fmt: skip
+    return rows

@@ -1,0 +1,114 @@
+"""Reads every run of a set once: its executed and its simulated records, their statistics, and where they part."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from analysis.log_sets import LogSet
+from analysis.run_statistics import RunStatistics, run_statistics
+from traces.errors import InputError
+from traces.files import sha256_of
+from traces.run_records import RunRecords, load_run
+
+WORTH_A_PROCESS = 40  # runs; below this, starting processes takes longer than reading the files
+ORDER_COLUMNS = ("layer", "block", "size", "members_crc")
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """One run name: what was executed and what was simulated under it.
+
+    `statistics` and `problem` map `executed` and `simulated` to the run's statistics and, where there are none, to
+    the reason. `identical` is `yes`, `no` or `n.a.` and says whether the same batches ran in the same order.
+    `digests` maps file names to SHA-256. `lateness_ns` is what the executor recorded of itself, or empty.
+    """
+
+    name: str
+    statistics: dict[str, RunStatistics]
+    problem: dict[str, str]
+    identical: str = "n.a."
+    first_difference: str = ""
+    digests: dict[str, str] = field(default_factory=dict)
+    lateness_ns: dict = field(default_factory=dict)
+
+
+def read_pairs(log_set: LogSet) -> list[RunPair]:
+    """Return every run of a set, in order of name; over all cores where there are many."""
+    names = log_set.run_names()
+    jobs = -1 if len(names) >= WORTH_A_PROCESS else 1
+    work = (joblib.delayed(read_pair)(name, log_set.executed, log_set.simulated) for name in names)
+    return joblib.Parallel(n_jobs=jobs, batch_size=8)(work)
+
+
+def read_pair(name: str, executed: Path, simulated: Path | None) -> RunPair:
+    """Return one run; a file that cannot be read is a problem with a reason, never an exception."""
+    records: dict[str, RunRecords] = {}
+    statistics: dict[str, RunStatistics] = {}
+    problem: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    for source, folder in (("executed", executed), ("simulated", simulated)):
+        try:
+            found = present_files(folder, name)
+            if found:
+                records[source] = load_run(folder, name)
+                check_source(records[source], source)
+                statistics[source] = run_statistics(records[source])
+                digests |= {f"{source}/{path.name}": sha256_of(path) for path in found}
+        except InputError as error:
+            # The folder is the machine's business; the file and the fault are the reader's.
+            problem[source] = str(error).replace(f"{folder}/", "")
+    identical, first_difference = compared(records)
+    lateness_ns = records["executed"].header.get("lateness_ns", {}) if "executed" in records else {}
+    return RunPair(name, statistics, problem, identical, first_difference, digests, lateness_ns)
+
+
+def present_files(folder: Path | None, name: str) -> list[Path]:
+    """Return the record files of a run that are there."""
+    paths = [folder / f"{name}.{kind}.parquet" for kind in ("passes", "batches")] if folder else []
+    return [path for path in paths if path.exists()]
+
+
+def check_source(records: RunRecords, source: str) -> None:
+    """Refuse records that stand in the wrong folder: a simulation is no evidence for itself."""
+    found = records.header.get("source")
+    if found != source:
+        raise InputError(f"the records say they were {found}, expected {source}")
+
+
+def order_is_fixed(config: dict) -> bool:
+    """Return whether the order of batches does not depend on durations: one device, no time-out, no Poisson arrivals."""
+    return config["devices"] == 1 and config["timeout_ns"] is None and config["arrivals"] != "poisson"
+
+
+def compared(records: dict[str, RunRecords]) -> tuple[str, str]:
+    """Return (`identical`, first difference) of an executed and a simulated run."""
+    if len(records) < 2 or not order_is_fixed(records["executed"].header["config"]):
+        return "n.a.", ""
+    executed, simulated = records["executed"], records["simulated"]
+    for kind in ("config", "trace_digest"):
+        if executed.header.get(kind) != simulated.header.get(kind):
+            return "no", f"{kind} differs: these are not the same run"
+    difference = first_difference(executed.batches, simulated.batches)
+    return ("no", difference) if difference else ("yes", "")
+
+
+def first_difference(executed: dict[str, np.ndarray], simulated: dict[str, np.ndarray]) -> str:
+    """Return where two sequences of batches part, in words; empty where they are equal, row by row."""
+    rows = min(len(executed["layer"]), len(simulated["layer"]))
+    differs = np.zeros(rows, dtype=bool)
+    for column in ORDER_COLUMNS:
+        differs |= executed[column][:rows] != simulated[column][:rows]
+    if differs.any():
+        row = int(differs.argmax())
+        return f"batch {row}: executed {batch_text(executed, row)}, simulated {batch_text(simulated, row)}"
+    if len(executed["layer"]) != len(simulated["layer"]):
+        return f"executed {len(executed['layer'])} batches, simulated {len(simulated['layer'])}"
+    return ""
+
+
+def batch_text(batches: dict[str, np.ndarray], row: int) -> str:
+    """Return one batch in words."""
+    layer, block, size, crc = (int(batches[column][row]) for column in ORDER_COLUMNS)
+    return f"(layer {layer}, block {block}, size {size}, members {crc:08x})"

@@ -1,0 +1,48 @@
+"""How a configuration reads in a table: its mode, its setting, and in what it departs from the plain queue."""
+
+
+def describe_config(config: dict, used_k: int | None) -> dict:
+    """Return the columns that identify a configuration (a RunConfig as a dictionary) in every table.
+
+    `mode` is closed, poisson, all or steps; `setting` is the text that tells rows of one mode apart; `variant` is
+    empty for plain queues of one size on one device at the model's own k (`used_k`, None where no trace says it), and names every departure otherwise.
+    """
+    mode = config["arrivals"]
+    lockstep = config["scheduler"] == "lockstep"
+    return {
+        "scheduler": config["scheduler"],
+        "mode": mode,
+        "setting": setting(config),
+        "in_flight": config["in_flight"] if mode == "closed" else None,
+        "load": config["load"] if mode == "poisson" else None,
+        "rate_per_s": config["rate_per_s"] if mode == "poisson" else None,
+        "queue_size": None if lockstep else config["queue_size"],
+        "max_step": config["max_step"] if lockstep else None,
+        "variant": variant(config, used_k),
+        "sequences": config["sequences"],
+    }
+
+
+def setting(config: dict) -> str:
+    """Return `N=512`, `load 0.60`, `900 per s`, `all at once` or `steps`."""
+    if config["arrivals"] == "closed":
+        return f"N={config['in_flight']}"
+    if config["arrivals"] == "poisson":
+        return f"{config['rate_per_s']:g} per s" if config["load"] is None else f"load {config['load']:.2f}"
+    return "all at once" if config["arrivals"] == "all" else config["arrivals"]
+
+
+def variant(config: dict, used_k: int | None) -> str:
+    """Return the departures from the plain configuration, with commas; empty for none."""
+    parts = []
+    if config["dense_queue_size"] not in (None, config["queue_size"]):
+        parts.append(f"dense B={config['dense_queue_size']}")
+    if config["timeout_ns"] is not None:
+        parts.append(f"time-out {config['timeout_ns'] / 1e6:g} ms")
+    if config["k"] not in (None, used_k):
+        parts.append(f"k={config['k']}")
+    if not config["dense"]:
+        parts.append("no dense part")
+    if config["devices"] > 1:
+        parts.append(f"{config['devices']} devices, {config['placement']}")
+    return ", ".join(parts)

@@ -1,0 +1,52 @@
+"""Tables on disk: `NAME.csv`, whole or absent, with `NAME.json` beside it that says how to make it again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from traces.files import replacing, sha256_of, write_json
+from traces.provenance import provenance
+
+CLAIMS = "claims.json"
+FINE = ("ok", "unstable", "skipped")  # every other status is a hole and makes the command fail
+
+
+def write_csv(folder: Path, name: str, table: pd.DataFrame, inputs: dict[str, str]) -> None:
+    """Write a table and its provenance: columns with units in their names, nine digits, and digests of its inputs."""
+    path = folder / f"{name}.csv"
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    about = {"table": name, "rows": len(table), "sha256": sha256_of(path), "inputs": inputs, "provenance": provenance()}
+    write_json(folder / f"{name}.json", about)
+
+
+def write_claims(folder: Path, claims: dict[str, dict]) -> None:
+    """Add the claims of some figures to `claims.json`, replacing earlier ones of the same figures."""
+    path = folder / CLAIMS
+    known = json.loads(path.read_text()) if path.exists() else {}
+    write_json(path, known | {figure: plain(claim) for figure, claim in claims.items()})
+
+
+def plain(value: object) -> object:
+    """Return a copy that JSON can hold: numpy numbers as numbers, rounded to nine digits, NaN as null."""
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if np.isfinite(value) else None
+    return value
+
+
+def holes(table: pd.DataFrame) -> list[str]:
+    """Return one line per row of a table whose status names a hole."""
+    if "status" not in table:
+        return []
+    bad = table[~table["status"].isin(FINE)]
+    shown = [name for name in ("set", "source", "setting", "view", "k", "queue_size", "run") if name in bad]
+    return [" ".join(str(row[name]) for name in shown if pd.notna(row[name])) + f": {row['status']}: {row['reason']}"
+            for row in bad.to_dict("records")]  # fmt: skip
