@@ -178,7 +178,7 @@ def execute_command(
     data_dir: DataDir = None,
     queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,2,4,8,16,32,64,128",
     load: Annotated[str, typer.Option(help="Poisson loads as shares of the capacity at the largest B.")] = "0.3,0.6,0.9",
-    in_flight: Annotated[str, typer.Option(help="Closed loops: sequences in flight.")] = "32,512,4096",
+    in_flight: Annotated[str, typer.Option(help="Closed loops: sequences in flight.")] = "32,256,2048",
     lockstep: Annotated[int, typer.Option(min=0, help="Most passes in a step of lockstep; 0 leaves it out.")] = 512,
     replications: Annotated[int, typer.Option(min=1, help="Replication i permutes and draws by seed i.")] = 3,
     batches_per_queue: Annotated[int, typer.Option(min=1, help="Full batches per mean queue that are measured.")] = 50,

@@ -19,7 +19,7 @@ class QueueSizeExperiment:
 
     queue_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
     loads: tuple[float, ...] = (0.3, 0.6, 0.9)
-    in_flight: tuple[int, ...] = (32, 512, 4096)
+    in_flight: tuple[int, ...] = (32, 256, 2048)
     lockstep_step: int | None = 512
     replications: int = 3
     batches_per_queue: int = 50
@@ -44,11 +44,12 @@ class QueueSizeExperiment:
         return max(self.least_passes, math.ceil(needed))
 
     def _closed(self, seed: int, k: int, experts: int) -> list[RunConfig]:
-        # Half as many passes again as are in flight: the first ones all start together, which is no steady state.
+        # N passes leave at most N * k / E selections for an expert: a larger B only meets forced batches of that size.
+        # A quarter more passes than are in flight at least: the first ones all start together, no steady state.
         return [
             RunConfig(
                 queue_size=size, arrivals="closed", in_flight=count, k=k, seed=seed,
-                sequences=max(self.passes(size, k, experts), count * 3 // 2),
+                sequences=max(self.passes(min(size, max(1, count * k // experts)), k, experts), count * 5 // 4),
             )
             for size in self.queue_sizes
             for count in self.in_flight
@@ -61,7 +62,7 @@ class QueueSizeExperiment:
         return [
             RunConfig(
                 queue_size=size, arrivals="poisson", load=load, rate_per_s=load * capacity, k=k, seed=seed,
-                sequences=self.passes(size, k, experts) if stable else self.least_passes,
+                sequences=self.passes(size, k, experts) if stable else self.least_passes // 2,
             )
             for size in self.queue_sizes
             for load in self.loads

@@ -61,11 +61,13 @@ def record_trace(
     model = model.to(device)
     header = trace_header(model, description, k, batch, device)
     images_NF = torch.from_numpy(images.test_NF)
-    with TraceWriter(out, header) as writer, Progress(transient=True) as progress:
+    with TraceWriter(out, header, resume=True) as writer, Progress(transient=True) as progress:
         for start in progress.track(range(0, len(images_NF), batch), description="recording"):
-            chosen = slice(start, min(start + batch, len(images_NF)))
+            chosen = slice(max(start, writer.safe_rows), min(start + batch, len(images_NF)))
+            if chosen.start >= chosen.stop:
+                continue  # a recording that was cut off had got further
             seen = route(model, images_NF[chosen].to(device), k)
-            writer.append(chunk_of(header, seen, start, start // batch, images.test_label_N[chosen]))
+            writer.append(chunk_of(header, seen, chosen.start, start // batch, images.test_label_N[chosen]))
     return load_trace(out)
 
 
