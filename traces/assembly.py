@@ -117,7 +117,8 @@ class Assembly:
 
     def read_group(self, part: Part, index: int, rows: slice, start: int) -> dict[str, bytes]:
         """Fill in one row group; return the digest of each field's run."""
-        opened = {"metadata": part.metadata, "read_dictionary": ["domain"], "page_checksum_verification": True}
+        texts = ["domain"] if "domain_S" in self.layout.present else None
+        opened = {"metadata": part.metadata, "read_dictionary": texts, "page_checksum_verification": True}
         with damage_refused(part.path), pq.ParquetFile(part.path, **opened) as source:
             table = source.read_row_group(index, use_threads=False).combine_chunks()
         shape = (rows.stop - rows.start, self.layout.layers)

@@ -6,6 +6,10 @@ import typer
 
 from traces.errors import InputError
 
+# Typer's errors come from click, or, in later versions, from a copy inside typer: reach them by what both export.
+USAGE_ERROR = typer.BadParameter.__mro__[1]
+COMMAND_ERROR = typer.BadParameter.__mro__[2]
+
 
 def new_app(help_text: str) -> typer.Typer:
     """Return a typer application with this project's settings."""
@@ -19,12 +23,34 @@ def new_app(help_text: str) -> typer.Typer:
 
 
 def run(app: typer.Typer, name: str) -> None:
-    """Run a stage's command line as `python -m NAME`; an `InputError` is one line on stderr and exit status 2."""
+    """Run a stage's command line as `python -m NAME`; bad input or options are one line on stderr and exit status 2."""
     try:
-        app(prog_name=f"python -m {name}")
+        status = app(prog_name=f"python -m {name}", standalone_mode=False)
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = 2
+    except COMMAND_ERROR as error:
+        print(usage_message(error, name), file=sys.stderr)
+        status = 2
+    except typer.Abort:
+        status = 130
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def usage_message(error: Exception, name: str) -> str:
+    """Return one line about a wrong option or command that names the known ones; the help where nothing was asked."""
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return message
+    context = getattr(error, "ctx", None)
+    line = " ".join(message.split())
+    if context is None:
+        return f"{name}: {line}"
+    if line.startswith("No such option"):
+        line += f" known: {', '.join(word for each in context.command.params for word in each.opts if word[0] == '-')}"
+    elif line.startswith("No such command"):
+        line += f" known: {', '.join(sorted(context.command.commands))}"
+    return f"{name}: {line} (see {context.command_path} --help)"
 
 
 def numbers(text: str, option: str, low: float = 1, kind: type = int) -> list:

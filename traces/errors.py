@@ -5,7 +5,9 @@ class InputError(ValueError):
     """Bad input. The message is one line for the user; commands print it and exit with status 2."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(str(message).split()))
+        # Names found in a damaged file may hold anything; a terminal gets what can be printed.
+        line = " ".join(str(message).split())
+        super().__init__("".join(letter if letter.isprintable() else "?" for letter in line))
 
 
 def unknown_name(kind: str, name: object, known: object) -> InputError:

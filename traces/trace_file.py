@@ -47,11 +47,16 @@ def load_trace(path: Path | str) -> Trace:
     return trace
 
 
+def parts_folder(path: Path) -> Path:
+    """Return the folder that holds a recording's parts while it lasts: `X.trace.parts` for `X.trace.parquet`."""
+    return path.with_suffix(".parts")
+
+
 def part_paths(path: Path) -> list[Path]:
     """Return the files of a trace: itself, or a folder's finished parts in order; InputError if there are none."""
     if not path.is_dir():
-        if not path.exists() and path.with_suffix(".parts").is_dir():
-            raise InputError(f"{path}: no such file; the recording has not ended, its parts are in {path.stem}.parts")
+        if not path.exists() and parts_folder(path).is_dir():
+            raise InputError(f"{path}: no such file; the recording has not ended, see {parts_folder(path).name}")
         return [path]
     paths = sorted(path.glob("part-*.parquet"))
     if not paths:

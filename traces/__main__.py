@@ -1,0 +1,84 @@
+"""`python -m traces`: describe a trace, check files, make synthetic traces."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from traces.command import new_app, run
+from traces.describe import description
+from traces.errors import InputError
+from traces.provenance import provenance
+from traces.synthetic import SyntheticSpec, synthetic_trace
+from traces.trace_file import load_trace, save_trace
+
+app = new_app(
+    "Traces: which experts a MoE run selected. Files are Parquet; a recording in progress is a folder of parts."
+)
+Source = Annotated[Path, typer.Argument(help="a trace's file, or the folder of a recording in progress")]
+
+
+@app.command()
+def describe(
+    path: Source,
+    k: Annotated[int | None, typer.Option(min=1, help="count the first k slots; default: the model's k")] = None,
+) -> None:
+    """Print model, shapes, load per expert and reuse between adjacent tokens.
+
+    Example: `python -m traces describe logs/base.trace.parquet --k 2`
+    """
+    trace = load_trace(path)
+    Console().print(description(trace, path.name, k))
+
+
+@app.command()
+def check(paths: Annotated[list[Path], typer.Argument(help="traces' files or folders of parts")]) -> None:
+    """Verify traces: one line per good file; the first bad one ends with its line on stderr and exit status 2.
+
+    Example: `python -m traces check logs/*.trace.parquet`
+    """
+    for path in paths:
+        trace = load_trace(path)
+        shape = f"{trace.T:,} tokens x {trace.L} layers x {trace.K} of {trace.E} experts, {trace.S:,} sequences"
+        print(f"{path}: ok, {shape}, digest {trace.digest}")
+
+
+@app.command()
+def make(
+    out: Annotated[Path, typer.Argument(help="file to write, X.trace.parquet")],
+    layers: Annotated[int, typer.Option(min=1)] = 4,
+    experts: Annotated[int, typer.Option(min=1, max=32767, help="experts per layer")] = 16,
+    k: Annotated[int, typer.Option(min=1, help="experts per token and layer")] = 4,
+    alpha: Annotated[float, typer.Option(min=0, help="exponent of the Zipf law of popularity")] = 1.0,
+    reuse: Annotated[float, typer.Option(min=0, max=1, help="probability to repeat the token before")] = 0.3,
+    sequences: Annotated[int, typer.Option(min=1)] = 64,
+    prompt: Annotated[str, typer.Option(help="tokens of a prompt: n, or low-high")] = "16",
+    decode: Annotated[str, typer.Option(help="tokens decoded: n, or low-high")] = "16",
+    batch: Annotated[int, typer.Option(min=1, help="sequences that run together")] = 8,
+    scores: Annotated[bool, typer.Option(help="with softmax scores")] = True,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make a synthetic trace with stated statistics.
+
+    Example: `python -m traces make toy.trace.parquet --alpha 1.2 --reuse 0.5 --prompt 8-32`
+    """
+    lengths = {"prompt": length_range("--prompt", prompt), "decode": length_range("--decode", decode)}
+    shape = {"layers": layers, "experts": experts, "k": k, "sequences": sequences, "batch": batch}
+    spec = SyntheticSpec(alpha=alpha, reuse=reuse, scores=scores, **shape, **lengths)
+    made = synthetic_trace(spec, np.random.default_rng(seed), provenance(seed))
+    save_trace(made.trace, out)
+    print(f"{out}: {made.trace.T:,} tokens, digest {made.trace.digest}")
+
+
+def length_range(option: str, text: str) -> tuple[int, int]:
+    """Return (low, high) of `n` or `low-high`."""
+    low, _, high = text.partition("-")
+    if not low.isdecimal() or not (high or low).isdecimal():
+        raise InputError(f"{option} is {text!r}, allowed a number of tokens, or low-high")
+    return int(low), int(high or low)
+
+
+if __name__ == "__main__":
+    run(app, "traces")

@@ -1,0 +1,195 @@
+"""What a trace looks like: load per expert, reuse between adjacent tokens, phases, sequences; numbers and tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from traces.chunks import chunks
+from traces.errors import InputError
+from traces.joining import group
+from traces.layout import column_of
+from traces.selections import NEEDED, Trace, distinct
+
+BARS = " ▁▂▃▄▅▆▇█"
+HOTTEST = 3
+WIDEST_BARS = 20
+
+
+def load_LE(trace: Trace, k: int | None = None) -> np.ndarray:
+    """Return the selections of every expert of every layer (int64), counting the first k slots of a row (all)."""
+    experts_TLK = slots(trace, k)
+    layer_L1 = np.arange(trace.L)[:, None]
+    counts = np.zeros((trace.L, trace.E + 1), np.int64)
+    for rows in chunks(trace.T, trace.L):
+        place = experts_TLK[rows] + 1 + layer_L1 * (trace.E + 1)  # column 0 takes the empty slots
+        counts += np.bincount(place.ravel(), minlength=counts.size).reshape(counts.shape)
+    return counts[:, 1:]
+
+
+def slots(trace: Trace, k: int | None) -> np.ndarray:
+    """Return the first k slots of every row; InputError for another k, or where the order was not kept."""
+    if k is None or k == trace.K:
+        return trace.experts_TLK
+    if not 1 <= k <= trace.K:
+        raise InputError(f"k is {k}, allowed 1..{trace.K}, the experts recorded per token and layer")
+    if not trace.header.ranked:
+        raise InputError(f"k is {k}, allowed only {trace.K}: the trace is not ranked")
+    return trace.experts_TLK[:, :, :k]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How evenly the experts of each layer are loaded: selections, coefficient of variation, largest over mean."""
+
+    lowest_L: np.ndarray
+    mean_L: np.ndarray
+    highest_L: np.ndarray
+    cv_L: np.ndarray
+    max_over_mean_L: np.ndarray
+
+
+def spread(load_LE: np.ndarray) -> Spread:
+    """Return how evenly experts are loaded; a layer without selections has no variation (NaN)."""
+    mean_L = load_LE.mean(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Spread(load_LE.min(1), mean_L, load_LE.max(1), load_LE.std(1) / mean_L, load_LE.max(1) / mean_L)
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Shares of a row's experts that the token before it in its sequence selected too, per layer; NaN without pairs.
+
+    `chance_L` is what tokens would share that select independently of each other but with the same load.
+    """
+
+    pairs: int
+    share_L: np.ndarray
+    chance_L: np.ndarray
+
+
+def reuse(trace: Trace, k: int | None = None) -> Reuse:
+    """Return the reuse between tokens that follow each other in a sequence, counting the first k slots (all)."""
+    experts_TLK = slots(trace, k)
+    by_sequence = np.argsort(trace.sequence_T, kind="stable")
+    pair_T = np.flatnonzero(trace.sequence_T[by_sequence[1:]] == trace.sequence_T[by_sequence[:-1]])
+    before_P, after_P = by_sequence[pair_T], by_sequence[pair_T + 1]
+    shared_L = np.zeros(trace.L, np.int64)
+    filled_L = np.zeros(trace.L, np.int64)
+    for run in chunks(len(pair_T), trace.L * experts_TLK.shape[2]):
+        before, after = experts_TLK[before_P[run]], experts_TLK[after_P[run]]
+        shared_L += ((after[..., None] == before[:, :, None, :]).any(-1) & (after >= 0)).sum((0, 2))
+        filled_L += (after >= 0).sum((0, 2))
+    counts_LE = load_LE(trace, k)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chance_L = (counts_LE / trace.T * counts_LE).sum(1) / counts_LE.sum(1)
+        return Reuse(len(pair_T), shared_L / filled_L, chance_L)
+
+
+def sequence_lengths(trace: Trace) -> np.ndarray:
+    """Return the tokens of every sequence, ascending by id."""
+    return np.bincount(group(trace.sequence_T).index_X)
+
+
+def default_k(trace: Trace) -> int:
+    """Return how many slots describe the model itself: those it uses, where the trace kept their order."""
+    return min(trace.K, trace.header.model.used_k) if trace.header.ranked else trace.K
+
+
+def description(trace: Trace, source: str, k: int | None = None) -> Group:
+    """Return the tables that `describe` prints."""
+    k = k or default_k(trace)
+    counts_LE = load_LE(trace, k)
+    return Group(
+        Text(source, style="bold"),
+        facts(trace),
+        heading(
+            f"Load at k={k}", "selections per expert; one bar per expert, from the hottest, full height, to the coldest"
+        ),
+        load_table(trace, counts_LE),
+        heading(f"Reuse at k={k}", "share of a token's experts that the token before it in its sequence selected too"),
+        reuse_table(trace, reuse(trace, k)),
+    )
+
+
+def heading(title: str, meaning: str) -> Text:
+    """Return a table's title and what its numbers mean."""
+    return Text.assemble((title, "bold"), ": ", meaning)
+
+
+def table_of(*columns: str) -> Table:
+    """Return a table whose columns are numbers, aligned right and never cut."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def facts(trace: Trace) -> Table:
+    """Return what the trace is: model, shapes, scores, phases, sequences, provenance."""
+    header, model, lengths = trace.header, trace.header.model, sequence_lengths(trace)
+    recorded = f"{trace.K} of {trace.E} experts recorded per token, {model.used_k} used by the model"
+    decode = int(trace.phase_T.sum())
+    optional = [column_of(name) for name in trace.present if name not in (*NEEDED, "scores_TLK")]
+    sizes = [f"{name} {getattr(model, name):,}" for name in ("d_model", "d_ff", "expert_bytes") if getattr(model, name)]
+    rows = {
+        "model": f"{model.name}: {model.layers} MoE layers x {model.experts} experts, {model.shared_experts} shared",
+        "sizes": ", ".join([*sizes, model.dtype or "dtype unknown"]),
+        "gate": f"{header.gate_rule}; scores: {header.score_kind or 'none'}; {'' if header.ranked else 'not '}ranked",
+        "tokens": f"{trace.T:,} in {len(trace.passes):,} passes and {len(distinct(trace.step_T)):,} steps; {recorded}",
+        "phases": f"{trace.T - decode:,} prefill or encode, {decode:,} decode",
+        "sequences": f"{trace.S:,} of {lengths.min():,} to {lengths.max():,} tokens, {lengths.mean():,.1f} on average",
+        "beside": ", ".join(optional) or "nothing",
+        "data": ", ".join(f"{key}: {value}" for key, value in header.data.items() if value),
+        "device": header.device,
+        "made by": " | ".join(f"{key}: {value}" for key, value in header.provenance.items() if key != "packages"),
+        "notes": " | ".join(f"{key}: {value}" for key, value in header.notes.items()),
+        "digest": trace.digest,
+    }
+    table = Table(box=box.SIMPLE, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(value or "-"))
+    return table
+
+
+def load_table(trace: Trace, counts_LE: np.ndarray) -> Table:
+    """Return the load per expert, a row per layer, with the hottest experts and a bar per expert."""
+    table = table_of("layer", "min", "mean", "max", "CV", "max/mean", "hottest", "of tokens")
+    table.add_column("load", no_wrap=True)
+    even = spread(counts_LE)
+    for layer, layer_id in enumerate(trace.header.model.layer_ids):
+        hottest = np.argsort(-counts_LE[layer], kind="stable")[:HOTTEST].tolist()
+        table.add_row(
+            str(layer_id),
+            *(f"{number:,.0f}" for number in (even.lowest_L[layer], even.mean_L[layer], even.highest_L[layer])),
+            *(f"{number:.2f}" for number in (even.cv_L[layer], even.max_over_mean_L[layer])),
+            " ".join(map(str, hottest)),
+            f"{counts_LE[layer, hottest[0]] / trace.T:.1%}",
+            bars(counts_LE[layer]),
+        )
+    return table
+
+
+def bars(load_E: np.ndarray) -> str:
+    """Return one bar per expert, from hottest to coldest; of many experts, groups of neighbours share a bar."""
+    ordered = np.sort(load_E)[::-1]
+    groups = np.array_split(ordered, min(len(ordered), WIDEST_BARS))
+    heights = np.array([each.mean() for each in groups]) / max(ordered[0], 1)
+    return "".join(BARS[int(np.ceil(height * (len(BARS) - 1)))] for height in heights)
+
+
+def reuse_table(trace: Trace, found: Reuse) -> Table | Text:
+    """Return the reuse between adjacent tokens against chance, a row per layer."""
+    if not found.pairs:
+        return Text("  every sequence has one token: there are no adjacent tokens")
+    table = table_of("layer", "measured", "by chance", "ratio")
+    for layer, layer_id in enumerate(trace.header.model.layer_ids):
+        share, chance = found.share_L[layer], found.chance_L[layer]
+        table.add_row(str(layer_id), f"{share:.1%}", f"{chance:.1%}", f"{share / chance:.2f}")
+    table.caption = f"{found.pairs:,} pairs of tokens"
+    return table
