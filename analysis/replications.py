@@ -41,5 +41,6 @@ def combined(runs: list[RunStatistics]) -> dict:
     for name in INTERVAL_METRICS:
         half = half_width(spread[name]) if name in spread else float("nan")
         row |= {f"{name}_low": row[name] - half, f"{name}_high": row[name] + half}
-    status, reason = ("ok", "") if unstable is None else (unstable.status, unstable.reason)
+    remark = next((run.reason for run in runs if run.reason), "")
+    status, reason = ("ok", remark) if unstable is None else (unstable.status, unstable.reason)
     return {"replications": len(runs), "interval": interval, **row, "status": status, "reason": reason}

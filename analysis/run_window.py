@@ -1,12 +1,12 @@
 """Which part of a run is measured: warm-up and drain are cut, and no pass is left out because it took long.
 
-The first 15 % of the passes, by arrival, are warm-up; in a closed loop at least the passes that all arrive at once
-at the start, because they march through the layers in step. The window opens at the arrival of the next pass.
+Warm-up lasts until 15 % of the passes have arrived *and* one p95 latency of the run has gone by since the first
+arrival. The second matters where a pass takes a large part of the run: until then queues that started empty
+are filling, or the passes that a closed loop released all at once at the start march through the layers in step.
 
-Poisson arrivals: the last 10 % of the passes are drain, and the window closes where they begin to arrive. Latency
-is taken over the passes that *arrive* in the window, whenever they end: choosing those that also end in it would
-drop the slow ones. Those that end after the very last arrival, in a machine that runs empty, are counted as
-`drain_share`: where that is not small, the tail is too short for this queue size.
+Poisson arrivals: drain is the last 10 % of the arrivals, and at least one p95 latency. Latency is taken over the
+passes that *arrive* in the window, whenever they end: choosing those that also end in it would drop the slow ones.
+Those that end after the very last arrival, in a machine that runs empty, are counted as `drain_share`.
 
 Closed loop and trace steps: from the last release on, the number in flight falls and batches are forced, so the
 window closes there. Latency is taken over the passes that *end* in the window, whenever they arrived: passes that
@@ -14,6 +14,9 @@ arrive late in it end in the drain under other conditions, and leaving them out 
 a steady state the passes that leave within a window have the same latencies as those that arrive in it.
 
 All at once: the whole run is the window; there is no steady state to cut out.
+
+At least 40 % of the time from first to last arrival is always measured, at the cost of warm-up and drain; in such a
+short run Little's check (`run_statistics`) tells how far it is from a steady state.
 """
 
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from traces.run_records import RunRecords
 
 WARM_UP_SHARE = 0.15
 DRAIN_SHARE = 0.10
+LEAST_MEASURED = 0.4
 
 
 @dataclass(frozen=True)
@@ -50,22 +54,26 @@ class Window:
 
 
 def measured_window(records: RunRecords) -> Window:
-    """Return the measured window of a run; InputError where the run is too short to have one."""
-    arrival_ns = np.sort(records.passes["arrival_ns"])
-    arrivals, count = records.header["config"]["arrivals"], len(arrival_ns)
-    if count == 0:
+    """Return the measured window of a run; InputError for a run without passes or with nothing between arrivals."""
+    passes, arrivals = records.passes, records.header["config"]["arrivals"]
+    if len(passes["arrival_ns"]) == 0:
         raise InputError("the run has no passes")
+    arrival_ns = np.sort(passes["arrival_ns"])
     if arrivals == "all" or arrival_ns[0] == arrival_ns[-1]:
-        return Window(int(arrival_ns[0]), int(records.passes["end_ns"].max()), "end")
-    first = int(np.ceil(WARM_UP_SHARE * count))
+        return Window(int(arrival_ns[0]), int(passes["end_ns"].max()), "end")
+    p95_ns = np.percentile(passes["end_ns"] - passes["arrival_ns"], 95)
+    warm_up_ns = max(arrival_ns[int(WARM_UP_SHARE * len(arrival_ns))] - arrival_ns[0], p95_ns)
+    drain_ns = 0.0
     if arrivals == "poisson":
-        last, by = int(np.floor((1 - DRAIN_SHARE) * count)) - 1, "arrival"
-    else:
-        at_once = int(np.count_nonzero(arrival_ns == arrival_ns[0]))
-        first, last, by = max(first, at_once), count - 1, "end"
-    if first > last or arrival_ns[first] >= arrival_ns[last]:
-        raise InputError(f"the run is too short to be measured: {count} passes, warm-up is {first} of them")
-    return Window(int(arrival_ns[first]), int(arrival_ns[last]), by)
+        drain_ns = max(arrival_ns[-1] - arrival_ns[int((1 - DRAIN_SHARE) * len(arrival_ns))], p95_ns)
+    # A release of many passes at one instant makes the window open and close at an instant of completions.
+    most_ns = (1 - LEAST_MEASURED) * (arrival_ns[-1] - arrival_ns[0])
+    cut = min(1.0, most_ns / (warm_up_ns + drain_ns))
+    first = np.searchsorted(arrival_ns, arrival_ns[0] + cut * warm_up_ns)
+    last = np.searchsorted(arrival_ns, arrival_ns[-1] - cut * drain_ns, side="right") - 1
+    if first >= last or arrival_ns[first] == arrival_ns[last]:
+        raise InputError(f"the run is too short to be measured: {len(arrival_ns)} passes")
+    return Window(int(arrival_ns[first]), int(arrival_ns[last]), "arrival" if arrivals == "poisson" else "end")
 
 
 def equal_parts(window: Window, parts: int) -> list[Window]:
