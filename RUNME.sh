@@ -1,37 +1,22 @@
 #!/usr/bin/env bash
 # moe-replay from one command. The only place that knows the order of the stages.
 #
-#   ./RUNME.sh            every figure from the shipped logs: no GPU, no torch, under a minute after installation
-#   ./RUNME.sh full       the same over the whole grid of runs and with 20 simulated replications (about MINUTES_FULL minutes)
-#   ./RUNME.sh fresh      collect first (on the GPU if there is one, else on the CPU at a smaller scale), then the same
-#                         figures from what was just measured; options: --data NAME, --data-dir FOLDER, --device DEVICE
-#   ./RUNME.sh test       install what the tests need and run them
+#   ./RUNME.sh [logs [FOLDER]]  every figure from the shipped logs (or those in FOLDER): no GPU, no torch, under a minute;
+#                               replication 0 of every executed configuration is simulated
+#   ./RUNME.sh full [FOLDER]    the same with all replications simulated: a few minutes
+#   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (about ten
+#                               minutes), then the same tables and figures from what was just measured. Options:
+#                               --data cifar10|fashion-mnist|digits  --data-dir FOLDER  --device auto|cpu|cuda
+#   ./RUNME.sh test             install what the tests need and run them
 #
-# PYTHON=/path/to/python3 uses that interpreter as it is instead of making a virtual environment.
+# PYTHON=/path/to/python3 uses that interpreter as it is instead of making a virtual environment. Exit status: 0 all was
+# made; 1 something failed or is missing in a figure; 2 bad options; 3 collected, but this Python lacks what plots.
 set -euo pipefail
 cd "$(dirname "$0")"
-export PYTHONHASHSEED=0 MPLBACKEND=Agg
+export MPLBACKEND=Agg
 
-usage() { sed -n '2,12s/^# \{0,1\}//p' "$0"; }
-
-# Make (or reuse) a virtual environment with the named extra; PYTHON, if set, is taken as it is.
-environment() {
-    local extra=$1 folder=".venv-$1"
-    if [ -n "${PYTHON:-}" ]; then
-        python=$PYTHON
-        return
-    fi
-    python="$folder/bin/python"
-    if [ ! -f "$folder/ready" ] || [ pyproject.toml -nt "$folder/ready" ]; then
-        echo "== installing into $folder"
-        "$(base_python)" -m venv "$folder"
-        # torch first and by its exact version: pip then leaves it alone whatever else asks for it.
-        if [ "$extra" != figures ]; then "$python" -m pip install --quiet "$(torch_requirement)"; fi
-        if [ "$extra" = figures ]; then "$python" -m pip install --quiet --editable .
-        else "$python" -m pip install --quiet --editable ".[$extra]"; fi
-        touch "$folder/ready"
-    fi
-}
+usage() { sed -n '2,15s/^# \{0,1\}//p' RUNME.sh; }
+refuse() { echo "RUNME.sh: $1" >&2; exit 2; }
 
 base_python() {
     local candidate
@@ -41,8 +26,130 @@ base_python() {
             return
         fi
     done
-    echo "RUNME.sh: needs Python 3.11, 3.12 or 3.13" >&2
-    exit 2
+    refuse "needs Python 3.11, 3.12 or 3.13"
 }
 
-torch_requirement() { grep -o 'torch==[0-9.]*' pyproject.toml | head -n 1; }
+# environment [EXTRAS]: make (or reuse) a virtual environment with these extras; PYTHON, if set, is taken as it is.
+environment() {
+    if [ -n "${PYTHON:-}" ]; then
+        python=$PYTHON
+        return
+    fi
+    local extras=${1:-} folder=".venv${1:+-${1//,/-}}"
+    python="$folder/bin/python"
+    if [ ! -f "$folder/ready" ] || [ pyproject.toml -nt "$folder/ready" ]; then
+        echo "== installing into $folder"
+        "$(base_python)" -m venv "$folder"
+        # torch first, alone and by its exact version: asked for otherwise, it may bring gigabytes for a GPU.
+        case $extras in *collect*) "$python" -m pip install --quiet "$(grep -o 'torch==[0-9.]*' pyproject.toml)" ;; esac
+        "$python" -m pip install --quiet --editable ".${extras:+[$extras]}"
+        touch "$folder/ready"
+    fi
+}
+
+# later_stages LOGS OUT PATTERN [--partial]: simulate what was executed, then tables, then figures. A stage that fails
+# leaves a named hole for the next ones; the exit status remembers it.
+later_stages() {
+    local logs=$1 out=$2 pattern=$3 partial=${4:-} status=0 set name
+    for set in "$logs"/*/*/; do
+        name=${set#"$logs"/}
+        [ -d "$set/executed" ] || continue
+        echo "== simulate: what would each executed run of $name have cost?"
+        "$python" -m simulate like "$set/executed" "$set/wide.trace.parquet" --costs "$set/costs.parquet" \
+            --only "$pattern" --out "$out/simulated/$name" || status=1
+    done
+    echo "== analysis: tables and the sentence of every figure"
+    "$python" -m analysis "$logs" "$out/simulated" --out "$out/tables" $partial || status=1
+    echo "== figures"
+    "$python" -m figures "$out/tables" --out "$out/figures" || status=1
+    echo "== $out/figures holds the figures, $out/tables the tables behind them"
+    return $status
+}
+
+# What the stages after collect need; prints the names that this Python lacks.
+lacking() {
+    "$python" - <<'PY'
+import importlib.util
+names = ("numpy", "pandas", "scipy", "simpy", "matplotlib", "seaborn", "pyarrow", "joblib", "typer", "rich")
+print(" ".join(name for name in names if importlib.util.find_spec(name) is None))
+PY
+}
+
+# collect_all LOGS MODELS DATA DEVICE DATA_OPTIONS...: one set of logs, on a GPU in full, on a CPU at a smaller scale.
+collect_all() {
+    local models=$2 data=$3 device=$4
+    shift 4
+    local scale set images=() wide_epochs=5 quality seeds=3 costs=20 execute
+    scale=$("$python" -m collect device --device "$device" --kind)
+    set="$logs/$("$python" -m collect device --device "$device")/$data"
+    if [ "$scale" = cuda ]; then
+        quality=(--epochs 8 --jobs 8)
+        execute=(--replications 3)
+    else
+        images=(--train-images 10000 --test-images 5000)
+        wide_epochs=2 costs=5
+        quality=(--epochs 3 --jobs 2)
+        execute=(--replications 1 --batches-per-queue 10 --least-passes 500)
+    fi
+    local common=(--data "$data" --device "$device" "${images[@]}" "$@")
+    echo "== collect quality: accuracy at every k, $seeds seeds ($scale)"
+    "$python" -m collect quality "${common[@]}" --seeds $seeds "${quality[@]}" --models "$models" --out "$set/quality.csv"
+    echo "== collect route: which experts do the test images select?"
+    "$python" -m collect route "${common[@]}" --checkpoint "$models/$data-k4-seed0-epochs${quality[1]}.pt" \
+        --out "$set/base.trace.parquet"
+    echo "== collect train, route: the wide model, whose blocks are executed"
+    "$python" -m collect train "${common[@]}" --config wide --epochs $wide_epochs --learning-rate 1e-3 \
+        --out "$models/$data-wide.pt"
+    "$python" -m collect route "${common[@]}" --checkpoint "$models/$data-wide.pt" --out "$set/wide.trace.parquet"
+    echo "== collect costs: what does a batch of n cost, inside the executor's loop?"
+    "$python" -m collect costs "${common[@]}" --checkpoint "$models/$data-wide.pt" --repetitions $costs \
+        --out "$set/costs.parquet"
+    echo "== collect execute: queues of size B on real weights"
+    "$python" -m collect execute "${common[@]}" --checkpoint "$models/$data-wide.pt" \
+        --trace "$set/wide.trace.parquet" --costs "$set/costs.parquet" "${execute[@]}" --out "$set/executed"
+}
+
+fresh() {
+    local data=cifar10 device=auto out=${OUT:-outputs_from_run_$(date +%Y%m%d-%H%M%S)} options=() missing
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --data) data=${2:?--data needs a name} && shift 2 ;;
+            --device) device=${2:?--device needs a name} && shift 2 ;;
+            --data-dir) options+=(--data-dir "${2:?--data-dir needs a folder}") && shift 2 ;;
+            --out) out=${2:?--out needs a folder} && shift 2 ;;
+            *) refuse "fresh: unknown option '$1'; known: --data, --data-dir, --device, --out" ;;
+        esac
+    done
+    environment collect
+    local logs="$out/logs"
+    collect_all "$logs" "$out/models" "$data" "$device" "${options[@]}"
+    missing=$(lacking)
+    if [ -n "$missing" ]; then
+        echo "RUNME.sh: the logs are safe in $logs; this Python lacks $missing, so the later stages wait for another:" \
+            "./RUNME.sh logs $logs" >&2
+        exit 3
+    fi
+    later_stages "$logs" "$out" '*'
+}
+
+now=$(date +%Y%m%d-%H%M%S)
+mode=${1:-logs}
+[ $# -eq 0 ] || shift
+case $mode in
+    logs | full)
+        logs=${1:-traces/data}
+        [ -d "$logs" ] || refuse "$logs: no such folder of logs"
+        environment
+        if [ "$mode" = full ]; then later_stages "${logs%/}" "outputs_from_logs_$now" '*'
+        else later_stages "${logs%/}" "outputs_from_logs_$now" '*-s0' --partial; fi
+        ;;
+    fresh) fresh "$@" ;;
+    test)
+        environment collect,test
+        "$python" -m ruff check .
+        "$python" -m ruff format --check .
+        "$python" -m pytest -n 2 "$@"
+        ;;
+    -h | --help | help) usage ;;
+    *) refuse "unknown mode '$mode'; known: logs, full, fresh, test" ;;
+esac

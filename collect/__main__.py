@@ -49,6 +49,19 @@ def configuration(name: str) -> "CONFIGURATIONS":
     return CONFIGURATIONS[name]
 
 
+@app.command("device")
+def device_command(
+    device: Device = "auto",
+    kind: Annotated[bool, typer.Option("--kind", help="Print cpu or cuda instead of the name.")] = False,
+) -> None:
+    """Print the name under which this device's logs stand.
+
+    Example: `python -m collect device --device cpu`
+    """
+    where = pick_device(device)
+    print(where.type if kind else device_name(where))
+
+
 @app.command("train")
 def train_command(
     out: Annotated[Path, typer.Option(help="Checkpoint to write; an unfinished one of the same training is resumed.")],
