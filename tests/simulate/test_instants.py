@@ -99,6 +99,14 @@ def test_a_rest_that_is_overdue_rejoins_at_once():
     ]
 
 
+def test_a_time_out_that_arises_while_a_later_arrival_is_planned_is_not_missed():
+    two = world([[[0], [0]]] * 2, E=1)
+    assert log(two, config(queue_size=2, timeout_ns=5), TEN, arrival_ns=[0, 1000])[:2] == [
+        "5-15 d0 0.1 [0]",
+        "20-30 d0 1.1 [0]",
+    ]
+
+
 def test_time_out_zero_drains_whatever_waits():
     five = world([ONE_EXPERT] * 5, E=1)
     assert log(five, config(queue_size=3, timeout_ns=0), TEN, arrival_ns=[0, 1, 2, 3, 4]) == [

@@ -12,10 +12,12 @@ from random_worlds import costs, settings, workloads
 from worlds import run, world
 
 from simulate.policies.config import RunConfig
+from simulate.policies.instant import Replay
 
 quick = hypothesis_settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+NO_QUEUES = {"queue_size": 1, "dense_queue_size": None, "timeout_ns": None}
 FIELDS = ("device", "layer", "block", "members", "tokens", "ready_ns", "start_ns", "end_ns", "forced")
 
 
@@ -33,6 +35,39 @@ def test_every_batch_is_that_of_the_literal_reading(drawn):
     expected = [{name: batch[name] for name in FIELDS} for batch in reference.run()]
     assert [{name: getattr(batch, name) for name in FIELDS} for batch in replay.recording.batches] == expected
     assert dict(enumerate(replay.recording.end_ns_P)) == reference.end_ns
+
+
+def run_like_an_executor(workload, config, cost):
+    """Play a run as real executions do: successors first, then the clock, then what fell due meanwhile."""
+    bound = []
+    replay = Replay(workload, config, bound.append)
+    replay.play(0)
+    while bound or replay.next_due() is not None:
+        if not bound:
+            replay.play(replay.next_due())
+            continue
+        batch = bound.pop()
+        completion = (batch, replay.rules.retire(batch))
+        batch.end_ns = batch.start_ns + cost(batch.layer, batch.block, batch.tokens)
+        while (due := replay.next_due()) is not None and due < batch.end_ns:
+            replay.play(due)
+        replay.play(batch.end_ns, [completion])
+    return replay
+
+
+@given(runs(devices=1), st.booleans(), st.sampled_from([None, 1, 2]))
+@hypothesis_settings(quick, max_examples=300)
+def test_a_driver_that_retires_before_it_reads_its_clock_gets_the_same_run(drawn, lockstep, max_step):
+    workload, config, cost = drawn
+    if lockstep:
+        config = replace(config, scheduler="lockstep", max_step=max_step, **NO_QUEUES)
+    takes_time = lambda layer, block, tokens: 1 + cost(layer, block, tokens)  # noqa: E731
+    engine, driver = run(workload, config, takes_time), run_like_an_executor(workload, config, takes_time)
+    first, second = engine.recording.records({"config": {}}), driver.recording.records({"config": {}})
+    for name in first.passes:
+        assert first.passes[name].tolist() == second.passes[name].tolist()
+    for name in first.batches:
+        assert first.batches[name].tolist() == second.batches[name].tolist()
 
 
 def members_due(workload, dense):
@@ -95,8 +130,7 @@ def test_lockstep_runs_steps_of_waiting_passes_stage_by_stage(workload, max_step
 @quick
 def test_lockstep_serves_everything_once_under_every_arrival_process(drawn, max_step):
     workload, config, cost = drawn
-    plain = {"queue_size": 1, "dense_queue_size": None, "timeout_ns": None}
-    config = replace(config, scheduler="lockstep", max_step=max_step, **plain)
+    config = replace(config, scheduler="lockstep", max_step=max_step, **NO_QUEUES)
     batches = run(workload, config, cost).recording.batches
     served = Counter((b.layer, b.block, member) for b in batches for member in b.members)
     assert served == members_due(workload, config.dense)
@@ -185,7 +219,7 @@ def times(batch):
 def test_one_pass_in_flight_and_queues_of_one_are_the_plain_sequential_sum_of_costs(drawn):
     workload, config, cost = drawn
     alone = {"arrivals": "closed", "in_flight": 1, "rate_per_s": None, "seed": None}
-    config = replace(config, queue_size=1, dense_queue_size=None, timeout_ns=None, **alone)
+    config = replace(config, **NO_QUEUES, **alone)
     replay = run(workload, config, cost)
     total = 0
     for p in range(workload.passes):
