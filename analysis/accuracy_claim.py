@@ -33,7 +33,8 @@ def label(row: dict) -> str:
 
 def fit_sentence(row: dict) -> str:
     """Return what one view says, in words."""
-    test = f"F({row['df_lack']:.0f},{row['df_error']:.0f}) = {row['lack_of_fit_F']:.3g}, p {p_text(row['p'])}"
+    kind = "p" if row["p"] == row["p_exact"] else "conservative p"
+    test = f"F({row['df_lack']:.0f},{row['df_error']:.0f}) = {row['lack_of_fit_F']:.3g}, {kind} {p_text(row['p'])}"
     if row["p"] < ALPHA:
         bend = {-1: "growth slows down", 1: "growth speeds up"}.get(bend_sign(row), "no single bend describes the departure")
         shape = f"a straight line is rejected ({test}; {bend}; the line explains {row['share_by_line']:.0%} of the differences)"

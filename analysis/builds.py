@@ -43,7 +43,7 @@ def build_accuracy(inputs: Inputs, out: Path) -> list[str]:
 
 
 def build_load(inputs: Inputs, out: Path) -> list[str]:
-    """Write `load_vs_k` and `load_vs_k_experts`: how is load spread over experts for each k?"""
+    """Write `load_vs_k`, `load_vs_k_experts` and `load_vs_k_places`: how is load spread over experts for each k?"""
     rows: list[dict] = []
     experts: list[dict] = []
     generator = np.random.default_rng(SEED)
@@ -53,20 +53,23 @@ def build_load(inputs: Inputs, out: Path) -> list[str]:
             continue
         rows += load.load_rows(name, trace.experts_TLK, trace.step_T, trace.E, trace.header.model.used_k, generator)
         experts += load.expert_rows(name, trace.experts_TLK, trace.step_T, trace.E)
-    written = write_tables(out, {"load_vs_k": rows, "load_vs_k_experts": experts}, inputs.used(BASE_TRACE))
+    tables = {"load_vs_k": rows, "load_vs_k_experts": experts, "load_vs_k_places": load.place_rows(pd.DataFrame(experts))}
+    written = write_tables(out, tables, inputs.used(BASE_TRACE))
     write_claims(out, {"load_vs_k": load.load_claim(written["load_vs_k"])})
     return holes(written["load_vs_k"])
 
 
 def build_queue_size(inputs: Inputs, out: Path) -> list[str]:
-    """Write `queue_size` and `queue_size_steps`: throughput and latency against B, executed, simulated, theory."""
+    """Write `queue_size`, `queue_size_tradeoff` and `queue_size_steps`: executed, simulated and theory against B."""
     rows: list[dict] = []
     for log_set in inputs.sets:
         rows += queue_size_rows(inputs, log_set) or [hole_row(log_set.name, None, "no runs, executed or simulated")]
     table = queue_size.queue_size_table(rows)
     sources = [(name, source) for name in dict.fromkeys(table["set"]) for source in ("executed", "simulated", "theory")]
     steps = [row for name, source in sources if "mode" in table for row in queue_size.step_rows(table, name, source)]
-    written = write_tables(out, {"queue_size": table, "queue_size_steps": steps}, inputs.used_by_runs())
+    trade = [row for name, source in sources if "mode" in table for row in queue_size.tradeoff_rows(table, name, source)]
+    tables = {"queue_size": table, "queue_size_tradeoff": trade, "queue_size_steps": steps}
+    written = write_tables(out, tables, inputs.used_by_runs())
     claim = queue_size_claim.queue_size_claim(written["queue_size"], written["queue_size_steps"])
     write_claims(out, {"queue_size": claim})
     return holes(written["queue_size"])

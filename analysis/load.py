@@ -124,6 +124,15 @@ def expert_rows(name: str, experts_TLK: np.ndarray, step_T: np.ndarray, experts:
     return rows
 
 
+def place_rows(experts: pd.DataFrame) -> pd.DataFrame:
+    """Return, per set, k and place, the load over the mean of the experts that rank there: mean, least, most over layers."""
+    if experts.empty:
+        return pd.DataFrame(columns=["set", "k", "place", "over_mean", "over_mean_least", "over_mean_most"])
+    grouped = experts.groupby(["set", "k", "place"], sort=False)["over_mean"]
+    made = grouped.agg(over_mean="mean", over_mean_least="min", over_mean_most="max")
+    return made.reset_index()
+
+
 def load_claim(table: pd.DataFrame) -> dict:
     """Return the sentence and the numbers of the load figure."""
     whole = table[(table["layer"] == ALL_LAYERS) & (table["status"] == "ok")] if "layer" in table else table.iloc[:0]

@@ -101,6 +101,16 @@ def fully_used_from(points: pd.DataFrame, share: float = 0.95) -> float:
     return float(points.loc[enough, "queue_size"].min())
 
 
+def tradeoff_rows(table: pd.DataFrame, name: str, source: str) -> list[dict]:
+    """Return, per load and queue size, what the machine can deliver at most and what a sample then waits at this load."""
+    closed = saturated(table, name, source).set_index("queue_size")["throughput_per_s"]
+    rows = plain_points(table, name, source, "poisson").sort_values(["load", "queue_size"])
+    kept = ["set", "source", "load", "queue_size", "latency_p50_ms", "latency_p50_ms_low", "latency_p50_ms_high",
+            "latency_p95_ms", "status"]  # fmt: skip
+    rows = rows.reindex(columns=kept)
+    return rows.assign(saturated_throughput_per_s=rows["queue_size"].map(closed)).to_dict("records")
+
+
 def step_rows(table: pd.DataFrame, name: str, source: str) -> list[dict]:
     """Return, per load and doubling of B, the throughput gained and the latency paid.
 
