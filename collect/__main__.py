@@ -13,9 +13,9 @@ from collect.classifier import CONFIGURATIONS
 from collect.datasets import DATASETS, load_images
 from collect.datasets.images import Images
 from collect.devices import DEVICES, device_name, pick_device
-from collect.quality import measure_quality, write_quality
 from collect.executor import TraceOnWeights
 from collect.experiment import QueueSizeExperiment
+from collect.quality import measure_quality, write_quality
 from collect.routing import record_trace
 from collect.training import TrainingConfig, restore, train
 from simulate.policies.recording import run_header
@@ -26,7 +26,9 @@ from traces.provenance import provenance
 from traces.run_records import run_names
 from traces.trace_file import load_trace
 
-app = command.new_app("Collectors: train real MoE models, record their expert choices, execute queue rules, measure costs.")
+app = command.new_app(
+    "Collectors: train real MoE models, record their expert choices, execute queue rules, measure costs."
+)
 
 Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATASETS)}.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with the data; else MOE_REPLAY_DATA, else the hub.")]
@@ -190,7 +192,9 @@ def execute_command(
     data: Data = "cifar10",
     data_dir: DataDir = None,
     queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,2,4,8,16,32,64,128",
-    load: Annotated[str, typer.Option(help="Poisson loads as shares of the capacity at the largest B.")] = "0.3,0.6,0.9",
+    load: Annotated[
+        str, typer.Option(help="Poisson loads as shares of the capacity at the largest B.")
+    ] = "0.3,0.6,0.9",
     in_flight: Annotated[str, typer.Option(help="Closed loops: sequences in flight.")] = "32,256,2048",
     lockstep: Annotated[int, typer.Option(min=0, help="Most passes in a step of lockstep; 0 leaves it out.")] = 512,
     replications: Annotated[int, typer.Option(min=1, help="Replication i permutes and draws by seed i.")] = 3,
@@ -201,9 +205,9 @@ def execute_command(
     train_images: TrainImages = None,
     test_images: TestImages = None,
 ) -> None:
-    """Execute queues of size B on real weights and images: closed loops, Poisson loads, lockstep. Let nothing else run.
+    """Execute queues of size B on real weights and images: closed loops, Poisson loads, lockstep.
 
-    Every run's outputs are compared with the plain forward pass of the same images before its records are written.
+    Let nothing else run. Every run's outputs are compared with the plain forward pass of the same images before its records are written.
 
     Example: `python -m collect execute --checkpoint wide.pt --trace wide.trace.parquet --costs costs.parquet --out runs`
     """

@@ -90,7 +90,9 @@ class ClassifierBlocks:
 
 
 @torch.inference_mode()
-def plain_forward(model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, batch: int = 500) -> torch.Tensor:
+def plain_forward(
+    model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, batch: int = 500
+) -> torch.Tensor:
     """Return the class logits [T, classes] of the plain forward pass under recorded selections, batch by batch."""
     experts_TLK = torch.from_numpy(experts_TLK.astype(np.int64)).to(images_TF.device)
     logits = []

@@ -7,6 +7,7 @@ same k experts, the next n the following k, over all experts of every layer in t
 so that calibration inputs are never those of the runs that are predicted.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """Batch sizes, repetitions of every (block, size), and the seed that shuffles the order of sizes in each repetition."""
+    """Batch sizes, repetitions of every (block, size), and the seed that shuffles the sizes in each repetition."""
 
     sizes: tuple[int, ...] = SIZES
     repetitions: int = 5
@@ -37,7 +38,12 @@ class CalibrationPlan:
 
 
 def measure_costs(
-    model: Classifier, images_NF: torch.Tensor, k: int, plan: CalibrationPlan, header: dict, say=lambda _: None
+    model: Classifier,
+    images_NF: torch.Tensor,
+    k: int,
+    plan: CalibrationPlan,
+    header: dict,
+    say: Callable[[int], object] = lambda _: None,
 ) -> CostTable:
     """Return the cost table of a model on the device that holds `images_NF` (uint8 training images).
 
@@ -51,7 +57,9 @@ def measure_costs(
             batches = calibration_run(model, images_NF, k, size, draws)
             full = batches["size"] == size
             if not full.all() or batches["forced"].any():
-                raise RuntimeError(f"calibration at n = {size} ran other batches too: the layout of selections is wrong")
+                raise RuntimeError(
+                    f"calibration at n = {size} ran other batches too: the layout of selections is wrong"
+                )
             warm = slice(model.config.layers * (k + 1) + 1, None)  # behind the batches of the first group
             service_ns = (batches["end_ns"] - batches["start_ns"])[warm]
             layers, experts = batches["layer"][warm].tolist(), batches["block"][warm].tolist()

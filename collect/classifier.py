@@ -56,7 +56,7 @@ class Experts(nn.Module):
         return perceptron(x_NM, self.w1_EMH[expert], self.b1_EH[expert], self.w2_EHO[expert], self.b2_EO[expert])
 
     def forward(self, x_NM: torch.Tensor, weights_NK: torch.Tensor, experts_NK: torch.Tensor) -> torch.Tensor:
-        """Return the weighted sum over each row's experts [N, O]: rows sorted by expert, every active expert run once."""
+        """Return the weighted sum over each row's experts [N, O]: rows sorted by expert, an active expert runs once."""
         order = experts_NK.flatten().argsort(stable=True)
         rows, weights = order // experts_NK.shape[1], weights_NK.flatten()[order]
         counts = torch.bincount(experts_NK.flatten(), minlength=len(self.w1_EMH)).tolist()
@@ -80,7 +80,9 @@ def perceptron(
 class Classifier(nn.Module):
     """x -> embedding -> L times (x + MoE(norm(x))) -> norm -> head. `config.width` None: a bare MoE layer."""
 
-    def __init__(self, config: ClassifierConfig, mean: torch.Tensor, deviation: torch.Tensor, classes: int, seed: int):
+    def __init__(
+        self, config: ClassifierConfig, mean: torch.Tensor, deviation: torch.Tensor, classes: int, seed: int
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.config, self.classes = config, classes

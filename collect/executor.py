@@ -115,7 +115,9 @@ class TraceOnWeights:
 
     def __init__(self, model: Classifier, trace: Trace, images_SF: torch.Tensor) -> None:
         if int(trace.sequences_S[-1]) >= len(images_SF):
-            raise InputError(f"the trace has sequence {trace.sequences_S[-1]}, allowed 0..{len(images_SF) - 1} (images)")
+            raise InputError(
+                f"the trace has sequence {trace.sequences_S[-1]}, allowed 0..{len(images_SF) - 1} (images)"
+            )
         self.model, self.trace = model, trace
         self.images_TF = images_SF[torch.from_numpy(trace.sequence_T.astype(np.int64)).to(images_SF.device)]
         self.plain: dict[int, torch.Tensor] = {}  # by k: class logits of the plain forward pass, per row of the trace

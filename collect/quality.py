@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,8 @@ COLUMNS = ("data", "trained_k", "evaluated_k", "seed", "epochs", "samples", "acc
 
 def measure_quality(
     images: Images, base: ClassifierConfig, training: TrainingConfig, ks: list[int], seeds: list[int],
-    models: Path, device: torch.device, jobs: int, say=print,
+    models: Path, device: torch.device, jobs: int,
+    say: Callable[[str], object] = print,
 ) -> list[dict]:  # fmt: skip
     """Train a model per (k, seed) and evaluate it; return the rows of the quality table, sorted.
 

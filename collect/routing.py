@@ -19,7 +19,7 @@ from traces.trace_file import load_trace
 
 @dataclass(frozen=True)
 class Routing:
-    """What one forward pass recorded: all experts in the gate's order with their softmax over all E, and input norms."""
+    """What one forward pass recorded: all experts in the gate's order, their softmax over all E, and input norms."""
 
     experts_NLE: np.ndarray
     scores_NLE: np.ndarray

@@ -1,6 +1,7 @@
 """Training a classifier, with a checkpoint after every epoch from which it resumes to the same result."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class TrainingConfig:
 
 def train(
     images: Images, model_config: ClassifierConfig, training: TrainingConfig, device: torch.device,
-    checkpoint: Path, on_epoch=None,
+    checkpoint: Path, on_epoch: Callable[[int, dict], object] | None = None,
 ) -> tuple[Classifier, dict]:  # fmt: skip
     """Train, or finish a training that was cut off, and return (model, checkpoint's content without tensors).
 
@@ -130,9 +131,13 @@ def restore(checkpoint: Path, images: Images | None = None) -> tuple[Classifier,
     stored = load_checkpoint(checkpoint)
     description, state = stored["description"], stored["model_state"]
     if len(stored["history"]) < description["training"]["epochs"]:
-        raise InputError(f"{checkpoint}: {len(stored['history'])} of {description['training']['epochs']} epochs are done")
+        raise InputError(
+            f"{checkpoint}: {len(stored['history'])} of {description['training']['epochs']} epochs are done"
+        )
     if images is not None and description["data_digest"] != images.digest:
-        raise InputError(f"{checkpoint}: was trained on {description['data']} with other images than --data {images.name}")
+        raise InputError(
+            f"{checkpoint}: was trained on {description['data']} with other images than --data {images.name}"
+        )
     config = ClassifierConfig(**description["model"])
     model = Classifier(config, state["mean_F"], state["deviation_F"], state["head.weight"].shape[0], 0)
     model.load_state_dict(state)

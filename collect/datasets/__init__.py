@@ -17,7 +17,7 @@ DATASETS: dict[str, Callable[[Path | None], Images]] = {
 
 
 def load_images(name: str, data_dir: Path | None = None) -> Images:
-    """Return a data set by name. `data_dir` is where to look first; InputError names what is missing and how to get it."""
+    """Return a data set by name, looked for in `data_dir` first; InputError says what is missing and how to get it."""
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
     if data_dir is not None and not data_dir.is_dir():

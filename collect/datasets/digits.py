@@ -11,7 +11,7 @@ TEST_IMAGES = 360
 
 
 def load_digits_images(data_dir: Path | None = None) -> Images:
-    """Return the digits (8x8, values 0..16 scaled to 0..240); the last 360 are the test set. `data_dir` is not needed."""
+    """Return the digits (8x8, values 0..16 scaled to 0..240), the last 360 as test set; `data_dir` is not needed."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:

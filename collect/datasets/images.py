@@ -1,7 +1,7 @@
 """What every image data set looks like in memory."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,7 +34,9 @@ class Images:
             ("test", self.test_NF, self.test_label_N),
         ):
             if images_NF.shape != (len(label_N), features) or not len(label_N):
-                raise InputError(f"{self.name} {part}: {images_NF.shape} images of {features} for {len(label_N)} labels")
+                raise InputError(
+                    f"{self.name} {part}: {images_NF.shape} images of {features} for {len(label_N)} labels"
+                )
             if label_N.min() < 0 or label_N.max() >= self.classes:
                 raise InputError(f"{self.name} {part}: label {label_N.max()}, allowed 0..{self.classes - 1}")
 
@@ -47,7 +49,7 @@ class Images:
         return state.hexdigest()[:32]
 
     def mean_and_deviation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return each channel's mean and standard deviation over the training images, float32, one value per feature."""
+        """Return each channel's mean and standard deviation over the training images, float32, one per feature."""
         channels = self.train_NF.reshape(len(self.train_NF), self.shape[0], -1)
         pixels = self.shape[1] * self.shape[2]
         mean = channels.mean(axis=(0, 2), dtype=np.float64)
@@ -56,11 +58,12 @@ class Images:
 
     def first(self, train: int | None, test: int | None) -> "Images":
         """Return the data set cut to its first images; None keeps all."""
+        train_NF, test_NF = self.train_NF[:train], self.test_NF[:test]
         note = self.note
-        if (train or test) and (train or 0) < len(self.train_NF):
-            note = f"{note} first {train or len(self.train_NF)} training and {test or len(self.test_NF)} test images.".strip()
-        return Images(
-            self.name, self.shape, self.classes,
-            self.train_NF[:train], self.train_label_N[:train], self.test_NF[:test], self.test_label_N[:test],
-            self.mirrored, note,
+        if (len(train_NF), len(test_NF)) != (len(self.train_NF), len(self.test_NF)):
+            cut = f"only the first {len(train_NF)} training and {len(test_NF)} test images"
+            note = f"{note}; {cut}" if note else cut
+        return replace(
+            self, train_NF=train_NF, train_label_N=self.train_label_N[:train], test_NF=test_NF,
+            test_label_N=self.test_label_N[:test], note=note,
         )  # fmt: skip

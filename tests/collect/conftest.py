@@ -28,3 +28,16 @@ def small_config():
     from collect.classifier import ClassifierConfig
 
     return ClassifierConfig(layers=2, experts=6, k=2, width=24, hidden=16)
+
+
+@pytest.fixture(scope="session")
+def trained(blobs, small_config, tmp_path_factory):
+    """(model, description, trace) of a small classifier trained on the blobs, and its trace of the test images."""
+    from collect.routing import record_trace
+    from collect.training import TrainingConfig, restore, train
+
+    folder = tmp_path_factory.mktemp("trained")
+    cpu = torch.device("cpu")
+    train(blobs, small_config, TrainingConfig(epochs=4, batch=32), cpu, folder / "m.pt")
+    model, description = restore(folder / "m.pt", blobs)
+    return model, description, record_trace(model, description, blobs, 2, 64, cpu, folder / "m.trace.parquet")

@@ -1,4 +1,4 @@
-"""The classifier and its training: equals a plain loop, learns, resumes to the same bytes, refuses what is not its own."""
+"""The classifier and its training: equals a plain loop, learns, resumes to the same bytes, refuses others' files."""
 
 from dataclasses import replace
 
@@ -18,13 +18,15 @@ def test_experts_equal_a_loop_over_tokens():
     x_NM = torch.randn(9, 8)
     weights_NK = torch.rand(9, 2)
     experts_NK = torch.stack([torch.randperm(5)[:2] for _ in range(9)])
-    expected = torch.stack([
-        sum(
-            weight * (torch.relu(x @ experts.w1_EMH[e] + experts.b1_EH[e]) @ experts.w2_EHO[e] + experts.b2_EO[e])
-            for weight, e in zip(weights, chosen.tolist(), strict=True)
-        )
-        for x, weights, chosen in zip(x_NM, weights_NK, experts_NK, strict=True)
-    ])
+    expected = torch.stack(
+        [
+            sum(
+                weight * (torch.relu(x @ experts.w1_EMH[e] + experts.b1_EH[e]) @ experts.w2_EHO[e] + experts.b2_EO[e])
+                for weight, e in zip(weights, chosen.tolist(), strict=True)
+            )
+            for x, weights, chosen in zip(x_NM, weights_NK, experts_NK, strict=True)
+        ]
+    )
     torch.testing.assert_close(experts(x_NM, weights_NK, experts_NK), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -49,14 +51,14 @@ def test_interrupted_training_resumes_to_the_same_bytes(blobs, small_config, tmp
     training = TrainingConfig(epochs=3, batch=64)
     whole, _ = train(blobs, small_config, training, CPU, tmp_path / "whole.pt")
 
-    class CutOff(Exception):
+    class CutOffError(Exception):
         pass
 
     def cut_off_after_two(epoch, _):
         if epoch == 2:
-            raise CutOff
+            raise CutOffError
 
-    with pytest.raises(CutOff):
+    with pytest.raises(CutOffError):
         train(blobs, small_config, training, CPU, tmp_path / "cut.pt", cut_off_after_two)
     with pytest.raises(InputError, match="2 of 3 epochs are done"):
         restore(tmp_path / "cut.pt")

@@ -1,0 +1,62 @@
+"""A recorded trace says what ran: its first k are the gate's choice, its predictions are the model's."""
+
+import numpy as np
+import pytest
+import torch
+
+from collect.classifier import Classifier
+from collect.routing import record_trace, route
+from collect.training import evaluate
+from traces.recording import TraceWriter
+
+CPU = torch.device("cpu")
+
+
+def test_trace_holds_every_candidate_with_its_score(trained, blobs):
+    trace = trained[2]
+    assert (trace.T, trace.L, trace.K, trace.E) == (150, 2, 6, 6)
+    assert np.array_equal(np.sort(trace.experts_TLK, axis=2), np.broadcast_to(np.arange(6), (150, 2, 6)))
+    np.testing.assert_allclose(trace.scores_TLK.sum(axis=2), 1, rtol=1e-5)
+    assert trace.header.model.used_k == 2
+    assert np.array_equal(trace.label_S, blobs.test_label_N)
+
+
+def test_recorded_choices_and_predictions_are_those_of_the_plain_model(trained, blobs):
+    model, _, trace = trained
+    images_NF = torch.from_numpy(blobs.test_NF)
+    with torch.inference_mode():
+        h_NM = model.norms[0](model.embed(images_NF))
+        _, experts_NK, _ = model.gates[0](h_NM, 2)
+        logits_NC, _ = model(images_NF)
+    assert np.array_equal(trace.experts_TLK[:, 0, :2], experts_NK.numpy())
+    assert np.array_equal(trace.prediction_S, logits_NC.argmax(1).numpy())
+    accuracy, _ = evaluate(model, images_NF, torch.from_numpy(blobs.test_label_N), 2)
+    assert (trace.prediction_S == trace.label_S).mean() == pytest.approx(accuracy)
+    np.testing.assert_allclose(trace.norm_TL[:, 0], h_NM.norm(dim=1).numpy(), rtol=1e-4)
+
+
+def test_an_untrained_gate_ties_everywhere_and_is_recorded_all_the_same(blobs, small_config):
+    mean_F, deviation_F = (torch.from_numpy(values) for values in blobs.mean_and_deviation())
+    seen = route(Classifier(small_config, mean_F, deviation_F, 10, 0), torch.from_numpy(blobs.test_NF[:5]), 2)
+    assert np.array_equal(np.sort(seen.experts_NLE, axis=2)[0, 0], np.arange(6))
+
+
+def test_a_recording_that_was_cut_off_goes_on_to_the_same_trace(trained, blobs, tmp_path, monkeypatch):
+    model, description, whole = trained
+    out = tmp_path / "cut.trace.parquet"
+    append = TraceWriter.append
+    counted = []
+
+    def cut_off(writer, chunk):
+        counted.append(chunk.T)
+        if len(counted) == 3:
+            raise KeyboardInterrupt
+        append(writer, chunk)
+
+    monkeypatch.setattr(TraceWriter, "append", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        record_trace(model, description, blobs, 2, 64, CPU, out)
+    monkeypatch.setattr(TraceWriter, "append", append)
+    assert not out.exists()
+    again = record_trace(model, description, blobs, 2, 64, CPU, out)
+    assert again.digest == whole.digest
