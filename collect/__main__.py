@@ -207,9 +207,10 @@ def execute_command(
 ) -> None:
     """Execute queues of size B on real weights and images: closed loops, Poisson loads, lockstep.
 
-    Let nothing else run. Every run's outputs are compared with the plain forward pass of the same images before its records are written.
+    Let nothing else run. Every run's outputs are compared with the plain forward pass of the same images before its
+    records are written.
 
-    Example: `python -m collect execute --checkpoint wide.pt --trace wide.trace.parquet --costs costs.parquet --out runs`
+    Example: `python -m collect execute --checkpoint m.pt --trace m.trace.parquet --costs costs.parquet --out runs`
     """
     torch.set_num_threads(threads)
     images = read_images(data, data_dir, train_images, test_images)
