@@ -228,4 +228,4 @@ def check_sequences(trace: Trace) -> None:
         try:
             "".join(trace.domain_S.tolist()).encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"domain is no Unicode text ({error!s:.60})") from None
+            raise InputError(f"domain has {error.object[error.start]!a}, allowed Unicode text") from None

@@ -16,7 +16,7 @@ from traces.selections import NEEDED, Trace, distinct
 
 BARS = " ▁▂▃▄▅▆▇█"
 HOTTEST = 3
-WIDEST_BARS = 20
+WIDEST_BARS = 16
 
 
 def load_LE(trace: Trace, k: int | None = None) -> np.ndarray:
@@ -159,20 +159,27 @@ def facts(trace: Trace) -> Table:
 
 def load_table(trace: Trace, counts_LE: np.ndarray) -> Table:
     """Return the load per expert, a row per layer, with the hottest experts and a bar per expert."""
-    table = table_of("layer", "min", "mean", "max", "CV", "max/mean", "hottest", "of tokens")
+    table = table_of("layer", "min", "mean", "max", "CV", "max/mean", "hottest")
     table.add_column("load", no_wrap=True)
     even = spread(counts_LE)
     for layer, layer_id in enumerate(trace.header.model.layer_ids):
         hottest = np.argsort(-counts_LE[layer], kind="stable")[:HOTTEST].tolist()
         table.add_row(
             str(layer_id),
-            *(f"{number:,.0f}" for number in (even.lowest_L[layer], even.mean_L[layer], even.highest_L[layer])),
+            *(short(number) for number in (even.lowest_L[layer], even.mean_L[layer], even.highest_L[layer])),
             *(f"{number:.2f}" for number in (even.cv_L[layer], even.max_over_mean_L[layer])),
             " ".join(map(str, hottest)),
-            f"{counts_LE[layer, hottest[0]] / trace.T:.1%}",
             bars(counts_LE[layer]),
         )
     return table
+
+
+def short(number: float) -> str:
+    """Return a count in six places: 12,345, 123.5k, 1.2M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= max(size, 99_999.5):
+            return f"{number / size:.1f}{letter}"
+    return f"{number:,.0f}"
 
 
 def bars(load_E: np.ndarray) -> str:

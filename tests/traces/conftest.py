@@ -1,0 +1,9 @@
+"""Every test draws from its own fixed generator."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240607)
