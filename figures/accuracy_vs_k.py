@@ -1,0 +1,68 @@
+"""Does accuracy grow linearly with the number of experts per token?"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.table_files import TableFiles
+
+NAME = "accuracy_vs_k"
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: one row per set, one column per view; seeds, means with 95 % intervals, and the line."""
+    means, seeds, fits = tables.read(NAME), tables.rows(f"{NAME}_seeds"), tables.rows(f"{NAME}_fit")
+    sets = list(dict.fromkeys(means.get("set", []))) or ["no set"]
+    views = list(dict.fromkeys(means["view"].dropna())) if "view" in means else []
+    figure, grid = plt.subplots(
+        len(sets), max(len(views), 1), figsize=(4.6 * max(len(views), 1), 3.3 * len(sets) + 0.2), layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for row, name in zip(grid, sets, strict=True):
+        for axes, view in zip(row, views or [""], strict=True):
+            chosen = [of_view(table, name, view) for table in (means, seeds, fits)]
+            heading(axes, name, title(chosen[0], view), chosen[2])
+            panel(axes, *chosen[:2]) if len(chosen[0]) else style.hole(axes, tables.holes_of(name) or tables.holes)
+    style.footer(figure, tables.footer())
+    return figure
+
+
+def of_view(table: pd.DataFrame, name: str, view: str) -> pd.DataFrame:
+    """Return the rows of one set and view."""
+    return table[(table["set"] == name) & (table["view"] == view)] if "view" in table else table.iloc[:0]
+
+
+def title(means: pd.DataFrame, view: str) -> str:
+    """Return `trained at k`, or `trained at 4, evaluated at k`."""
+    trained = means["trained_k"].dropna().unique()
+    return f"trained at {', '.join(f'{k:.0f}' for k in trained)}, {view}" if len(trained) else view
+
+
+def heading(axes: Axes, name: str, view: str, fits: pd.DataFrame) -> None:
+    """Write the set, the view and the test above the panel, where no data can lie under it."""
+    lines = [f"{name}: {view}", *[words(fit) for fit in fits.to_dict("records")]]
+    axes.set_title("\n".join(lines), fontsize="small")
+
+
+def panel(axes: Axes, means: pd.DataFrame, seeds: pd.DataFrame) -> None:
+    """Draw one view: single seeds, mean with interval, and the fitted line."""
+    axes.plot(seeds["k"], seeds["accuracy_percent"], linestyle="none", marker=".", markersize=4, color=style.MIDDLE, label="one seed")
+    for index, (_, rows) in enumerate(means.groupby("trained_k", dropna=False)):
+        bars = [rows["accuracy_percent"] - rows["accuracy_percent_low"], rows["accuracy_percent_high"] - rows["accuracy_percent"]]
+        axes.errorbar(rows["k"], rows["accuracy_percent"], bars, **style.look(index), capsize=2.5, label="mean, 95 % interval")
+        axes.plot(rows["k"], rows["line_percent"], color=style.DARK, linestyle=style.DOTTED, label="straight line")
+    axes.set_xticks(sorted(means["k"].unique()))
+    axes.set_xlabel("experts per token k")
+    axes.set_ylabel("accuracy (%)")
+    axes.legend(loc="best")
+
+
+def words(fit: dict) -> str:
+    """Return the test of one view."""
+    p = "p < 0.001" if fit["p"] < 0.001 else f"p = {fit['p']:.3f}"
+    return (
+        f"lack of fit F({fit['df_lack']:.0f},{fit['df_error']:.0f}) = {fit['lack_of_fit_F']:.3g}, {p}; "
+        f"the line explains {fit['share_by_line']:.0%};\nk = {fit['enough_k']:.0f} is within 0.3 points of the best"
+    )

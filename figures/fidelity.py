@@ -1,0 +1,84 @@
+"""How close does the simulator come to what was executed?"""
+
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.table_files import TableFiles
+
+NAME = "fidelity"
+PANELS = {"throughput": "throughput (samples/s)", "latency_p50": "p50 latency (ms)", "latency_p95": "p95 latency (ms)"}
+BAND = 0.10
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: above, executed across and simulated up; below, the signed error against queue size."""
+    rows, summary = tables.rows(NAME), tables.rows(f"{NAME}_summary")
+    figure, panels = plt.subplots(2, 3, figsize=(12.5, 7.6), layout="constrained", height_ratios=(1.6, 1))
+    compared = rows[rows["status"] == "ok"] if "status" in rows else rows
+    for (metric, label), scatter, error in zip(PANELS.items(), *panels, strict=True):
+        scatter.set_title(label.split(" (")[0])
+        if f"simulated_{metric}" not in compared or compared[f"{metric}_error_percent"].isna().all():
+            style.hole(scatter, tables.holes[:4] or ["no run was both executed and simulated"])
+            error.axis("off")
+            continue
+        scatter_panel(scatter, compared, metric, label)
+        error_panel(error, compared, metric)
+        scatter.text(0.97, 0.04, words(summary, metric), transform=scatter.transAxes, ha="right", va="bottom", fontsize="small")
+    if tables.holes:
+        panels[0][0].set_title(f"throughput ({len(tables.holes)} missing or failed, see the caption)", color="#B00000")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    style.footer(figure, tables.footer())
+    return figure
+
+
+def groups(rows: pd.DataFrame) -> Iterator[tuple[dict, str, pd.DataFrame]]:
+    """Yield (look, label, rows) per set, scheduler and mode: colours tell sets apart, markers modes."""
+    kinds = sorted({(row["scheduler"], row["mode"]) for row in rows[["scheduler", "mode"]].to_dict("records")})
+    for colour, (name, of_set) in enumerate(rows.groupby("set", sort=False)):
+        for kind, one in of_set.groupby(["scheduler", "mode"]):
+            look = {"linestyle": "none", "marker": style.MARKERS[kinds.index(kind)], "markersize": 4.5, "markerfacecolor": "none",
+                    "markeredgecolor": style.COLOURS[colour % len(style.COLOURS)]}  # fmt: skip
+            yield look, f"{name}: {', '.join(kind)}", one
+
+
+def scatter_panel(axes: Axes, rows: pd.DataFrame, metric: str, label: str) -> None:
+    """Draw one metric, simulated against executed, with the identity line and the band of 10 %."""
+    executed, simulated = rows[f"executed_{metric}"], rows[f"simulated_{metric}"]
+    low, high = np.nanmin([executed, simulated]) / 1.3, np.nanmax([executed, simulated]) * 1.3
+    line = np.array([low, high])
+    axes.fill_between(line, line * (1 - BAND), line * (1 + BAND), color=style.LIGHT, label="within 10 %", linewidth=0)
+    axes.plot(line, line, color=style.DARK, linewidth=0.8)
+    for look, name, one in groups(rows):
+        axes.plot(one[f"executed_{metric}"], one[f"simulated_{metric}"], **look, label=name)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set_xlabel(f"executed {label}")
+    axes.set_ylabel(f"simulated {label}")
+    for axis in (axes.xaxis, axes.yaxis):
+        style.log_axis(axis)
+        axis.set_tick_params(labelsize="x-small")
+
+
+def error_panel(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
+    """Draw the signed error in percent of the executed value against queue size."""
+    rows = rows.dropna(subset=["queue_size", f"{metric}_error_percent"])
+    axes.axhspan(-100 * BAND, 100 * BAND, color=style.LIGHT, linewidth=0)
+    axes.axhline(0, color=style.DARK, linewidth=0.8)
+    for look, _, one in groups(rows):
+        axes.plot(one["queue_size"], one[f"{metric}_error_percent"], **look)
+    if len(rows):
+        style.queue_size_axis(axes, sorted(rows["queue_size"].astype(int).unique()))
+    axes.set_ylabel("simulated - executed (%)")
+
+
+def words(summary: pd.DataFrame, metric: str) -> str:
+    """Return median and worst error over all runs."""
+    if f"{metric}_median_percent" not in summary:
+        return ""
+    row = summary[(summary["set"] == "all") & (summary["mode"] == "all")].iloc[0]
+    return f"|error|: median {row[f'{metric}_median_percent']:.1f} %\nworst {row[f'{metric}_worst_percent']:.1f} %"

@@ -1,0 +1,80 @@
+"""How is load spread over experts for each number of experts per token?"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from figures import style
+from figures.table_files import TableFiles
+
+NAME = "load_vs_k"
+SHOWN_K = (1, 2, 4, 8)
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: per set the samples per expert and step, the spread, and experts ranked by load."""
+    rows, places = tables.read(NAME), tables.rows(f"{NAME}_places")
+    tables.rows(NAME)
+    sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
+    figure, grid = plt.subplots(len(sets), 3, figsize=(12.5, 3.3 * len(sets) + 0.2), layout="constrained", squeeze=False)
+    for row, name in zip(grid, sets, strict=True):
+        chosen = rows[rows["set"] == name].dropna(subset=["k"]) if "k" in rows else rows.iloc[:0]
+        row[0].set_title(f"{name}\nsamples per expert and step")
+        row[1].set_title("spread of load over experts")
+        row[2].set_title("experts ranked by load")
+        if chosen.empty:
+            style.hole(row[0], tables.holes_of(name) or tables.holes)
+            continue
+        samples(row[0], chosen[chosen["layer"] == "all"])
+        spread(row[1], chosen)
+        ranked(row[2], places[places["set"] == name])
+    style.footer(figure, tables.footer())
+    return figure
+
+
+def samples(axes: Axes, whole: pd.DataFrame) -> None:
+    """Draw the samples an expert gets per forward step: mean, and the range from the lightest to the heaviest."""
+    axes.fill_between(whole["k"], whole["least_per_step"], whole["most_per_step"], color=style.LIGHT, label="lightest to heaviest expert")
+    axes.plot(whole["k"], whole["samples_per_step"], **style.look(0), label="mean over experts")
+    mark_used(axes, whole)
+    axes.annotate("the model's own k", (whole["used_k"].iloc[0], 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
+                  textcoords="offset points", fontsize="x-small", color=style.MIDDLE)  # fmt: skip
+    axes.set_ylabel("samples per expert per forward step")
+    axes.legend(loc="upper left")
+
+
+def spread(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw the coefficient of variation per layer and over all, and that of a uniform random choice."""
+    layers = [layer for layer in dict.fromkeys(rows["layer"]) if layer != "all"]
+    for index, layer in enumerate(layers):
+        one = rows[rows["layer"] == layer]
+        axes.plot(one["k"], one["cv"], **style.look(index), linewidth=0.9, markersize=3.5, label=f"layer {layer}")
+    whole = rows[rows["layer"] == "all"]
+    axes.plot(whole["k"], whole["cv"], color=style.DARK, linewidth=2, label="all layers")
+    axes.plot(whole["k"], whole["uniform_cv"], color=style.DARK, linestyle=style.DOTTED, label="uniform random choice")
+    mark_used(axes, whole)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("coefficient of variation")
+    axes.legend(loc="upper right", ncols=2)
+
+
+def ranked(axes: Axes, places: pd.DataFrame) -> None:
+    """Draw load over mean load of the heaviest, second, .. expert, averaged over layers, for some k."""
+    for index, k in enumerate(k for k in SHOWN_K if (places["k"] == k).any()):
+        one = places[places["k"] == k]
+        axes.plot(one["place"], one["over_mean"], **style.look(index), label=f"k = {k}")
+    axes.axhline(1, color=style.DARK, linestyle=style.DOTTED, label="even load")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("expert, heaviest first")
+    axes.set_ylabel("load / mean load (mean over layers)")
+    axes.legend(loc="upper right", ncols=2)
+
+
+def mark_used(axes: Axes, whole: pd.DataFrame) -> None:
+    """Mark the k that the model itself uses, and name the x axis."""
+    axes.axvline(whole["used_k"].iloc[0], color=style.MIDDLE, linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("experts per token k")

@@ -1,0 +1,75 @@
+"""Throughput and latency against queue size B: executed (points), simulated (lines), theory (dotted), on the same axes."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import style
+from figures.queue_size_panels import forced_panel, latency_panel, throughput_panel, tradeoff_panel
+from figures.table_files import TableFiles
+
+NAME = "queue_size"
+PANEL_INCHES = (4.2, 3.1)
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: per set one row on the machine at saturation and one on latency, a panel per load."""
+    table, trade = tables.rows(NAME), tables.rows(f"{NAME}_tradeoff")
+    whole = tables.read(NAME)
+    plain = table[(table["scheduler"] == "lockstep") | table["variant"].isna()] if "variant" in table else table
+    sets = list(dict.fromkeys(whole.get("set", []))) or ["no set"]
+    columns = max(3, plain["load"].nunique() if "load" in plain else 0)
+    figure = plt.figure(figsize=(PANEL_INCHES[0] * columns, (2 * PANEL_INCHES[1] + 0.3) * len(sets) + 0.6), layout="constrained")
+    parts = figure.subfigures(len(sets) + 1, 1, height_ratios=[0.5, *[2 * PANEL_INCHES[1]] * len(sets)], squeeze=False)[:, 0]
+    parts[0].legend(handles=source_legend(), loc="center", ncols=5)
+    for part, name in zip(parts[1:], sets, strict=True):
+        part.suptitle(name, x=0.01, ha="left", fontweight="bold")
+        grid = part.subplots(2, columns)
+        of_set = [rows[rows["set"] == name] if "set" in rows else rows for rows in (plain, trade)]
+        set_rows(grid, *of_set, tables.holes_of(name) or (tables.holes if of_set[0].empty else []))
+    style.footer(parts[-1], tables.footer())
+    return figure
+
+
+def source_legend() -> list[Line2D]:
+    """Return what points, lines and dots stand for, for the whole figure."""
+    return [
+        Line2D([], [], color=style.DARK, marker="o", linestyle="none", label="executed, 95 % interval"),
+        Line2D([], [], color=style.DARK, label="simulated"),
+        Line2D([], [], color=style.DARK, linestyle=style.DOTTED, linewidth=1.8, label="theory (latency: no contention)"),
+        Line2D([], [], color=style.MIDDLE, marker="x", linestyle="none", label="unstable: arrivals exceed capacity"),
+    ]
+
+
+def set_rows(grid: object, rows: pd.DataFrame, trade: pd.DataFrame, holes: list[str]) -> None:
+    """Draw the two rows of panels of one set."""
+    if rows.empty or "mode" not in rows:
+        style.hole(grid[0][0], holes[:5])
+        for axes in [*grid[0][1:], *grid[1]]:
+            axes.axis("off")
+        return
+    closed, poisson = rows[rows["mode"] == "closed"], rows[rows["mode"] == "poisson"]
+    sizes = sorted(rows["queue_size"].dropna().astype(int).unique())
+    throughput_panel(grid[0][0], closed, sizes)
+    forced_panel(grid[0][1], closed, sizes)
+    tradeoff_panel(grid[0][2], trade)
+    loads = sorted(poisson["load"].dropna().unique())
+    for axes, load in zip(grid[1], loads, strict=False):
+        if axes is not grid[1][0]:
+            axes.sharey(grid[1][0])  # one scale, so that the price of load can be read across
+        latency_panel(axes, poisson[poisson["load"] == load], sizes)
+        axes.set_title(f"latency, Poisson arrivals, load {load:.1f}")
+    for axes in [*grid[0][3:], *grid[1][len(loads) :]]:
+        axes.axis("off")
+    name_holes(grid, holes)
+
+
+def name_holes(grid: object, holes: list[str]) -> None:
+    """Write the first holes into the panel they concern: closed loop into throughput, the others into latency."""
+    closed = [line for line in holes if "load" not in line]
+    for axes, lines in ((grid[0][0], closed), (grid[1][0], [line for line in holes if line not in closed])):
+        if lines:
+            style.hole(axes, [*lines[:3], *([f"and {len(lines) - 3} more"] if len(lines) > 3 else [])])
+
+

@@ -1,0 +1,89 @@
+"""The one style of all figures: readable in grey, since markers and dashes differ wherever colours do."""
+
+import os
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+matplotlib.use("Agg")
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
+DARK, MIDDLE, LIGHT = "#222222", "#777777", "#DDDDDD"
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", (0, (5, 2)), (0, (5, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 1)))
+DOTTED = (0, (1, 1.5))
+QUEUE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+DPI = 150
+
+
+def apply_style() -> None:
+    """Set fonts, lines and the deterministic options of the writers, for every figure of this process."""
+    matplotlib.rcParams.update({
+        "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": "medium", "axes.titlelocation": "left",
+        "axes.labelsize": "medium", "xtick.labelsize": "small", "ytick.labelsize": "small",
+        "axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
+        "axes.edgecolor": DARK, "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
+        "legend.frameon": False, "legend.fontsize": "small", "lines.linewidth": 1.4, "lines.markersize": 5,
+        "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": DPI,
+    })  # fmt: skip
+
+
+def look(index: int) -> dict:
+    """Return colour, marker and dash of the index-th series; all three differ from the neighbours'."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[index % len(DASHES)],
+    }
+
+
+def queue_size_axis(axes: Axes, sizes: list[int] | tuple[int, ...] = QUEUE_SIZES) -> None:
+    """Make x the queue size B: base 2, one tick per size, plain numbers."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)
+    axes.set_xlabel("queue size B")
+
+
+def log_axis(axis: Axis) -> None:
+    """Give a logarithmic axis labels at 1, 2 and 5 of every decade, as plain numbers (20, 1,000)."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def hole(axes: Axes, lines: list[str]) -> None:
+    """Name what is missing, in the axes themselves, where a reader looks for the data."""
+    axes.text(
+        0.5, 0.5, "\n".join(["missing or failed:", *lines]), transform=axes.transAxes, ha="center", va="center",
+        fontsize="small", color="#B00000", wrap=True, bbox={"facecolor": "white", "edgecolor": "#B00000", "pad": 4},
+    )  # fmt: skip
+
+
+def footer(figure: Figure, text: str) -> None:
+    """Write the digest of the tables behind the figure below it."""
+    figure.supxlabel(text, fontsize=6, color=MIDDLE, x=0.995, ha="right")
+
+
+def freeze(figure: Figure) -> None:
+    """Lay the figure out once; otherwise every file it is saved to works the layout out again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def save(figure: Figure, path: str, kind: str) -> None:
+    """Write a figure without dates or program versions, so that equal tables give equal bytes; whole or not at all."""
+    empty = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        figure.savefig(temporary, format=kind, metadata=empty[kind])
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)

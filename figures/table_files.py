@@ -1,0 +1,62 @@
+"""Reads the tables and claims that stand in a folder, and remembers what was missing."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+FINE = ("ok", "unstable", "skipped")
+
+
+@dataclass
+class TableFiles:
+    """A folder of tables; `holes` collects what a figure had to do without, `digests` what it read."""
+
+    folder: Path
+    holes: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def read(self, name: str) -> pd.DataFrame:
+        """Return a table; an empty one, and a hole, where the file is absent or no table."""
+        path = self.folder / f"{name}.csv"
+        try:
+            content = path.read_bytes()
+            table = pd.read_csv(path)
+        except FileNotFoundError:
+            self.holes.append(f"{path.name}: no such file")
+            return pd.DataFrame()
+        except (OSError, ValueError) as error:
+            self.holes.append(f"{path.name}: not a CSV table ({str(error)[:60]})")
+            return pd.DataFrame()
+        self.digests[path.name] = hashlib.sha256(content).hexdigest()[:12]
+        return table
+
+    def rows(self, name: str) -> pd.DataFrame:
+        """Return the rows of a table that hold results; every other row becomes a hole with its reason."""
+        table = self.read(name)
+        if "status" not in table:
+            return table
+        fine = table["status"].isin(FINE)
+        for row in table[~fine].to_dict("records"):
+            place = [str(row[key]) for key in ("source", "setting", "view") if pd.notna(row.get(key))]
+            place += [f"{letter}={row[key]:g}" for key, letter in (("queue_size", "B"), ("k", "k")) if pd.notna(row.get(key))]
+            self.holes.append(" ".join([row["set"], *place]) + f": {row['status']}: {row['reason']}")
+        return table[fine]
+
+    def holes_of(self, name: str) -> list[str]:
+        """Return what is missing of one set, without repeating its name."""
+        return [line.removeprefix(name).lstrip(" :") for line in self.holes if line.startswith(name)]
+
+    def claim(self, figure: str) -> dict:
+        """Return {"claim", "numbers"} of a figure; a hole where `claims.json` has none."""
+        try:
+            return json.loads((self.folder / "claims.json").read_text())[figure]
+        except (OSError, ValueError, KeyError):
+            self.holes.append(f"claims.json: no claim for {figure}")
+            return {"claim": "No claim was computed for this figure.", "numbers": {}}
+
+    def footer(self) -> str:
+        """Return the digests of what was read, for the figure's last line."""
+        return "  ".join(f"{name} sha256 {digest}" for name, digest in sorted(self.digests.items()))
