@@ -45,7 +45,7 @@ Replications = Annotated[int, typer.Option(min=0, help="Seeds 0..n-1; 0: one run
 NoDense = Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")]
 Devices = Annotated[int, typer.Option(min=1, help="Devices; communication is not modelled.")]
 Placement = Annotated[str, typer.Option(help=f"{', '.join(PLACEMENTS)}.")]
-Only = Annotated[str, typer.Option(metavar="PATTERN", help="Only the runs whose names match, such as '*closed512*'.")]
+Only = Annotated[str, typer.Option(metavar="PATTERN", help="Only the runs whose names match, such as `*closed512*`.")]
 
 
 @app.command("run")
@@ -160,7 +160,7 @@ def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
     for name, reason in failed.items():
         typer.echo(f"{name}: failed: {reason}", err=True)
     if failed:
-        raise InputError(f"{len(failed)} of {len(configs)} runs failed; the first: {next(iter(failed.values()))}")
+        raise InputError(f"{len(failed)} of {len(configs)} runs failed, for the reasons above")
 
 
 if __name__ == "__main__":

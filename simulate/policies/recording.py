@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulate.policies.scheduler import Batch
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords, members_crc
+from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords
 
 if TYPE_CHECKING:
     from simulate.policies.config import RunConfig
@@ -42,30 +44,36 @@ class Recording:
         lost = self.end_ns_P.count(-1)
         if lost:
             raise RuntimeError(f"{lost} of {len(self.end_ns_P)} passes never finished")
-        return RunRecords(self._pass_columns(), self._batch_columns(), header)
+        sizes = [len(batch.members) for batch in self.batches]
+        members = np.fromiter(chain.from_iterable(batch.members for batch in self.batches), np.int64, sum(sizes))
+        batches = self._batch_columns(sizes, members)
+        return RunRecords(self._pass_columns(batches, members), batches, header)
 
-    def _pass_columns(self) -> dict[str, np.ndarray]:
+    def _batch_columns(self, sizes: list[int], members: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the columns of the batches; `members` are those of all batches, one batch after another."""
+        columns = {name: [getattr(batch, name) for batch in self.batches] for name in Batch.__slots__}
+        ends = np.cumsum(sizes, dtype=np.int64).tolist()
+        columns["size"], columns["hit"] = sizes, [-1] * len(sizes)
+        columns["members_crc"] = [zlib.crc32(members[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+        return {name: np.array(columns[name], dtype) for name, dtype in BATCH_COLUMNS.items()}
+
+    def _pass_columns(self, batches: dict[str, np.ndarray], members: np.ndarray) -> dict[str, np.ndarray]:
         workload = self.workload
         columns = {
             "pass_id": np.arange(workload.passes), "sequence": workload.sequence_P, "step": workload.step_P,
-            "tokens": workload.tokens_P, "arrival_ns": self.arrival_ns_P, "start_ns": self._first_start_ns_P(),
-            "end_ns": self.end_ns_P,
+            "tokens": workload.tokens_P, "arrival_ns": self.arrival_ns_P,
+            "start_ns": self._first_start_ns(batches, members), "end_ns": self.end_ns_P,
         }  # fmt: skip
         return {name: np.asarray(columns[name], dtype) for name, dtype in PASS_COLUMNS.items()}
 
-    def _batch_columns(self) -> dict[str, np.ndarray]:
-        columns = {name: [getattr(batch, name) for batch in self.batches] for name in Batch.__slots__}
-        columns["size"] = [len(members) for members in columns["members"]]
-        columns["members_crc"] = [members_crc(members) for members in columns["members"]]
-        columns["hit"] = [-1] * len(self.batches)
-        return {name: np.array(columns[name], dtype) for name, dtype in BATCH_COLUMNS.items()}
-
-    def _first_start_ns_P(self) -> np.ndarray:
+    def _first_start_ns(self, batches: dict[str, np.ndarray], members: np.ndarray) -> np.ndarray:
         """Return when the first batch of every pass began; its arrival where it had none."""
+        are_tokens = np.repeat(batches["block"] > 0, batches["size"])
+        passes = members.copy()
+        passes[are_tokens] = self.workload.pass_N[members[are_tokens]]
         start_ns_P = np.array(self.arrival_ns_P)
-        pass_N = self.workload.pass_N
-        for batch in reversed(self.batches):  # batches stand in order of their start: the first one is written last
-            start_ns_P[pass_N[batch.members] if batch.block else batch.members] = batch.start_ns
+        # Batches stand in order of their start: written backwards, the first one is written last and stays.
+        start_ns_P[passes[::-1]] = np.repeat(batches["start_ns"], batches["size"])[::-1]
         return start_ns_P
 
 
