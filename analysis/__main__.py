@@ -17,11 +17,17 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(no_args_is_help=True)
 def analysis(
-    logs: Annotated[Path, typer.Argument(help="Logs: LOGS/DEVICE/DATA/{quality.csv, *.trace.parquet, costs.parquet, executed/}.")],
-    simulated: Annotated[Path | None, typer.Argument(help="Simulated runs: SIMULATED/DEVICE/DATA/RUN.*.parquet.")] = None,
+    logs: Annotated[
+        Path, typer.Argument(help="Logs: LOGS/DEVICE/DATA/{quality.csv, *.trace.parquet, costs.parquet, executed/}.")
+    ],
+    simulated: Annotated[
+        Path | None, typer.Argument(help="Simulated runs: SIMULATED/DEVICE/DATA/RUN.*.parquet.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the tables and claims.json.")] = Path("tables"),
     only: Annotated[str, typer.Option(help=f"Groups of tables, with commas: {', '.join(BUILDS)}.")] = ",".join(BUILDS),
-    partial: Annotated[bool, typer.Option(help="Only part of the grid was simulated, by intention: no failure.")] = False,
+    partial: Annotated[
+        bool, typer.Option(help="Only part of the grid was simulated, by intention: no failure.")
+    ] = False,
 ) -> None:
     """Make tables from records: CSV files, their provenance, and `claims.json` with the sentence of every figure.
 

@@ -33,7 +33,9 @@ def read_quality(path: str) -> pd.DataFrame:
     bad = ~table["accuracy"].between(0, 1)
     if bad.any():
         row = int(bad.to_numpy().argmax())
-        raise InputError(f"{path}: row {row}: accuracy is {table['accuracy'][row]}, allowed 0..1 ({int(bad.sum())} such rows)")
+        raise InputError(
+            f"{path}: row {row}: accuracy is {table['accuracy'][row]}, allowed 0..1 ({int(bad.sum())} such rows)"
+        )
     return table
 
 
@@ -70,7 +72,8 @@ def accuracy_rows(name: str, quality: pd.DataFrame) -> list[dict]:
                 "set": name, "view": view, "trained_k": trained_k, "k": int(k), "seeds": len(seen),
                 "accuracy_percent": mean, "accuracy_percent_low": low, "accuracy_percent_high": high,
                 "line_percent": line.value_at(k),
-                "status": "incomplete" if lacking else "ok", "reason": f"{lacking} seeds are missing" if lacking else "",
+                "status": "incomplete" if lacking else "ok",
+                "reason": f"{lacking} seeds are missing" if lacking else "",
             })  # fmt: skip
     return rows
 
@@ -111,7 +114,8 @@ def fit_row(name: str, view: str, trained_k: float, accuracy: pd.DataFrame) -> d
         "quadratic": quadratic.mean, "quadratic_low": quadratic.low, "quadratic_high": quadratic.high,
         "quadratic_interval": "t over seeds" if view == EVALUATED else "regression with seed as block",
         "share_by_line": line.share, "lack_of_fit_F": line.F, "df_lack": line.df_lack, "df_error": line.df_error,
-        "p_exact": line.p, "p_conservative": line.p_conservative, "p": line.p_conservative if view == EVALUATED else line.p,
+        "p_exact": line.p, "p_conservative": line.p_conservative,
+        "p": line.p_conservative if view == EVALUATED else line.p,
         "first_k": first_k, "best_k": best_k, "gain": gain.mean() if len(gain) else np.nan,
         "gain_low": gain.mean() - half_width(gain) if len(gain) else np.nan,
         "gain_high": gain.mean() + half_width(gain) if len(gain) else np.nan,

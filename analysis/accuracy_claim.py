@@ -11,12 +11,16 @@ def accuracy_claim(fits: pd.DataFrame) -> dict:
     """Return the claim and the numbers of the accuracy figure from the table of fits."""
     usable = fits[fits["status"] == "ok"] if len(fits) else fits
     if len(usable) == 0:
-        return {"claim": "No quality table holds enough values of k and seeds, so nothing can be said about growth in k.",
-                "numbers": {}}  # fmt: skip
+        return {"claim": "No quality table holds enough values of k and seeds to judge growth in k.", "numbers": {}}
     sentences = [fit_sentence(row) for row in usable.to_dict("records")]
     linear = int(sum(is_linear(row) for row in usable.to_dict("records")))
-    verdict = {0: "No", len(usable): "Yes, as far as these seeds can tell"}.get(linear, f"In {linear} of {len(usable)} views")
-    numbers = {label(row): {key: row[key] for key in row if key not in ("status", "reason")} for row in usable.to_dict("records")}
+    verdict = {0: "No", len(usable): "Yes, as far as these seeds can tell"}.get(
+        linear, f"In {linear} of {len(usable)} views"
+    )
+    numbers = {
+        label(row): {key: row[key] for key in row if key not in ("status", "reason")}
+        for row in usable.to_dict("records")
+    }
     return {"claim": f"Is growth in k linear? {verdict}. " + " ".join(sentences), "numbers": numbers}
 
 
@@ -36,8 +40,10 @@ def fit_sentence(row: dict) -> str:
     kind = "p" if row["p"] == row["p_exact"] else "conservative p"
     test = f"F({row['df_lack']:.0f},{row['df_error']:.0f}) = {row['lack_of_fit_F']:.3g}, {kind} {p_text(row['p'])}"
     if row["p"] < ALPHA:
-        bend = {-1: "growth slows down", 1: "growth speeds up"}.get(bend_sign(row), "no single bend describes the departure")
-        shape = f"a straight line is rejected ({test}; {bend}; the line explains {row['share_by_line']:.0%} of the differences)"
+        bend = {-1: "growth slows down", 1: "growth speeds up"}.get(
+            bend_sign(row), "no single bend describes the departure"
+        )
+        shape = f"a straight line is rejected ({test}; {bend}; the line explains {row['share_by_line']:.0%})"
     elif row["slope_low"] > 0:
         shape = f"no departure from a straight line can be shown ({test}), {slope_text(row)}"
     elif row["slope_high"] < 0:
@@ -58,7 +64,8 @@ def gain_text(row: dict) -> str:
         return f"no k is better than k={row['first_k']}"
     return (
         f"k={row['first_k']} to the best k={row['best_k']} gains {row['gain']:.2f} points "
-        f"({row['gain_low']:.2f} to {row['gain_high']:.2f}), and k={row['enough_k']} is within {CLOSE_POINTS} points of the best"
+        f"({row['gain_low']:.2f} to {row['gain_high']:.2f}), "
+        f"and k={row['enough_k']} is within {CLOSE_POINTS} points of the best"
     )
 
 

@@ -49,11 +49,17 @@ def build_load(inputs: Inputs, out: Path) -> list[str]:
     generator = np.random.default_rng(SEED)
     for name, trace, reason in inputs.per_data(BASE_TRACE, load_trace):
         if trace is None or not trace.header.ranked:
-            rows.append(hole_row(name, trace, reason or "the trace did not keep the router's order, so k cannot be cut"))
+            rows.append(
+                hole_row(name, trace, reason or "the trace did not keep the router's order, so k cannot be cut")
+            )
             continue
         rows += load.load_rows(name, trace.experts_TLK, trace.step_T, trace.E, trace.header.model.used_k, generator)
         experts += load.expert_rows(name, trace.experts_TLK, trace.step_T, trace.E)
-    tables = {"load_vs_k": rows, "load_vs_k_experts": experts, "load_vs_k_places": load.place_rows(pd.DataFrame(experts))}
+    tables = {
+        "load_vs_k": rows,
+        "load_vs_k_experts": experts,
+        "load_vs_k_places": load.place_rows(pd.DataFrame(experts)),
+    }
     written = write_tables(out, tables, inputs.used(BASE_TRACE))
     write_claims(out, {"load_vs_k": load.load_claim(written["load_vs_k"])})
     return holes(written["load_vs_k"])
@@ -67,7 +73,9 @@ def build_queue_size(inputs: Inputs, out: Path) -> list[str]:
     table = queue_size.queue_size_table(rows)
     sources = [(name, source) for name in dict.fromkeys(table["set"]) for source in ("executed", "simulated", "theory")]
     steps = [row for name, source in sources if "mode" in table for row in queue_size.step_rows(table, name, source)]
-    trade = [row for name, source in sources if "mode" in table for row in queue_size.tradeoff_rows(table, name, source)]
+    trade = [
+        row for name, source in sources if "mode" in table for row in queue_size.tradeoff_rows(table, name, source)
+    ]
     tables = {"queue_size": table, "queue_size_tradeoff": trade, "queue_size_steps": steps}
     written = write_tables(out, tables, inputs.used_by_runs())
     claim = queue_size_claim.queue_size_claim(written["queue_size"], written["queue_size_steps"])

@@ -17,7 +17,9 @@ def fidelity_rows(log_set: LogSet, pairs: list[RunPair], used_k: int | None, par
     An executed run whose simulation is missing stays, with a reason. It is `skipped` where the same configuration
     was simulated under another seed, or where `partial` says that only a part of the grid was asked for.
     """
-    simulated = {configuration_key(pair.statistics["simulated"].config) for pair in pairs if "simulated" in pair.statistics}
+    simulated = {
+        configuration_key(pair.statistics["simulated"].config) for pair in pairs if "simulated" in pair.statistics
+    }
     return [
         fidelity_row(log_set, pair, used_k, simulated, partial)
         for pair in pairs
@@ -56,9 +58,14 @@ def errors(executed: dict[str, float], pair: RunPair) -> dict:
 def fidelity_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return, per set, scheduler and mode, and over all: median and worst absolute error, and how many orders agree."""
     if table.empty or "throughput_error_percent" not in table:
-        return pd.DataFrame([{"set": "all", "mode": "all", "status": "missing", "reason": "no run was both executed and simulated"}])
+        return pd.DataFrame(
+            [{"set": "all", "mode": "all", "status": "missing", "reason": "no run was both executed and simulated"}]
+        )
     compared = table[table["status"] == "ok"]
-    groups = [((name, scheduler, mode), rows) for (name, scheduler, mode), rows in compared.groupby(["set", "scheduler", "mode"])]
+    groups = [
+        ((name, scheduler, mode), rows)
+        for (name, scheduler, mode), rows in compared.groupby(["set", "scheduler", "mode"])
+    ]
     groups += [(("all", scheduler, mode), rows) for (scheduler, mode), rows in compared.groupby(["scheduler", "mode"])]
     return pd.DataFrame([summary_row(key, rows) for key, rows in [*groups, (("all", "all", "all"), compared)]])
 
@@ -78,18 +85,24 @@ def fidelity_claim(table: pd.DataFrame, summary: pd.DataFrame) -> dict:
     """Return the sentence and the numbers of the fidelity figure."""
     whole = summary.iloc[-1].to_dict()
     if whole["status"] != "ok" or not whole["runs"]:
-        return {"claim": "No run was both executed and simulated, so nothing can be said about fidelity.", "numbers": {}}
+        return {
+            "claim": "No run was both executed and simulated, so nothing can be said about fidelity.",
+            "numbers": {},
+        }
     order = "no run has an order that is free of durations"
     if whole["order_comparable"]:
         order = (
             f"{whole['order_identical']} of {whole['order_comparable']} runs whose order cannot depend on durations "
             "ran exactly the same batches in the same order"
         )
+    found = {
+        name: f"{whole[f'{name}_median_percent']:.1f} % (worst {whole[f'{name}_worst_percent']:.1f} %)"
+        for name in METRICS
+    }
     claim = (
         f"Over {whole['runs']} executed runs the simulator predicts throughput with a median error of "
-        f"{whole['throughput_median_percent']:.1f} % (worst {whole['throughput_worst_percent']:.1f} %), p50 latency with "
-        f"{whole['latency_p50_median_percent']:.1f} % (worst {whole['latency_p50_worst_percent']:.1f} %) and p95 latency with "
-        f"{whole['latency_p95_median_percent']:.1f} % (worst {whole['latency_p95_worst_percent']:.1f} %); {order}."
+        f"{found['throughput']}, p50 latency with {found['latency_p50']} and p95 latency with {found['latency_p95']}; "
+        f"{order}."
     )
     missing = int((~table["status"].isin(["ok", "skipped"])).sum())
     if missing:

@@ -10,10 +10,11 @@ import pandas as pd
 
 CONTROL_DRAWS = 4000
 ALL_LAYERS = "all"
+CLAIMED = ("samples_per_step", "cv", "uniform_cv", "max_over_mean", "min_over_mean", "step_cv", "uniform_step_cv")
 
 
 def load_by_k(experts_TLK: np.ndarray, experts: int) -> np.ndarray:
-    """Return load_KLE: samples of every expert if only the first 1, 2, .. K ranks are used. Empty slots do not count."""
+    """Return load_KLE: samples of every expert if only the first 1, 2, .. K ranks are used, empty slots aside."""
     _, layers, ranks = experts_TLK.shape
     load_KLE = np.zeros((ranks, layers, experts), dtype=np.int64)
     for layer in range(layers):
@@ -50,9 +51,7 @@ def coefficient_of_variation(load: np.ndarray) -> np.ndarray:
     return np.divide(load.std(axis=-1), mean, out=np.zeros_like(mean), where=mean > 0)
 
 
-def uniform_control(
-    tokens: int, k: int, experts: int, generator: np.random.Generator
-) -> tuple[float, float, float]:
+def uniform_control(tokens: int, k: int, experts: int, generator: np.random.Generator) -> tuple[float, float, float]:
     """Return the mean (coefficient of variation, max / mean, min / mean) of a uniform choice of k of E for T tokens.
 
     An expert's count has mean T p and variance T p (1 - p), p = k / E, and the counts add up to T k, which makes
@@ -86,7 +85,9 @@ def load_rows(
         step_control = uniform_control(max(tokens // steps, 1), k, experts, generator)[0]
         cv_L = coefficient_of_variation(load_LE)
         for layer, cv in enumerate(cv_L):
-            rows.append(load_row(load_LE[layer], steps) | {"layer": str(layer), "cv": cv, "step_cv": step_cv_KL[k - 1, layer]})
+            rows.append(
+                load_row(load_LE[layer], steps) | {"layer": str(layer), "cv": cv, "step_cv": step_cv_KL[k - 1, layer]}
+            )
         whole = {"layer": ALL_LAYERS, "cv": np.sqrt(np.mean(cv_L**2)), "step_cv": step_cv_KL[k - 1].mean()}
         rows.append(load_row(load_LE, steps) | whole)
         for row in rows[-len(cv_L) - 1 :]:
@@ -101,7 +102,8 @@ def load_row(load: np.ndarray, steps: int) -> dict:
     mean = load.mean()
     return {
         "samples_per_step": mean / steps, "least_per_step": load.min() / steps, "most_per_step": load.max() / steps,
-        "max_over_mean": load.max() / mean, "min_over_mean": load.min() / mean, "unused_experts": int((load == 0).sum()),
+        "max_over_mean": load.max() / mean, "min_over_mean": load.min() / mean,
+        "unused_experts": int((load == 0).sum()),
     }  # fmt: skip
 
 
@@ -115,17 +117,17 @@ def expert_rows(name: str, experts_TLK: np.ndarray, step_T: np.ndarray, experts:
     for k, load_LE in enumerate(load_by_k(experts_TLK, experts), start=1):
         for layer, load_E in enumerate(load_LE):
             order = np.argsort(-load_E, kind="stable")
-            rows += [
-                {"set": name, "k": k, "layer": layer, "expert": int(expert), "place": place, "samples": int(load_E[expert]),
-                 "samples_per_step": load_E[expert] / steps, "share": load_E[expert] / load_E.sum(),
-                 "over_mean": load_E[expert] / load_E.mean()}
-                for place, expert in enumerate(order, start=1)
-            ]  # fmt: skip
+            for place, expert in enumerate(order, start=1):
+                own = load_E[expert]
+                rows.append({
+                    "set": name, "k": k, "layer": layer, "expert": int(expert), "place": place, "samples": int(own),
+                    "samples_per_step": own / steps, "share": own / load_E.sum(), "over_mean": own / load_E.mean(),
+                })  # fmt: skip
     return rows
 
 
 def place_rows(experts: pd.DataFrame) -> pd.DataFrame:
-    """Return, per set, k and place, the load over the mean of the experts that rank there: mean, least, most over layers."""
+    """Return, per set, k and place, the load over the mean of the experts in that place, over layers."""
     if experts.empty:
         return pd.DataFrame(columns=["set", "k", "place", "over_mean", "over_mean_least", "over_mean_most"])
     grouped = experts.groupby(["set", "k", "place"], sort=False)["over_mean"]
@@ -143,10 +145,10 @@ def load_claim(table: pd.DataFrame) -> dict:
         by_k = rows.set_index("k")
         used, first = by_k.loc[by_k["used_k"].iloc[0]], by_k.iloc[0]
         sentences.append(
-            f"{name}: the spread of load over experts (coefficient of variation) is {first['cv']:.2f} at k={by_k.index[0]} and "
-            f"{used['cv']:.2f} at the model's own k={used.name}, where uniform random choice would give {used['uniform_cv']:.3f}; "
-            f"the heaviest expert then serves {used['max_over_mean']:.2f} times the mean, the lightest {used['min_over_mean']:.2f} times."
+            f"{name}: the spread of load over experts (coefficient of variation) is {first['cv']:.2f} at "
+            f"k={by_k.index[0]} and {used['cv']:.2f} at the model's own k={used.name}, where uniform random choice would give "
+            f"{used['uniform_cv']:.3f}; the heaviest expert then serves {used['max_over_mean']:.2f} times the mean, "
+            f"the lightest {used['min_over_mean']:.2f} times."
         )
-        columns = ["samples_per_step", "cv", "uniform_cv", "max_over_mean", "min_over_mean", "step_cv", "uniform_step_cv"]
-        numbers[name] = {str(k): {column: float(row[column]) for column in columns} for k, row in by_k.iterrows()}
+        numbers[name] = {str(k): {column: float(row[column]) for column in CLAIMED} for k, row in by_k.iterrows()}
     return {"claim": " ".join(sentences), "numbers": numbers}

@@ -15,7 +15,7 @@ KNOWN = (BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED)
 
 @dataclass(frozen=True)
 class LogSet:
-    """The logs of one device and data set in `folder`; `simulated` holds its simulated runs, None for no simulations."""
+    """The logs of one device and data set in `folder`; `simulated` is the folder of its simulated runs, or None."""
 
     device: str
     data: str
@@ -44,7 +44,9 @@ def find_log_sets(logs: Path, simulated: Path | None) -> list[LogSet]:
     """Return every set under `LOGS/<device>/<data>`, sorted; InputError if there is none."""
     if not logs.is_dir():
         raise InputError(f"{logs}: no such folder of logs")
-    folders = sorted(path for path in logs.glob("*/*") if path.is_dir() and any((path / name).exists() for name in KNOWN))
+    folders = sorted(
+        path for path in logs.glob("*/*") if path.is_dir() and any((path / name).exists() for name in KNOWN)
+    )
     if not folders:
         raise InputError(f"{logs}: holds no logs; expected DEVICE/DATA folders with any of {', '.join(KNOWN)}")
     return [

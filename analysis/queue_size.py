@@ -9,8 +9,10 @@ from analysis.run_pairs import RunPair
 from analysis.settings import describe_config
 from analysis.theory import Routing, theory_row
 from traces.cost_table import CostTable
+from traces.errors import InputError
 
 POINT = ["set", "source", "scheduler", "mode", "setting", "variant"]
+ORDER = ("set", "source", "scheduler", "mode", "in_flight", "load", "variant", "queue_size", "max_step")
 THEORY = "theory"
 
 
@@ -23,7 +25,13 @@ def measured_rows(log_set: LogSet, pairs: list[RunPair], used_k: int | None) -> 
             row = {"set": log_set.name, "source": source, **describe_config(group[0].config, used_k), **combined(group)}
             rows.append(row)
         rows += [
-            {"set": log_set.name, "source": source, "run": pair.name, "status": "failed", "reason": pair.problem[source]}
+            {
+                "set": log_set.name,
+                "source": source,
+                "run": pair.name,
+                "status": "failed",
+                "reason": pair.problem[source],
+            }
             for pair in pairs
             if source in pair.problem
         ]
@@ -67,15 +75,22 @@ def theory_rows(rows: list[dict], costs: CostTable | None, routing: Routing | No
         if costs is None or routing is None:
             made.append(kept | {"status": "missing", "reason": reason})
         else:
-            made.append(kept | theory_row(costs, routing, kept))
+            made.append(kept | theory_or_reason(costs, routing, kept))
     return made
+
+
+def theory_or_reason(costs: CostTable, routing: Routing, kept: dict) -> dict:
+    """Return the theory of a point, or why there is none: a batch of this size was never measured."""
+    try:
+        return theory_row(costs, routing, kept)
+    except InputError as error:
+        return {"status": "missing", "reason": str(error)}
 
 
 def queue_size_table(rows: list[dict]) -> pd.DataFrame:
     """Return the rows as one table in a stable order."""
     table = pd.DataFrame(rows)
-    keys = [name for name in ("set", "source", "scheduler", "mode", "in_flight", "load", "variant", "queue_size", "max_step")
-            if name in table]  # fmt: skip
+    keys = [name for name in ORDER if name in table]
     return table.sort_values(keys, kind="stable", na_position="last").reset_index(drop=True) if keys else table
 
 
@@ -94,7 +109,7 @@ def plain_points(table: pd.DataFrame, name: str, source: str, mode: str) -> pd.D
 
 
 def fully_used_from(points: pd.DataFrame, share: float = 0.95) -> float:
-    """Return the smallest queue size whose saturated throughput is at least `share` of the largest; NaN without points."""
+    """Return the smallest queue size that reaches `share` of the largest saturated throughput; NaN without points."""
     if points.empty:
         return float("nan")
     enough = points["throughput_per_s"] >= share * points["throughput_per_s"].max()
@@ -102,7 +117,7 @@ def fully_used_from(points: pd.DataFrame, share: float = 0.95) -> float:
 
 
 def tradeoff_rows(table: pd.DataFrame, name: str, source: str) -> list[dict]:
-    """Return, per load and queue size, what the machine can deliver at most and what a sample then waits at this load."""
+    """Return, per load and queue size, what the machine delivers at most and what a sample takes at this load."""
     closed = saturated(table, name, source).set_index("queue_size")["throughput_per_s"]
     rows = plain_points(table, name, source, "poisson").sort_values(["load", "queue_size"])
     kept = ["set", "source", "load", "queue_size", "latency_p50_ms", "latency_p50_ms_low", "latency_p50_ms_high",

@@ -13,7 +13,10 @@ def queue_size_claim(table: pd.DataFrame, steps: pd.DataFrame) -> dict:
     answers = {name: set_answer(table, steps, name) for name in dict.fromkeys(table.get("set", []))}
     answers = {name: answer for name, answer in answers.items() if answer}
     if not answers:
-        return {"claim": "No closed-loop run could be read, so nothing can be said about the queue size.", "numbers": {}}
+        return {
+            "claim": "No closed-loop run could be read, so nothing can be said about the queue size.",
+            "numbers": {},
+        }
     return {
         "claim": " ".join(answer["sentence"] for answer in answers.values()),
         "numbers": {name: answer["numbers"] for name, answer in answers.items()},
@@ -33,22 +36,35 @@ def set_answer(table: pd.DataFrame, steps: pd.DataFrame, name: str) -> dict | No
     source = best_source(table, name)
     if source is None:
         return None
-    points = saturated(table, name, source).set_index("queue_size")
-    enough, rate = int(fully_used_from(points.reset_index())), points["throughput_per_s"]
-    first, last = int(points.index.min()), int(points.index.max())
+    points = saturated(table, name, source)
+    rate = points.set_index("queue_size")["throughput_per_s"]
+    enough, first, last = int(fully_used_from(points)), int(rate.index.min()), int(rate.index.max())
+    forced = points["forced_batches"].iloc[-1] if "forced_batches" in points else np.nan
+    cost = latency_cost(steps, name, source, enough)
     numbers = {
         "source": source, "in_flight": float(points["in_flight"].iloc[0]), "fully_used_from_queue_size": enough,
+        "still_growing": bool(enough == last > first), "gain_over_smallest": float(rate.max() / rate[first]),
         "throughput_per_s": {str(int(size)): round(float(value), 1) for size, value in rate.items()},
-        "gain_over_smallest": float(rate.max() / rate[first]),
-        "forced_batches_at_largest": float(points["forced_batches"].get(last, np.nan)) if "forced_batches" in points else None,
-        "latency": latency_cost(steps, name, source, enough),
+        "forced_batches_at_largest": float(forced), "latency": cost, "stable": stable_sizes(table, name, source),
     }  # fmt: skip
-    sentence = (
-        f"{name} ({source}, N={numbers['in_flight']:.0f}): the machine is fully used from B={enough} on, where it reaches "
-        f"{rate[enough]:.0f} of at most {rate.max():.0f} samples/s, {rate.max() / rate[first]:.1f} times as many as at B={first}; "
-        f"{latency_sentence(numbers['latency'])}"
+    head = f"{name} ({source}, N={numbers['in_flight']:.0f})"
+    return {"sentence": f"{head}: {throughput_sentence(rate, enough)}; {latency_sentence(cost)}", "numbers": numbers}
+
+
+def throughput_sentence(rate: pd.Series, enough: int) -> str:
+    """Return from which B on the machine is fully used, in words; `rate` is samples/s by ascending queue size."""
+    first, last = int(rate.index[0]), int(rate.index[-1])
+    growth = f"{rate.max() / rate[first]:.1f} times as many as at B={first}"
+    if enough == last and len(rate) > 1:
+        step = (rate[last] / rate.iloc[-2] - 1) * 100
+        return (
+            f"no queue size up to B={last} uses the machine fully: the last step, from B={rate.index[-2]:.0f}, "
+            f"still gains {step:.0f} % to {rate[last]:.0f} samples/s, {growth}"
+        )
+    return (
+        f"the machine is fully used from B={enough} on, where it reaches {rate[enough]:.0f} of at most "
+        f"{rate.max():.0f} samples/s, {growth}"
     )
-    return {"sentence": sentence, "numbers": numbers | {"stable": stable_sizes(table, name, source)}}
 
 
 def latency_cost(steps: pd.DataFrame, name: str, source: str, enough: int) -> dict:
@@ -73,16 +89,16 @@ def doubling(rows: pd.DataFrame) -> dict | None:
     doublings = float(np.log2(rows["to_queue_size"] / rows["from_queue_size"]).sum())
     ratio = float(np.prod(rows["latency_p50_ratio"])) ** (1 / doublings)
     gain = float(np.prod(1 + rows["throughput_gain_percent"] / 100)) ** (1 / doublings)
-    first, last = rows.iloc[0], rows.iloc[-1]
     return {
-        "from_queue_size": int(first["from_queue_size"]), "to_queue_size": int(last["to_queue_size"]),
+        "from_queue_size": int(rows["from_queue_size"].iloc[0]), "to_queue_size": int(rows["to_queue_size"].iloc[-1]),
         "throughput_gain_percent_per_doubling": (gain - 1) * 100, "latency_p50_ratio_per_doubling": ratio,
-        "latency_p50_from_ms": float(first["latency_p50_from_ms"]), "latency_p50_to_ms": float(last["latency_p50_to_ms"]),
+        "latency_p50_from_ms": float(rows["latency_p50_from_ms"].iloc[0]),
+        "latency_p50_to_ms": float(rows["latency_p50_to_ms"].iloc[-1]),
     }  # fmt: skip
 
 
 def latency_sentence(cost: dict) -> str:
-    """Return what each step of throughput costs in latency per sample, in words, at the load next to the typical one."""
+    """Return what a step of throughput costs in latency per sample, in words, at the load next to the typical one."""
     told = [load for load, parts in cost.items() if any(parts.values())]
     if not told:
         return "no stable points under Poisson arrivals tell what that costs in latency."

@@ -78,7 +78,7 @@ def check_source(records: RunRecords, source: str) -> None:
 
 
 def order_is_fixed(config: dict) -> bool:
-    """Return whether the order of batches does not depend on durations: one device, no time-out, no Poisson arrivals."""
+    """Return whether the order of batches is free of durations: one device, no time-out, no Poisson arrivals."""
     return config["devices"] == 1 and config["timeout_ns"] is None and config["arrivals"] != "poisson"
 
 

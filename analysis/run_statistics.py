@@ -76,7 +76,9 @@ def pass_statistics(passes: dict[str, np.ndarray], window: Window) -> dict[str, 
         "throughput_per_s": throughput_per_s,
         **latency,
         "passes_measured": int(np.count_nonzero(chosen)),
-        "drain_share": float(np.mean(passes["end_ns"][chosen] > passes["arrival_ns"].max())) if chosen.any() else np.nan,
+        "drain_share": float(np.mean(passes["end_ns"][chosen] > passes["arrival_ns"].max()))
+        if chosen.any()
+        else np.nan,
         "entry_wait_ms": float(entry_ns.mean()) / 1e6 if chosen.any() else np.nan,
         "in_flight_mean": float(in_flight),
         "little": throughput_per_s * latency["latency_mean_ms"] / 1e3 / in_flight,
@@ -84,7 +86,7 @@ def pass_statistics(passes: dict[str, np.ndarray], window: Window) -> dict[str, 
 
 
 def batch_limits(batches: dict[str, np.ndarray], config: dict) -> np.ndarray:
-    """Return the most members each batch may hold: B of its kind of block; in lockstep the step limit for dense ones."""
+    """Return the most members each batch may hold: B of its kind of block; in lockstep dense ones hold a step."""
     if config["scheduler"] == "lockstep":
         dense, expert = config["max_step"] or np.nan, np.nan
     else:

@@ -20,6 +20,7 @@ short run Little's check (`run_statistics`) tells how far it is from a steady st
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -79,4 +80,4 @@ def measured_window(records: RunRecords) -> Window:
 def equal_parts(window: Window, parts: int) -> list[Window]:
     """Return the window cut into equally long parts, for batch means."""
     edges = np.linspace(window.start_ns, window.end_ns, parts + 1).round().astype(np.int64)
-    return [Window(int(start), int(end), window.by) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [Window(int(start), int(end), window.by) for start, end in pairwise(edges)]

@@ -5,7 +5,8 @@ def describe_config(config: dict, used_k: int | None) -> dict:
     """Return the columns that identify a configuration (a RunConfig as a dictionary) in every table.
 
     `mode` is closed, poisson, all or steps; `setting` is the text that tells rows of one mode apart; `variant` is
-    empty for plain queues of one size on one device at the model's own k (`used_k`, None where no trace says it), and names every departure otherwise.
+    empty for plain queues of one size on one device at the model's own k (`used_k`, None where no trace says it), and
+    names every departure otherwise.
     """
     mode = config["arrivals"]
     lockstep = config["scheduler"] == "lockstep"

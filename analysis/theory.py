@@ -66,9 +66,7 @@ def dense_stage(rate_per_s: float, batch: int, service_s: float) -> Stage:
     return Stage(times_s, fill_wait_cdf(times_s, batch, rate_per_s), fill_wait(batch, rate_per_s), service_s)
 
 
-def expert_stage(
-    rate_per_s: float, batch: int, service_s: float, share_C: np.ndarray, member_CE: np.ndarray
-) -> Stage:
+def expert_stage(rate_per_s: float, batch: int, service_s: float, share_C: np.ndarray, member_CE: np.ndarray) -> Stage:
     """Return the expert stage of a layer: the longest of the token's K waits, each at its own expert's rate.
 
     P(max <= t) is the product of the branches' distributions, averaged over the choices the tokens make; the mean

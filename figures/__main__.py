@@ -19,8 +19,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(no_args_is_help=True)
 def figures(
-    tables: Annotated[Path, typer.Argument(help="Folder of tables and claims.json, as `python -m analysis` writes them.")],
-    out: Annotated[Path, typer.Option(help="Folder for NAME.pdf, NAME.png and the caption NAME.md.")] = Path("figures_out"),
+    tables: Annotated[
+        Path, typer.Argument(help="Folder of tables and claims.json, as `python -m analysis` writes them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.pdf, NAME.png and the caption NAME.md.")] = Path(
+        "figures_out"
+    ),
     only: Annotated[str, typer.Option(help=f"Figures, with commas: {', '.join(FIGURES)}.")] = ",".join(FIGURES),
 ) -> None:
     """Draw every figure from its tables; nothing is computed here.

@@ -48,10 +48,23 @@ def heading(axes: Axes, name: str, view: str, fits: pd.DataFrame) -> None:
 
 def panel(axes: Axes, means: pd.DataFrame, seeds: pd.DataFrame) -> None:
     """Draw one view: single seeds, mean with interval, and the fitted line."""
-    axes.plot(seeds["k"], seeds["accuracy_percent"], linestyle="none", marker=".", markersize=4, color=style.MIDDLE, label="one seed")
+    axes.plot(
+        seeds["k"],
+        seeds["accuracy_percent"],
+        linestyle="none",
+        marker=".",
+        markersize=4,
+        color=style.MIDDLE,
+        label="one seed",
+    )
     for index, (_, rows) in enumerate(means.groupby("trained_k", dropna=False)):
-        bars = [rows["accuracy_percent"] - rows["accuracy_percent_low"], rows["accuracy_percent_high"] - rows["accuracy_percent"]]
-        axes.errorbar(rows["k"], rows["accuracy_percent"], bars, **style.look(index), capsize=2.5, label="mean, 95 % interval")
+        bars = [
+            rows["accuracy_percent"] - rows["accuracy_percent_low"],
+            rows["accuracy_percent_high"] - rows["accuracy_percent"],
+        ]
+        axes.errorbar(
+            rows["k"], rows["accuracy_percent"], bars, **style.look(index), capsize=2.5, label="mean, 95 % interval"
+        )
         axes.plot(rows["k"], rows["line_percent"], color=style.DARK, linestyle=style.DOTTED, label="straight line")
     axes.set_xticks(sorted(means["k"].unique()))
     axes.set_xlabel("experts per token k")

@@ -10,7 +10,12 @@ def caption(name: str, tables: TableFiles, claim: dict) -> str:
         lines += ["## Numbers", "", *number_lines(claim["numbers"], ""), ""]
     if tables.holes:
         lines += ["## Missing or failed", "", *[f"- {line}" for line in tables.holes], ""]
-    lines += ["## Tables", "", *[f"- {table}, sha256 {digest}..." for table, digest in sorted(tables.digests.items())], ""]
+    lines += [
+        "## Tables",
+        "",
+        *[f"- {table}, sha256 {digest}..." for table, digest in sorted(tables.digests.items())],
+        "",
+    ]
     return "\n".join(lines)
 
 

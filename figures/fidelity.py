@@ -29,7 +29,9 @@ def draw(tables: TableFiles) -> Figure:
             continue
         scatter_panel(scatter, compared, metric, label)
         error_panel(error, compared, metric)
-        scatter.text(0.97, 0.04, words(summary, metric), transform=scatter.transAxes, ha="right", va="bottom", fontsize="small")
+        scatter.text(
+            0.97, 0.04, words(summary, metric), transform=scatter.transAxes, ha="right", va="bottom", fontsize="small"
+        )
     if tables.holes:
         panels[0][0].set_title(f"throughput ({len(tables.holes)} missing or failed, see the caption)", color="#B00000")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
@@ -42,8 +44,9 @@ def groups(rows: pd.DataFrame) -> Iterator[tuple[dict, str, pd.DataFrame]]:
     kinds = sorted({(row["scheduler"], row["mode"]) for row in rows[["scheduler", "mode"]].to_dict("records")})
     for colour, (name, of_set) in enumerate(rows.groupby("set", sort=False)):
         for kind, one in of_set.groupby(["scheduler", "mode"]):
-            look = {"linestyle": "none", "marker": style.MARKERS[kinds.index(kind)], "markersize": 4.5, "markerfacecolor": "none",
-                    "markeredgecolor": style.COLOURS[colour % len(style.COLOURS)]}  # fmt: skip
+            look = {"linestyle": "none", "markersize": 4.5, "markerfacecolor": "none"}
+            look["marker"] = style.MARKERS[kinds.index(kind) % len(style.MARKERS)]
+            look["markeredgecolor"] = style.COLOURS[colour % len(style.COLOURS)]
             yield look, f"{name}: {', '.join(kind)}", one
 
 

@@ -18,7 +18,9 @@ def draw(tables: TableFiles) -> Figure:
     rows, places = tables.read(NAME), tables.rows(f"{NAME}_places")
     tables.rows(NAME)
     sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
-    figure, grid = plt.subplots(len(sets), 3, figsize=(12.5, 3.3 * len(sets) + 0.2), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(
+        len(sets), 3, figsize=(12.5, 3.3 * len(sets) + 0.2), layout="constrained", squeeze=False
+    )
     for row, name in zip(grid, sets, strict=True):
         chosen = rows[rows["set"] == name].dropna(subset=["k"]) if "k" in rows else rows.iloc[:0]
         row[0].set_title(f"{name}\nsamples per expert and step")
@@ -36,11 +38,16 @@ def draw(tables: TableFiles) -> Figure:
 
 def samples(axes: Axes, whole: pd.DataFrame) -> None:
     """Draw the samples an expert gets per forward step: mean, and the range from the lightest to the heaviest."""
-    axes.fill_between(whole["k"], whole["least_per_step"], whole["most_per_step"], color=style.LIGHT, label="lightest to heaviest expert")
+    axes.fill_between(
+        whole["k"],
+        whole["least_per_step"],
+        whole["most_per_step"],
+        color=style.LIGHT,
+        label="lightest to heaviest expert",
+    )
     axes.plot(whole["k"], whole["samples_per_step"], **style.look(0), label="mean over experts")
     mark_used(axes, whole)
-    axes.annotate("the model's own k", (whole["used_k"].iloc[0], 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
-                  textcoords="offset points", fontsize="x-small", color=style.MIDDLE)  # fmt: skip
+    style.note(axes, "the model's own k", (whole["used_k"].iloc[0], 0.02), ("data", "axes fraction"))
     axes.set_ylabel("samples per expert per forward step")
     axes.legend(loc="upper left")
 

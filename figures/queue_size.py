@@ -1,4 +1,4 @@
-"""Throughput and latency against queue size B: executed (points), simulated (lines), theory (dotted), on the same axes."""
+"""Throughput and latency against queue size B: executed (points), simulated (lines), theory (dotted) on one axis."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -20,8 +20,12 @@ def draw(tables: TableFiles) -> Figure:
     plain = table[(table["scheduler"] == "lockstep") | table["variant"].isna()] if "variant" in table else table
     sets = list(dict.fromkeys(whole.get("set", []))) or ["no set"]
     columns = max(3, plain["load"].nunique() if "load" in plain else 0)
-    figure = plt.figure(figsize=(PANEL_INCHES[0] * columns, (2 * PANEL_INCHES[1] + 0.3) * len(sets) + 0.6), layout="constrained")
-    parts = figure.subfigures(len(sets) + 1, 1, height_ratios=[0.5, *[2 * PANEL_INCHES[1]] * len(sets)], squeeze=False)[:, 0]
+    figure = plt.figure(
+        figsize=(PANEL_INCHES[0] * columns, (2 * PANEL_INCHES[1] + 0.3) * len(sets) + 0.6), layout="constrained"
+    )
+    parts = figure.subfigures(len(sets) + 1, 1, height_ratios=[0.5, *[2 * PANEL_INCHES[1]] * len(sets)], squeeze=False)[
+        :, 0
+    ]
     parts[0].legend(handles=source_legend(), loc="center", ncols=5)
     for part, name in zip(parts[1:], sets, strict=True):
         part.suptitle(name, x=0.01, ha="left", fontweight="bold")
@@ -37,7 +41,9 @@ def source_legend() -> list[Line2D]:
     return [
         Line2D([], [], color=style.DARK, marker="o", linestyle="none", label="executed, 95 % interval"),
         Line2D([], [], color=style.DARK, label="simulated"),
-        Line2D([], [], color=style.DARK, linestyle=style.DOTTED, linewidth=1.8, label="theory (latency: no contention)"),
+        Line2D(
+            [], [], color=style.DARK, linestyle=style.DOTTED, linewidth=1.8, label="theory (latency: no contention)"
+        ),
         Line2D([], [], color=style.MIDDLE, marker="x", linestyle="none", label="unstable: arrivals exceed capacity"),
     ]
 
@@ -71,5 +77,3 @@ def name_holes(grid: object, holes: list[str]) -> None:
     for axes, lines in ((grid[0][0], closed), (grid[1][0], [line for line in holes if line not in closed])):
         if lines:
             style.hole(axes, [*lines[:3], *([f"and {len(lines) - 3} more"] if len(lines) > 3 else [])])
-
-

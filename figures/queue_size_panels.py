@@ -24,25 +24,24 @@ def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: st
         bars = None
         if f"{y}_low" in executed:
             bars = [executed[y] - executed[f"{y}_low"], executed[f"{y}_high"] - executed[y]]
-        axes.errorbar(executed[x], executed[y], bars, color=look["color"], marker=look["marker"], linestyle="none", capsize=2.5,
-                      elinewidth=1)  # fmt: skip
+        points = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
+        axes.errorbar(executed[x], executed[y], bars, **points, capsize=2.5, elinewidth=1)
     hollow = {} if len(executed) else {"marker": look["marker"], "markerfacecolor": "none"}
     axes.plot(simulated[x], simulated[y], color=look["color"], linestyle=look["linestyle"], **hollow)
     axes.plot([], [], **look, label=label)
 
 
 def throughput_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None:
-    """Draw throughput in a closed loop against B for every N, the capacity at full batches, and the lockstep baseline."""
+    """Draw throughput in a closed loop against B for every N, the capacity at full batches, the lockstep baseline."""
     for index, (number, rows) in enumerate(closed[closed["scheduler"] == "queues"].groupby("in_flight")):
         series(axes, rows, "queue_size", "throughput_per_s", index, f"N = {number:.0f} in flight")
     theory = source_rows(closed, "theory").drop_duplicates("queue_size")
-    axes.plot(theory["queue_size"], theory["throughput_per_s"], color=style.DARK, linestyle=style.DOTTED, linewidth=1.8)
-    lockstep = closed[closed["scheduler"] == "lockstep"].sort_values(["source", "in_flight"])
+    axes.plot(theory["queue_size"], theory["throughput_per_s"], color=style.DARK, **style.THEORY)
+    lockstep = closed[closed["scheduler"] == "lockstep"].sort_values(["source", "in_flight"], ascending=[True, False])
     for row in lockstep.to_dict("records")[:1]:
         axes.axhline(row["throughput_per_s"], color=style.MIDDLE, linewidth=0.8)
         text = f"lockstep, {row['setting']}, {row['source']}"
-        axes.annotate(text, (0.98, row["throughput_per_s"]), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                      textcoords="offset points", ha="right", fontsize="x-small", color=style.MIDDLE)  # fmt: skip
+        style.note(axes, text, (0.98, row["throughput_per_s"]), ("axes fraction", "data"), (0, 2), "right")
     style.queue_size_axis(axes, sizes)
     axes.set_ylim(bottom=0)
     axes.set_title("throughput, closed loop")
@@ -53,10 +52,10 @@ def throughput_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None
 def forced_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None:
     """Draw the share of batches that only the stall rule started: there N is too small for B."""
     for index, (number, rows) in enumerate(closed[closed["scheduler"] == "queues"].groupby("in_flight")):
-        series(axes, rows.assign(percent=rows["forced_batches"] * 100), "queue_size", "percent", index, f"N = {number:.0f}")
+        in_percent = rows.assign(percent=rows["forced_batches"] * 100)
+        series(axes, in_percent, "queue_size", "percent", index, f"N = {number:.0f}")
     axes.axhline(10, color=style.DARK, linestyle=style.DOTTED, linewidth=0.9)
-    axes.annotate("10 %", (1, 10), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="right",
-                  fontsize="x-small")  # fmt: skip
+    style.note(axes, "10 %", (1, 10), ("axes fraction", "data"), (0, 2), "right")
     style.queue_size_axis(axes, sizes)
     axes.set_ylim(-3, 103)
     axes.set_title("batches forced for want of samples, closed loop")
@@ -71,14 +70,14 @@ def latency_panel(axes: Axes, rows: pd.DataFrame, sizes: list[int]) -> None:
     for index, (column, label) in enumerate(PERCENTILES.items()):
         series(axes, rows, "queue_size", column, index, label)
         theory = source_rows(rows, "theory")
-        axes.plot(theory["queue_size"], theory[column], color=style.look(index)["color"], linestyle=style.DOTTED, linewidth=1.8)
+        axes.plot(theory["queue_size"], theory[column], color=style.look(index)["color"], **style.THEORY)
     unstable = rows[(rows["status"] == "unstable") & (rows["source"] != "theory")]
     hopeless = unstable[~unstable["queue_size"].isin(rows.loc[rows["status"] == "ok", "queue_size"])]
     if len(hopeless):
-        axes.axvspan(axes.get_xlim()[0], hopeless["queue_size"].max() * 1.2, color="#F3F3F3", zorder=0)
+        axes.axvspan(axes.get_xlim()[0], hopeless["queue_size"].max() * 1.2, color=style.SHADE, zorder=0)
     if len(unstable):
-        axes.plot(unstable["queue_size"], [0.06] * len(unstable), transform=axes.get_xaxis_transform(), linestyle="none", marker="x",
-                  color=style.MIDDLE, clip_on=False)  # fmt: skip
+        at_the_foot = {"transform": axes.get_xaxis_transform(), "linestyle": "none", "clip_on": False}
+        axes.plot(unstable["queue_size"], [0.06] * len(unstable), marker="x", color=style.MIDDLE, **at_the_foot)
     style.log_axis(axes.yaxis)
     axes.set_ylabel("latency per sample (ms)")
     axes.legend(loc="upper left")
@@ -99,5 +98,5 @@ def tradeoff_panel(axes: Axes, trade: pd.DataFrame) -> None:
     axes.legend(loc="upper left")
     shown = trade[(trade["load"] == trade["load"].min()) & (trade["source"] != "theory")].drop_duplicates("queue_size")
     for row in shown.dropna(subset=["latency_p50_ms"]).to_dict("records"):
-        axes.annotate(f"B={row['queue_size']:.0f}", (row["saturated_throughput_per_s"], row["latency_p50_ms"]), xytext=(4, 5),
-                      textcoords="offset points", fontsize="x-small")  # fmt: skip
+        at = (row["saturated_throughput_per_s"], row["latency_p50_ms"])
+        style.note(axes, f"B={row['queue_size']:.0f}", at, offset=(4, 5))

@@ -16,6 +16,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (5, 2)), (0, (5, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 1)))
 DOTTED = (0, (1, 1.5))
 QUEUE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+THEORY = {"linestyle": DOTTED, "linewidth": 1.8}
+SHADE = "#F3F3F3"
 DPI = 150
 
 
@@ -56,6 +58,22 @@ def log_axis(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def note(
+    axes: Axes, text: str, at: tuple, coordinates: object = "data", offset: tuple = (3, 2), ha: str = "left"
+) -> None:
+    """Write a small remark beside a point, `offset` points away from it."""
+    axes.annotate(
+        text,
+        at,
+        xycoords=coordinates,
+        xytext=offset,
+        textcoords="offset points",
+        ha=ha,
+        fontsize="x-small",
+        color=MIDDLE,
+    )
 
 
 def hole(axes: Axes, lines: list[str]) -> None:

@@ -41,7 +41,9 @@ class TableFiles:
         fine = table["status"].isin(FINE)
         for row in table[~fine].to_dict("records"):
             place = [str(row[key]) for key in ("source", "setting", "view") if pd.notna(row.get(key))]
-            place += [f"{letter}={row[key]:g}" for key, letter in (("queue_size", "B"), ("k", "k")) if pd.notna(row.get(key))]
+            place += [
+                f"{letter}={row[key]:g}" for key, letter in (("queue_size", "B"), ("k", "k")) if pd.notna(row.get(key))
+            ]
             self.holes.append(" ".join([row["set"], *place]) + f": {row['status']}: {row['reason']}")
         return table[fine]
 
