@@ -15,7 +15,7 @@ from simulate.policies.config import RunConfig
 from simulate.policies.instant import Replay
 
 quick = hypothesis_settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 NO_QUEUES = {"queue_size": 1, "dense_queue_size": None, "timeout_ns": None}
 FIELDS = ("device", "layer", "block", "members", "tokens", "ready_ns", "start_ns", "end_ns", "forced")
@@ -28,7 +28,7 @@ def runs(draw, **given_fields):
 
 
 @given(runs())
-@hypothesis_settings(quick, max_examples=400)
+@hypothesis_settings(quick, max_examples=300)
 def test_every_batch_is_that_of_the_literal_reading(drawn):
     workload, config, cost = drawn
     replay, reference = run(workload, config, cost), Literal(workload, config, cost)
@@ -56,7 +56,7 @@ def run_like_an_executor(workload, config, cost):
 
 
 @given(runs(devices=1), st.booleans(), st.sampled_from([None, 1, 2]))
-@hypothesis_settings(quick, max_examples=300)
+@hypothesis_settings(quick, max_examples=150)
 def test_a_driver_that_retires_before_it_reads_its_clock_gets_the_same_run(drawn, lockstep, max_step):
     workload, config, cost = drawn
     if lockstep:
