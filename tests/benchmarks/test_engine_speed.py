@@ -1,0 +1,119 @@
+"""Selections per second of the reference engine, beside a model with one SimPy process per token.
+
+    python -m pytest tests/benchmarks/test_engine_speed.py -o addopts="" --benchmark-columns=min,median,rounds -s
+
+World: T=2000, L=4, K=2, E=8, B=4, Poisson arrivals at load 0.8, no dense part. Target: 200,000 selections/s on one
+core. A slow machine fails nothing here; doing less work than the whole does.
+"""
+
+import time
+from collections import deque
+
+import numpy as np
+import simpy
+
+from simulate.costs import affine
+from simulate.engine import Engine
+from simulate.grid import capacity_per_s
+from simulate.policies.arrivals import poisson_times_ns
+from simulate.policies.config import RunConfig
+from simulate.policies.workload import build_workload
+
+T, L, K, E, B, LOAD = 2000, 4, 2, 8, 4, 0.8
+TARGET_PER_S = 200_000
+COST = affine(1000, 500)
+
+
+def make_world():
+    """Return the workload and its configuration."""
+    rng = np.random.default_rng(0)
+    experts_TLK = np.argsort(rng.random((T, L, E)), axis=2)[:, :, :K].astype(np.int16)
+    ids = np.arange(T, dtype=np.int32)
+    workload = build_workload(experts_TLK, ids, ids, E)
+    rate_per_s = LOAD * capacity_per_s(workload, COST, B, dense=False, devices=1)
+    return workload, RunConfig(queue_size=B, arrivals="poisson", rate_per_s=rate_per_s, seed=0, dense=False)
+
+
+class ProcessPerToken:
+    """The obvious SimPy model: every token is a process that waits in queues; a device process runs full queues."""
+
+    def __init__(self, workload, config):
+        self.environment = simpy.Environment()
+        self.queues = [[deque() for _ in range(E)] for _ in range(L)]
+        self.ready = simpy.Store(self.environment)
+        self.sizes = []
+        times_ns = poisson_times_ns(T, config.rate_per_s, config.generator("arrivals")).tolist()
+        for token, choices in enumerate(workload.experts_TLK.tolist()):
+            self.environment.process(self.token(times_ns[token], choices))
+        self.environment.process(self.device())
+
+    def token(self, arrival_ns, choices):
+        yield self.environment.timeout(arrival_ns)
+        for queues, experts in zip(self.queues, choices, strict=True):
+            served = []
+            for expert in experts:
+                served.append(self.environment.event())
+                queues[expert].append(served[-1])
+                if len(queues[expert]) == B:
+                    self.ready.put(queues[expert])
+            yield self.environment.all_of(served)
+
+    def device(self):
+        while True:
+            queue = yield self.ready.get()
+            members = [queue.popleft() for _ in range(min(B, len(queue)))]
+            if len(queue) >= B:
+                self.ready.put(queue)
+            self.sizes.append(len(members))
+            yield self.environment.timeout(COST(0, 1, len(members)))
+            for served in members:
+                served.succeed()
+
+    def run(self):
+        """Run; whenever nothing moves any more, start the first queue with members."""
+        self.environment.run()
+        while waiting := [queue for queues in self.queues for queue in queues if queue]:
+            self.ready.put(waiting[0])
+            self.environment.run()
+
+
+def run_engine(workload, config):
+    """Return the sizes of the batches of one run, built and run anew."""
+    engine = Engine(workload, config, COST)
+    engine.run()
+    return [len(batch.members) for batch in engine.replay.recording.batches]
+
+
+def run_processes(workload, config):
+    """Return the sizes of the batches of one run of the model with a process per token."""
+    model = ProcessPerToken(workload, config)
+    model.run()
+    return model.sizes
+
+
+def side_by_side(workload, config, rounds=5):
+    """Return the median seconds of CPU of both, run in turn: other load on the machine meets both alike."""
+    seconds = {run_engine: [], run_processes: []}
+    for _ in range(rounds):
+        for run, times in seconds.items():
+            started = time.process_time()
+            run(workload, config)
+            times.append(time.process_time() - started)
+    return (float(np.median(times)) for times in seconds.values())
+
+
+def test_engine_speed(benchmark):
+    workload, config = make_world()
+    sizes = benchmark.pedantic(run_engine, (workload, config), rounds=9, warmup_rounds=1)
+    baseline_sizes = run_processes(workload, config)
+    assert sum(sizes) == sum(baseline_sizes) == T * L * K
+    assert abs(len(baseline_sizes) - len(sizes)) <= L * E  # the rest at the end is forced in other portions
+    engine_s, baseline_s = side_by_side(workload, config)
+    benchmark.extra_info.update(
+        selections_per_s_by_wall_clock=round(T * L * K / benchmark.stats["median"]),
+        selections_per_s_of_cpu=round(T * L * K / engine_s),
+        process_per_token_per_s_of_cpu=round(T * L * K / baseline_s),
+        ratio=round(baseline_s / engine_s, 2), target_per_s=TARGET_PER_S,
+        batches=len(sizes), process_per_token_batches=len(baseline_sizes),
+    )  # fmt: skip
+    print(f"\n{benchmark.extra_info}")
