@@ -146,8 +146,8 @@ def load_claim(table: pd.DataFrame) -> dict:
         used, first = by_k.loc[by_k["used_k"].iloc[0]], by_k.iloc[0]
         sentences.append(
             f"{name}: the spread of load over experts (coefficient of variation) is {first['cv']:.2f} at "
-            f"k={by_k.index[0]} and {used['cv']:.2f} at the model's own k={used.name}, where uniform random choice would give "
-            f"{used['uniform_cv']:.3f}; the heaviest expert then serves {used['max_over_mean']:.2f} times the mean, "
+            f"k={by_k.index[0]} and {used['cv']:.2f} at the model's own k={used.name}, where uniform random choice "
+            f"would give {used['uniform_cv']:.3f}; the heaviest expert then serves {used['max_over_mean']:.2f} times the mean, "
             f"the lightest {used['min_over_mean']:.2f} times."
         )
         numbers[name] = {str(k): {column: float(row[column]) for column in CLAIMED} for k, row in by_k.iterrows()}
