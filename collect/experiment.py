@@ -7,6 +7,7 @@ from simulate.policies.config import RunConfig
 from traces.cost_table import CostTable
 
 MEASURED_SHARE = 0.72  # of a run's passes lie between warm-up and drain, with a margin
+LOCKSTEP_STEPS = 40  # of a lockstep run: nothing queues up there, so only the spread over steps asks for a number
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class QueueSizeExperiment:
         return [
             RunConfig(
                 scheduler="lockstep", max_step=self.lockstep_step, arrivals="closed", in_flight=count, k=k, seed=seed,
-                sequences=max(self.least_passes, count * 3),
+                sequences=max(self.least_passes, LOCKSTEP_STEPS * min(self.lockstep_step, count)),
             )
             for count in self.in_flight
         ]  # fmt: skip

@@ -15,7 +15,8 @@ def passes_of(arrival_ms, start_ms, end_ms):
     count = len(arrival_ms)
     columns = {
         "pass_id": np.arange(count), "sequence": np.arange(count), "step": np.zeros(count), "tokens": np.ones(count),
-        "arrival_ns": np.asarray(arrival_ms) * MS, "start_ns": np.asarray(start_ms) * MS, "end_ns": np.asarray(end_ms) * MS,
+        "arrival_ns": np.asarray(arrival_ms) * MS, "start_ns": np.asarray(start_ms) * MS,
+        "end_ns": np.asarray(end_ms) * MS,
     }  # fmt: skip
     return {name: np.asarray(columns[name]).astype(dtype) for name, dtype in PASS_COLUMNS.items()}
 
@@ -23,7 +24,9 @@ def passes_of(arrival_ms, start_ms, end_ms):
 def batches_of(rows):
     """Columns from rows of (layer, block, size, ready_ms, start_ms, end_ms) and optionally forced, crc, device."""
     rows = [(*row, *(False, 0, 0)[len(row) - 6 :]) for row in rows]
-    layer, block, size, ready, start, end, forced, crc, device = (np.array(column) for column in zip(*rows, strict=True))
+    layer, block, size, ready, start, end, forced, crc, device = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
     columns = {
         "device": device, "layer": layer, "block": block, "size": size, "tokens": size, "ready_ns": ready * MS,
         "start_ns": start * MS, "end_ns": end * MS, "forced": forced, "hit": np.full(len(rows), -1), "members_crc": crc,
@@ -31,7 +34,7 @@ def batches_of(rows):
     return {name: np.asarray(columns[name]).astype(dtype) for name, dtype in BATCH_COLUMNS.items()}
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_run():
     """Return a function (passes, batches, RunConfig fields) -> RunRecords."""
 
@@ -45,7 +48,7 @@ def make_run():
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def one_at_a_time(make_run):
     """Return a function that makes a run of N=1: every pass takes 4 ms in a dense block, then 6 ms in one expert."""
 

@@ -14,7 +14,13 @@ def quality(shape, seeds=3, trained=range(1, 9), evaluated_at=4, noise=0.0005, s
     pairs = [(k, k) for k in trained] + [(evaluated_at, k) for k in range(1, 17) if k != evaluated_at]
     shift = rng.normal(0, 0.005, seeds)
     rows = [
-        {"data": "toy", "trained_k": a, "evaluated_k": b, "seed": s, "accuracy": 0.5 + shape(b) + shift[s] + rng.normal(0, noise)}
+        {
+            "data": "toy",
+            "trained_k": a,
+            "evaluated_k": b,
+            "seed": s,
+            "accuracy": 0.5 + shape(b) + shift[s] + rng.normal(0, noise),
+        }
         for a, b in pairs
         for s in range(seeds)
     ]

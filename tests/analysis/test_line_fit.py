@@ -26,7 +26,7 @@ def test_f_by_hand_for_a_balanced_table():
     assert (found.df_lack, found.df_error) == (6, 14)
     assert found.slope == pytest.approx(slope)
     assert found.share == pytest.approx(line / between)
-    assert found.F == pytest.approx((between - line) / 6 / (error / 14))
+    assert pytest.approx((between - line) / 6 / (error / 14)) == found.F
     assert found.p == pytest.approx(stats.f.sf(found.F, 6, 14))
     assert found.p_conservative == pytest.approx(stats.f.sf(found.F, 1, 2))
     assert found.value_at(4.5) == pytest.approx(y.mean())
@@ -47,7 +47,7 @@ def test_a_bend_is_found():
 
 
 def test_correlation_within_a_seed_needs_the_conservative_p():
-    """Seeds with smooth curves of their own: the exact p rejects a true line too often, the conservative one does not."""
+    """Seeds with smooth curves of their own: the exact p rejects a true line too often, the conservative does not."""
     rng = np.random.default_rng(3)
     exact = conservative = 0
     for _ in range(300):
