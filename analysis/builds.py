@@ -72,10 +72,8 @@ def build_queue_size(inputs: Inputs, out: Path) -> list[str]:
         rows += queue_size_rows(inputs, log_set) or [hole_row(log_set.name, None, "no runs, executed or simulated")]
     table = queue_size.queue_size_table(rows)
     sources = [(name, source) for name in dict.fromkeys(table["set"]) for source in ("executed", "simulated", "theory")]
-    steps = [row for name, source in sources if "mode" in table for row in queue_size.step_rows(table, name, source)]
-    trade = [
-        row for name, source in sources if "mode" in table for row in queue_size.tradeoff_rows(table, name, source)
-    ]
+    steps = [row for name, source in sources for row in queue_size.step_rows(table, name, source)]
+    trade = [row for name, source in sources for row in queue_size.tradeoff_rows(table, name, source)]
     tables = {"queue_size": table, "queue_size_tradeoff": trade, "queue_size_steps": steps}
     written = write_tables(out, tables, inputs.used_by_runs())
     claim = queue_size_claim.queue_size_claim(written["queue_size"], written["queue_size_steps"])

@@ -147,8 +147,8 @@ def load_claim(table: pd.DataFrame) -> dict:
         sentences.append(
             f"{name}: the spread of load over experts (coefficient of variation) is {first['cv']:.2f} at "
             f"k={by_k.index[0]} and {used['cv']:.2f} at the model's own k={used.name}, where uniform random choice "
-            f"would give {used['uniform_cv']:.3f}; the heaviest expert then serves {used['max_over_mean']:.2f} times the mean, "
-            f"the lightest {used['min_over_mean']:.2f} times."
+            f"would give {used['uniform_cv']:.3f}; the heaviest expert then serves {used['max_over_mean']:.2f} times "
+            f"the mean, the lightest {used['min_over_mean']:.2f} times."
         )
         numbers[name] = {str(k): {column: float(row[column]) for column in CLAIMED} for k, row in by_k.iterrows()}
     return {"claim": " ".join(sentences), "numbers": numbers}

@@ -13,6 +13,8 @@ from traces.errors import InputError
 
 POINT = ["set", "source", "scheduler", "mode", "setting", "variant"]
 ORDER = ("set", "source", "scheduler", "mode", "in_flight", "load", "variant", "queue_size", "max_step")
+VALUES = ("throughput_per_s", "latency_mean_ms", "latency_p50_ms", "latency_p95_ms", "forced_batches", "sequences")
+ALWAYS = (*ORDER, "setting", "rate_per_s", *VALUES, "status", "reason")
 THEORY = "theory"
 
 
@@ -88,10 +90,10 @@ def theory_or_reason(costs: CostTable, routing: Routing, kept: dict) -> dict:
 
 
 def queue_size_table(rows: list[dict]) -> pd.DataFrame:
-    """Return the rows as one table in a stable order."""
+    """Return the rows as one table in a stable order; it has the columns of `ALWAYS` even if every row is a hole."""
     table = pd.DataFrame(rows)
-    keys = [name for name in ORDER if name in table]
-    return table.sort_values(keys, kind="stable", na_position="last").reset_index(drop=True) if keys else table
+    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *ALWAYS])))
+    return table.sort_values(list(ORDER), kind="stable", na_position="last").reset_index(drop=True)
 
 
 def saturated(table: pd.DataFrame, name: str, source: str) -> pd.DataFrame:
@@ -101,11 +103,15 @@ def saturated(table: pd.DataFrame, name: str, source: str) -> pd.DataFrame:
 
 
 def plain_points(table: pd.DataFrame, name: str, source: str, mode: str) -> pd.DataFrame:
-    """Return the plain queue points of one set, source and mode that have a result."""
-    return table[
+    """Return the plain queue points of one set, source and mode that have a result, one per setting and queue size.
+
+    Of runs that differ only in how many sequences they serve, the longest counts.
+    """
+    chosen = table[
         (table["set"] == name) & (table["source"] == source) & (table["mode"] == mode)
         & (table["scheduler"] == "queues") & (table["variant"] == "") & table["status"].isin(["ok", "unstable"])
     ]  # fmt: skip
+    return chosen.sort_values("sequences", kind="stable").drop_duplicates(["setting", "queue_size"], keep="last")
 
 
 def fully_used_from(points: pd.DataFrame, share: float = 0.95) -> float:

@@ -10,7 +10,7 @@ TYPICAL_LOAD = 0.6  # the sentence speaks of the load next to this one; the numb
 
 def queue_size_claim(table: pd.DataFrame, steps: pd.DataFrame) -> dict:
     """Return the claim and the numbers of the queue-size figure, over every set with saturated points."""
-    answers = {name: set_answer(table, steps, name) for name in dict.fromkeys(table.get("set", []))}
+    answers = {name: set_answer(table, steps, name) for name in dict.fromkeys(table["set"])}
     answers = {name: answer for name, answer in answers.items() if answer}
     if not answers:
         return {
@@ -39,7 +39,7 @@ def set_answer(table: pd.DataFrame, steps: pd.DataFrame, name: str) -> dict | No
     points = saturated(table, name, source)
     rate = points.set_index("queue_size")["throughput_per_s"]
     enough, first, last = int(fully_used_from(points)), int(rate.index.min()), int(rate.index.max())
-    forced = points["forced_batches"].iloc[-1] if "forced_batches" in points else np.nan
+    forced = points["forced_batches"].iloc[-1]
     cost = latency_cost(steps, name, source, enough)
     numbers = {
         "source": source, "in_flight": float(points["in_flight"].iloc[0]), "fully_used_from_queue_size": enough,

@@ -199,7 +199,7 @@ def execute_command(
     lockstep: Annotated[int, typer.Option(min=0, help="Most passes in a step of lockstep; 0 leaves it out.")] = 512,
     replications: Annotated[int, typer.Option(min=1, help="Replication i permutes and draws by seed i.")] = 3,
     batches_per_queue: Annotated[int, typer.Option(min=1, help="Full batches per mean queue that are measured.")] = 50,
-    least_passes: Annotated[int, typer.Option(min=1, help="Passes of the shortest runs.")] = 1000,
+    least_passes: Annotated[int, typer.Option(min=1, help="Passes of the shortest runs.")] = 600,
     device: Device = "auto",
     threads: Threads = 1,
     train_images: TrainImages = None,

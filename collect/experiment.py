@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from simulate.policies.config import RunConfig
 from traces.cost_table import CostTable
 
-MEASURED_SHARE = 0.72  # of a run's passes lie between warm-up and drain, with a margin
+MEASURED_SHARE = 0.65  # of a run's passes lie between warm-up and drain, with a margin
 LOCKSTEP_STEPS = 40  # of a lockstep run: nothing queues up there, so only the spread over steps asks for a number
 
 
@@ -24,7 +24,7 @@ class QueueSizeExperiment:
     lockstep_step: int | None = 512
     replications: int = 3
     batches_per_queue: int = 50
-    least_passes: int = 1000
+    least_passes: int = 600
 
     def configurations(self, costs: CostTable, k: int, layers: int, experts: int) -> list[RunConfig]:
         """Return every configuration of every replication, replication by replication."""
@@ -46,11 +46,11 @@ class QueueSizeExperiment:
 
     def _closed(self, seed: int, k: int, experts: int) -> list[RunConfig]:
         # N passes leave at most N * k / E selections for an expert: a larger B only meets forced batches of that size.
-        # A quarter more passes than are in flight at least: the first ones all start together, no steady state.
+        # On top, as much as is in flight and half of it again: all of it starts together, and drains at the end.
         return [
             RunConfig(
                 queue_size=size, arrivals="closed", in_flight=count, k=k, seed=seed,
-                sequences=max(self.passes(min(size, max(1, count * k // experts)), k, experts), count * 5 // 4),
+                sequences=self.passes(min(size, max(1, count * k // experts)), k, experts) + count * 3 // 2,
             )
             for size in self.queue_sizes
             for count in self.in_flight

@@ -68,9 +68,9 @@ def test_runs_are_long_enough_for_fifty_full_batches_of_a_mean_queue(costs):
     experiment = QueueSizeExperiment(queue_sizes=(128,), loads=(0.3,), in_flight=(2048,), replications=1)
     for config in experiment.configurations(costs, k=4, layers=4, experts=16)[:2]:
         batches = config.sequences * 4 / 16 / 128
-        assert batches * 0.72 >= 50
+        assert batches * 0.65 >= 50
     few = QueueSizeExperiment(queue_sizes=(128,), loads=(), in_flight=(8,), replications=1)
-    assert few.configurations(costs, 4, 4, 16)[0].sequences == 1000  # 8 passes never fill a queue of 128
+    assert few.configurations(costs, 4, 4, 16)[0].sequences == 612  # 8 passes never fill a queue of 128
 
 
 def test_unstable_points_run_short(costs):
@@ -78,5 +78,5 @@ def test_unstable_points_run_short(costs):
         queue_sizes=(1, 128), loads=(0.9,), in_flight=(), lockstep_step=None, replications=1
     )
     short, long = experiment.configurations(costs, 4, 4, 16)
-    assert (short.queue_size, short.sequences) == (1, 500)
+    assert (short.queue_size, short.sequences) == (1, 300)
     assert long.sequences > 10_000
