@@ -13,6 +13,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pandas as pd  # noqa: F401  pyarrow would import it at its first array, in every process again
 import pyarrow as pa
 from tiny_traces import random_trace, tiny_header
 
