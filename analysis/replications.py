@@ -26,7 +26,7 @@ def combined(runs: list[RunStatistics]) -> dict:
 
     Every metric is the mean over replications. Those in `INTERVAL_METRICS` also have `_low` and `_high`: the 95 % t
     interval over replications, or, for a single run, over its batch means; `interval` says which. One unstable
-    replication makes the row unstable: the others had luck.
+    or short replication makes the row so: the others had luck.
     """
     row = {name: float(np.mean([run.values[name] for run in runs])) for name in runs[0].values}
     unstable = next((run for run in runs if run.status != "ok"), None)

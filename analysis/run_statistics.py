@@ -13,6 +13,7 @@ from traces.run_records import RunRecords
 PARTS = 10  # batch means inside one run
 LEAST_PER_PART = 5  # passes; below this a run is too short for batch means
 SETTLED = 0.1  # how far Little's check may be off before the row says so
+FAR_OFF = 0.25  # and before the run gives no latency
 FULL = 0.99  # a machine busy for this share of the time is taken as saturated
 INTERVAL_METRICS = ("throughput_per_s", "latency_mean_ms", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
 
@@ -22,9 +23,9 @@ class RunStatistics:
     """What one run amounts to.
 
     `values` maps metric names (units in the names; shares are fractions) to numbers. `parts` maps the names in
-    `INTERVAL_METRICS` to one value per tenth of the window, empty where the run is too short. `status` is `ok` or
-    `unstable`; an unstable run has no latency, because its queues grow for as long as it lasts. `reason` says why, or
-    remarks on a run that is too short.
+    `INTERVAL_METRICS` to one value per tenth of the window, empty where the run is too short. `status` is `ok`,
+    `unstable` (its queues grow for as long as it lasts) or `short` (its window is far from a steady state); the last
+    two have no latency. `reason` says why, or remarks on a run that is rather short.
     """
 
     config: dict
@@ -43,13 +44,24 @@ def run_statistics(records: RunRecords) -> RunStatistics:
         **batch_statistics(records, window),
         **load_statistics(records, window),
     }
-    reason = instability(records, values)
     parts = batch_means(records.passes, window, values["passes_measured"])
-    if not reason:
-        return RunStatistics(records.header["config"], values, parts, "ok", unsettled(values))
-    values |= {name: float("nan") for name in values if name.startswith("latency_")}
-    parts = {name: part for name, part in parts.items() if not name.startswith("latency_")}
-    return RunStatistics(records.header["config"], values, parts, "unstable", reason)
+    status, reason = judged(records, values)
+    if status != "ok":
+        values |= {name: float("nan") for name in values if name.startswith("latency_")}
+        parts = {name: part for name, part in parts.items() if not name.startswith("latency_")}
+    return RunStatistics(records.header["config"], values, parts, status, reason)
+
+
+def judged(records: RunRecords, values: dict[str, float]) -> tuple[str, str]:
+    """Return (status, reason) of a run: whether it has a steady state, and whether its window lies in it."""
+    reason = instability(records, values)
+    if reason:
+        return "unstable", reason
+    off = abs(values["little"] - 1)
+    remark = f"throughput x latency is {values['little']:.2f} of the passes in flight"
+    if not off <= FAR_OFF:
+        return "short", f"too short for a latency: {remark}"
+    return "ok", f"short run: {remark}" if off > SETTLED else ""
 
 
 def latency_statistics(latency_ns: np.ndarray) -> dict[str, float]:
@@ -190,12 +202,6 @@ def instability(records: RunRecords, values: dict[str, float]) -> str:
     if values["utilisation_max"] >= FULL and values["backlog_growth"] > noise:
         return f"never idle, and {values['backlog_growth']:.0%} of the arrivals stay in flight"
     return ""
-
-
-def unsettled(values: dict[str, float]) -> str:
-    """Return a remark on a run so short that its window is far from a steady state, empty for others."""
-    off = abs(values["little"] - 1)
-    return f"short run: throughput x latency is {values['little']:.2f} of the passes in flight" if off > SETTLED else ""
 
 
 def batch_means(passes: dict[str, np.ndarray], window: Window, measured: int) -> dict[str, np.ndarray]:

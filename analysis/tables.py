@@ -10,7 +10,7 @@ from traces.files import replacing, sha256_of, write_json
 from traces.provenance import provenance
 
 CLAIMS = "claims.json"
-FINE = ("ok", "unstable", "skipped")  # every other status is a hole and makes the command fail
+FINE = ("ok", "unstable", "short", "skipped")  # every other status is a hole and makes the command fail
 
 
 def write_csv(folder: Path, name: str, table: pd.DataFrame, inputs: dict[str, str]) -> None:

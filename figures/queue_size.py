@@ -44,7 +44,9 @@ def source_legend() -> list[Line2D]:
         Line2D(
             [], [], color=style.DARK, linestyle=style.DOTTED, linewidth=1.8, label="theory (latency: no contention)"
         ),
-        Line2D([], [], color=style.MIDDLE, marker="x", linestyle="none", label="unstable: arrivals exceed capacity"),
+        Line2D(
+            [], [], color=style.MIDDLE, marker="x", linestyle="none", label="no steady state: arrivals exceed capacity"
+        ),
     ]
 
 

@@ -71,7 +71,7 @@ def latency_panel(axes: Axes, rows: pd.DataFrame, sizes: list[int]) -> None:
         series(axes, rows, "queue_size", column, index, label)
         theory = source_rows(rows, "theory")
         axes.plot(theory["queue_size"], theory[column], color=style.look(index)["color"], **style.THEORY)
-    unstable = rows[(rows["status"] == "unstable") & (rows["source"] != "theory")]
+    unstable = rows[rows["status"].isin(["unstable", "short"]) & (rows["source"] != "theory")]
     hopeless = unstable[~unstable["queue_size"].isin(rows.loc[rows["status"] == "ok", "queue_size"])]
     if len(hopeless):
         axes.axvspan(axes.get_xlim()[0], hopeless["queue_size"].max() * 1.2, color=style.SHADE, zorder=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-FINE = ("ok", "unstable", "skipped")
+FINE = ("ok", "unstable", "short", "skipped")
 
 
 @dataclass

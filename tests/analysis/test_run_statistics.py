@@ -131,12 +131,16 @@ def test_choosing_passes_that_arrive_and_end_in_the_window_would_be_biased(make_
     assert np.mean(means) + stats.t.ppf(0.9995, 59) * stats.sem(means) < mean_ms
 
 
-def test_a_short_run_says_so(make_run):
-    """Half of the passes are released at once into one server: no steady state is reached."""
-    end = np.arange(1, 41) * 10
-    arrival = np.concatenate([np.zeros(30), end[:10]])
-    run = make_run((arrival, arrival, end), [(0, 1, 1, 0, 0, 1)], in_flight=30)
-    assert "short run" in run_statistics(run).reason
+@pytest.mark.parametrize(("count", "status", "remark"), [(40, "short", True), (60, "ok", True), (300, "ok", False)])
+def test_a_short_run_says_so(make_run, count, status, remark):
+    """30 passes are released at once into one server: the first 30 to end have not waited behind 29 others."""
+    end = np.arange(1, count + 1) * 10
+    arrival = np.concatenate([np.zeros(30), end[: count - 30]])
+    found = run_statistics(make_run((arrival, arrival, end), [(0, 1, 1, 0, 0, 1)], in_flight=30))
+    assert found.status == status
+    assert ("throughput x latency" in found.reason) == remark
+    assert np.isnan(found.values["latency_mean_ms"]) == (status == "short")
+    assert found.values["throughput_per_s"] == pytest.approx(100)
 
 
 def test_all_at_once_measures_the_whole_run(make_run):
