@@ -27,9 +27,9 @@ def workloads(draw, several=None, max_experts=4):
 
 
 @st.composite
-def settings(draw, experts, **given):
+def settings(draw, experts, arrivals=("all", "closed", "poisson", "steps"), **given):
     """Draw a configuration of queues that suits a number of experts."""
-    arrivals = draw(st.sampled_from(["all", "closed", "poisson", "steps"]))
+    arrivals = draw(st.sampled_from(arrivals))
     fields = {
         "queue_size": draw(st.integers(1, 4)),
         "dense_queue_size": draw(st.none() | st.integers(1, 3)),

@@ -55,7 +55,7 @@ def run_like_an_executor(workload, config, cost):
     return replay
 
 
-@given(runs(devices=1), st.booleans(), st.sampled_from([None, 1, 2]))
+@given(runs(devices=1, arrivals=("poisson", "poisson", "closed")), st.booleans(), st.sampled_from([None, 1, 2]))
 @hypothesis_settings(quick, max_examples=150)
 def test_a_driver_that_retires_before_it_reads_its_clock_gets_the_same_run(drawn, lockstep, max_step):
     workload, config, cost = drawn
