@@ -1,0 +1,69 @@
+"""The README's examples are run, and what it says of the tree is held to the tree."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def shell_lines():
+    """Every line of the README's shell blocks, comments cut off."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def run(words, folder):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    return subprocess.run(
+        [sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_python_examples_run_in_order(tmp_path):
+    examples = [shlex.split(line) for line in shell_lines() if line.startswith("python ")]
+    assert len(examples) >= 4
+    for words in examples:
+        done = run(words, tmp_path)
+        assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("stage", ["traces", "simulate", "analysis", "figures", "collect"])
+def test_every_stage_explains_itself_with_an_example(stage, tmp_path):
+    if stage == "collect":
+        pytest.importorskip("torch")
+    shown = run(["python", "-m", stage, "--help"], tmp_path)
+    assert shown.returncode == 0
+    commands = re.findall(r"^│ (\w[\w-]*) ", shown.stdout.partition("Commands")[2], flags=re.MULTILINE)
+    for command in commands:
+        assert "Example: python -m" in " ".join(run(["python", "-m", stage, command, "--help"], tmp_path).stdout.split())
+    if not commands:
+        assert "Example: python -m" in " ".join(shown.stdout.split())
+
+
+def test_modes_of_the_script_are_the_ones_it_knows():
+    for mode in re.findall(r"\./RUNME\.sh (\w+)", README):
+        assert f" {mode}" in (ROOT / "RUNME.sh").read_text()
+    refused = subprocess.run(["bash", "RUNME.sh", "plot"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stderr.strip() == "RUNME.sh: unknown mode 'plot'; known: logs, full, fresh, test"
+
+
+def test_every_module_stands_in_the_tree_and_every_entry_exists():
+    tree = README.partition("<!-- tree -->")[2].partition("<!-- /tree -->")[0]
+    folders = ("collect", "simulate", "analysis", "traces", "figures")
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+    }
+    named = set(re.findall(r"^([\w/]+\.py) ", tree, flags=re.MULTILINE))
+    assert named == modules
