@@ -44,7 +44,7 @@ def name_of(path):
 
 
 def imported(tree, module, is_package):
-    """The dotted names that a module imports, wherever in it: `from a import b` is `a.b`, relative names are resolved."""
+    """The dotted names that a module imports, wherever in it: `from a import b` is `a.b`, relative ones resolved."""
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
