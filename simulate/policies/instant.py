@@ -1,4 +1,4 @@
-"""One instant of a run, in the order that DESIGN.md's section Time fixes. Simulation and execution both play this.
+"""One instant of a run, in the order that the README ("Time") fixes. Simulation and execution both play it.
 
 A driver knows the time and what a batch takes: it calls `Replay.play` at every instant at which something is due,
 and is told through `launch` which batches start. Everything else about a run stands here and in the policies.
@@ -36,7 +36,7 @@ class Replay:
     def play(self, now: int, completed: Sequence[Completed] = ()) -> None:
         """Play the instant `now`. `completed`: its batches with what `rules.retire` returned, devices ascending.
 
-        A round is DESIGN's list; what a round creates at the same instant is handled in a further round.
+        A round is the README's list; what a round creates at the same instant is handled in a further round.
         """
         rules, recording = self.rules, self.recording
         arriving = self.arrivals.due(now)

@@ -1,4 +1,4 @@
-"""The queues: what "queue size B" means, as DESIGN.md's section Queues has it."""
+"""The queues: what "queue size B" means, as the README ("Queues") has it."""
 
 from __future__ import annotations
 
