@@ -109,7 +109,8 @@ def plain_points(table: pd.DataFrame, name: str, source: str, mode: str) -> pd.D
     """
     chosen = table[
         (table["set"] == name) & (table["source"] == source) & (table["mode"] == mode)
-        & (table["scheduler"] == "queues") & (table["variant"] == "") & table["status"].isin(["ok", "unstable", "short"])
+        & (table["scheduler"] == "queues") & (table["variant"] == "")
+        & table["status"].isin(["ok", "unstable", "short"])
     ]  # fmt: skip
     return chosen.sort_values("sequences", kind="stable").drop_duplicates(["setting", "queue_size"], keep="last")
 

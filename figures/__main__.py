@@ -7,6 +7,7 @@ from typing import Annotated
 
 import matplotlib.pyplot as plt
 import typer
+from matplotlib.figure import Figure
 
 from figures import accuracy_vs_k, fidelity, load_vs_k, queue_size, style
 from figures.captions import caption
@@ -39,7 +40,6 @@ def figures(
         refuse(f"unknown figure {unknown[0]!r}; known: {', '.join(sorted(FIGURES))}")
     if not tables.is_dir():
         refuse(f"{tables}: no such folder of tables")
-    style.apply_style()
     out.mkdir(parents=True, exist_ok=True)
     holes = [f"{name}: {hole}" for name in names for hole in make(name, tables, out)]
     for hole in holes:
@@ -52,7 +52,7 @@ def make(name: str, folder: Path, out: Path) -> list[str]:
     """Draw one figure, write its three files, and return its holes."""
     tables = TableFiles(folder)
     claim = tables.claim(name)
-    figure = FIGURES[name](tables)
+    figure = draw_one(name, tables)
     style.freeze(figure)
     for kind in ("pdf", "png"):
         style.save(figure, str(out / f"{name}.{kind}"), kind)
@@ -61,6 +61,12 @@ def make(name: str, folder: Path, out: Path) -> list[str]:
     temporary.write_text(caption(name, tables, claim))
     os.replace(temporary, out / f"{name}.md")
     return tables.holes
+
+
+def draw_one(name: str, tables: TableFiles) -> Figure:
+    """Return one figure by its name."""
+    style.apply_style()
+    return FIGURES[name](tables)
 
 
 def refuse(message: str) -> None:

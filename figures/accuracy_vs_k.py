@@ -36,7 +36,7 @@ def of_view(table: pd.DataFrame, name: str, view: str) -> pd.DataFrame:
 
 def title(means: pd.DataFrame, view: str) -> str:
     """Return `trained at k`, or `trained at 4, evaluated at k`."""
-    trained = means["trained_k"].dropna().unique()
+    trained = means["trained_k"].dropna().unique() if len(means) else []
     return f"trained at {', '.join(f'{k:.0f}' for k in trained)}, {view}" if len(trained) else view
 
 

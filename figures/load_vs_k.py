@@ -16,7 +16,6 @@ SHOWN_K = (1, 2, 4, 8)
 def draw(tables: TableFiles) -> Figure:
     """Return the figure: per set the samples per expert and step, the spread, and experts ranked by load."""
     rows, places = tables.read(NAME), tables.rows(f"{NAME}_places")
-    tables.rows(NAME)
     sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
     figure, grid = plt.subplots(
         len(sets), 3, figsize=(12.5, 3.3 * len(sets) + 0.2), layout="constrained", squeeze=False

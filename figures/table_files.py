@@ -17,9 +17,20 @@ class TableFiles:
     folder: Path
     holes: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
+    _read: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def read(self, name: str) -> pd.DataFrame:
-        """Return a table; an empty one, and a hole, where the file is absent or no table."""
+        """Return a whole table; an empty one where the file is absent. Both that and its failed rows become holes."""
+        if name not in self._read:
+            self._read[name] = self._load(name)
+        return self._read[name]
+
+    def rows(self, name: str) -> pd.DataFrame:
+        """Return the rows of a table that hold results."""
+        table = self.read(name)
+        return table[table["status"].isin(FINE)] if "status" in table else table
+
+    def _load(self, name: str) -> pd.DataFrame:
         path = self.folder / f"{name}.csv"
         try:
             content = path.read_bytes()
@@ -27,25 +38,16 @@ class TableFiles:
         except FileNotFoundError:
             self.holes.append(f"{path.name}: no such file")
             return pd.DataFrame()
+        except pd.errors.EmptyDataError:
+            table = pd.DataFrame()  # a table without rows: what is missing stands in the table it was made from
         except (OSError, ValueError) as error:
             self.holes.append(f"{path.name}: not a CSV table ({str(error)[:60]})")
             return pd.DataFrame()
         self.digests[path.name] = hashlib.sha256(content).hexdigest()[:12]
+        if "status" in table:
+            lines = [hole_line(row) for row in table[~table["status"].isin(FINE)].to_dict("records")]
+            self.holes += [line for line in dict.fromkeys(lines) if line not in self.holes]
         return table
-
-    def rows(self, name: str) -> pd.DataFrame:
-        """Return the rows of a table that hold results; every other row becomes a hole with its reason."""
-        table = self.read(name)
-        if "status" not in table:
-            return table
-        fine = table["status"].isin(FINE)
-        for row in table[~fine].to_dict("records"):
-            place = [str(row[key]) for key in ("source", "setting", "view") if pd.notna(row.get(key))]
-            place += [
-                f"{letter}={row[key]:g}" for key, letter in (("queue_size", "B"), ("k", "k")) if pd.notna(row.get(key))
-            ]
-            self.holes.append(" ".join([row["set"], *place]) + f": {row['status']}: {row['reason']}")
-        return table[fine]
 
     def holes_of(self, name: str) -> list[str]:
         """Return what is missing of one set, without repeating its name."""
@@ -62,3 +64,10 @@ class TableFiles:
     def footer(self) -> str:
         """Return the digests of what was read, for the figure's last line."""
         return "  ".join(f"{name} sha256 {digest}" for name, digest in sorted(self.digests.items()))
+
+
+def hole_line(row: dict) -> str:
+    """Return what is missing, where and why, in one line."""
+    named = [str(row[key]) for key in ("source", "setting", "view", "run") if pd.notna(row.get(key))]
+    sizes = [f"{letter}={row[key]:g}" for key, letter in (("queue_size", "B"), ("k", "k")) if pd.notna(row.get(key))]
+    return f"{' '.join([row['set'], *named, *sizes])}: {row['status']}: {row['reason']}"

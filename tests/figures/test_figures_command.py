@@ -1,0 +1,151 @@
+"""`python -m figures`: three files per figure, the same bytes twice, holes with names and a true exit status."""
+
+import hashlib
+
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from typer.testing import CliRunner
+
+from figures.__main__ import FIGURES, app, draw_one
+from figures.table_files import TableFiles
+
+
+def draw(tables, out, *options):
+    return CliRunner().invoke(app, [str(tables), "--out", str(out), *options])
+
+
+def panels_titled(figure, start):
+    """Return the panels whose title starts with some words."""
+    return [axes for axes in figure.findobj(Axes) if axes.get_title(loc="left").startswith(start)]
+
+
+def words_of(figure):
+    """Return every text that stands in a figure."""
+    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def change(tables, name, function):
+    path = tables / f"{name}.csv"
+    function(pd.read_csv(path)).to_csv(path, index=False)
+
+
+def test_three_files_per_figure_and_the_same_bytes_twice(tables, tmp_path):
+    done = draw(tables, tmp_path / "one")
+    assert done.exit_code == 0, done.output
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == sorted(f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "md"))
+    assert draw(tables, tmp_path / "two", "--only", "queue_size,fidelity").exit_code == 0
+    for path in (tmp_path / "two").iterdir():
+        assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes()
+    assert b"CreationDate" not in (tmp_path / "one" / "queue_size.pdf").read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_footer_holds_the_digest_of_the_table(name, tables):
+    digest = hashlib.sha256((tables / f"{name}.csv").read_bytes()).hexdigest()
+    assert f"{name}.csv sha256 {digest[:12]}" in words_of(draw_one(name, TableFiles(tables)))
+
+
+def test_caption_states_claim_numbers_and_tables(tables, tmp_path):
+    draw(tables, tmp_path / "out", "--only", "queue_size")
+    text = (tmp_path / "out" / "queue_size.md").read_text()
+    assert "What queue_size shows." in text
+    assert "gain: 1.235" in text
+    assert "queue_size_tradeoff.csv, sha256" in text
+
+
+def test_executed_simulated_and_theory_stand_on_the_same_axes(tables):
+    figure = draw_one("queue_size", TableFiles(tables))
+    throughput = panels_titled(figure, "throughput, closed loop")[0]
+    assert len(throughput.containers) == 2  # executed: points with error bars, one series per N
+    drawn = [line for line in throughput.lines if len(line.get_xdata()) == 5 and line.get_linestyle() != "None"]
+    assert len(drawn) == 2 + 1  # a simulated line per N, and one of theory
+    assert [tick for tick in throughput.get_xticks() if 1 <= tick <= 16] == [1, 2, 4, 8, 16]
+    assert throughput.get_xscale() == "log"
+    assert "lockstep, N=64, executed" in words_of(throughput)
+
+
+def test_series_differ_without_colour(tables):
+    figure = draw_one("queue_size", TableFiles(tables))
+    for axes in figure.findobj(Axes):
+        handles, _ = axes.get_legend_handles_labels()
+        looks = [
+            (str(handle.get_marker()), str(handle._dash_pattern)) for handle in handles if hasattr(handle, "get_marker")
+        ]
+        assert len(set(looks)) == len(looks)
+
+
+def test_unstable_points_are_crossed(tables):
+    figure = draw_one("queue_size", TableFiles(tables))
+    panels = panels_titled(figure, "latency, Poisson")
+    assert len(panels) == 4
+    for axes in panels:
+        (crosses,) = [line for line in axes.lines if line.get_marker() == "x"]
+        assert sorted(set(crosses.get_xdata())) == [1, 2]
+        assert "ms" in axes.get_ylabel()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_missing_table_is_a_hole_with_a_name(name, tables, tmp_path):
+    (tables / f"{name}.csv").unlink()
+    done = draw(tables, tmp_path / "out", "--only", name)
+    assert done.exit_code == 1
+    assert f"{name}: {name}.csv: no such file" in done.stderr
+    assert (tmp_path / "out" / f"{name}.png").stat().st_size > 5000
+    assert "no such file" in (tmp_path / "out" / f"{name}.md").read_text()
+    assert "no such file" in words_of(draw_one(name, TableFiles(tables)))
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("accuracy_vs_k", "missing"), ("load_vs_k", "failed"), ("queue_size", "failed")]
+)
+def test_a_failed_set_is_a_hole_beside_the_others(name, status, tables, tmp_path):
+    def lose_one(table):
+        lost = {"set": "cpu-toy/digits", "status": status, "reason": "the disk ate it"}
+        return pd.concat([table[table["set"] != "cpu-toy/digits"], pd.DataFrame([lost])])
+
+    change(tables, name, lose_one)
+    done = draw(tables, tmp_path / "out", "--only", name)
+    assert done.exit_code == 1
+    assert "cpu-toy/digits: " + status + ": the disk ate it" in done.stderr
+    text = words_of(draw_one(name, TableFiles(tables)))
+    assert "the disk ate it" in text
+    assert "cpu-toy/cifar10" in text
+
+
+def test_a_missing_point_is_named_in_its_panel(tables, tmp_path):
+    def lose(table):
+        here = (table["source"] == "executed") & (table["setting"] == "N=64") & (table["queue_size"] == 4)
+        return table.assign(
+            status=table["status"].mask(here, "missing"), reason=table["reason"].astype(object).mask(here, "killed")
+        )
+
+    change(tables, "queue_size", lose)
+    assert draw(tables, tmp_path / "out", "--only", "queue_size").exit_code == 1
+    assert "executed N=64 B=4: missing: killed" in words_of(draw_one("queue_size", TableFiles(tables)))
+
+
+def test_a_run_that_was_not_simulated_is_counted(tables, tmp_path):
+    change(
+        tables,
+        "fidelity",
+        lambda table: table.assign(status=["missing"] + ["ok"] * (len(table) - 1), reason="no simulation"),
+    )
+    assert draw(tables, tmp_path / "out", "--only", "fidelity").exit_code == 1
+    assert "1 missing or failed" in words_of(draw_one("fidelity", TableFiles(tables)))
+
+
+def test_only_simulated_still_draws(tables, tmp_path):
+    for name in ("queue_size", "queue_size_tradeoff"):
+        change(tables, name, lambda table: table[table["source"] != "executed"])
+    assert draw(tables, tmp_path / "out", "--only", "queue_size").exit_code == 0
+
+
+def test_wrong_names_are_one_line(tables, tmp_path):
+    done = draw(tables, tmp_path / "out", "--only", "luck")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "known: accuracy_vs_k, fidelity, load_vs_k, queue_size" in done.stderr
+    done = draw(tmp_path / "nowhere", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "no such folder of tables" in done.stderr
