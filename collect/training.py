@@ -139,6 +139,7 @@ def restore(checkpoint: Path, images: Images | None = None) -> tuple[Classifier,
             f"{checkpoint}: was trained on {description['data']} with other images than --data {images.name}"
         )
     config = ClassifierConfig(**description["model"])
-    model = Classifier(config, state["mean_F"], state["deviation_F"], state["head.weight"].shape[0], 0)
+    outputs = state["experts.0.b2_EO"].shape[1] if config.width is None else state["head.weight"].shape[0]
+    model = Classifier(config, state["mean_F"], state["deviation_F"], outputs, 0)
     model.load_state_dict(state)
     return model.eval(), {**description, "history": stored["history"]}

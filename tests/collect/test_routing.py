@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from collect.classifier import Classifier
+from collect.classifier import CONFIGURATIONS, Classifier
 from collect.routing import record_trace, route
-from collect.training import evaluate
+from collect.training import TrainingConfig, evaluate, restore, train
 from traces.recording import TraceWriter
 
 CPU = torch.device("cpu")
@@ -60,3 +60,13 @@ def test_a_recording_that_was_cut_off_goes_on_to_the_same_trace(trained, blobs, 
     assert not out.exists()
     again = record_trace(model, description, blobs, 2, 64, CPU, out)
     assert again.digest == whole.digest
+
+
+def test_the_one_layer_configuration_trains_and_records_too(blobs, tmp_path):
+    config = CONFIGURATIONS["one-layer"]
+    train(blobs, config, TrainingConfig(epochs=3, batch=32), CPU, tmp_path / "m.pt")
+    model, description = restore(tmp_path / "m.pt", blobs)
+    trace = record_trace(model, description, blobs, config.k, 50, CPU, tmp_path / "m.trace.parquet")
+    assert (trace.L, trace.K, trace.E) == (1, 10, 10)
+    assert trace.header.model.d_model is None
+    assert (trace.prediction_S == trace.label_S).mean() == description["history"][-1]["test_accuracy"] > 0.5
