@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import InputError
-from traces.parquet import read_table, write_table
+from traces.parquet import column_digest, read_table, write_table
 
 PASS_COLUMNS = {
     "pass_id": np.int32,  # index in the workload, in order of arrival where that is known beforehand
@@ -67,17 +67,26 @@ class RunRecords:
     def save(self, folder: Path | str, name: str) -> None:
         """Write `NAME.passes.parquet` and then `NAME.batches.parquet`; a run is complete once both are there."""
         write_table(Path(folder) / f"{name}.passes.parquet", self.passes, self.header, "passes")
-        write_table(Path(folder) / f"{name}.batches.parquet", self.batches, self.header, "batches")
+        # The batches name the passes they belong to: a run that is written again and cut off between the two files
+        # would otherwise be read as a mixture of both times.
+        header = {**self.header, "passes_end_digest": column_digest(self.passes["end_ns"])}
+        write_table(Path(folder) / f"{name}.batches.parquet", self.batches, header, "batches")
 
 
 def load_run(folder: Path | str, name: str) -> RunRecords:
     """Return the run that `RunRecords.save` wrote; InputError if a file is missing, damaged or of another run."""
     passes, header = read_table(Path(folder) / f"{name}.passes.parquet", "passes")
     batches, other = read_table(Path(folder) / f"{name}.batches.parquet", "batches")
-    if header["config"] != other["config"]:
+    if header.get("config") != other.get("config"):
         raise InputError(f"{Path(folder) / name}: passes and batches come from different configurations")
+    ends = header["column_digests"].get("end_ns")
+    if other.get("passes_end_digest", ends) != ends:
+        raise InputError(f"{Path(folder) / name}: passes and batches come from different executions")
     table_keys = ("kind", "column_digests", "header_digest")
-    return RunRecords(passes, batches, {key: value for key, value in header.items() if key not in table_keys})
+    try:
+        return RunRecords(passes, batches, {key: value for key, value in header.items() if key not in table_keys})
+    except InputError as error:
+        raise InputError(f"{Path(folder) / name}: {error}") from None
 
 
 def run_names(folder: Path | str) -> list[str]:
