@@ -50,7 +50,7 @@ def errors(executed: dict[str, float], pair: RunPair) -> dict:
     simulated = pair.statistics["simulated"].values
     row: dict = {"identical": pair.identical, "first_difference": pair.first_difference}
     for name, column in METRICS.items():
-        error = (simulated[column] - executed[column]) / executed[column] * 100
+        error = (simulated[column] / executed[column] - 1) * 100 if executed[column] > 0 else np.nan
         row |= {f"simulated_{name}": simulated[column], f"{name}_error_percent": error}
     return row
 

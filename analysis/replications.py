@@ -37,7 +37,7 @@ def combined(runs: list[RunStatistics]) -> dict:
         interval = f"t over {len(runs)} replications"
     else:
         spread = runs[0].parts
-        interval = f"t over {len(spread['throughput_per_s'])} batch means" if spread else "none: the run is too short"
+        interval = "t over batch means" if spread else "none: the run is too short"
     for name in INTERVAL_METRICS:
         half = half_width(spread[name]) if name in spread else float("nan")
         row |= {f"{name}_low": row[name] - half, f"{name}_high": row[name] + half}

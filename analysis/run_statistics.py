@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.run_window import Window, equal_parts, measured_window
+from analysis.run_window import Window, completion_window, measured_window
+from analysis.throughput import completions, throughput_parts, throughput_per_s
 from traces.run_records import RunRecords
 
 PARTS = 10  # batch means inside one run
@@ -36,20 +37,31 @@ class RunStatistics:
 
 
 def run_statistics(records: RunRecords) -> RunStatistics:
-    """Return the statistics of a run's measured window; InputError where it has none."""
+    """Return the statistics of a run's measured window; InputError where it has none.
+
+    An unstable run is measured again between 15 % and 90 % of its completions, where the machine is saturated.
+    """
     window = measured_window(records)
-    values = {
+    values = measured(records, window)
+    status, reason = judged(records, values)
+    if status == "unstable":
+        window = completion_window(records)
+        values = measured(records, window) | {"backlog_growth": values["backlog_growth"]}
+    parts = batch_means(records.passes, window, values["passes_measured"])
+    if status != "ok":
+        values |= {name: float("nan") for name in values if name.startswith("latency_")}
+        parts = {name: part for name, part in parts.items() if not name.startswith("latency_")}
+    return RunStatistics(records.header["config"], values, parts, status, reason)
+
+
+def measured(records: RunRecords, window: Window) -> dict[str, float]:
+    """Return every statistic of one window."""
+    return {
         "window_s": window.seconds,
         **pass_statistics(records.passes, window),
         **batch_statistics(records, window),
         **load_statistics(records, window),
     }
-    parts = batch_means(records.passes, window, values["passes_measured"])
-    status, reason = judged(records, values)
-    if status != "ok":
-        values |= {name: float("nan") for name in values if name.startswith("latency_")}
-        parts = {name: part for name, part in parts.items() if not name.startswith("latency_")}
-    return RunStatistics(records.header["config"], values, parts, status, reason)
 
 
 def judged(records: RunRecords, values: dict[str, float]) -> tuple[str, str]:
@@ -76,16 +88,16 @@ def latency_statistics(latency_ns: np.ndarray) -> dict[str, float]:
 def pass_statistics(passes: dict[str, np.ndarray], window: Window) -> dict[str, float]:
     """Return throughput, latency, waiting for the first batch, and Little's check.
 
-    Throughput counts the passes that end in the window per second of it. `little` is throughput times mean latency
-    over the mean number in flight: 1 where the window is in a steady state and free of selection bias.
+    `little` is throughput times mean latency over the mean number in flight: 1 where the window is in a steady state
+    and free of selection bias.
     """
     chosen = window.holds(passes[f"{window.by}_ns"])
-    throughput_per_s = np.count_nonzero(window.holds(passes["end_ns"])) / window.seconds
+    rate_per_s = throughput_per_s(*completions(passes, window))
     latency = latency_statistics((passes["end_ns"] - passes["arrival_ns"])[chosen])
     in_flight = window.overlap_ns(passes["arrival_ns"], passes["end_ns"]).sum() / 1e9 / window.seconds
     entry_ns = (passes["start_ns"] - passes["arrival_ns"])[chosen]
     return {
-        "throughput_per_s": throughput_per_s,
+        "throughput_per_s": rate_per_s,
         **latency,
         "passes_measured": int(np.count_nonzero(chosen)),
         "drain_share": float(np.mean(passes["end_ns"][chosen] > passes["arrival_ns"].max()))
@@ -93,7 +105,7 @@ def pass_statistics(passes: dict[str, np.ndarray], window: Window) -> dict[str, 
         else np.nan,
         "entry_wait_ms": float(entry_ns.mean()) / 1e6 if chosen.any() else np.nan,
         "in_flight_mean": float(in_flight),
-        "little": throughput_per_s * latency["latency_mean_ms"] / 1e3 / in_flight,
+        "little": rate_per_s * latency["latency_mean_ms"] / 1e3 / in_flight,
     }
 
 
@@ -204,19 +216,18 @@ def instability(records: RunRecords, values: dict[str, float]) -> str:
     return ""
 
 
-def batch_means(passes: dict[str, np.ndarray], window: Window, measured: int) -> dict[str, np.ndarray]:
+def batch_means(passes: dict[str, np.ndarray], window: Window, count: int) -> dict[str, np.ndarray]:
     """Return the metrics that carry intervals for ten parts of the window; empty for a run that is too short.
 
-    Throughput is taken over parts of equal length, latency over parts of equally many passes: passes leave in
-    bunches of B, and a part of a slow run may hold none.
+    Throughput is taken over parts with equally many instants of completions, latency over parts with equally many
+    passes. `count` passes are measured.
     """
-    if measured < PARTS * LEAST_PER_PART:
+    if count < PARTS * LEAST_PER_PART:
         return {}
-    ended = [np.count_nonzero(part.holds(passes["end_ns"])) / part.seconds for part in equal_parts(window, PARTS)]
     when_ns = passes[f"{window.by}_ns"]
     chosen = np.flatnonzero(window.holds(when_ns))
     chosen = chosen[np.argsort(when_ns[chosen], kind="stable")]
     latency_ns = (passes["end_ns"] - passes["arrival_ns"])[chosen]
     per_part = [latency_statistics(part) for part in np.array_split(latency_ns, PARTS)]
     latency = {name: np.array([values[name] for values in per_part]) for name in INTERVAL_METRICS[1:]}
-    return {"throughput_per_s": np.array(ended), **latency}
+    return {"throughput_per_s": throughput_parts(*completions(passes, window), PARTS), **latency}

@@ -15,12 +15,11 @@ a steady state the passes that leave within a window have the same latencies as 
 
 All at once: the whole run is the window; there is no steady state to cut out.
 
-At least 40 % of the time from first to last arrival is always measured, at the cost of warm-up and drain; in such a
+At least 20 % of the time from first to last arrival is always measured, at the cost of warm-up and drain; in such a
 short run Little's check (`run_statistics`) tells how far it is from a steady state.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from traces.run_records import RunRecords
 
 WARM_UP_SHARE = 0.15
 DRAIN_SHARE = 0.10
-LEAST_MEASURED = 0.4
+LEAST_MEASURED = 0.2
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,13 @@ def measured_window(records: RunRecords) -> Window:
     return Window(int(arrival_ns[first]), int(arrival_ns[last]), "arrival" if arrivals == "poisson" else "end")
 
 
-def equal_parts(window: Window, parts: int) -> list[Window]:
-    """Return the window cut into equally long parts, for batch means."""
-    edges = np.linspace(window.start_ns, window.end_ns, parts + 1).round().astype(np.int64)
-    return [Window(int(start), int(end), window.by) for start, end in pairwise(edges)]
+def completion_window(records: RunRecords) -> Window:
+    """Return the stretch between 15 % and 90 % of the completions, for a run whose queues only grow.
+
+    All of the run where so few batches ended that both fall on one instant.
+    """
+    end_ns = np.sort(records.passes["end_ns"])
+    first, last = int(WARM_UP_SHARE * len(end_ns)), int((1 - DRAIN_SHARE) * len(end_ns)) - 1
+    if end_ns[first] >= end_ns[last]:
+        return Window(int(records.passes["arrival_ns"].min()), int(end_ns[-1]), "end")
+    return Window(int(end_ns[first]), int(end_ns[last]), "end")

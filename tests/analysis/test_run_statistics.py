@@ -8,6 +8,7 @@ from scipy import stats
 
 from analysis.run_statistics import run_statistics
 from analysis.run_window import measured_window
+from analysis.throughput import throughput_parts, throughput_per_s
 from traces.errors import InputError
 
 MS = 1_000_000
@@ -131,7 +132,7 @@ def test_choosing_passes_that_arrive_and_end_in_the_window_would_be_biased(make_
     assert np.mean(means) + stats.t.ppf(0.9995, 59) * stats.sem(means) < mean_ms
 
 
-@pytest.mark.parametrize(("count", "status", "remark"), [(40, "short", True), (60, "ok", True), (300, "ok", False)])
+@pytest.mark.parametrize(("count", "status", "remark"), [(40, "short", True), (57, "ok", True), (300, "ok", False)])
 def test_a_short_run_says_so(make_run, count, status, remark):
     """30 passes are released at once into one server: the first 30 to end have not waited behind 29 others."""
     end = np.arange(1, count + 1) * 10
@@ -164,3 +165,33 @@ def test_utilisation_is_per_device(make_run):
     assert values["utilisation_max"] == pytest.approx(1)
     assert values["utilisation"] == pytest.approx(0.75)
     assert values["capacity_per_s"] == pytest.approx(100)  # the busier device sets it
+
+
+def test_bunches_do_not_blur_throughput(make_run):
+    """64 passes leave together every 10 ms; the window's edges fall between bunches."""
+    end = np.repeat(np.arange(1, 41) * 10, 64)
+    arrival = np.arange(40 * 64) * 10 / 64
+    run = make_run((arrival, arrival, end), [(0, 1, 1, 0, 0, 1)], arrivals="poisson", rate_per_s=6400.0, seed=0)
+    found = run_statistics(run)
+    assert found.values["throughput_per_s"] == pytest.approx(6400)
+    assert found.parts["throughput_per_s"] == pytest.approx(np.full(10, 6400))
+
+
+def test_throughput_parts_have_whole_stretches():
+    instants, counts = np.arange(6) * 1_000_000_000, np.array([9, 1, 1, 2, 2, 2])
+    assert throughput_per_s(instants, counts) == pytest.approx(8 / 5)
+    assert throughput_parts(instants, counts, 10).tolist() == [1, 2]
+    assert len(throughput_parts(instants[:4], counts[:4], 10)) == 0
+    assert np.isnan(throughput_per_s(instants[:1], counts[:1]))
+
+
+def test_far_overload_is_measured_where_it_saturates(make_run):
+    """Everything arrives before the first end: the arrivals' window holds no completion, the run still has a rate."""
+    count = 100
+    arrival, end = np.arange(count) * 0.01, np.arange(1, count + 1) * 10
+    rows = [(0, 1, 1, arrival[p], end[p] - 10, end[p]) for p in range(count)]
+    run = make_run((arrival, end - 10, end), rows, arrivals="poisson", rate_per_s=100_000.0, seed=0)
+    found = run_statistics(run)
+    assert found.status == "unstable"
+    assert found.values["throughput_per_s"] == pytest.approx(100)
+    assert found.values["utilisation"] == pytest.approx(1)
