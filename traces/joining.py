@@ -17,23 +17,27 @@ class Groups:
     first_S: np.ndarray
     index_X: np.ndarray
 
-    def collapse(self, name: str, values_X: np.ndarray) -> np.ndarray:
-        """Return one value per sequence, ascending by id; InputError if a sequence has two values."""
+    def collapse(self, name: str, values_X: np.ndarray, meaning: np.ndarray | None = None) -> np.ndarray:
+        """Return one value per sequence, ascending by id; InputError if a sequence has two values.
+
+        Where a `meaning` is given, values are places in it, and what stands there is returned.
+        """
         values_S = values_X[self.first_S]
         marked_X = values_S[self.index_X] != values_X
         if marked_X.any():
             at = int(marked_X.argmax())
-            group = self.index_X[at]
-            both = f"{name.rsplit('_', 1)[0]} is both {values_S[group]} and {values_X[at]}"
-            raise InputError(f"sequence {self.ids_S[group]}: {both}, allowed one value per sequence")
-        return values_S
+            place = self.index_X[at]
+            both = [value if meaning is None else meaning[value] for value in (values_S[place], values_X[at])]
+            found = f"{name.rsplit('_', 1)[0]} is both {both[0]} and {both[1]}"
+            raise InputError(f"sequence {self.ids_S[place]}: {found}, allowed one value per sequence")
+        return values_S if meaning is None else meaning[values_S]
 
 
 def group(ids_X: np.ndarray) -> Groups:
     """Return rows grouped by sequence id; ascending ids, the usual case, are not sorted again."""
     if (ids_X[1:] >= ids_X[:-1]).all():
         new_X = np.append(True, ids_X[1:] != ids_X[:-1])
-        return Groups(ids_X[new_X], np.flatnonzero(new_X), np.cumsum(new_X) - 1)
+        return Groups(ids_X[new_X], np.flatnonzero(new_X), np.cumsum(new_X, dtype=np.int32) - 1)
     return Groups(*np.unique(ids_X, return_index=True, return_inverse=True))
 
 
