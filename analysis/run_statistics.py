@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.run_window import Window, completion_window, measured_window
-from analysis.throughput import completions, throughput_parts, throughput_per_s
+from analysis.run_window import Window, measured_window, whole_run
+from analysis.throughput import throughput_parts, throughput_per_s
 from traces.run_records import RunRecords
 
 PARTS = 10  # batch means inside one run
@@ -39,13 +39,14 @@ class RunStatistics:
 def run_statistics(records: RunRecords) -> RunStatistics:
     """Return the statistics of a run's measured window; InputError where it has none.
 
-    An unstable run is measured again between 15 % and 90 % of its completions, where the machine is saturated.
+    An unstable run is measured from its first arrival to its last end: the machine is busy all that time, and while
+    arrivals last a window may hold few completions or, for waves that move through the layers together, all of them.
     """
     window = measured_window(records)
     values = measured(records, window)
     status, reason = judged(records, values)
     if status == "unstable":
-        window = completion_window(records)
+        window = whole_run(records)
         values = measured(records, window) | {"backlog_growth": values["backlog_growth"]}
     parts = batch_means(records.passes, window, values["passes_measured"])
     if status != "ok":
@@ -92,7 +93,7 @@ def pass_statistics(passes: dict[str, np.ndarray], window: Window) -> dict[str, 
     and free of selection bias.
     """
     chosen = window.holds(passes[f"{window.by}_ns"])
-    rate_per_s = throughput_per_s(*completions(passes, window))
+    rate_per_s = throughput_per_s(passes, window)
     latency = latency_statistics((passes["end_ns"] - passes["arrival_ns"])[chosen])
     in_flight = window.overlap_ns(passes["arrival_ns"], passes["end_ns"]).sum() / 1e9 / window.seconds
     entry_ns = (passes["start_ns"] - passes["arrival_ns"])[chosen]
@@ -219,8 +220,8 @@ def instability(records: RunRecords, values: dict[str, float]) -> str:
 def batch_means(passes: dict[str, np.ndarray], window: Window, count: int) -> dict[str, np.ndarray]:
     """Return the metrics that carry intervals for ten parts of the window; empty for a run that is too short.
 
-    Throughput is taken over parts with equally many instants of completions, latency over parts with equally many
-    passes. `count` passes are measured.
+    Latency is taken over parts with equally many passes, throughput as in `throughput_parts`. `count` passes are
+    measured.
     """
     if count < PARTS * LEAST_PER_PART:
         return {}
@@ -230,4 +231,4 @@ def batch_means(passes: dict[str, np.ndarray], window: Window, count: int) -> di
     latency_ns = (passes["end_ns"] - passes["arrival_ns"])[chosen]
     per_part = [latency_statistics(part) for part in np.array_split(latency_ns, PARTS)]
     latency = {name: np.array([values[name] for values in per_part]) for name in INTERVAL_METRICS[1:]}
-    return {"throughput_per_s": throughput_parts(*completions(passes, window), PARTS), **latency}
+    return {"throughput_per_s": throughput_parts(passes, window, PARTS), **latency}

@@ -60,7 +60,7 @@ def measured_window(records: RunRecords) -> Window:
         raise InputError("the run has no passes")
     arrival_ns = np.sort(passes["arrival_ns"])
     if arrivals == "all" or arrival_ns[0] == arrival_ns[-1]:
-        return Window(int(arrival_ns[0]), int(passes["end_ns"].max()), "end")
+        return whole_run(records)
     p95_ns = np.percentile(passes["end_ns"] - passes["arrival_ns"], 95)
     warm_up_ns = max(arrival_ns[int(WARM_UP_SHARE * len(arrival_ns))] - arrival_ns[0], p95_ns)
     drain_ns = 0.0
@@ -76,13 +76,7 @@ def measured_window(records: RunRecords) -> Window:
     return Window(int(arrival_ns[first]), int(arrival_ns[last]), "arrival" if arrivals == "poisson" else "end")
 
 
-def completion_window(records: RunRecords) -> Window:
-    """Return the stretch between 15 % and 90 % of the completions, for a run whose queues only grow.
-
-    All of the run where so few batches ended that both fall on one instant.
-    """
-    end_ns = np.sort(records.passes["end_ns"])
-    first, last = int(WARM_UP_SHARE * len(end_ns)), int((1 - DRAIN_SHARE) * len(end_ns)) - 1
-    if end_ns[first] >= end_ns[last]:
-        return Window(int(records.passes["arrival_ns"].min()), int(end_ns[-1]), "end")
-    return Window(int(end_ns[first]), int(end_ns[last]), "end")
+def whole_run(records: RunRecords) -> Window:
+    """Return the run from its first arrival to its last end."""
+    passes = records.passes
+    return Window(int(passes["arrival_ns"].min()), int(passes["end_ns"].max()), "end")

@@ -1,8 +1,4 @@
-"""Throughput from completions that come in bunches: a batch of the last block ends up to B passes at one instant.
-
-Counting completions in a fixed stretch is off by up to a bunch at either edge. So the rate is taken from one instant of
-completions to a later one: the passes that end after the first and up to the last, over the time between them.
-"""
+"""Throughput from completions that come in bunches: a batch of the last block ends up to B passes at one instant."""
 
 from itertools import pairwise
 
@@ -10,28 +6,31 @@ import numpy as np
 
 from analysis.run_window import Window
 
+LEAST_INSTANTS = 5  # in a part: with fewer, two bunches that happen to end close together make any rate
+LEAST_PARTS = 4
 
-def completions(passes: dict[str, np.ndarray], window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Return (instants in ns, ascending; passes that end at each), both ends of the window included.
 
-    A closed loop's window opens at an instant of completions: that bunch ends before what is measured begins.
+def throughput_per_s(passes: dict[str, np.ndarray], window: Window) -> float:
+    """Return the passes that end in the window per second of it.
+
+    A closed loop's window opens and closes at instants of completions (a release is one), so it holds whole bunches.
+    """
+    return np.count_nonzero(window.holds(passes["end_ns"])) / window.seconds
+
+
+def throughput_parts(passes: dict[str, np.ndarray], window: Window, parts: int) -> np.ndarray:
+    """Return the rate in up to `parts` stretches between instants of completions; empty where there are too few.
+
+    Stretches hold about equally many instants, whole bunches each: in stretches of equal length the bunch that
+    happens to fall on either side of an edge would look like a change of rate.
     """
     end_ns = passes["end_ns"]
-    return np.unique(end_ns[(end_ns >= window.start_ns) & (end_ns <= window.end_ns)], return_counts=True)
-
-
-def throughput_per_s(instants_ns: np.ndarray, counts: np.ndarray) -> float:
-    """Return passes per second from the first instant to the last; NaN for fewer than two instants."""
-    if len(instants_ns) < 2:
-        return float("nan")
-    return float(counts[1:].sum() / (instants_ns[-1] - instants_ns[0]) * 1e9)
-
-
-def throughput_parts(instants_ns: np.ndarray, counts: np.ndarray, parts: int) -> np.ndarray:
-    """Return the rate in up to `parts` stretches with about equally many instants, at least two in each."""
-    parts = min(parts, (len(instants_ns) - 1) // 2)
-    if parts < 2:
+    inside = end_ns[(end_ns >= window.start_ns) & (end_ns <= window.end_ns)]
+    instants_ns, counts = np.unique(inside, return_counts=True)
+    parts = min(parts, (len(instants_ns) - 1) // LEAST_INSTANTS)
+    if parts < LEAST_PARTS:
         return np.array([])
     edges = np.linspace(0, len(instants_ns) - 1, parts + 1).round().astype(int)
-    pieces = (slice(first, last + 1) for first, last in pairwise(edges))
-    return np.array([throughput_per_s(instants_ns[piece], counts[piece]) for piece in pieces])
+    ended = np.concatenate([[0], counts.cumsum()])
+    spans = [(ended[b + 1] - ended[a + 1], instants_ns[b] - instants_ns[a]) for a, b in pairwise(edges)]
+    return np.array([count / span_ns * 1e9 for count, span_ns in spans])

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from analysis.run_statistics import run_statistics
-from analysis.run_window import measured_window
-from analysis.throughput import throughput_parts, throughput_per_s
+from analysis.run_window import Window, measured_window
+from analysis.throughput import throughput_parts
 from traces.errors import InputError
 
 MS = 1_000_000
@@ -167,22 +167,20 @@ def test_utilisation_is_per_device(make_run):
     assert values["capacity_per_s"] == pytest.approx(100)  # the busier device sets it
 
 
-def test_bunches_do_not_blur_throughput(make_run):
-    """64 passes leave together every 10 ms; the window's edges fall between bunches."""
-    end = np.repeat(np.arange(1, 41) * 10, 64)
-    arrival = np.arange(40 * 64) * 10 / 64
-    run = make_run((arrival, arrival, end), [(0, 1, 1, 0, 0, 1)], arrivals="poisson", rate_per_s=6400.0, seed=0)
-    found = run_statistics(run)
+def test_bunches_do_not_blur_the_interval(make_run):
+    """64 passes leave together every 10 ms, released in bunches too: every part has the same rate."""
+    end = np.repeat(np.arange(1, 101) * 10, 64)
+    arrival = np.concatenate([np.zeros(128), end[:-128]])
+    found = run_statistics(make_run((arrival, arrival, end), [(0, 1, 1, 0, 0, 1)], in_flight=128))
     assert found.values["throughput_per_s"] == pytest.approx(6400)
     assert found.parts["throughput_per_s"] == pytest.approx(np.full(10, 6400))
 
 
-def test_throughput_parts_have_whole_stretches():
-    instants, counts = np.arange(6) * 1_000_000_000, np.array([9, 1, 1, 2, 2, 2])
-    assert throughput_per_s(instants, counts) == pytest.approx(8 / 5)
-    assert throughput_parts(instants, counts, 10).tolist() == [1, 2]
-    assert len(throughput_parts(instants[:4], counts[:4], 10)) == 0
-    assert np.isnan(throughput_per_s(instants[:1], counts[:1]))
+def test_throughput_parts_hold_enough_instants():
+    passes = {"end_ns": np.repeat(np.arange(25) * 1_000_000_000, [9, *[1] * 6, *[2] * 6, *[3] * 6, *[4] * 6])}
+    window = Window(0, 24_000_000_000, "end")
+    assert throughput_parts(passes, window, 10).tolist() == [1, 2, 3, 4]
+    assert len(throughput_parts(passes, Window(0, 19_000_000_000, "end"), 10)) == 0
 
 
 def test_far_overload_is_measured_where_it_saturates(make_run):
