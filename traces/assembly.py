@@ -68,7 +68,7 @@ def described(content: dict, header: Header) -> tuple[int, Layout]:
         if type(value) is not int or not 1 <= value <= high:
             raise InputError(f"header: {name} is {value!r:.40}, allowed 1..{high}")
     if not isinstance(digests, dict) or not set(NEEDED) <= digests.keys() <= FIELDS.keys():
-        raise InputError(f"header: digests name {', '.join(digests or ()):.200}, allowed {', '.join(FIELDS)}")
+        raise InputError(f"header: digests is {digests!r:.80}, allowed one digest for each of {', '.join(FIELDS)}")
     return tokens, Layout(header.model.layers, slots, tuple(name for name in FIELDS if name in digests))
 
 

@@ -6,6 +6,7 @@ Rules on selections run over short runs of tokens, so that checking takes a few 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -168,11 +169,11 @@ def such(count: int) -> str:
     return f"{count} such row{'s' if count > 1 else ''}"
 
 
-def refuse(marked_T: np.ndarray, place: str, message: object) -> None:
-    """Raise for the first marked entry: `PLACE i: message(i) (n such rows)`."""
-    if count := int(np.count_nonzero(marked_T)):
-        first = int(marked_T.argmax())
-        raise InputError(f"{place} {first}: {message(first)} ({such(count)})")
+def refuse(marked: np.ndarray, place: str, message: Callable[[int], str], ids: np.ndarray | None = None) -> None:
+    """Raise for the first marked entry i: `PLACE i: message(i) (n such rows)`; where there are ids, ids[i] for i."""
+    if count := int(np.count_nonzero(marked)):
+        first = int(marked.argmax())
+        raise InputError(f"{place} {first if ids is None else ids[first]}: {message(first)} ({such(count)})")
 
 
 def check_tokens(trace: Trace) -> None:
@@ -180,7 +181,7 @@ def check_tokens(trace: Trace) -> None:
     for name in ("sequence_T", "position_T", "step_T", "phase_T", "token_id_T", "rank_T"):
         values = getattr(trace, name)
         if values is not None:
-            check_range(name, values, "row", np.arange(0))
+            check_range(name, values, "row")
     if trace.norm_TL is not None:
         bad_T = ~((trace.norm_TL >= 0) & (trace.norm_TL < np.inf)).all(1)
         refuse(bad_T, "row", lambda row: f"norm is {trace.norm_TL[row].tolist()!s:.60}, allowed finite numbers >= 0")
@@ -206,16 +207,13 @@ def check_whole_passes(sequence_T: np.ndarray, step_T: np.ndarray, first_row_P: 
             raise InputError(f"row {row}: {place}, allowed: rows of a pass together ({such(int(again_P.sum()))})")
 
 
-def check_range(name: str, values: np.ndarray, place: str, ids: np.ndarray) -> None:
-    """Refuse values outside their field's range; `ids` names the entries where they are not their index."""
+def check_range(name: str, values: np.ndarray, place: str, ids: np.ndarray | None = None) -> None:
+    """Refuse values outside their field's range; `ids` are the names of the entries, None: their index."""
     low, high = LOWEST.get(name, 0), HIGHEST.get(name)
     column = name.rsplit("_", 1)[0]
+    allowed = f">= {low}" if high is None else f"{low}..{high}"
     marked = values < low if high is None else (values < low) | (values > high)
-    if count := int(np.count_nonzero(marked)):
-        first = int(marked.argmax())
-        allowed = f">= {low}" if high is None else f"{low}..{high}"
-        at = int(ids[first]) if len(ids) else first
-        raise InputError(f"{place} {at}: {column} is {values[first]}, allowed {allowed} ({such(count)})")
+    refuse(marked, place, lambda at: f"{column} is {values[at]}, allowed {allowed}", ids)
 
 
 def check_sequences(trace: Trace) -> None:

@@ -23,7 +23,7 @@ def new_app(help_text: str) -> typer.Typer:
 
 
 def run(app: typer.Typer, name: str) -> None:
-    """Run a stage's command line as `python -m NAME`; bad input or options are one line on stderr and exit status 2."""
+    """Run a stage's command line as `python -m NAME`; bad input is one line on stderr and status 2."""
     try:
         status = app(prog_name=f"python -m {name}", standalone_mode=False)
     except InputError as error:
@@ -32,6 +32,9 @@ def run(app: typer.Typer, name: str) -> None:
     except COMMAND_ERROR as error:
         print(usage_message(error, name), file=sys.stderr)
         status = 2
+    except OSError as error:  # a full disk, a folder one may not write to
+        print(f"{name}: {error}", file=sys.stderr)
+        status = 1
     except typer.Abort:
         status = 130
     sys.exit(status if isinstance(status, int) else 0)

@@ -153,8 +153,13 @@ def facts(trace: Trace) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, Text(value or "-"))
+        table.add_row(name, Text(printable(value) or "-"))
     return table
+
+
+def printable(text: str) -> str:
+    """Return text without what could command a terminal: a trace's header may come from anybody."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def load_table(trace: Trace, counts_LE: np.ndarray) -> Table:

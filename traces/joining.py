@@ -55,8 +55,16 @@ def concatenate(traces: Sequence[Trace]) -> Trace:
     return replace(first, **{**merged, **known})
 
 
+def copied(trace: Trace) -> Trace:
+    """Return the trace with arrays of its own."""
+    return replace(trace, **{name: getattr(trace, name).copy() for name in trace.present})
+
+
 class Pieces:
-    """Cuts a stream of traces into pieces of exactly `tokens` tokens; keeps less than one piece of what is added."""
+    """Cuts a stream of traces into pieces of exactly `tokens` tokens; keeps less than one piece of what is added.
+
+    What has to wait is copied, so that whoever added it may use its arrays for the next tokens.
+    """
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
@@ -68,8 +76,9 @@ class Pieces:
         complete, start = [], 0
         while start < trace.T:
             stop = min(trace.T, start + self.missing)
-            self.waiting.append(trace if stop - start == trace.T else trace.rows(start, stop))
-            self.missing -= stop - start
+            part = trace if stop - start == trace.T else trace.rows(start, stop)
+            self.missing -= part.T
+            self.waiting.append(copied(part) if self.missing else part)
             start = stop
             if not self.missing:
                 complete += self.rest()

@@ -227,7 +227,7 @@ def test_columns_missing_renamed_added_doubled_and_moved(original, tmp_path):
 HEADER_CHANGES = [
     (["tokens"], [0, -1, 29, 31, 2**31, 1e9, "30", None, True, [30], ...]),
     (["slots"], [0, 2, 4, 2**40, 3.0, "3", None, ...]),
-    (["digests"], [{}, [], None, "x", {"experts_TLK": "0"}, {"other": "0"}, ...]),
+    (["digests"], [{}, [], None, "x", 5, True, {"experts_TLK": "0"}, {"other": "0"}, ...]),
     (["digests", "experts_TLK"], ["0" * 32, None, 5, [], ...]),
     (["digests", "scores_TLK"], ["0" * 32, ...]),
     (["digests", "label_S"], ["0" * 32, ...]),

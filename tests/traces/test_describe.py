@@ -112,7 +112,7 @@ def test_counts_stay_short(number, text):
 
 
 def test_what_is_printed():
-    lines = [line.strip() for line in printed(tiny(tiny_header(device="[red]chip"))).splitlines()]
+    lines = [line.strip() for line in printed(tiny(tiny_header(device="[red]chip\x1b[0m"))).splitlines()]
     for expected in (
         "model      tiny: 2 MoE layers x 4 experts, 0 shared",
         "sizes      d_model 8, d_ff 16, expert_bytes 1,024, dtype unknown",
@@ -121,7 +121,7 @@ def test_what_is_printed():
         "phases     2 prefill or encode, 1 decode",
         "sequences  2 of 1 to 2 tokens, 1.5 on average",
         "beside     label",
-        "device     [red]chip",
+        "device     [red]chip?[0m",
         "1    1     2    2  0.33      1.33    0 1 2  ██▄▄",
         "3    1     1    2  0.35      1.60    3 0 1  █▄▄▄",
         "1    100.0%      55.6%   1.80",

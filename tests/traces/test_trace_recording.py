@@ -58,6 +58,16 @@ def test_what_is_appended_is_recorded(tmp_path, rng):
     assert_same(load_trace(path), trace)
 
 
+def test_arrays_may_be_used_again_after_they_were_appended(tmp_path):
+    trace = tiny()
+    arrays = {name: getattr(trace, name).copy() for name in trace.present}
+    with TraceWriter(tmp_path / "x.trace.parquet", trace.header) as writer:
+        writer.append_arrays(**arrays)
+        for values in arrays.values():
+            values[...] = 0
+    assert_same(load_trace(tmp_path / "x.trace.parquet"), trace)
+
+
 def test_an_exception_keeps_what_was_appended(tmp_path):
     def record_and_fail():
         with TraceWriter(tmp_path / "x.trace.parquet", tiny().header) as writer:

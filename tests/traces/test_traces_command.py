@@ -107,6 +107,13 @@ def test_help_has_an_example_that_runs(traces, command, rng):
     assert traces(words)[0] == 0
 
 
+def test_what_the_system_refuses_is_one_line_and_status_1(traces):
+    Path("file").write_text("")
+    status, printed, errors = traces("make file/x.trace.parquet")
+    assert (status, printed, errors.count("\n")) == (1, "", 1)
+    assert "Not a directory" in errors or "File exists" in errors
+
+
 def test_without_arguments_the_help_is_printed(traces):
     _, printed, errors = traces("")
     assert "Usage: python -m traces" in printed + errors
