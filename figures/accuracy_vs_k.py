@@ -75,6 +75,7 @@ def panel(axes: Axes, means: pd.DataFrame, seeds: pd.DataFrame) -> None:
 def words(fit: dict) -> str:
     """Return the test of one view."""
     p = "p < 0.001" if fit["p"] < 0.001 else f"p = {fit['p']:.3f}"
+    p = p if fit["view"] == "trained at k" else f"conservative {p}"
     return (
         f"lack of fit F({fit['df_lack']:.0f},{fit['df_error']:.0f}) = {fit['lack_of_fit_F']:.3g}, {p}; "
         f"the line explains {fit['share_by_line']:.0%};\nk = {fit['enough_k']:.0f} is within 0.3 points of the best"

@@ -24,7 +24,7 @@ def draw(tables: TableFiles) -> Figure:
     for (metric, label), scatter, error in zip(PANELS.items(), *panels, strict=True):
         scatter.set_title(label.split(" (")[0])
         if f"simulated_{metric}" not in compared or compared[f"{metric}_error_percent"].isna().all():
-            style.hole(scatter, tables.holes[:4] or ["no run was both executed and simulated"])
+            style.hole(scatter, tables.holes or ["no run was both executed and simulated"])
             error.axis("off")
             continue
         scatter_panel(scatter, compared, metric, label)
@@ -33,7 +33,9 @@ def draw(tables: TableFiles) -> Figure:
             0.97, 0.04, words(summary, metric), transform=scatter.transAxes, ha="right", va="bottom", fontsize="small"
         )
     if tables.holes:
-        panels[0][0].set_title(f"throughput ({len(tables.holes)} missing or failed, see the caption)", color="#B00000")
+        panels[0][0].set_title(
+            f"throughput ({len(tables.holes)} missing or failed, see the caption)", color=style.ALARM
+        )
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     style.footer(figure, tables.footer())
     return figure

@@ -53,7 +53,7 @@ def source_legend() -> list[Line2D]:
 def set_rows(grid: object, rows: pd.DataFrame, trade: pd.DataFrame, holes: list[str]) -> None:
     """Draw the two rows of panels of one set."""
     if rows.empty or "mode" not in rows:
-        style.hole(grid[0][0], holes[:5])
+        style.hole(grid[0][0], holes)
         for axes in [*grid[0][1:], *grid[1]]:
             axes.axis("off")
         return
@@ -78,4 +78,4 @@ def name_holes(grid: object, holes: list[str]) -> None:
     closed = [line for line in holes if "load" not in line]
     for axes, lines in ((grid[0][0], closed), (grid[1][0], [line for line in holes if line not in closed])):
         if lines:
-            style.hole(axes, [*lines[:3], *([f"and {len(lines) - 3} more"] if len(lines) > 3 else [])])
+            style.hole(axes, lines, beside_data=True)

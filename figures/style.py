@@ -1,6 +1,7 @@
 """The one style of all figures: readable in grey, since markers and dashes differ wherever colours do."""
 
 import os
+from textwrap import fill
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ DOTTED = (0, (1, 1.5))
 QUEUE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 THEORY = {"linestyle": DOTTED, "linewidth": 1.8}
 SHADE = "#F3F3F3"
+ALARM = "#B00000"
 DPI = 150
 
 
@@ -76,12 +78,33 @@ def note(
     )
 
 
-def hole(axes: Axes, lines: list[str]) -> None:
-    """Name what is missing, in the axes themselves, where a reader looks for the data."""
-    axes.text(
-        0.5, 0.5, "\n".join(["missing or failed:", *lines]), transform=axes.transAxes, ha="center", va="center",
-        fontsize="small", color="#B00000", wrap=True, bbox={"facecolor": "white", "edgecolor": "#B00000", "pad": 4},
-    )  # fmt: skip
+def hole(axes: Axes, lines: list[str], beside_data: bool = False) -> None:
+    """Name what is missing, in the axes themselves, where a reader looks for the data.
+
+    An empty panel loses its scales; `beside_data` writes small, into the corner where rising curves leave room. Lines
+    with the same reason are told once, the first of them in full.
+    """
+    if not beside_data:
+        axes.set(xticks=[], yticks=[])
+    text = "\n".join(["missing or failed:", *[fill(line, 44) for line in by_reason(lines)[:3]]])
+    x, y, ha, va, size = (
+        (0.98, 0.03, "right", "bottom", "x-small") if beside_data else (0.5, 0.5, "center", "center", "small")
+    )
+    box = {"facecolor": "white", "edgecolor": ALARM, "pad": 3, "alpha": 0.85}
+    written = axes.text(
+        x, y, text, transform=axes.transAxes, ha=ha, va=va, fontsize=size, color=ALARM, bbox=box, zorder=9
+    )
+    written.set_in_layout(False)
+
+
+def by_reason(lines: list[str]) -> list[str]:
+    """Return `place: reason` lines, those with equal reasons drawn together as `first place and 3 more: reason`."""
+    places: dict[str, list[str]] = {}
+    for line in lines:
+        place, _, reason = line.partition(": ")
+        places.setdefault(reason, []).append(place)
+    more = {reason: f" and {len(found) - 1} more" if len(found) > 1 else "" for reason, found in places.items()}
+    return [f"{found[0]}{more[reason]}: {reason}" for reason, found in places.items()]
 
 
 def footer(figure: Figure, text: str) -> None:

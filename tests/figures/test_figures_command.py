@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from typer.testing import CliRunner
 
 from figures.__main__ import FIGURES, app, draw_one
+from figures.style import by_reason
 from figures.table_files import TableFiles
 
 
@@ -22,7 +23,8 @@ def panels_titled(figure, start):
 
 def words_of(figure):
     """Return every text that stands in a figure."""
-    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    texts = (text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    return " ".join(" ".join(texts).split())
 
 
 def change(tables, name, function):
@@ -149,3 +151,8 @@ def test_wrong_names_are_one_line(tables, tmp_path):
     done = draw(tmp_path / "nowhere", tmp_path / "out")
     assert done.exit_code == 2
     assert "no such folder of tables" in done.stderr
+
+
+def test_equal_reasons_are_told_once():
+    lines = ["theory B=1: missing: no costs", "theory B=2: missing: no costs", "N=64 B=8: failed: cut short"]
+    assert by_reason(lines) == ["theory B=1 and 1 more: missing: no costs", "N=64 B=8: failed: cut short"]
