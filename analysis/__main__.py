@@ -40,7 +40,7 @@ def analysis(
         if name not in BUILDS:
             raise unknown_name("group of tables", name, BUILDS)
     inputs = Inputs(find_log_sets(logs, simulated), partial)
-    holes = [f"{name}: {hole}" for name in names for hole in BUILDS[name](inputs, out)]
+    holes = [f"{name}: {hole}" for name in names for hole in dict.fromkeys(BUILDS[name](inputs, out))]
     for hole in holes:
         print(f"analysis: {hole}", file=sys.stderr)
     print(f"{out}: {', '.join(names)} from {len(inputs.sets)} sets, {len(holes)} holes")

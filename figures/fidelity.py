@@ -21,14 +21,15 @@ def draw(tables: TableFiles) -> Figure:
     rows, summary = tables.rows(NAME), tables.rows(f"{NAME}_summary")
     figure, panels = plt.subplots(2, 3, figsize=(12.5, 7.6), layout="constrained", height_ratios=(1.6, 1))
     compared = rows[rows["status"] == "ok"] if "status" in rows else rows
+    looks = looks_of(compared) if "mode" in compared else {}
     for (metric, label), scatter, error in zip(PANELS.items(), *panels, strict=True):
         scatter.set_title(label.split(" (")[0])
         if f"simulated_{metric}" not in compared or compared[f"{metric}_error_percent"].isna().all():
             style.hole(scatter, tables.holes or ["no run was both executed and simulated"])
             error.axis("off")
             continue
-        scatter_panel(scatter, compared, metric, label)
-        error_panel(error, compared, metric)
+        scatter_panel(scatter, compared, looks, metric, label)
+        error_panel(error, compared, looks, metric)
         scatter.text(
             0.97, 0.04, words(summary, metric), transform=scatter.transAxes, ha="right", va="bottom", fontsize="small"
         )
@@ -41,25 +42,36 @@ def draw(tables: TableFiles) -> Figure:
     return figure
 
 
-def groups(rows: pd.DataFrame) -> Iterator[tuple[dict, str, pd.DataFrame]]:
-    """Yield (look, label, rows) per set, scheduler and mode: colours tell sets apart, markers modes."""
-    kinds = sorted({(row["scheduler"], row["mode"]) for row in rows[["scheduler", "mode"]].to_dict("records")})
-    for colour, (name, of_set) in enumerate(rows.groupby("set", sort=False)):
-        for kind, one in of_set.groupby(["scheduler", "mode"]):
-            look = {"linestyle": "none", "markersize": 4.5, "markerfacecolor": "none"}
-            look["marker"] = style.MARKERS[kinds.index(kind) % len(style.MARKERS)]
-            look["markeredgecolor"] = style.COLOURS[colour % len(style.COLOURS)]
-            yield look, f"{name}: {', '.join(kind)}", one
+def looks_of(rows: pd.DataFrame) -> dict[tuple, dict]:
+    """Return a look per (set, scheduler, mode): colours tell sets apart, markers what ran."""
+    named = rows[["set", "scheduler", "mode"]].drop_duplicates().itertuples(index=False, name=None)
+    keys = sorted(named, key=lambda key: (key[0], key[1] != "queues", key[2]))
+    sets, kinds = list(dict.fromkeys(key[0] for key in keys)), list(dict.fromkeys(key[1:] for key in keys))
+    return {
+        key: {
+            "linestyle": "none", "markersize": 4.5, "markerfacecolor": "none",
+            "marker": style.MARKERS[kinds.index(key[1:]) % len(style.MARKERS)],
+            "markeredgecolor": style.COLOURS[sets.index(key[0]) % len(style.COLOURS)],
+        }
+        for key in keys
+    }  # fmt: skip
 
 
-def scatter_panel(axes: Axes, rows: pd.DataFrame, metric: str, label: str) -> None:
+def groups(rows: pd.DataFrame, looks: dict[tuple, dict]) -> Iterator[tuple[dict, str, pd.DataFrame]]:
+    """Yield (look, label, rows) for every look."""
+    for (name, scheduler, mode), look in looks.items():
+        chosen = (rows["set"] == name) & (rows["scheduler"] == scheduler) & (rows["mode"] == mode)
+        yield look, f"{name}: {scheduler}, {mode}", rows[chosen]
+
+
+def scatter_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str, label: str) -> None:
     """Draw one metric, simulated against executed, with the identity line and the band of 10 %."""
     executed, simulated = rows[f"executed_{metric}"], rows[f"simulated_{metric}"]
     low, high = np.nanmin([executed, simulated]) / 1.3, np.nanmax([executed, simulated]) * 1.3
     line = np.array([low, high])
     axes.fill_between(line, line * (1 - BAND), line * (1 + BAND), color=style.LIGHT, label="within 10 %", linewidth=0)
     axes.plot(line, line, color=style.DARK, linewidth=0.8)
-    for look, name, one in groups(rows):
+    for look, name, one in groups(rows, looks):
         axes.plot(one[f"executed_{metric}"], one[f"simulated_{metric}"], **look, label=name)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.set_xlabel(f"executed {label}")
@@ -69,12 +81,12 @@ def scatter_panel(axes: Axes, rows: pd.DataFrame, metric: str, label: str) -> No
         axis.set_tick_params(labelsize="x-small")
 
 
-def error_panel(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
+def error_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str) -> None:
     """Draw the signed error in percent of the executed value against queue size."""
     rows = rows.dropna(subset=["queue_size", f"{metric}_error_percent"])
     axes.axhspan(-100 * BAND, 100 * BAND, color=style.LIGHT, linewidth=0)
     axes.axhline(0, color=style.DARK, linewidth=0.8)
-    for look, _, one in groups(rows):
+    for look, _, one in groups(rows, looks):
         axes.plot(one["queue_size"], one[f"{metric}_error_percent"], **look)
     if len(rows):
         style.queue_size_axis(axes, sorted(rows["queue_size"].astype(int).unique()))

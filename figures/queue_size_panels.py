@@ -99,4 +99,4 @@ def tradeoff_panel(axes: Axes, trade: pd.DataFrame) -> None:
     shown = trade[(trade["load"] == trade["load"].min()) & (trade["source"] != "theory")].drop_duplicates("queue_size")
     for row in shown.dropna(subset=["latency_p50_ms"]).to_dict("records"):
         at = (row["saturated_throughput_per_s"], row["latency_p50_ms"])
-        style.note(axes, f"B={row['queue_size']:.0f}", at, offset=(4, 5))
+        style.note(axes, f"B={row['queue_size']:.0f}", at, offset=(5, -9))

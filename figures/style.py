@@ -1,7 +1,7 @@
 """The one style of all figures: readable in grey, since markers and dashes differ wherever colours do."""
 
 import os
-from textwrap import fill
+from textwrap import fill, shorten
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def hole(axes: Axes, lines: list[str], beside_data: bool = False) -> None:
     """
     if not beside_data:
         axes.set(xticks=[], yticks=[])
-    text = "\n".join(["missing or failed:", *[fill(line, 44) for line in by_reason(lines)[:3]]])
+    text = "\n".join(["missing or failed:", *[fill(shorten(line, 130), 44) for line in by_reason(lines)[:3]]])
     x, y, ha, va, size = (
         (0.98, 0.03, "right", "bottom", "x-small") if beside_data else (0.5, 0.5, "center", "center", "small")
     )
