@@ -46,11 +46,11 @@ class QueueSizeExperiment:
 
     def _closed(self, seed: int, k: int, experts: int) -> list[RunConfig]:
         # N passes leave at most N * k / E selections for an expert: a larger B only meets forced batches of that size.
-        # On top, as much as is in flight and half of it again: all of it starts together, and drains at the end.
+        # On top, twice what is in flight: all of it starts together, and as much drains at the end.
         return [
             RunConfig(
                 queue_size=size, arrivals="closed", in_flight=count, k=k, seed=seed,
-                sequences=self.passes(min(size, max(1, count * k // experts)), k, experts) + count * 3 // 2,
+                sequences=self.passes(min(size, max(1, count * k // experts)), k, experts) + 2 * count,
             )
             for size in self.queue_sizes
             for count in self.in_flight
@@ -60,14 +60,16 @@ class QueueSizeExperiment:
         self, seed: int, k: int, experts: int, capacity: float, costs: CostTable, layers: int
     ) -> list[RunConfig]:
         # An unstable point only has to show that it is one: its queues grow from the start, so a short run will do.
+        # Elsewhere warm-up and drain take about what fills every queue on a pass's way once each.
         return [
             RunConfig(
                 queue_size=size, arrivals="poisson", load=load, rate_per_s=load * capacity, k=k, seed=seed,
-                sequences=self.passes(size, k, experts) if stable else self.least_passes // 2,
+                sequences=self.passes(size, k, experts) + filling if stable else self.least_passes // 2,
             )
             for size in self.queue_sizes
             for load in self.loads
             for stable in [load * capacity < costs.capacity_per_s(k, layers, size)]
+            for filling in [2 * size * (layers + 1 + layers * experts // k)]
         ]  # fmt: skip
 
     def _lockstep(self, seed: int, k: int) -> list[RunConfig]:

@@ -70,7 +70,7 @@ def test_runs_are_long_enough_for_fifty_full_batches_of_a_mean_queue(costs):
         batches = config.sequences * 4 / 16 / 128
         assert batches * 0.65 >= 50
     few = QueueSizeExperiment(queue_sizes=(128,), loads=(), in_flight=(8,), replications=1)
-    assert few.configurations(costs, 4, 4, 16)[0].sequences == 616 + 12  # as for B = 2: 8 passes never fill 128
+    assert few.configurations(costs, 4, 4, 16)[0].sequences == 616 + 16  # as for B = 2: 8 passes never fill 128
 
 
 def test_unstable_points_run_short(costs):
