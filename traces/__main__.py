@@ -1,5 +1,6 @@
 """`python -m traces`: describe a trace, check files, make synthetic traces."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +54,10 @@ def make(
     k: Annotated[int, typer.Option(min=1, help="experts per token and layer")] = 4,
     alpha: Annotated[float, typer.Option(min=0, help="exponent of the Zipf law of popularity")] = 1.0,
     reuse: Annotated[float, typer.Option(min=0, max=1, help="probability to repeat the token before")] = 0.3,
-    sequences: Annotated[int, typer.Option(min=1)] = 64,
+    sequences: Annotated[int | None, typer.Option(min=1, help="default: 64")] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="in place of --sequences: as many as hold so many tokens")
+    ] = None,
     prompt: Annotated[str, typer.Option(help="tokens of a prompt: n, or low-high")] = "16",
     decode: Annotated[str, typer.Option(help="tokens decoded: n, or low-high")] = "16",
     batch: Annotated[int, typer.Option(min=1, help="sequences that run together")] = 8,
@@ -65,7 +69,11 @@ def make(
     Example: `python -m traces make toy.trace.parquet --alpha 1.2 --reuse 0.5 --prompt 8-32`
     """
     lengths = {"prompt": length_range("--prompt", prompt), "decode": length_range("--decode", decode)}
-    shape = {"layers": layers, "experts": experts, "k": k, "sequences": sequences, "batch": batch}
+    if sequences and tokens:
+        raise InputError("--sequences and --tokens: allowed one of them")
+    if tokens:
+        sequences = math.ceil(tokens / np.mean([sum(each) for each in zip(*lengths.values(), strict=True)]))
+    shape = {"layers": layers, "experts": experts, "k": k, "sequences": sequences or 64, "batch": batch}
     spec = SyntheticSpec(alpha=alpha, reuse=reuse, scores=scores, **shape, **lengths)
     made = synthetic_trace(spec, np.random.default_rng(seed), provenance(seed))
     save_trace(made.trace, out)

@@ -47,6 +47,16 @@ def test_make_check_describe(traces, tmp_path):
     assert "Load at k=2" in described
 
 
+@pytest.mark.parametrize(
+    ("lengths", "tokens"), [("", 2016), ("--prompt 1-9 --decode 0", 2000), ("--prompt 5 --decode 0", 2000)]
+)
+def test_make_takes_a_number_of_tokens(traces, lengths, tokens):
+    assert traces(f"make x --tokens 2000 {lengths}")[0] == 0
+    made = len(load_trace("x").sequence_T)
+    assert made == pytest.approx(tokens, rel=0.1 if "1-9" in lengths else 0)
+    assert traces("make x --tokens 9 --sequences 9")[2] == "traces: --sequences and --tokens: allowed one of them\n"
+
+
 def test_the_same_command_makes_the_same_bytes(traces):
     for folder in ("a", "b"):
         Path(folder).mkdir()
@@ -77,7 +87,10 @@ def test_good_files_before_a_bad_one_are_reported(traces, rng):
         ("make x --prompt 5-3", "prompt is 5..3, allowed 1 <= low <= high"),
         ("make x --decode few", "--decode is 'few', allowed a number of tokens, or low-high"),
         ("make x --reuse 2", "'--reuse'"),
-        ("make x --alhpa 2", "known: --layers, --experts, --k, --alpha, --reuse, --sequences, --prompt, --decode"),
+        (
+            "make x --alhpa 2",
+            "known: --layers, --experts, --k, --alpha, --reuse, --sequences, --tokens, --prompt, --decode",
+        ),
         ("make", "Missing argument"),
         ("chek x", "known: check, describe, make"),
     ],
