@@ -59,7 +59,7 @@ later_stages() {
             --only "$pattern" --out "$out/simulated/$name" || status=1
     done
     echo "== analysis: tables and the sentence of every figure"
-    "$python" -m analysis "$logs" "$out/simulated" --out "$out/tables" $partial || status=1
+    "$python" -m analysis tables "$logs" "$out/simulated" --out "$out/tables" $partial || status=1
     echo "== figures"
     "$python" -m figures "$out/tables" --out "$out/figures" || status=1
     echo "== $out/figures holds the figures, $out/tables the tables behind them"
@@ -70,7 +70,7 @@ later_stages() {
 lacking() {
     "$python" - <<'PY'
 import importlib.util
-names = ("numpy", "pandas", "scipy", "simpy", "matplotlib", "seaborn", "pyarrow", "joblib", "typer", "rich")
+names = ("numpy", "pandas", "scipy", "simpy", "matplotlib", "pyarrow", "joblib", "typer", "rich")
 print(" ".join(name for name in names if importlib.util.find_spec(name) is None))
 PY
 }

@@ -1,22 +1,26 @@
-"""`python -m analysis`: every table, or one group of them, from logs and simulated runs."""
+"""`python -m analysis tables`: the tables behind the figures. `runs`: one row per configuration of a folder of runs."""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from analysis.builds import BUILDS
 from analysis.inputs import Inputs
 from analysis.log_sets import find_log_sets
-from traces.command import run
+from analysis.what_if import runs_table, shown
+from traces.command import new_app, run
 from traces.errors import unknown_name
+from traces.files import replacing
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = new_app("Analysis: tables from records, with intervals, and the sentence that answers each figure's question.")
 
 
-@app.command(no_args_is_help=True)
-def analysis(
+@app.command("tables", no_args_is_help=True)
+def tables_command(
     logs: Annotated[
         Path, typer.Argument(help="Logs: LOGS/DEVICE/DATA/{quality.csv, *.trace.parquet, costs.parquet, executed/}.")
     ],
@@ -33,7 +37,7 @@ def analysis(
 
     A missing or damaged input is a row with status and reason; the tables are still written and the exit status is 1.
 
-    Example: `python -m analysis traces/data outputs/simulated --out outputs/tables`
+    Example: `python -m analysis tables traces/data outputs/simulated --out outputs/tables`
     """
     names = only.split(",")
     for name in names:
@@ -45,6 +49,27 @@ def analysis(
         print(f"analysis: {hole}", file=sys.stderr)
     print(f"{out}: {', '.join(names)} from {len(inputs.sets)} sets, {len(holes)} holes")
     raise typer.Exit(1 if holes else 0)
+
+
+@app.command("runs", no_args_is_help=True)
+def runs_command(
+    folder: Annotated[Path, typer.Argument(help="A folder of run records, from `simulate` or `collect execute`.")],
+    out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
+) -> None:
+    """Throughput, latency, fill and utilisation of every configuration in a folder, replications combined.
+
+    Example: `python -m analysis runs simulated --out what_if.csv`
+    """
+    table = runs_table(folder)
+    if out is not None:
+        with replacing(out) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    text = shown(table)
+    printed = Table(*text.columns, box=None, padding=(0, 1))
+    for row in text.itertuples(index=False):
+        printed.add_row(*row)
+    Console().print(printed)
+    raise typer.Exit(int((table["status"] == "failed").any()))
 
 
 if __name__ == "__main__":

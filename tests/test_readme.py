@@ -43,7 +43,8 @@ def test_every_stage_explains_itself_with_an_example(stage, tmp_path):
     assert shown.returncode == 0
     commands = re.findall(r"^│ (\w[\w-]*) ", shown.stdout.partition("Commands")[2], flags=re.MULTILINE)
     for command in commands:
-        assert "Example: python -m" in " ".join(run(["python", "-m", stage, command, "--help"], tmp_path).stdout.split())
+        helped = run(["python", "-m", stage, command, "--help"], tmp_path)
+        assert "Example: python -m" in " ".join(helped.stdout.split())
     if not commands:
         assert "Example: python -m" in " ".join(shown.stdout.split())
 

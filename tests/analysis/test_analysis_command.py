@@ -68,7 +68,7 @@ def folders(tmp_path, one_at_a_time):
 
 def analyse(folders, *options):
     logs, simulated, out = folders
-    return CliRunner().invoke(app, [str(logs), str(simulated), "--out", str(out), *options])
+    return CliRunner().invoke(app, ["tables", str(logs), str(simulated), "--out", str(out), *options])
 
 
 def test_every_table_and_claim(folders):
@@ -153,3 +153,19 @@ def test_wrong_names_are_refused(folders, tmp_path):
         raise analyse(folders, "--only", "luck").exception
     with pytest.raises(InputError, match="holds no logs"):
         raise analyse((folders[1], folders[1], folders[2])).exception
+
+
+def test_runs_of_a_folder_become_one_row_per_configuration(folders, tmp_path):
+    executed = folders[0] / "cpu-toy" / "digits" / "executed"
+    done = CliRunner().invoke(app, ["runs", str(executed), "--out", str(tmp_path / "runs.csv")])
+    assert done.exit_code == 0, done.output
+    assert "passes/s" in done.stdout
+    rows = pd.read_csv(tmp_path / "runs.csv")
+    assert rows["queue_size"].tolist() == [1, 2, 4]
+    assert (rows["replications"] == 2).all()
+
+
+def test_a_folder_without_runs_is_refused(tmp_path):
+    done = CliRunner().invoke(app, ["runs", str(tmp_path)])
+    assert isinstance(done.exception, InputError)
+    assert "holds no complete run" in str(done.exception)
