@@ -2,9 +2,11 @@
 
 A block timed alone, on one hot expert, costs less than the same block in a run: its weights are in the cache and no
 queue is served between two calls. So the calibration is a run of the executor in which every batch has exactly n
-members: n passes are in flight, queues hold n, and the selections are laid out so that n consecutive passes choose the
-same k experts, the next n the following k, over all experts of every layer in turn. The images are training images,
-so that calibration inputs are never those of the runs that are predicted.
+members: queues hold n, and the selections are laid out so that n consecutive passes (a group) choose the same k experts,
+the next n the following k, over all experts of every layer in turn. As many groups are in flight as it takes to visit
+all experts once: dense blocks then follow each other and experts follow each other about as they do in a run. (With a
+single group in flight a dense block always came behind k experts that had emptied the cache, and cost up to a third
+more than in the runs it was to predict.) The images are training images, never those of the predicted runs.
 """
 
 from collections.abc import Callable
@@ -47,8 +49,8 @@ def measure_costs(
 ) -> CostTable:
     """Return the cost table of a model on the device that holds `images_NF` (uint8 training images).
 
-    In every repetition all sizes are visited in a new order; each visit runs every expert of every layer once (and the
-    dense blocks E/k times) on batches of exactly that size. `say(done)` is called after each visit.
+    In every repetition all sizes are visited in a new order; each visit runs every expert of every layer twice (and the
+    dense blocks 2 E/k times) on batches of exactly that size. `say(size)` is called after each visit.
     """
     draws = np.random.default_rng(plan.seed)
     rows = []
@@ -60,7 +62,8 @@ def measure_costs(
                 raise RuntimeError(
                     f"calibration at n = {size} ran other batches too: the layout of selections is wrong"
                 )
-            warm = slice(model.config.layers * (k + 1) + 1, None)  # behind the batches of the first group
+            groups = groups_of_a_round(model.config.experts, k)
+            warm = slice(groups * (model.config.layers * (k + 1) + 1), None)  # behind the batches of the first round
             service_ns = (batches["end_ns"] - batches["start_ns"])[warm]
             layers, experts = batches["layer"][warm].tolist(), batches["block"][warm].tolist()
             rows += [
@@ -78,22 +81,27 @@ def measure_costs(
 def calibration_run(
     model: Classifier, images_NF: torch.Tensor, k: int, size: int, draws: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Return the batch records of one visit: every expert once per layer, on batches of exactly `size`."""
+    """Return the batch records of one visit: three rounds over all experts, on batches of exactly `size`."""
     layers, experts = model.config.layers, model.config.experts
     experts_TLK = round_robin_selections(experts, k, layers, size)
     tokens = len(experts_TLK)
     chosen = draws.integers(len(images_NF), size=tokens)
     blocks = ClassifierBlocks(model, images_NF[torch.from_numpy(chosen)], experts_TLK)
     workload = build_workload(experts_TLK, np.arange(tokens), np.zeros(tokens, np.int64), experts)
-    config = RunConfig(queue_size=size, arrivals="closed", in_flight=size)
+    config = RunConfig(queue_size=size, arrivals="closed", in_flight=size * groups_of_a_round(experts, k))
     return execute(workload, config, blocks, {}).batches
 
 
 def round_robin_selections(experts: int, k: int, layers: int, size: int) -> np.ndarray:
     """Return experts_TLK in which passes g*size .. (g+1)*size-1 all choose experts g*k .. g*k+k-1 (mod E).
 
-    One more group than a round over all experts stands in front: it warms up what the first batches would pay for.
+    Three rounds over all experts: the first warms up what its batches would pay for, two are measured.
     """
-    groups = -(-experts // k) + 1
-    chosen_GK = (np.arange(groups)[:, None] * k + np.arange(k) - k) % experts
+    groups = 3 * groups_of_a_round(experts, k)
+    chosen_GK = (np.arange(groups)[:, None] * k + np.arange(k)) % experts
     return np.repeat(np.repeat(chosen_GK[:, None, :], layers, axis=1), size, axis=0).astype(np.int16)
+
+
+def groups_of_a_round(experts: int, k: int) -> int:
+    """Return how many groups of k experts it takes to visit all experts."""
+    return -(-experts // k)
