@@ -2,11 +2,11 @@
 
 A block timed alone, on one hot expert, costs less than the same block in a run: its weights are in the cache and no
 queue is served between two calls. So the calibration is a run of the executor in which every batch has exactly n
-members: queues hold n, and the selections are laid out so that n consecutive passes (a group) choose the same k experts,
-the next n the following k, over all experts of every layer in turn. As many groups are in flight as it takes to visit
-all experts once: dense blocks then follow each other and experts follow each other about as they do in a run. (With a
-single group in flight a dense block always came behind k experts that had emptied the cache, and cost up to a third
-more than in the runs it was to predict.) The images are training images, never those of the predicted runs.
+members: queues hold n, and the selections are laid out so that n consecutive passes (a group) choose the same k
+experts, the next n the following k, over all experts of every layer in turn. As many groups are in flight as it takes
+to visit all experts once: dense blocks then follow each other and experts follow each other about as they do in a run.
+(With a single group in flight a dense block always came behind k experts that had emptied the cache, and cost up to a
+third more than in the runs it was to predict.) The images are training images, never those of the predicted runs.
 """
 
 from collections.abc import Callable
