@@ -14,6 +14,7 @@ import pandas as pd
 from analysis import accuracy, accuracy_claim, fidelity, load, queue_size, queue_size_claim
 from analysis.inputs import Inputs
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
+from analysis.repeatability import repeatability, repeatability_sentence
 from analysis.run_pairs import RunPair
 from analysis.tables import holes, write_claims, write_csv
 from traces.trace_file import load_trace
@@ -89,7 +90,7 @@ def queue_size_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
 
 
 def build_fidelity(inputs: Inputs, out: Path) -> list[str]:
-    """Write `fidelity` and `fidelity_summary`: every executed run against its simulation."""
+    """Write `fidelity`, its summary and `repeatability`: every executed run against its simulation and its like."""
     rows: list[dict] = []
     for log_set in inputs.sets:
         pairs: list[RunPair] = inputs.pairs(log_set)
@@ -97,8 +98,12 @@ def build_fidelity(inputs: Inputs, out: Path) -> list[str]:
         rows += made or [hole_row(log_set.name, None, "no executed runs")]
     table = pd.DataFrame(rows)
     summary = fidelity.fidelity_summary(table)
-    written = write_tables(out, {"fidelity": table, "fidelity_summary": summary}, inputs.used_by_runs())
-    write_claims(out, {"fidelity": fidelity.fidelity_claim(written["fidelity"], summary)})
+    repeated = repeatability(table)
+    tables = {"fidelity": table, "fidelity_summary": summary, "fidelity_repeatability": repeated}
+    written = write_tables(out, tables, inputs.used_by_runs())
+    claim = fidelity.fidelity_claim(written["fidelity"], summary)
+    claim["claim"] += repeatability_sentence(repeated)
+    write_claims(out, {"fidelity": claim})
     return holes(written["fidelity"])
 
 
