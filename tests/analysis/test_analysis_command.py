@@ -17,7 +17,8 @@ from traces.trace_file import save_trace
 
 TABLES = (
     "accuracy_vs_k", "accuracy_vs_k_fit", "accuracy_vs_k_seeds", "fidelity", "fidelity_repeatability",
-    "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "queue_size", "queue_size_steps", "queue_size_tradeoff",
+    "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "queue_size",
+    "queue_size_steps", "queue_size_tradeoff",
 )  # fmt: skip
 
 
