@@ -12,7 +12,7 @@ from collect.calibration import SIZES, CalibrationPlan, measure_costs
 from collect.classifier import CONFIGURATIONS
 from collect.datasets import DATASETS, load_images
 from collect.datasets.images import Images
-from collect.devices import DEVICES, device_name, pick_device
+from collect.devices import DEVICES, device_name, on_device, pick_device
 from collect.executor import TraceOnWeights
 from collect.experiment import QueueSizeExperiment
 from collect.quality import measure_quality, write_quality
@@ -173,7 +173,7 @@ def costs_command(
         "device": device_name(where), "model": description["model"], "data": images.name, "threads": threads,
         "provenance": provenance(plan.seed),
     }  # fmt: skip
-    train_NF = torch.from_numpy(images.train_NF).to(where)
+    train_NF = on_device(images.train_NF, where)
     with Progress(transient=True) as progress:
         task = progress.add_task("calibrating", total=len(plan.sizes) * repetitions)
         table = measure_costs(
@@ -227,7 +227,7 @@ def execute_command(
     )  # fmt: skip
     plan = experiment.configurations(table, recorded.header.model.used_k, recorded.L, recorded.E)
     done = set(run_names(out)) if out.is_dir() else set()
-    real = TraceOnWeights(model.to(where), recorded, torch.from_numpy(images.test_NF).to(where))
+    real = TraceOnWeights(model.to(where), recorded, on_device(images.test_NF, where))
     for config in track([config for config in plan if config.name not in done], "executing", transient=True):
         header = run_header(
             "executed", config, device_name(where), recorded.digest, table.header["header_digest"],

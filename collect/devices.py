@@ -2,8 +2,10 @@
 
 import platform
 import re
+import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from traces.errors import InputError
@@ -40,3 +42,10 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has done what was queued; nothing to wait for on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def on_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor on a device, without a copy on the CPU; read-only arrays too: data is only read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(values).to(device)

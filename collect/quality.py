@@ -11,6 +11,7 @@ from joblib import Parallel, delayed
 
 from collect.classifier import ClassifierConfig
 from collect.datasets.images import Images
+from collect.devices import on_device
 from collect.training import TrainingConfig, evaluate, train
 from traces.errors import InputError
 from traces.files import replacing, write_json
@@ -56,7 +57,7 @@ def quality_of(
             raise InputError(f"{stored}: was measured on other images; use another --models folder")
         return kept["rows"]
     model, _ = train(images, config, training, device, models / f"{name}.pt")
-    test = torch.from_numpy(images.test_NF).to(device), torch.from_numpy(images.test_label_N).to(device)
+    test = on_device(images.test_NF, device), on_device(images.test_label_N, device)
     rows = []
     for k in range(1, config.experts + 1) if config.k == swept_k else [config.k]:
         accuracy, cross_entropy = evaluate(model, *test, k)

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from collect.classifier import Classifier
 from collect.datasets.images import Images
-from collect.devices import device_name
+from collect.devices import device_name, on_device
 from traces.header import Header, ModelInfo
 from traces.provenance import provenance
 from traces.recording import TraceWriter
@@ -60,13 +60,13 @@ def record_trace(
     """
     model = model.to(device)
     header = trace_header(model, description, k, batch, device)
-    images_NF = torch.from_numpy(images.test_NF)
+    images_NF = on_device(images.test_NF, device)
     with TraceWriter(out, header, resume=True) as writer, Progress(transient=True) as progress:
         for start in progress.track(range(0, len(images_NF), batch), description="recording"):
             chosen = slice(max(start, writer.safe_rows), min(start + batch, len(images_NF)))
             if chosen.start >= chosen.stop:
                 continue  # a recording that was cut off had got further
-            seen = route(model, images_NF[chosen].to(device), k)
+            seen = route(model, images_NF[chosen], k)
             writer.append(chunk_of(header, seen, chosen.start, start // batch, images.test_label_N[chosen]))
     return load_trace(out)
 

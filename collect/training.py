@@ -12,6 +12,7 @@ from torch.nn import functional
 from collect.checkpoints import load_checkpoint, save_checkpoint
 from collect.classifier import Classifier, ClassifierConfig
 from collect.datasets.images import Images
+from collect.devices import on_device
 from traces.errors import InputError
 
 
@@ -48,7 +49,7 @@ def train(
         history = stored["history"]
         if len(history) < training.epochs:
             optimizer.load_state_dict(stored["optimizer_state"])
-    test = torch.from_numpy(images.test_NF).to(device), torch.from_numpy(images.test_label_N).to(device)
+    test = on_device(images.test_NF, device), on_device(images.test_label_N, device)
     for epoch in range(len(history), training.epochs):
         started = time.perf_counter()
         loss = train_epoch(model, optimizer, images, training, epoch, device)
@@ -78,13 +79,13 @@ def train_epoch(
     noise = torch.Generator(device).manual_seed(int(draws.integers(2**62)))
     order = draws.permutation(len(images.train_NF))
     mirrored = draws.random(len(order)) < (0.5 if images.mirrored else 0.0)
-    train_NF, label_N = torch.from_numpy(images.train_NF).to(device), torch.from_numpy(images.train_label_N).to(device)
+    train_NF, label_N = on_device(images.train_NF, device), on_device(images.train_label_N, device)
     steps = -(-len(order) // training.batch)
     total = torch.zeros((), device=device)
     for step in range(steps):
         chosen = order[step * training.batch : (step + 1) * training.batch]
-        rows = torch.from_numpy(chosen).to(device)
-        batch_NF = mirror(train_NF[rows], torch.from_numpy(mirrored[chosen]).to(device), images.shape)
+        rows = on_device(chosen, device)
+        batch_NF = mirror(train_NF[rows], on_device(mirrored[chosen], device), images.shape)
         set_learning_rate(optimizer, training, epoch + step / steps)
         logits_NC, balance = model(batch_NF, generator=noise)
         loss = functional.cross_entropy(logits_NC, label_N[rows])
