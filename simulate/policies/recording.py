@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulate.policies.scheduler import Batch
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords
+from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords, members_crc
 
 if TYPE_CHECKING:
     from simulate.policies.config import RunConfig
@@ -54,7 +53,7 @@ class Recording:
         columns = {name: [getattr(batch, name) for batch in self.batches] for name in Batch.__slots__}
         ends = np.cumsum(sizes, dtype=np.int64).tolist()
         columns["size"], columns["hit"] = sizes, [-1] * len(sizes)
-        columns["members_crc"] = [zlib.crc32(members[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+        columns["members_crc"] = [members_crc(members[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
         return {name: np.array(columns[name], dtype) for name, dtype in BATCH_COLUMNS.items()}
 
     def _pass_columns(self, batches: dict[str, np.ndarray], members: np.ndarray) -> dict[str, np.ndarray]:
