@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress, track
 
 from collect.calibration import SIZES, CalibrationPlan, measure_costs
-from collect.classifier import CONFIGURATIONS
+from collect.classifier import CONFIGURATIONS, ClassifierConfig
 from collect.datasets import DATASETS, load_images
 from collect.datasets.images import Images
 from collect.devices import DEVICES, device_name, on_device, pick_device
@@ -44,7 +44,7 @@ def read_images(data: str, data_dir: Path | None, train_images: int | None, test
     return load_images(data, data_dir).first(train_images, test_images)
 
 
-def configuration(name: str) -> "CONFIGURATIONS":
+def configuration(name: str) -> ClassifierConfig:
     """Return a named configuration; an unknown name lists the known ones."""
     if name not in CONFIGURATIONS:
         raise unknown_name("configuration", name, CONFIGURATIONS)

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Images:
             if label_N.min() < 0 or label_N.max() >= self.classes:
                 raise InputError(f"{self.name} {part}: label {label_N.max()}, allowed 0..{self.classes - 1}")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A digest of every image and label."""
         state = hashlib.sha256()
