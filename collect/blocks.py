@@ -10,6 +10,8 @@ import torch
 
 from collect.classifier import Classifier
 from collect.devices import synchronise
+from collect.dispatch.dynamic import dynamic_dispatch
+from collect.gates.selection import recorded_weights
 from traces.errors import InputError
 
 
@@ -19,23 +21,26 @@ class ClassifierBlocks:
     `images_TF`: uint8 [T, F] on the device, the input of each token. `experts_TLK`: the recorded selections to replay.
     The gate runs for real on every token and gives the weights; *which* experts run is read from the trace, because
     the last bits of a matrix product depend on the batch it stands in, and one choice that flips on a near-tie would
-    send execution and simulation down different paths. `disagreements` counts such flips.
+    send execution and simulation down different paths. `disagreements` counts such flips. -1 marks an empty slot;
+    `renormalised`: the weights of a token's experts sum to one.
     """
 
-    def __init__(self, model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray) -> None:
+    def __init__(
+        self, model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, renormalised: bool = True
+    ) -> None:
         if model.config.width is None:
             raise InputError("execute: needs a residual model (base, wide); the one-layer configuration has no blocks")
-        tokens, layers, self.k = experts_TLK.shape
+        tokens, layers, _ = experts_TLK.shape
         if layers != model.config.layers:
             raise InputError(f"execute: the trace has {layers} layers, the model {model.config.layers}")
         device = images_TF.device
-        self.model, self.device, self.images_TF = model.eval(), device, images_TF
+        self.model, self.device, self.images_TF, self.renormalised = model.eval(), device, images_TF, renormalised
         self.experts_LTK = torch.from_numpy(experts_TLK.astype(np.int64)).to(device).transpose(0, 1).contiguous()
         width = model.config.width
         # Written once here, so that no page of the buffers is touched for the first time inside a measured batch.
         self.residual_TM = torch.full((tokens, width), torch.nan, device=device)
         self.normed_TM = torch.full((tokens, width), torch.nan, device=device)
-        self.weights_TE = torch.zeros((tokens, model.config.experts), device=device)
+        self.weights_TE = torch.zeros((tokens, model.config.experts + 1), device=device)  # last column: empty slots
         self.logits_TC = torch.full((tokens, model.classes), torch.nan, device=device)
         self.differing = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -76,11 +81,10 @@ class ClassifierBlocks:
         self.normed_TM[rows_N] = normed_NM
         logits_NE = self.model.gates[layer].logits(normed_NM)
         recorded_NK = self.experts_LTK[layer][rows_N]
-        self.weights_TE[rows_N] = torch.zeros_like(logits_NE).scatter_(
-            1, recorded_NK, logits_NE.gather(1, recorded_NK).softmax(1)
-        )
-        own_NK = logits_NE.topk(self.k, dim=1).indices
-        self.differing += (own_NK.sort(1).values != recorded_NK.sort(1).values).sum()
+        weights_NK = recorded_weights(logits_NE, recorded_NK, self.renormalised)
+        weights_NE = logits_NE.new_zeros(len(rows_N), self.weights_TE.shape[1])
+        self.weights_TE[rows_N] = weights_NE.scatter_(1, recorded_NK % weights_NE.shape[1], weights_NK)
+        self.differing += (outside_the_best(logits_NE, recorded_NK)).sum()
 
     def run_expert(self, layer: int, expert: int, rows_N: torch.Tensor) -> None:
         """Add one expert's weighted output to the residual stream of its tokens."""
@@ -89,9 +93,18 @@ class ClassifierBlocks:
         self.residual_TM.index_add_(0, rows_N, output_NM)
 
 
+def outside_the_best(logits_NE: torch.Tensor, recorded_NK: torch.Tensor) -> torch.Tensor:
+    """Return a flag per slot [N, K]: the recorded expert is not among the row's best, as many as were recorded."""
+    filled_NK = recorded_NK >= 0
+    ranked_NK = logits_NE.topk(recorded_NK.shape[1], dim=1).indices
+    best_NK = torch.where(filled_NK, ranked_NK, -1)
+    found_NK = (recorded_NK[:, :, None] == best_NK[:, None, :]).any(2)
+    return filled_NK & ~found_NK
+
+
 @torch.inference_mode()
 def plain_forward(
-    model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, batch: int = 500
+    model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, renormalised: bool = True, batch: int = 500
 ) -> torch.Tensor:
     """Return the class logits [T, classes] of the plain forward pass under recorded selections, batch by batch."""
     experts_TLK = torch.from_numpy(experts_TLK.astype(np.int64)).to(images_TF.device)
@@ -100,7 +113,7 @@ def plain_forward(
         x_NM = model.embed(images_NF)
         for layer, (norm, gate, experts) in enumerate(zip(model.norms, model.gates, model.experts, strict=True)):
             h_NM, chosen_NK = norm(x_NM), experts_NLK[:, layer]
-            weights_NK = gate.logits(h_NM).gather(1, chosen_NK).softmax(1)
-            x_NM = model.combine(x_NM, experts(h_NM, weights_NK, chosen_NK))
+            weights_NK = recorded_weights(gate.logits(h_NM), chosen_NK, renormalised)
+            x_NM = model.combine(x_NM, dynamic_dispatch(h_NM, weights_NK, chosen_NK, experts))
         logits.append(model.finish(x_NM))
     return torch.cat(logits)

@@ -5,76 +5,48 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from collect.gates.noisy_top_k import NoisyTopK
+from collect.dispatch.dynamic import dynamic_dispatch
+from collect.experts import Experts
+from collect.gates.named import GateOptions, build_gate
+from collect.gates.selection import ExpertsPerLayer
 from traces.errors import InputError
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Sizes of a classifier. `width` None means no embedding, no norms, no residual and no head: one bare MoE layer
-    from the features to the classes (Shazeer's layer as its best-known small reimplementation uses it)."""
+    """Sizes of a classifier and its gate. `width` None means no embedding, no norms, no residual and no head: one bare
+    MoE layer from the features to the classes (Shazeer's layer as its best-known small reimplementation uses it).
+
+    `gate` is a name of `collect.gates.named`; `threshold` and `most` are of gates with a dynamic number of experts,
+    `w_balance` and `w_size` weigh the gate's losses. `k` is what a fixed gate uses.
+    """
 
     layers: int = 4
     experts: int = 16
     k: int = 4
     width: int | None = 128
     hidden: int = 128
-    w_importance: float = 0.02
-    w_load: float = 0.02
+    gate: str = "noisy-top-k"
+    threshold: float | None = None
+    most: int | None = None
+    w_balance: float = 0.02
+    w_size: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.experts:
             raise InputError(f"k = {self.k}, allowed 1..{self.experts} (the number of experts)")
 
+    @property
+    def gate_options(self) -> GateOptions:
+        """What the table of gates needs to build this configuration's gates."""
+        return GateOptions(self.k, self.threshold, self.most, self.w_balance, self.w_size)
+
 
 CONFIGURATIONS: dict[str, ClassifierConfig] = {
     "base": ClassifierConfig(),  # small enough to train at every k with several seeds on a CPU
     "wide": ClassifierConfig(width=256, hidden=2048),  # experts of 4 MiB: their service time stands clear of the loop's
-    "one-layer": ClassifierConfig(layers=1, experts=10, k=4, width=None, hidden=128, w_importance=0.01, w_load=0.01),
+    "one-layer": ClassifierConfig(layers=1, experts=10, k=4, width=None, hidden=128, w_balance=0.01),
 }
-
-
-class Experts(nn.Module):
-    """E two-layer perceptrons of equal shape, [width -> hidden -> outputs], with their weights stacked."""
-
-    def __init__(self, experts: int, width: int, hidden: int, outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-
-        def uniform(fan_in: int, *shape: int) -> nn.Parameter:
-            return nn.Parameter((torch.rand(*shape, generator=generator) * 2 - 1) / fan_in**0.5)
-
-        self.w1_EMH, self.b1_EH = uniform(width, experts, width, hidden), uniform(width, experts, hidden)
-        self.w2_EHO, self.b2_EO = uniform(hidden, experts, hidden, outputs), uniform(hidden, experts, outputs)
-
-    @property
-    def expert_bytes(self) -> int:
-        """Bytes of one expert's weights."""
-        return sum(parameter[0].nbytes for parameter in self.parameters())
-
-    def run(self, expert: int, x_NM: torch.Tensor) -> torch.Tensor:
-        """Return the outputs [N, O] of one expert for a batch of inputs."""
-        return perceptron(x_NM, self.w1_EMH[expert], self.b1_EH[expert], self.w2_EHO[expert], self.b2_EO[expert])
-
-    def forward(self, x_NM: torch.Tensor, weights_NK: torch.Tensor, experts_NK: torch.Tensor) -> torch.Tensor:
-        """Return the weighted sum over each row's experts [N, O]: rows sorted by expert, an active expert runs once."""
-        order = experts_NK.flatten().argsort(stable=True)
-        rows, weights = order // experts_NK.shape[1], weights_NK.flatten()[order]
-        counts = torch.bincount(experts_NK.flatten(), minlength=len(self.w1_EMH)).tolist()
-        # `unbind` once: the gradient of indexing would be one zero tensor of the whole stack per expert.
-        stacks = (stack.unbind() for stack in (self.w1_EMH, self.b1_EH, self.w2_EHO, self.b2_EO))
-        parts = [
-            perceptron(part, *tensors)
-            for part, *tensors in zip(x_NM[rows].split(counts), *stacks, strict=True)
-            if len(part)
-        ]
-        return x_NM.new_zeros(len(x_NM), self.b2_EO.shape[1]).index_add(0, rows, torch.cat(parts) * weights[:, None])
-
-
-def perceptron(
-    x_NM: torch.Tensor, w1_MH: torch.Tensor, b1_H: torch.Tensor, w2_HO: torch.Tensor, b2_O: torch.Tensor
-) -> torch.Tensor:
-    """Return relu(x w1 + b1) w2 + b2, shape [N, O]."""
-    return torch.addmm(b2_O, torch.addmm(b1_H, x_NM, w1_MH).relu_(), w2_HO)
 
 
 class Classifier(nn.Module):
@@ -94,7 +66,7 @@ class Classifier(nn.Module):
         self.embedding = nn.Identity() if bare else seeded_linear(features, width, generator)
         self.norms = nn.ModuleList(nn.Identity() if bare else nn.LayerNorm(width) for _ in range(config.layers))
         self.gates = nn.ModuleList(
-            NoisyTopK(width, config.experts, config.w_importance, config.w_load) for _ in range(config.layers)
+            build_gate(config.gate, width, config.experts, config.gate_options, generator) for _ in range(config.layers)
         )
         outputs = classes if bare else width
         self.experts = nn.ModuleList(
@@ -116,16 +88,18 @@ class Classifier(nn.Module):
         return moe_NM if self.config.width is None else x_NM + moe_NM
 
     def forward(
-        self, images_NF: torch.Tensor, k: int | None = None, generator: torch.Generator | None = None
+        self, images_NF: torch.Tensor, k: ExpertsPerLayer | None = None, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (class logits [N, classes], balance loss) with `k` experts per row (default: the model's own)."""
+        """Return (class logits [N, classes], gate loss): experts per row by `k`, a number or a rule, one for all layers
+        or a list with one each (default: the gates' own)."""
         x_NM = self.embed(images_NF)
         loss = x_NM.new_zeros(())
-        for norm, gate, experts in zip(self.norms, self.gates, self.experts, strict=True):
+        per_layer = k if isinstance(k, list) else [k] * self.config.layers
+        for norm, gate, experts, layer_k in zip(self.norms, self.gates, self.experts, per_layer, strict=True):
             h_NM = norm(x_NM)
-            weights_NK, experts_NK, balance = gate(h_NM, k or self.config.k, generator)
-            x_NM = self.combine(x_NM, experts(h_NM, weights_NK, experts_NK))
-            loss = loss + balance
+            weights_NK, experts_NK, gate_loss = gate(h_NM, layer_k, generator)
+            x_NM = self.combine(x_NM, dynamic_dispatch(h_NM, weights_NK, experts_NK, experts))
+            loss = loss + gate_loss
         return self.finish(x_NM), loss
 
 

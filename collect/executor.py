@@ -14,6 +14,7 @@ import torch
 
 from collect.blocks import ClassifierBlocks, plain_forward
 from collect.classifier import Classifier
+from collect.routing import PROBABILITIES
 from simulate.policies.config import RunConfig
 from simulate.policies.instant import Replay
 from simulate.policies.scheduler import Batch
@@ -118,7 +119,7 @@ class TraceOnWeights:
             raise InputError(
                 f"the trace has sequence {trace.sequences_S[-1]}, allowed 0..{len(images_SF) - 1} (images)"
             )
-        self.model, self.trace = model, trace
+        self.model, self.trace, self.renormalised = model, trace, trace.header.gate_rule != PROBABILITIES
         self.images_TF = images_SF[torch.from_numpy(trace.sequence_T.astype(np.int64)).to(images_SF.device)]
         self.plain: dict[int, torch.Tensor] = {}  # by k: class logits of the plain forward pass, per row of the trace
 
@@ -128,8 +129,9 @@ class TraceOnWeights:
         rows_N = torch.from_numpy(workload.row_N).to(self.images_TF.device)
         k = workload.experts_TLK.shape[2]
         if k not in self.plain:
-            self.plain[k] = plain_forward(self.model, self.images_TF, workload.experts_TLK)
-        blocks = ClassifierBlocks(self.model, self.images_TF[rows_N], workload.experts_TLK[workload.row_N])
+            self.plain[k] = plain_forward(self.model, self.images_TF, workload.experts_TLK, self.renormalised)
+        chosen_TLK = workload.experts_TLK[workload.row_N]
+        blocks = ClassifierBlocks(self.model, self.images_TF[rows_N], chosen_TLK, self.renormalised)
         records = execute(workload, config, blocks, header)
         records.header["largest_output_difference"] = check_outputs(blocks.logits_TC, self.plain[k][rows_N])
         return records

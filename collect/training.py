@@ -13,6 +13,7 @@ from collect.checkpoints import load_checkpoint, save_checkpoint
 from collect.classifier import Classifier, ClassifierConfig
 from collect.datasets.images import Images
 from collect.devices import on_device
+from collect.gates.selection import ExpertsPerLayer
 from traces.errors import InputError
 
 
@@ -53,7 +54,7 @@ def train(
     for epoch in range(len(history), training.epochs):
         started = time.perf_counter()
         loss = train_epoch(model, optimizer, images, training, epoch, device)
-        accuracy, _ = evaluate(model, *test, model_config.k)
+        accuracy, _ = evaluate(model, *test)
         seconds = time.perf_counter() - started
         history.append({"epoch": epoch + 1, "loss": loss, "test_accuracy": accuracy, "seconds": round(seconds, 2)})
         finished = epoch + 1 == training.epochs
@@ -112,9 +113,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, training: TrainingConfig
 
 @torch.inference_mode()
 def evaluate(
-    model: Classifier, images_NF: torch.Tensor, label_N: torch.Tensor, k: int, batch: int = 1000
+    model: Classifier,
+    images_NF: torch.Tensor,
+    label_N: torch.Tensor,
+    k: ExpertsPerLayer | None = None,
+    batch: int = 1000,
 ) -> tuple[float, float]:
-    """Return (accuracy as a fraction, mean cross-entropy) with k experts per row, gate noise off."""
+    """Return (accuracy as a fraction, mean cross-entropy) with k experts per row (default: the gates' own)."""
     model.eval()
     right, loss = 0, 0.0
     for images, labels in zip(images_NF.split(batch), label_N.split(batch), strict=True):

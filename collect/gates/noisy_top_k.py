@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from collect.gates.selection import ExpertsPerRow, Selection, choose
+
 
 class NoisyTopK(nn.Module):
     """The paper's gate: H = x W_g + N(0,1) * softplus(x W_n), weights = softmax over the top k of H.
@@ -14,40 +16,34 @@ class NoisyTopK(nn.Module):
 
     NOISE_FLOOR = 1e-2  # keeps P(x, i) defined where softplus(x W_n) vanishes
 
-    def __init__(self, width: int, experts: int, w_importance: float, w_load: float) -> None:
+    def __init__(self, width: int, experts: int, w_importance: float, w_load: float, k: int = 4) -> None:
         super().__init__()
         self.clean = nn.Parameter(torch.zeros(width, experts))
         self.noise = nn.Parameter(torch.zeros(width, experts))
-        self.w_importance, self.w_load = w_importance, w_load
+        self.w_importance, self.w_load, self.k = w_importance, w_load, k
 
     def logits(self, x_NM: torch.Tensor) -> torch.Tensor:
         """Return the clean logits [N, E]."""
         return x_NM @ self.clean
 
     def forward(
-        self, x_NM: torch.Tensor, k: int, generator: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return (weights [N, k], experts [N, k] best first, balance loss). `generator` draws the noise in training."""
+        self, x_NM: torch.Tensor, k: ExpertsPerRow | None = None, generator: torch.Generator | None = None
+    ) -> Selection:
+        """Return the k best experts (default: the gate's own k; rules only outside training)."""
+        k = k or self.k
         clean_NE = self.logits(x_NM)
         if not self.training:
-            weights_NK, experts_NK = select(clean_NE, k)
-            return weights_NK, experts_NK, clean_NE.new_zeros(())
+            return Selection(*choose(clean_NE, k), clean_NE.new_zeros(()))
         deviation_NE = functional.softplus(x_NM @ self.noise) + self.NOISE_FLOOR
         normal_NE = torch.empty_like(clean_NE).normal_(generator=generator)
         noisy_NE = clean_NE + normal_NE * deviation_NE
-        weights_NK, experts_NK = select(noisy_NE, k)
+        weights_NK, experts_NK = choose(noisy_NE, k)
         importance_E = clean_NE.new_zeros(clean_NE.shape[1]).index_add(0, experts_NK.flatten(), weights_NK.flatten())
         loss = self.w_importance * cv_squared(importance_E)
         if k < clean_NE.shape[1]:
             load_E = chosen_probability(clean_NE, noisy_NE, deviation_NE, k).sum(0)
             loss = loss + self.w_load * cv_squared(load_E)
-        return weights_NK, experts_NK, loss
-
-
-def select(logits_NE: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (weights [N, k], experts [N, k]): the k largest logits, best first, softmax over the k alone."""
-    top_NK, experts_NK = logits_NE.topk(k, dim=1)
-    return top_NK.softmax(1), experts_NK
+        return Selection(weights_NK, experts_NK, loss)
 
 
 def chosen_probability(

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from collect.gates.noisy_top_k import NoisyTopK, chosen_probability, cv_squared, select
+from collect.gates.noisy_top_k import NoisyTopK, chosen_probability, cv_squared
+from collect.gates.selection import choose
 
 
 def test_weights_are_the_softmax_over_the_chosen_alone():
-    weights_NK, experts_NK = select(torch.tensor([[1.0, 3.0, 2.0, -1.0]]), 2)
+    weights_NK, experts_NK = choose(torch.tensor([[1.0, 3.0, 2.0, -1.0]]), 2)
     assert experts_NK.tolist() == [[1, 2]]
     assert weights_NK[0].tolist() == pytest.approx([0.7310586, 0.2689414])
 

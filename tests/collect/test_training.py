@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from collect.classifier import CONFIGURATIONS, Classifier, ClassifierConfig, Experts
+from collect.classifier import CONFIGURATIONS, Classifier, ClassifierConfig
+from collect.dispatch.dynamic import dynamic_dispatch
+from collect.experts import Experts
 from collect.training import TrainingConfig, evaluate, new_classifier, restore, train
 from traces.errors import InputError
 
@@ -27,7 +29,7 @@ def test_experts_equal_a_loop_over_tokens():
             for x, weights, chosen in zip(x_NM, weights_NK, experts_NK, strict=True)
         ]
     )
-    torch.testing.assert_close(experts(x_NM, weights_NK, experts_NK), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dynamic_dispatch(x_NM, weights_NK, experts_NK, experts), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_one_layer_configuration_is_the_sum_of_weighted_experts():
@@ -36,7 +38,8 @@ def test_one_layer_configuration_is_the_sum_of_weighted_experts():
     assert sum(parameter.numel() for parameter in model.experts.parameters()) == 10 * (3072 * 128 + 128 + 128 * 10 + 10)
     images_NF = torch.randint(0, 2, (3, 3072), dtype=torch.uint8)
     weights_NK, experts_NK, _ = model.gates[0](images_NF.float(), 4)
-    torch.testing.assert_close(model(images_NF)[0], model.experts[0](images_NF.float(), weights_NK, experts_NK))
+    expected = dynamic_dispatch(images_NF.float(), weights_NK, experts_NK, model.experts[0])
+    torch.testing.assert_close(model(images_NF)[0], expected)
 
 
 def test_training_learns_and_stays_balanced(blobs, small_config, tmp_path):

@@ -1,4 +1,4 @@
-"""The commands of `python -m collect`: each parses, reads, calls, writes."""
+"""Commands about the classifier: device, train, quality, route, costs, execute. Each parses, reads, calls, writes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +10,8 @@ from rich.progress import Progress, track
 
 from collect.calibration import SIZES, CalibrationPlan, measure_costs
 from collect.classifier import CONFIGURATIONS, ClassifierConfig
-from collect.datasets import DATASETS, load_images
-from collect.datasets.images import Images
-from collect.devices import DEVICES, device_name, on_device, pick_device
+from collect.commands.app import Checkpoint, Data, DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.devices import device_name, on_device, pick_device
 from collect.executor import TraceOnWeights
 from collect.experiment import QueueSizeExperiment
 from collect.quality import measure_quality, write_quality
@@ -25,23 +24,6 @@ from traces.errors import InputError, unknown_name
 from traces.provenance import provenance
 from traces.run_records import run_names
 from traces.trace_file import load_trace
-
-app = command.new_app(
-    "Collectors: train real MoE models, record their expert choices, execute queue rules, measure costs."
-)
-
-Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATASETS)}.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with the data; else MOE_REPLAY_DATA, else the hub.")]
-Device = Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")]
-Threads = Annotated[int, typer.Option(min=1, help="torch threads on a CPU; measurements want 1.")]
-Checkpoint = Annotated[Path, typer.Option(help="A finished training's checkpoint.")]
-TrainImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many training images.")]
-TestImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many test images.")]
-
-
-def read_images(data: str, data_dir: Path | None, train_images: int | None, test_images: int | None) -> Images:
-    """Return the data set, cut to its first images where asked."""
-    return load_images(data, data_dir).first(train_images, test_images)
 
 
 def configuration(name: str) -> ClassifierConfig:

@@ -1,0 +1,28 @@
+"""What every command of `python -m collect` shares: the application, and the options that mean the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collect.datasets import DATASETS, load_images
+from collect.datasets.images import Images
+from collect.devices import DEVICES
+from traces import command
+
+app = command.new_app(
+    "Collectors: train real MoE models, record their expert choices, execute queue rules, measure costs."
+)
+
+Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATASETS)}.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with the data; else MOE_REPLAY_DATA, else the hub.")]
+Device = Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")]
+Threads = Annotated[int, typer.Option(min=1, help="torch threads on a CPU; measurements want 1.")]
+Checkpoint = Annotated[Path, typer.Option(help="A finished training's checkpoint.")]
+TrainImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many training images.")]
+TestImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many test images.")]
+
+
+def read_images(data: str, data_dir: Path | None, train_images: int | None, test_images: int | None) -> Images:
+    """Return the data set, cut to its first images where asked."""
+    return load_images(data, data_dir).first(train_images, test_images)

@@ -1,0 +1,54 @@
+"""The experts of one MoE layer: two-layer perceptrons of equal shape with their weights stacked."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class Experts(nn.Module):
+    """E two-layer perceptrons of equal shape, [width -> hidden -> outputs], with their weights stacked.
+
+    Which rows an expert gets is a dispatch's business (`collect.dispatch`); here stands what it does with them.
+    """
+
+    def __init__(self, experts: int, width: int, hidden: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+
+        def uniform(fan_in: int, *shape: int) -> nn.Parameter:
+            return nn.Parameter((torch.rand(*shape, generator=generator) * 2 - 1) / fan_in**0.5)
+
+        self.w1_EMH, self.b1_EH = uniform(width, experts, width, hidden), uniform(width, experts, hidden)
+        self.w2_EHO, self.b2_EO = uniform(hidden, experts, hidden, outputs), uniform(hidden, experts, outputs)
+
+    def __len__(self) -> int:
+        return len(self.w1_EMH)
+
+    @property
+    def outputs(self) -> int:
+        """The width of an expert's output."""
+        return self.b2_EO.shape[1]
+
+    @property
+    def expert_bytes(self) -> int:
+        """Bytes of one expert's weights."""
+        return sum(parameter[0].nbytes for parameter in self.parameters())
+
+    def run(self, expert: int, x_NM: torch.Tensor) -> torch.Tensor:
+        """Return the outputs [N, O] of one expert for a batch of inputs."""
+        return perceptron(x_NM, self.w1_EMH[expert], self.b1_EH[expert], self.w2_EHO[expert], self.b2_EO[expert])
+
+    def run_each(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the outputs of every expert that has rows, for its own batch `inputs[e]` [N_e, M].
+
+        The stacks are unbound once: the gradient of indexing would be one zero tensor of the whole stack per expert.
+        """
+        stacks = (stack.unbind() for stack in (self.w1_EMH, self.b1_EH, self.w2_EHO, self.b2_EO))
+        return [perceptron(part, *tensors) for part, *tensors in zip(inputs, *stacks, strict=True) if len(part)]
+
+
+def perceptron(
+    x_NM: torch.Tensor, w1_MH: torch.Tensor, b1_H: torch.Tensor, w2_HO: torch.Tensor, b2_O: torch.Tensor
+) -> torch.Tensor:
+    """Return relu(x w1 + b1) w2 + b2, shape [N, O]."""
+    return torch.addmm(b2_O, torch.addmm(b1_H, x_NM, w1_MH).relu_(), w2_HO)

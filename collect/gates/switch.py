@@ -1,0 +1,39 @@
+"""Switch routing: one expert per token, weighted by its probability (Fedus et al. 2022, "Switch Transformers")."""
+
+import torch
+from torch import nn
+
+from collect.gates.balance import switch_balance
+from collect.gates.selection import ExpertsPerRow, Selection
+
+
+class Switch(nn.Module):
+    """The most probable expert; in training its input is jittered by factors of 1 +- `jitter`.
+
+    The weight is the probability over all E, so that the router learns although only one expert runs. Loss: `alpha`
+    times the balance loss, whose least value under even routing is 1.
+    """
+
+    def __init__(
+        self, width: int, experts: int, alpha: float, generator: torch.Generator, jitter: float = 1e-2
+    ) -> None:
+        super().__init__()
+        self.router = nn.Parameter((torch.rand(width, experts, generator=generator) * 2 - 1) * 0.1 / width**0.5)
+        self.alpha, self.jitter = alpha, jitter
+
+    def logits(self, x_NM: torch.Tensor) -> torch.Tensor:
+        """Return the router's logits [N, E]."""
+        return x_NM @ self.router
+
+    def forward(
+        self, x_NM: torch.Tensor, k: ExpertsPerRow | None = None, generator: torch.Generator | None = None
+    ) -> Selection:
+        """Return each row's best expert, or by a fixed `k` the k best ones, weighted by probability over all E."""
+        if self.training and self.jitter:
+            factor_NM = torch.empty_like(x_NM).uniform_(1 - self.jitter, 1 + self.jitter, generator=generator)
+            x_NM = x_NM * factor_NM
+        probability_NE = self.logits(x_NM).softmax(1)
+        weights_NK, experts_NK = probability_NE.topk(k if isinstance(k, int) else 1, dim=1)
+        if not self.training:
+            return Selection(weights_NK, experts_NK, x_NM.new_zeros(()))
+        return Selection(weights_NK, experts_NK, self.alpha * switch_balance(probability_NE, experts_NK))
