@@ -9,14 +9,14 @@ from traces.k_rules import KRule
 
 
 class DynamicK(nn.Module):
-    """A softmax router whose number of experts per row follows `rule`.
+    """A softmax router whose number of experts per row follows `rule` (a whole number: always as many).
 
     Loss in training: w_balance * (Switch's balance loss over all selections) + w_size * (mean entropy of the
     router's distribution), the size regulariser: peaked distributions choose fewer experts.
     """
 
     def __init__(
-        self, width: int, experts: int, rule: KRule, w_balance: float, w_size: float, generator: torch.Generator
+        self, width: int, experts: int, rule: KRule | int, w_balance: float, w_size: float, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.router = nn.Parameter((torch.rand(width, experts, generator=generator) * 2 - 1) * 0.1 / width**0.5)

@@ -14,6 +14,7 @@ from collect.gates.gshard import GShardTop2
 from collect.gates.noisy_top_k import NoisyTopK
 from collect.gates.random_routing import RandomRouting
 from collect.gates.switch import Switch
+from collect.gates.top_k import TopK
 from collect.gates.top_p import TopP
 from collect.gates.xmoe import XMoE
 from traces.errors import unknown_name
@@ -52,6 +53,7 @@ def dynamic(gate: type[nn.Module]) -> Build:
 
 GATES: dict[str, Build] = {
     "noisy-top-k": lambda width, experts, o, _: NoisyTopK(width, experts, o.w_balance, o.w_balance, o.k),
+    "top-k": lambda width, experts, o, generator: TopK(width, experts, generator, o.k, o.w_balance, o.w_size),
     "switch": lambda width, experts, o, generator: Switch(width, experts, o.w_balance, generator),
     "gshard": lambda width, experts, o, generator: GShardTop2(width, experts, o.w_balance, generator),
     "random": lambda _, experts, o, generator: RandomRouting(experts),

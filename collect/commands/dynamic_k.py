@@ -1,0 +1,35 @@
+"""Commands of the delta-MoE study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collect.commands.app import Data, DataDir, Device, TestImages, TrainImages, app, read_images
+from collect.devices import pick_device
+from collect.dynamic_k.family import VALIDATION_IMAGES, hold_out, train_family
+from collect.training import TrainingConfig
+
+
+@app.command("family")
+def family_command(
+    models: Annotated[Path, typer.Option(help="Folder for checkpoints; finished and unfinished ones are taken up.")],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of every model.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1)] = 6,
+    validation: Annotated[int, typer.Option(min=1, help="Held-out training images.")] = VALIDATION_IMAGES,
+    device: Device = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")] = 2,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Train the models of the delta-MoE study: fixed k = 1..4, delta and top-p gates, alike in everything else.
+
+    Example: `python -m collect family --data digits --validation 300 --epochs 2 --seeds 2 --models work`
+    """
+    held = hold_out(read_images(data, data_dir, train_images, test_images), validation)
+    train_family(
+        held.images, TrainingConfig(epochs=epochs), list(range(seeds)), models, pick_device(device), jobs,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip
