@@ -1,8 +1,9 @@
 """The models of the delta-MoE study: trained at fixed K and with dynamic-K gates, alike in everything else.
 
 All have the same sizes, data, epochs, balance loss and softmax router. The fixed ones differ in k alone; at k = 1 the
-weight is the probability over all experts (Switch), because a weight normalised over one expert is always 1 and would
-teach the router nothing: with it k = 1 loses about 3 points on CIFAR-10, and any dynamic gate would look good beside it.
+gate is Switch's (weighted by the probability over all experts, input jittered by 1 %), because a weight normalised over
+one expert is always 1 and would teach the router nothing: with it k = 1 loses about 3 points on CIFAR-10, and any
+dynamic gate would look good beside it.
 """
 
 from collections.abc import Callable
