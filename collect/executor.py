@@ -14,12 +14,12 @@ import torch
 
 from collect.blocks import ClassifierBlocks, plain_forward
 from collect.classifier import Classifier
-from collect.routing import PROBABILITIES
 from simulate.policies.config import RunConfig
 from simulate.policies.instant import Replay
 from simulate.policies.scheduler import Batch
 from simulate.policies.workload import Workload, trace_workload
 from traces.errors import InputError
+from traces.k_rules import PROBABILITIES
 from traces.run_records import RunRecords
 from traces.selections import Trace
 

@@ -1,6 +1,6 @@
 """Recording a classifier's expert choices over a data set's test images as a trace."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,11 @@ from collect.devices import device_name, on_device
 from collect.dispatch.dynamic import dynamic_dispatch
 from collect.gates.selection import keep
 from traces.header import Header, ModelInfo
-from traces.k_rules import KRule
+from traces.k_rules import OVER_CHOSEN, PROBABILITIES, KRule
 from traces.provenance import provenance
 from traces.recording import TraceWriter
 from traces.selections import Trace
 from traces.trace_file import load_trace
-
-OVER_CHOSEN = "softmax over the chosen"
-PROBABILITIES = "softmax over all experts"
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def route(model: Classifier, images_NF: torch.Tensor, k: int | KRule) -> Routing
         score_NE, order_NE = gate.logits(h_NM).softmax(1).sort(dim=1, descending=True, stable=True)
         # One order serves record and run, ties included.
         count_N = torch.full((len(h_NM),), k, device=h_NM.device) if isinstance(k, int) else k.count(score_NE)
-        weights_NK, chosen_NK = keep(score_NE, order_NE, count_N, isinstance(k, int) or k.renormalised)
+        weights_NK, chosen_NK = keep(score_NE, order_NE, count_N, gate.renormalised)
         experts.append(order_NE)
         scores.append(score_NE)
         norms.append(h_NM.norm(dim=1))
@@ -64,15 +61,18 @@ def route(model: Classifier, images_NF: torch.Tensor, k: int | KRule) -> Routing
 
 
 def record_trace(
-    model: Classifier, description: dict, images: Images, k: int | KRule, batch: int, device: torch.device, out: Path
-) -> Trace:
+    model: Classifier, description: dict, images: Images, k: int | KRule, batch: int, device: torch.device, out: Path,
+    only_ran: bool = False,
+) -> Trace:  # fmt: skip
     """Record the test images' expert choices, `batch` images a step, write the trace to `out` and return it.
 
     A sample is one sequence of one token. With a fixed k every expert is recorded as a candidate, the first k of them
-    ran; under a rule only those that ran are recorded, because only they tell how many that were.
+    ran; under a rule only those that ran are recorded, because only they tell how many that were. `only_ran` records
+    no more than these under a fixed k too, and neither scores nor norms: a small file, to compare choices with.
     """
     model = model.to(device)
     header = trace_header(model, description, k, batch, device)
+    header = replace(header, score_kind=None) if only_ran else header
     images_NF = on_device(images.test_NF, device)
     with TraceWriter(out, header, resume=True) as writer, Progress(transient=True) as progress:
         for start in progress.track(range(0, len(images_NF), batch), description="recording"):
@@ -80,7 +80,7 @@ def record_trace(
             if chosen.start >= chosen.stop:
                 continue  # a recording that was cut off had got further
             seen = route(model, images_NF[chosen], k)
-            ran = None if isinstance(k, int) else header.model.used_k
+            ran = None if isinstance(k, int) and not only_ran else header.model.used_k
             writer.append(chunk_of(header, seen, ran, chosen.start, start // batch, images.test_label_N[chosen]))
     return load_trace(out)
 
@@ -95,7 +95,7 @@ def trace_header(model: Classifier, description: dict, k: int | KRule, batch: in
             layer_ids=tuple(range(config.layers)), d_model=config.width, d_ff=config.hidden,
             expert_bytes=model.experts[0].expert_bytes, dtype="float32",
         ),
-        gate_rule=OVER_CHOSEN if fixed or k.renormalised else PROBABILITIES, score_kind="softmax", ranked=True,
+        gate_rule=OVER_CHOSEN if model.gates[0].renormalised else PROBABILITIES, score_kind="softmax", ranked=True,
         data={"name": description["data"], "digest": description["data_digest"], "note": description["data_note"]},
         device=device_name(device), provenance=provenance(description["training"]["seed"]),
         notes={"training": description["training"], "trained_k": description["model"]["k"], "step_images": batch,
@@ -105,15 +105,19 @@ def trace_header(model: Classifier, description: dict, k: int | KRule, batch: in
 
 
 def chunk_of(header: Header, seen: Routing, slots: int | None, start: int, step: int, label_N: np.ndarray) -> Trace:
-    """Return one step's rows as a trace: sequences start.. with one token each. `slots`: only what ran, in so many."""
+    """Return one step's rows as a trace: sequences start.. with one token each. `slots`: only what ran, in so many.
+
+    A header without scores takes none, and no norms.
+    """
     count = len(label_N)
     experts_TLK, scores_TLK = seen.experts_NLE, seen.scores_NLE
     if slots is not None:
         empty_NLK = np.arange(slots) >= seen.count_NL[:, :, None]
         experts_TLK = np.where(empty_NLK, np.int16(-1), experts_TLK[:, :, :slots])
         scores_TLK = np.where(empty_NLK, np.float32(0), scores_TLK[:, :, :slots])
+    measured = {"scores_TLK": scores_TLK, "norm_TL": seen.norm_NL} if header.score_kind else {}
     return Trace(
-        header=header, experts_TLK=experts_TLK, scores_TLK=scores_TLK, norm_TL=seen.norm_NL,
+        header=header, experts_TLK=experts_TLK, **measured,
         sequence_T=np.arange(start, start + count, dtype=np.int32), position_T=np.zeros(count, np.int32),
         step_T=np.full(count, step, np.int32), phase_T=np.zeros(count, np.int8),
         label_S=label_N.astype(np.int32), prediction_S=seen.prediction_N,

@@ -20,15 +20,25 @@ from traces.errors import InputError, unknown_name
 
 Ranked = Any  # probabilities in descending order along the last axis: a NumPy array or a torch tensor
 
+# What a trace's header says of the weights, as its gate_rule.
+OVER_CHOSEN = "softmax over the chosen"
+PROBABILITIES = "softmax over all experts"
+
+
+def cumulative(ranked: Ranked) -> Ranked:
+    """Return p_1 + ... + p_j before every expert but the first, summed in float64, so that all libraries agree."""
+    wide = ranked.double() if hasattr(ranked, "double") else ranked.astype(np.float64)
+    return wide.cumsum(-1)[..., :-1]
+
 
 def top_p(ranked: Ranked, tau: float) -> Ranked:
     """Return how many experts it takes for their cumulative probability to exceed tau."""
-    return (ranked.cumsum(-1)[..., :-1] <= tau).sum(-1) + 1
+    return (cumulative(ranked) <= tau).sum(-1) + 1
 
 
 def xmoe(ranked: Ranked, tau: float) -> Ranked:
     """Return how many experts have a cumulative probability below tau before them; the first always counts."""
-    return (ranked.cumsum(-1)[..., :-1] < tau).sum(-1) + 1
+    return (cumulative(ranked) < tau).sum(-1) + 1
 
 
 def gap(ranked: Ranked, least_gap: float) -> Ranked:
@@ -54,8 +64,9 @@ def delta(ranked: Ranked, factor: float) -> Ranked:
 class RuleKind:
     """What stands in the table of rules: the function, its threshold's range, and the weights its experts get.
 
-    `open_low`: the lowest value itself is not allowed. `renormalised`: weights are divided by their sum over the
-    chosen experts; else they stay probabilities over all E. `rises`: a larger threshold means more experts.
+    `open_low`: the lowest value itself is not allowed. `renormalised`: in a gate that is trained with the rule, weights
+    are divided by their sum over the chosen experts; else they stay probabilities over all E. `rises`: a larger
+    threshold means more experts.
     """
 
     count: Callable[[Ranked, float], Ranked]
@@ -109,14 +120,24 @@ class KRule:
             raise InputError(f"rule {text!r}: allowed NAME:THRESHOLD or NAME:THRESHOLD:MOST") from None
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.threshold:g}" + (f":{self.most}" if self.most else "")
+        return f"{self.name}:{self.threshold:.12g}" + (f":{self.most}" if self.most else "")
 
     @property
     def renormalised(self) -> bool:
-        """Whether the chosen experts' weights sum to one."""
+        """Whether the weights of a gate trained with this rule sum to one over the chosen experts."""
         return RULES[self.name].renormalised
 
     def count(self, ranked: Ranked) -> Ranked:
         """Return K [...] (integers, 1..E) from probabilities [..., E] ranked in descending order."""
         counted = RULES[self.name].count(ranked, self.threshold)
         return counted.clip(1, min(self.most or ranked.shape[-1], ranked.shape[-1]))
+
+
+RULE_HELP = f"a rule for K: NAME:THRESHOLD[:MOST], NAME one of {', '.join(RULES)}"
+
+
+def given_rule(rule: str | None, k: int | None) -> KRule | int | None:
+    """Return what --rule or --k gives, None where neither is given; InputError for both."""
+    if rule is not None and k is not None:
+        raise InputError("--rule and --k: allowed one of them")
+    return k if rule is None else KRule.parse(rule)

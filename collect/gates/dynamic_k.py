@@ -20,6 +20,7 @@ class DynamicK(nn.Module):
     ) -> None:
         super().__init__()
         self.router = nn.Parameter((torch.rand(width, experts, generator=generator) * 2 - 1) * 0.1 / width**0.5)
+        self.renormalised = True if isinstance(rule, int) else rule.renormalised
         self.rule, self.w_balance, self.w_size = rule, w_balance, w_size
 
     def logits(self, x_NM: torch.Tensor) -> torch.Tensor:
@@ -31,7 +32,7 @@ class DynamicK(nn.Module):
     ) -> Selection:
         """Return the selection by the gate's own rule, or by `k` where given; nothing is drawn from `generator`."""
         logits_NE = self.logits(x_NM)
-        weights_NK, experts_NK = choose(logits_NE, k or self.rule)
+        weights_NK, experts_NK = choose(logits_NE, k or self.rule, self.renormalised)
         if not self.training:
             return Selection(weights_NK, experts_NK, logits_NE.new_zeros(()))
         probability_NE = logits_NE.softmax(1)

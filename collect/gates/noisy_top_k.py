@@ -16,6 +16,8 @@ class NoisyTopK(nn.Module):
 
     NOISE_FLOOR = 1e-2  # keeps P(x, i) defined where softplus(x W_n) vanishes
 
+    renormalised = True  # weights of the chosen sum to one
+
     def __init__(self, width: int, experts: int, w_importance: float, w_load: float, k: int = 4) -> None:
         super().__init__()
         self.clean = nn.Parameter(torch.zeros(width, experts))

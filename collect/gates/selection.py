@@ -10,8 +10,6 @@ from traces.k_rules import KRule
 class Counts(Protocol):
     """Anything that says how many experts each row gets: a KRule, or numbers given from outside."""
 
-    renormalised: bool
-
     def count(self, ranked: torch.Tensor) -> torch.Tensor:
         """Return K [N] from probabilities [N, E] in descending order."""
 
@@ -31,16 +29,19 @@ class Selection(NamedTuple):
     loss: torch.Tensor
 
 
-def choose(logits_NE: torch.Tensor, k: ExpertsPerRow) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (weights [N, K], experts [N, K]): the k largest logits with a softmax over them alone, or by a rule.
+def choose(logits_NE: torch.Tensor, k: ExpertsPerRow, renormalised: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (weights [N, K], experts [N, K]) of the k largest logits, or of as many as a rule counts.
 
-    Under a rule K is the largest number that any row gets, and the others' slots are empty.
+    Weights are a softmax over the chosen alone, or (`renormalised` False) probabilities over all E: which of the two
+    is the gate's, as it was trained, whatever rule is applied to it later. Under a rule K is the largest number that
+    any row gets, and the others' slots are empty.
     """
     if isinstance(k, int):
         top_NK, experts_NK = logits_NE.topk(k, dim=1)
-        return top_NK.softmax(1), experts_NK
+        weights_NK = top_NK.softmax(1) if renormalised else (top_NK - logits_NE.logsumexp(1, keepdim=True)).exp()
+        return weights_NK, experts_NK
     ranked_NE, order_NE = logits_NE.softmax(1).sort(dim=1, descending=True, stable=True)
-    return keep(ranked_NE, order_NE, k.count(ranked_NE), k.renormalised)
+    return keep(ranked_NE, order_NE, k.count(ranked_NE), renormalised)
 
 
 def keep(
@@ -57,8 +58,6 @@ def keep(
 
 class GivenCounts:
     """Numbers of experts per row that come from outside, in row order: controls shuffle what a rule had counted."""
-
-    renormalised = True
 
     def __init__(self, count_N: torch.Tensor) -> None:
         self.count_N = count_N

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from collect.gates.balance import switch_balance
-from collect.gates.selection import ExpertsPerRow, Selection
+from collect.gates.selection import ExpertsPerRow, Selection, choose
 
 
 class Switch(nn.Module):
@@ -13,6 +13,8 @@ class Switch(nn.Module):
     The weight is the probability over all E, so that the router learns although only one expert runs. Loss: `alpha`
     times the balance loss, whose least value under even routing is 1.
     """
+
+    renormalised = False  # the weight stays a probability over all experts
 
     def __init__(
         self, width: int, experts: int, alpha: float, generator: torch.Generator, jitter: float = 1e-2
@@ -28,12 +30,13 @@ class Switch(nn.Module):
     def forward(
         self, x_NM: torch.Tensor, k: ExpertsPerRow | None = None, generator: torch.Generator | None = None
     ) -> Selection:
-        """Return each row's best expert, or by a fixed `k` the k best ones, weighted by probability over all E."""
+        """Return each row's best expert, or more by `k`, weighted by probability over all E."""
         if self.training and self.jitter:
             factor_NM = torch.empty_like(x_NM).uniform_(1 - self.jitter, 1 + self.jitter, generator=generator)
             x_NM = x_NM * factor_NM
-        probability_NE = self.logits(x_NM).softmax(1)
-        weights_NK, experts_NK = probability_NE.topk(k if isinstance(k, int) else 1, dim=1)
+        logits_NE = self.logits(x_NM)
+        weights_NK, experts_NK = choose(logits_NE, k or 1, self.renormalised)
         if not self.training:
             return Selection(weights_NK, experts_NK, x_NM.new_zeros(()))
+        probability_NE = logits_NE.softmax(1)
         return Selection(weights_NK, experts_NK, self.alpha * switch_balance(probability_NE, experts_NK))
