@@ -1,4 +1,4 @@
-"""`python -m traces`: describe a trace, check files, make synthetic traces."""
+"""`python -m traces`: describe a trace, check files, make synthetic traces, re-gate a recorded one."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,9 @@ from rich.console import Console
 from traces.command import new_app, run
 from traces.describe import description
 from traces.errors import InputError
+from traces.k_rules import RULE_HELP, given_rule
 from traces.provenance import provenance
+from traces.regating import regate, rule_text
 from traces.synthetic import SyntheticSpec, synthetic_trace
 from traces.trace_file import load_trace, save_trace
 
@@ -78,6 +80,30 @@ def make(
     made = synthetic_trace(spec, np.random.default_rng(seed), provenance(seed))
     save_trace(made.trace, out)
     print(f"{out}: {made.trace.T:,} tokens, digest {made.trace.digest}")
+
+
+@app.command("regate")
+def regate_command(
+    path: Source,
+    out: Annotated[Path, typer.Option(help="file to write, NEW.trace.parquet")],
+    rule: Annotated[str | None, typer.Option(help=RULE_HELP)] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="in place of --rule: a fixed number of experts")] = None,
+) -> None:
+    """Re-gate a recorded trace to another rule for K, or to a fixed k: open loop, exact in the first layer only.
+
+    Example: `python -m traces regate logs/base.trace.parquet --rule delta:0.5 --out new.trace.parquet`
+    """
+    chosen = given_rule(rule, k)
+    if chosen is None:
+        raise InputError("--rule or --k: one of them is needed")
+    trace = load_trace(path)
+    try:
+        made = regate(trace, chosen, provenance())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    save_trace(made, out)
+    mean_k = (made.experts_TLK >= 0).sum() / (made.T * made.L)
+    print(f"{out}: {rule_text(chosen)}, open loop, {mean_k:.3f} experts per token and layer, digest {made.digest}")
 
 
 def length_range(option: str, text: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from traces.chunks import chunks
 from traces.errors import InputError
 from traces.joining import group
 from traces.layout import column_of
+from traces.regating import open_loop_row
 from traces.selections import NEEDED, Trace, distinct
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -139,6 +140,7 @@ def facts(trace: Trace) -> Table:
         "model": f"{model.name}: {model.layers} MoE layers x {model.experts} experts, {model.shared_experts} shared",
         "sizes": ", ".join([*sizes, model.dtype or "dtype unknown"]),
         "gate": f"{header.gate_rule}; scores: {header.score_kind or 'none'}; {'' if header.ranked else 'not '}ranked",
+        **open_loop_row(header.notes),
         "tokens": f"{trace.T:,} in {len(trace.passes):,} passes and {len(distinct(trace.step_T)):,} steps; {recorded}",
         "phases": f"{trace.T - decode:,} prefill or encode, {decode:,} decode",
         "sequences": f"{trace.S:,} of {lengths.min():,} to {lengths.max():,} tokens, {lengths.mean():,.1f} on average",

@@ -115,9 +115,12 @@ class KRule:
         if name not in RULES:
             raise unknown_name("rule for K", name, RULES)
         try:
-            return cls(name, float(numbers[0]), *(int(number) for number in numbers[1:2]))
+            threshold, most = float(numbers[0]), int(numbers[1]) if numbers[1:] else None
+            if numbers[2:]:
+                raise ValueError(text)
         except (ValueError, IndexError):
             raise InputError(f"rule {text!r}: allowed NAME:THRESHOLD or NAME:THRESHOLD:MOST") from None
+        return cls(name, threshold, most)
 
     def __str__(self) -> str:
         return f"{self.name}:{self.threshold:.12g}" + (f":{self.most}" if self.most else "")

@@ -21,6 +21,7 @@ from simulate.policies.recording import run_header
 from traces import command
 from traces.cost_table import load_costs
 from traces.errors import InputError, unknown_name
+from traces.k_rules import RULE_HELP, given_rule
 from traces.provenance import provenance
 from traces.run_records import run_names
 from traces.trace_file import load_trace
@@ -111,6 +112,10 @@ def route_command(
     data: Data = "cifar10",
     data_dir: DataDir = None,
     k: Annotated[int | None, typer.Option(min=1, help="Experts per token; default: the model's own.")] = None,
+    rule: Annotated[str | None, typer.Option(help=f"In place of --k, {RULE_HELP}.")] = None,
+    only_ran: Annotated[
+        bool, typer.Option("--only-ran", help="Only the experts that ran, without scores and norms: a small file.")
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 256,
     device: Device = "auto",
     threads: Threads = 1,
@@ -119,12 +124,16 @@ def route_command(
 ) -> None:
     """Record which experts the test images select: all candidates with their scores, labels and predictions.
 
+    Under a rule for K only the experts that ran are recorded, with their scores.
+
     Example: `python -m collect route --checkpoint digits.pt --data digits --out digits.trace.parquet`
     """
     torch.set_num_threads(threads)
+    chosen = given_rule(rule, k)
     images = read_images(data, data_dir, train_images, test_images)
     model, description = restore(checkpoint, images)
-    trace = record_trace(model, description, images, k or model.config.k, batch, pick_device(device), out)
+    where, gate = pick_device(device), chosen or model.config.k
+    trace = record_trace(model, description, images, gate, batch, where, out, only_ran)
     accuracy = (trace.label_S == trace.prediction_S).mean()
     print(f"{out}: {trace.T} tokens, {trace.L} layers, {trace.E} experts; accuracy {accuracy:.4f}")
 

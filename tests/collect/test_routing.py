@@ -1,5 +1,7 @@
 """A recorded trace says what ran: its first k are the gate's choice, its predictions are the model's."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ import torch
 from collect.classifier import CONFIGURATIONS, Classifier
 from collect.routing import record_trace, route
 from collect.training import TrainingConfig, evaluate, restore, train
+from traces.k_rules import KRule
 from traces.recording import TraceWriter
+from traces.regating import regate
 
 CPU = torch.device("cpu")
 
@@ -70,3 +74,27 @@ def test_the_one_layer_configuration_trains_and_records_too(blobs, tmp_path):
     assert (trace.L, trace.K, trace.E) == (1, 10, 10)
     assert trace.header.model.d_model is None
     assert (trace.prediction_S == trace.label_S).mean() == description["history"][-1]["test_accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(("k", "mean_k"), [(3, 3), (KRule("delta", 0.5), None)])
+def test_only_what_ran_is_the_same_choice_in_a_small_file(trained, blobs, tmp_path, k, mean_k):
+    model, description, _ = trained
+    record = partial(record_trace, model, description, blobs, k, 64, CPU)
+    small, full = record(tmp_path / "s.trace.parquet", only_ran=True), record(tmp_path / "f.trace.parquet")
+    ran = small.experts_TLK >= 0
+    assert np.array_equal(small.experts_TLK[ran], full.experts_TLK[:, :, : small.K][ran])
+    assert small.present == ("experts_TLK", "sequence_T", "position_T", "step_T", "phase_T", "label_S", "prediction_S")
+    assert np.array_equal(small.prediction_S, full.prediction_S)
+    assert small.header.notes == full.header.notes
+    if mean_k:
+        assert (small.K, ran.all()) == (mean_k, True)
+
+
+@pytest.mark.parametrize("text", ["delta:0.5", "top-p:0.5", "xmoe:0.7", "gap:0.2", "entropy:4"])
+def test_the_first_layer_of_a_regated_trace_is_the_recorded_one(trained, blobs, tmp_path, text):
+    """Its input does not depend on how many experts run behind it; for later layers re-gating is open loop."""
+    model, description, whole = trained
+    recorded = record_trace(model, description, blobs, KRule.parse(text), 64, CPU, tmp_path / "r.trace.parquet")
+    regated = regate(whole, KRule.parse(text))
+    assert np.array_equal(regated.experts_TLK[:, 0], recorded.experts_TLK[:, 0, : regated.K])
+    assert (recorded.experts_TLK[:, 0, regated.K :] == -1).all()
