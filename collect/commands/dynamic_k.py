@@ -8,6 +8,7 @@ import typer
 from collect.commands.app import Data, DataDir, Device, TestImages, TrainImages, app, read_images
 from collect.devices import pick_device
 from collect.dynamic_k.family import VALIDATION_IMAGES, hold_out, train_family
+from collect.dynamic_k.study import measure_points
 from collect.training import TrainingConfig
 
 
@@ -33,3 +34,31 @@ def family_command(
         held.images, TrainingConfig(epochs=epochs), list(range(seeds)), models, pick_device(device), jobs,
         lambda line: print(line, flush=True),
     )  # fmt: skip
+
+
+@app.command("operating-points")
+def operating_points_command(
+    models: Annotated[Path, typer.Option(help="Folder of the family's checkpoints; what is missing is trained first.")],
+    out: Annotated[Path, typer.Option(help="File to write: right or wrong and experts used, per sample and point.")],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of every model.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="As the family was trained.")] = 6,
+    validation: Annotated[int, typer.Option(min=1, help="Held-out training images.")] = VALIDATION_IMAGES,
+    device: Device = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Seeds side by side on a CPU, one thread each.")] = 2,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Measure fixed and dynamic K sample by sample: rules, thresholds chosen on validation images, controls.
+
+    Example: `python -m collect operating-points --data digits --validation 300 --epochs 2 --seeds 2 --models work
+    --out dynamic_k.parquet`
+    """
+    held = hold_out(read_images(data, data_dir, train_images, test_images), validation)
+    points = measure_points(
+        held, TrainingConfig(epochs=epochs), list(range(seeds)), models, pick_device(device), jobs,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip
+    points.save(out)
+    print(f"{out}: {len(points.points)} operating points of {len(points.label_N)} samples")
