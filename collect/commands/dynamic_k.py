@@ -3,13 +3,19 @@
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
+from rich.progress import Progress
 
-from collect.commands.app import Data, DataDir, Device, TestImages, TrainImages, app, read_images
-from collect.devices import pick_device
+from collect.commands.app import Data, DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.devices import device_name, pick_device
 from collect.dynamic_k.family import VALIDATION_IMAGES, hold_out, train_family
 from collect.dynamic_k.study import measure_points
+from collect.dynamic_k.times import measure_times, write_times
 from collect.training import TrainingConfig
+from traces.files import write_json
+from traces.operating_points import load_operating_points
+from traces.provenance import provenance
 
 
 @app.command("family")
@@ -62,3 +68,40 @@ def operating_points_command(
     )  # fmt: skip
     points.save(out)
     print(f"{out}: {len(points.points)} operating points of {len(points.label_N)} samples")
+
+
+@app.command("operating-times")
+def operating_times_command(
+    points: Annotated[Path, typer.Option(help="File of operating points; the thresholds come from it.")],
+    models: Annotated[Path, typer.Option(help="Folder of the family's checkpoints.")],
+    out: Annotated[Path, typer.Option(help="Table to write, CSV: seconds per point and repetition.")],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    epochs: Annotated[int, typer.Option(min=1, help="As the family was trained.")] = 6,
+    validation: Annotated[int, typer.Option(min=1, help="Held-out training images.")] = VALIDATION_IMAGES,
+    timed_images: Annotated[int, typer.Option(min=1, help="Test images of one timed visit.")] = 2048,
+    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every point, in a new order each time.")] = 9,
+    device: Device = "auto",
+    threads: Threads = 1,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Time the forward pass of every operating point of seed 0, interleaved. Let nothing else run.
+
+    Example: `python -m collect operating-times --data digits --validation 300 --epochs 2 --models work
+    --points dynamic_k.parquet --out dynamic_k_times.csv`
+    """
+    torch.set_num_threads(threads)
+    held = hold_out(read_images(data, data_dir, train_images, test_images), validation)
+    where = pick_device(device)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("timing", total=repetitions + 1)
+        rows = measure_times(
+            held, load_operating_points(points), TrainingConfig(epochs=epochs), models, where, timed_images,
+            repetitions, lambda _: progress.advance(task),
+        )  # fmt: skip
+    write_times(rows, out)
+    write_json(out.with_suffix(".json"), {
+        "device": device_name(where), "threads": threads, "data": held.images.name, "provenance": provenance(0),
+    })  # fmt: skip
+    print(f"{out}: {len(rows)} visits")
