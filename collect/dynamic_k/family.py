@@ -28,8 +28,7 @@ FIXED: dict[str, ClassifierConfig] = {
     "fixed-4": replace(BASE, k=4),
 }
 DYNAMIC: dict[str, ClassifierConfig] = {
-    "delta-light": replace(BASE, gate="delta", threshold=0.5, most=8, w_size=0.003),
-    "delta-strong": replace(BASE, gate="delta", threshold=0.5, most=8, w_size=0.01),
+    "delta": replace(BASE, gate="delta", threshold=0.5, most=8, w_size=0.003),
     "top-p": replace(BASE, gate="top-p", threshold=0.4, most=8, w_size=0.003),
 }
 FAMILY = FIXED | DYNAMIC
