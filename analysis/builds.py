@@ -16,7 +16,7 @@ from analysis.inputs import Inputs
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
 from analysis.repeatability import repeatability, repeatability_sentence
 from analysis.run_pairs import RunPair
-from analysis.tables import holes, write_claims, write_csv
+from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.trace_file import load_trace
 
 SEED = 0  # of the uniform control's draws
@@ -105,20 +105,6 @@ def build_fidelity(inputs: Inputs, out: Path) -> list[str]:
     claim["claim"] += repeatability_sentence(repeated)
     write_claims(out, {"fidelity": claim})
     return holes(written["fidelity"])
-
-
-def hole_row(name: str, found: object, reason: str) -> dict:
-    """Return the row of a set that has nothing to show: `missing` if the input is absent, `failed` if it is no use."""
-    missing = found is None and (reason.startswith("no ") or reason.endswith("no such file"))
-    return {"set": name, "status": "missing" if missing else "failed", "reason": reason}
-
-
-def write_tables(out: Path, tables: dict[str, list[dict] | pd.DataFrame], digests: dict) -> dict[str, pd.DataFrame]:
-    """Write each table under its name and return them as data frames."""
-    frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
-    for name, frame in frames.items():
-        write_csv(out, name, frame, digests)
-    return frames
 
 
 BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {

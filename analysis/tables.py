@@ -50,3 +50,17 @@ def holes(table: pd.DataFrame) -> list[str]:
     shown = [name for name in ("set", "source", "setting", "view", "k", "queue_size", "run") if name in bad]
     return [" ".join(str(row[name]) for name in shown if pd.notna(row[name])) + f": {row['status']}: {row['reason']}"
             for row in bad.to_dict("records")]  # fmt: skip
+
+
+def hole_row(name: str, found: object, reason: str) -> dict:
+    """Return the row of a set that has nothing to show: `missing` if the input is absent, `failed` if it is no use."""
+    missing = found is None and (reason.startswith("no ") or reason.endswith("no such file"))
+    return {"set": name, "status": "missing" if missing else "failed", "reason": reason}
+
+
+def write_tables(out: Path, tables: dict[str, list[dict] | pd.DataFrame], digests: dict) -> dict[str, pd.DataFrame]:
+    """Write each table under its name and return them as data frames."""
+    frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    for name, frame in frames.items():
+        write_csv(out, name, frame, digests)
+    return frames
