@@ -1,4 +1,4 @@
-"""`python -m simulate run|like`: parses, reads, calls, writes."""
+"""`python -m simulate run|like|open-loop`: parses, reads, calls, writes."""
 
 import fnmatch
 from dataclasses import replace
@@ -9,6 +9,7 @@ import typer
 
 from simulate.costs import CostModel
 from simulate.grid import Sweep, capacity_per_s
+from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
 from simulate.policies.placement import PLACEMENTS
@@ -104,6 +105,29 @@ def like_command(
     report(new_runs(trace, cost_model, out), configs, jobs)
 
 
+@app.command("open-loop")
+def open_loop_command(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="X.trace.parquet, with all candidates and scores.")],
+    rules: Annotated[Path, typer.Argument(metavar="RULES", help="Folder of X-*.trace.parquet, recorded under rules.")],
+    out: Out,
+    costs: Costs = None,
+    affine: Affine = None,
+    queue_size: Annotated[int, typer.Option(min=1, help="B of the queues.")] = 32,
+    in_flight: Annotated[int, typer.Option(min=1, help="Sequences in flight of the closed loop.")] = 256,
+    load: Annotated[float, typer.Option(min=1e-9, help="Poisson rate over the re-gated trace's capacity.")] = 0.6,
+    replications: Annotated[int, typer.Option(min=1, help="Seeds 0..n-1.")] = 1,
+    jobs: Jobs = 0,
+) -> None:
+    """Simulate the source re-gated to every recorded rule, and what was recorded under it, alike.
+
+    Example: `python -m simulate open-loop wide.trace.parquet rules --costs costs.parquet --out simulated/open_loop`
+    """
+    plan = OpenLoopPlan(queue_size, in_flight, load, list(range(replications)))
+    files, cost_model = rule_files(rules, source), read_costs(costs, affine, False)
+    refuse_failed(simulate_open_loop(source, files, cost_model, plan, out, provenance(), jobs))
+    print(f"{len(files)} rules in {out}")
+
+
 def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> list:
     """Return the numbers of an option's value, none where it is not given."""
     return command.numbers(text, option, low, kind) if text else []
@@ -157,10 +181,15 @@ def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
     """Simulate and say where the records are; every run that failed is named, and the exit status says so."""
     failed = simulate_all(runs, configs, jobs)
     print(f"{len(configs) - len(failed)} of {len(configs)} runs in {runs.folder}")
+    refuse_failed(failed, f" of {len(configs)}")
+
+
+def refuse_failed(failed: dict[str, str], of: str = "") -> None:
+    """Name the runs that failed, and end with an error if there are any."""
     for name, reason in failed.items():
         typer.echo(f"{name}: failed: {reason}", err=True)
     if failed:
-        raise InputError(f"{len(failed)} of {len(configs)} runs failed, for the reasons above")
+        raise InputError(f"{len(failed)}{of} runs failed, for the reasons above")
 
 
 if __name__ == "__main__":
