@@ -1,0 +1,205 @@
+"""Commands about vision transformers: train one, train all of a comparison, measure their times."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from collect.checkpoints import load_checkpoint
+from collect.commands.app import Data, DataDir, Device, TestImages, TrainImages, app, read_images
+from collect.datasets.images import Images
+from collect.devices import device_name, pick_device
+from collect.vision import processes
+from collect.vision.results import contenders, summary, tables_of, train_all, write_rows
+from collect.vision.timing import inference_seconds, measure_times
+from collect.vision.training import VisionTraining, describe, new_vision_model, train_vision
+from collect.vision.transformer import VARIANTS, VisionConfig
+from traces.files import write_json
+from traces.provenance import provenance
+
+Width = Annotated[int, typer.Option("--dmodel", min=1, help="Width of a token.")]
+Hidden = Annotated[int, typer.Option(min=1, help="Hidden units of a perceptron (of each expert).")]
+Depth = Annotated[int, typer.Option(min=1, help="Blocks of attention and feed-forward.")]
+Heads = Annotated[int, typer.Option(min=1, help="Attention heads; divide the width.")]
+Patch = Annotated[int, typer.Option(min=1, help="Pixels of a patch's side; divide the image.")]
+Batch = Annotated[int, typer.Option(min=1, help="Images per step, over all processes.")]
+Rate = Annotated[float, typer.Option(min=1e-9, help="Largest learning rate.")]
+Threshold = Annotated[float, typer.Option(min=0, max=100, help="Accuracy (%) whose first epoch is reported.")]
+Variants = Annotated[str, typer.Option(help=f"VARIANT[:EXPERTS[:consistency]], with commas; {', '.join(VARIANTS)}.")]
+Models = Annotated[Path, typer.Option(help="Folder of checkpoints; finished and unfinished trainings are taken up.")]
+COMPARED = "dense,switch:4,switch:8,random:4,random:8"
+
+
+@app.command("vision")
+def vision_command(
+    out: Annotated[
+        Path, typer.Option(help="Checkpoint MODEL.pt; results go to MODEL.json. An unfinished one is resumed.")
+    ],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    variant: Annotated[str, typer.Option(help=f"Feed-forward part: {', '.join(VARIANTS)}.")] = "dense",
+    experts: Annotated[int, typer.Option(min=1, help="Experts per layer; dense has 1.")] = 1,
+    dmodel: Width = 64,
+    hidden: Hidden = 128,
+    depth: Depth = 4,
+    heads: Heads = 4,
+    patch: Patch = 8,
+    batch: Batch = 128,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    learning_rate: Rate = 2e-3,
+    consistency: Annotated[bool, typer.Option("--consistency", help="Random routing: AdaMix's two passes.")] = False,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    gpus: Annotated[int, typer.Option(min=1, help="Processes, one GPU each; on a CPU, processes of one thread.")] = 1,
+    device: Device = "auto",
+    threshold: Threshold = 45.0,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Train one vision transformer; a checkpoint after every epoch, resumed when called again; prints its results.
+
+    Random routing is evaluated with its experts' weights averaged into one. `--gpus N` runs this command in N processes
+    through torch.distributed.run; under torchrun it joins them.
+
+    Example: `python -m collect vision --data digits --patch 2 --variant switch --experts 4 --epochs 5 --out switch.pt`
+    """
+    torch.set_num_threads(1)
+    config = VisionConfig(variant, experts, dmodel, hidden, depth, heads, patch)
+    training = VisionTraining(epochs, batch, learning_rate, seed, consistency=consistency)
+    training.check(config, gpus)
+    where = pick_device(device)
+    processes.check_count(gpus, where)
+    images = read_images(data, data_dir, train_images, test_images)
+    if gpus > 1 and not processes.launched():
+        check_plan(images, config, training, out)
+        raise typer.Exit(processes.launch(gpus))
+    place = processes.join(where) if processes.launched() else processes.alone(where)
+    try:
+        model, about = train_vision(
+            images,
+            config,
+            training,
+            place,
+            out,
+            lambda epoch, entry: print(f"epoch {epoch}/{epochs}: {entry}", flush=True),
+        )
+    finally:
+        processes.leave()
+    if place.first:
+        report(model, about, images, out, threshold, device_name(place.device))
+
+
+def check_plan(images: Images, config: VisionConfig, training: VisionTraining, out: Path) -> None:
+    """Refuse here, in one line, what every launched process would refuse again."""
+    new_vision_model(images.first(1, 1), config, 0)
+    if out.exists():
+        load_checkpoint(out, describe(images, config, training))
+
+
+def report(model: torch.nn.Module, about: dict, images: Images, out: Path, threshold: float, device: str) -> None:
+    """Print the results of one training and write them beside its checkpoint."""
+    seconds, measured = inference_seconds(model, images)
+    row = {
+        "variant": about["model"]["variant"], "experts": about["model"]["experts"],
+        **summary(model, about["history"], threshold),
+        "inference_60000_images_s": round(seconds, 3), "inference_measured_images": measured,
+    }  # fmt: skip
+    write_json(out.with_suffix(".json"), {
+        "results": row, "history": about["history"], "device": device,
+        "data": {"name": images.name, "digest": images.digest, "note": images.note},
+        "provenance": provenance(about["training"]["seed"]),
+    })  # fmt: skip
+    table = Table("result", "value", box=None)
+    for name, value in row.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+@app.command("vision-grid")
+def vision_grid_command(
+    out: Annotated[Path, typer.Option(help="Table to write: a row per model. OUT_epochs.csv and OUT.json beside it.")],
+    models: Models,
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    variants: Variants = COMPARED,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of every model.")] = 2,
+    dmodel: Width = 64,
+    hidden: Hidden = 128,
+    depth: Depth = 4,
+    heads: Heads = 4,
+    patch: Patch = 8,
+    batch: Batch = 128,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    learning_rate: Rate = 2e-3,
+    threshold: Threshold = 45.0,
+    device: Device = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")] = 2,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Train vision transformers of several variants with several seeds; resumes; writes the tables of a comparison.
+
+    Example: `python -m collect vision-grid --data digits --patch 2 --epochs 2 --models work --out vision.csv`
+    """
+    images = read_images(data, data_dir, train_images, test_images)
+    base = VisionConfig("dense", 1, dmodel, hidden, depth, heads, patch)
+    training = VisionTraining(epochs, batch, learning_rate)
+    entries, where = contenders(variants, base), pick_device(device)
+    source = provenance()  # before hours of training: the revision that trained
+    points = train_all(
+        images, entries, training, list(range(seeds)), models, where, jobs, lambda line: print(line, flush=True)
+    )
+    rows, per_epoch = tables_of(images, points, training, models, threshold)
+    write_rows(out, rows)
+    write_rows(out.with_name(f"{out.stem}_epochs.csv"), per_epoch)
+    write_json(out.with_suffix(".json"), {
+        "device": device_name(where), "data": {"name": images.name, "digest": images.digest, "note": images.note},
+        "model": asdict(base), "training": asdict(training), "provenance": source,
+    })  # fmt: skip
+
+
+@app.command("vision-times")
+def vision_times_command(
+    out: Annotated[Path, typer.Option(help="Table to write: a row per configuration, repetition and kind.")],
+    models: Models,
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    variants: Variants = COMPARED,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs the models were trained.")] = 10,
+    batch: Batch = 128,
+    learning_rate: Rate = 2e-3,
+    repetitions: Annotated[
+        int, typer.Option(min=1, help="Visits of every configuration, after one that warms up.")
+    ] = 5,
+    training_images: Annotated[int, typer.Option(min=1, help="Images per timed training pass.")] = 5120,
+    inference_images: Annotated[int, typer.Option(min=1, help="Images per timed inference.")] = 60000,
+    device: Device = "auto",
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Measure training and inference time of the models of `vision-grid` (seed 0), interleaved. Let nothing else run.
+
+    The table says how many images each time is of; a time of fewer than asked for is scaled up by the analysis.
+
+    Example: `python -m collect vision-times --data digits --epochs 2 --models work --out vision_times.csv`
+    """
+    torch.set_num_threads(1)
+    images = read_images(data, data_dir, train_images, test_images)
+    where = pick_device(device)
+    entries = contenders(variants, VisionConfig())
+    training = VisionTraining(epochs, batch, learning_rate)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("measuring", total=2 * len(entries) * (repetitions + 1))
+        rows = measure_times(
+            images, entries, training, models, where, repetitions, training_images, inference_images,
+            lambda: progress.advance(task),
+        )  # fmt: skip
+    write_rows(out, rows)
+    write_json(out.with_suffix(".json"), {
+        "device": device_name(where), "data": {"name": images.name, "digest": images.digest, "note": images.note},
+        "threads": 1, "batch": batch, "provenance": provenance(),
+    })  # fmt: skip

@@ -1,0 +1,1 @@
+"""Vision transformers with dense, switch or randomly routed feed-forward parts: model, averaging, training, times."""
