@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from collect.dispatch.dynamic import dynamic_dispatch
+from collect.dispatch.named import Dispatch
 from collect.experts import Experts
 from collect.gates.named import GateOptions, build_gate
 from collect.gates.selection import ExpertsPerLayer
@@ -88,8 +89,9 @@ class Classifier(nn.Module):
         return moe_NM if self.config.width is None else x_NM + moe_NM
 
     def forward(
-        self, images_NF: torch.Tensor, k: ExpertsPerLayer | None = None, generator: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, images_NF: torch.Tensor, k: ExpertsPerLayer | None = None, generator: torch.Generator | None = None,
+        dispatch: Dispatch = dynamic_dispatch,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Return (class logits [N, classes], gate loss): experts per row by `k`, a number or a rule, one for all layers
         or a list with one each (default: the gates' own)."""
         x_NM = self.embed(images_NF)
@@ -98,7 +100,7 @@ class Classifier(nn.Module):
         for norm, gate, experts, layer_k in zip(self.norms, self.gates, self.experts, per_layer, strict=True):
             h_NM = norm(x_NM)
             weights_NK, experts_NK, gate_loss = gate(h_NM, layer_k, generator)
-            x_NM = self.combine(x_NM, dynamic_dispatch(h_NM, weights_NK, experts_NK, experts))
+            x_NM = self.combine(x_NM, dispatch(h_NM, weights_NK, experts_NK, experts))
             loss = loss + gate_loss
         return self.finish(x_NM), loss
 

@@ -1,6 +1,6 @@
 """The experts of one MoE layer: two-layer perceptrons of equal shape with their weights stacked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -38,13 +38,17 @@ class Experts(nn.Module):
         """Return the outputs [N, O] of one expert for a batch of inputs."""
         return perceptron(x_NM, self.w1_EMH[expert], self.b1_EH[expert], self.w2_EHO[expert], self.b2_EO[expert])
 
-    def run_each(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the outputs of every expert that has rows, for its own batch `inputs[e]` [N_e, M].
+    def runners(self) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+        """Return one function per expert, inputs [N, M] -> outputs [N, O].
 
         The stacks are unbound once: the gradient of indexing would be one zero tensor of the whole stack per expert.
         """
         stacks = (stack.unbind() for stack in (self.w1_EMH, self.b1_EH, self.w2_EHO, self.b2_EO))
-        return [perceptron(part, *tensors) for part, *tensors in zip(inputs, *stacks, strict=True) if len(part)]
+        return [lambda x_NM, tensors=tensors: perceptron(x_NM, *tensors) for tensors in zip(*stacks, strict=True)]
+
+    def run_each(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the outputs of every expert that has rows, for its own batch `inputs[e]` [N_e, M]."""
+        return [run(part) for part, run in zip(inputs, self.runners(), strict=True) if len(part)]
 
 
 def perceptron(
