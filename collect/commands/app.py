@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from collect.datasets import DATASETS, load_images
 from collect.datasets.images import Images
-from collect.devices import DEVICES
+from collect.devices import DEVICES, device_name
 from traces import command
+from traces.cost_table import CostTable
+from traces.errors import InputError
+from traces.selections import Trace
 
 app = command.new_app(
     "Collectors: train real MoE models, record their expert choices, execute queue rules, measure costs."
@@ -26,3 +30,13 @@ TestImages = Annotated[int | None, typer.Option(min=1, help="Use only the first 
 def read_images(data: str, data_dir: Path | None, train_images: int | None, test_images: int | None) -> Images:
     """Return the data set, cut to its first images where asked."""
     return load_images(data, data_dir).first(train_images, test_images)
+
+
+def check_belonging(
+    trace: Path, recorded: Trace, costs: Path, table: CostTable, images: Images, device: torch.device
+) -> None:
+    """Refuse a trace of other images than these, and a cost table of another device than this one."""
+    if recorded.header.data["digest"] != images.digest:
+        raise InputError(f"{trace}: was recorded on other images than --data {images.name}")
+    if table.header["device"] != device_name(device):
+        raise InputError(f"{costs}: was measured on {table.header['device']}, this is {device_name(device)}")

@@ -10,7 +10,18 @@ from rich.progress import Progress, track
 
 from collect.calibration import SIZES, CalibrationPlan, measure_costs
 from collect.classifier import CONFIGURATIONS, ClassifierConfig
-from collect.commands.app import Checkpoint, Data, DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.commands.app import (
+    Checkpoint,
+    Data,
+    DataDir,
+    Device,
+    TestImages,
+    Threads,
+    TrainImages,
+    app,
+    check_belonging,
+    read_images,
+)
 from collect.devices import device_name, on_device, pick_device
 from collect.executor import TraceOnWeights
 from collect.experiment import QueueSizeExperiment
@@ -20,7 +31,7 @@ from collect.training import TrainingConfig, restore, train
 from simulate.policies.recording import run_header
 from traces import command
 from traces.cost_table import load_costs
-from traces.errors import InputError, unknown_name
+from traces.errors import unknown_name
 from traces.k_rules import RULE_HELP, given_rule
 from traces.provenance import provenance
 from traces.run_records import run_names
@@ -207,10 +218,7 @@ def execute_command(
     images = read_images(data, data_dir, train_images, test_images)
     model, _ = restore(checkpoint, images)
     where, recorded, table = pick_device(device), load_trace(trace), load_costs(costs)
-    if recorded.header.data["digest"] != images.digest:
-        raise InputError(f"{trace}: was recorded on other images than --data {images.name}")
-    if table.header["device"] != device_name(where):
-        raise InputError(f"{costs}: was measured on {table.header['device']}, this is {device_name(where)}")
+    check_belonging(trace, recorded, costs, table, images, where)
     experiment = QueueSizeExperiment(
         tuple(command.numbers(queue_size, "--queue-size")), tuple(command.numbers(load, "--load", 1e-6, float)),
         tuple(command.numbers(in_flight, "--in-flight")), lockstep or None, replications, batches_per_queue,
