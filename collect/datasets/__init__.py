@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from collect.datasets.cifar10 import load_cifar10
+from collect.datasets.cifar100 import load_cifar100
 from collect.datasets.digits import load_digits_images
 from collect.datasets.fashion_mnist import load_fashion_mnist
 from collect.datasets.images import Images
@@ -11,6 +12,7 @@ from traces.errors import InputError, unknown_name
 
 DATASETS: dict[str, Callable[[Path | None], Images]] = {
     "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
     "fashion-mnist": load_fashion_mnist,
     "digits": load_digits_images,
 }

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from collect.datasets import load_images
-from collect.datasets.cifar10 import FILES as CIFAR_FILES
+from collect.datasets.cifar_parquet import FILES as CIFAR_FILES
 from collect.datasets.fashion_mnist import FILES as IDX_FILES
 from collect.datasets.fashion_mnist import read_idx
 from collect.datasets.images import Images
@@ -100,7 +100,7 @@ def test_digits_need_no_download():
 
 
 def test_unknown_data_set_lists_the_known():
-    with pytest.raises(InputError, match="known: cifar10, digits, fashion-mnist"):
+    with pytest.raises(InputError, match="known: cifar10, cifar100, digits, fashion-mnist"):
         load_images("cifar")
 
 
