@@ -20,9 +20,10 @@ COLUMNS = ("layer", "block", "size", "tokens", "forced", "members_crc")
 @pytest.fixture(scope="module")
 def by_rule(trained, blobs, tmp_path_factory):
     """A model with the traces it gives under delta and under a fixed k = 3."""
-    model, description, _ = trained
+    model, description, wide_open = trained
+    third_to_best = np.median(wide_open.scores_TLK[:, :, 2] / wide_open.scores_TLK[:, :, 0])  # half the rows get three
     folder, cpu = tmp_path_factory.mktemp("rules"), torch.device("cpu")
-    ways = {"delta": KRule("delta", 0.3, 4), "k3": 3}
+    ways = {"delta": KRule("delta", float(third_to_best), 4), "k3": 3}
     recorded = {
         name: record_trace(model, description, blobs, k, 64, cpu, folder / f"{name}.trace.parquet")
         for name, k in ways.items()
@@ -36,7 +37,7 @@ def test_dynamic_k_runs_what_was_recorded_and_what_the_simulator_predicts(by_rul
     _, points = by_rule
     real = points["delta"]
     counts_TL = (real.trace.experts_TLK >= 0).sum(2)
-    assert counts_TL.min() == 1 < counts_TL.max() <= 4  # the rule did choose
+    assert counts_TL.min() < 3 <= counts_TL.max() <= 4  # the rule did choose
     config = RunConfig(queue_size=4, arrivals="closed", in_flight=40, sequences=200, seed=3)
     executed = real.execute(config, {"source": "executed"})
     simulated = simulate(trace_workload(real.trace, config), config, lambda *_: 1000, {})
