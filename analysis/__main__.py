@@ -1,9 +1,13 @@
-"""`python -m analysis tables`: the tables behind the figures. `runs`: one row per configuration of a folder of runs."""
+"""`python -m analysis tables`: the tables behind the figures. `runs`: one row per configuration of a folder of runs.
+
+`open-loop`: one row per recorded rule, what re-gating predicts of it.
+"""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +15,9 @@ from rich.table import Table
 from analysis.builds import BUILDS
 from analysis.inputs import Inputs
 from analysis.log_sets import find_log_sets
+from analysis.open_loop import RULE_OF_TRUST
+from analysis.open_loop_build import OPEN_LOOP, open_loop_tables, shown_rules
+from analysis.tables import holes
 from analysis.what_if import runs_table, shown
 from traces.command import new_app, run
 from traces.errors import unknown_name
@@ -64,12 +71,35 @@ def runs_command(
     if out is not None:
         with replacing(out) as temporary:
             table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
-    text = shown(table)
+    print_table(shown(table))
+    raise typer.Exit(int((table["status"] == "failed").any()))
+
+
+@app.command("open-loop", no_args_is_help=True)
+def open_loop_command(
+    logs: Annotated[Path, typer.Argument(help="Logs: LOGS/DEVICE/DATA/{base,wide}.trace.parquet and rules/.")],
+    simulated: Annotated[
+        Path | None, typer.Argument(help="Simulated runs: SIMULATED/DEVICE/DATA/open_loop/ of `simulate open-loop`.")
+    ] = None,
+) -> None:
+    """May re-gating be trusted? One row per recorded rule: what a re-gated trace predicts against what was recorded.
+
+    `trusted` is yes, no, or `load only` where no times were simulated.
+
+    Example: `python -m analysis open-loop traces/data outputs/simulated`
+    """
+    table = pd.DataFrame(open_loop_tables(Inputs(find_log_sets(logs, simulated)))[0][OPEN_LOOP])
+    print_table(shown_rules(table))
+    print(f"trusted: {RULE_OF_TRUST}")
+    raise typer.Exit(int(bool(holes(table))))
+
+
+def print_table(text: pd.DataFrame) -> None:
+    """Print a data frame of texts."""
     printed = Table(*text.columns, box=None, padding=(0, 1))
     for row in text.itertuples(index=False):
         printed.add_row(*row)
     Console().print(printed)
-    raise typer.Exit(int((table["status"] == "failed").any()))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pandas as pd
 from analysis import accuracy, accuracy_claim, fidelity, load, queue_size, queue_size_claim
 from analysis.inputs import Inputs
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
+from analysis.open_loop_build import build_open_loop
 from analysis.repeatability import repeatability, repeatability_sentence
 from analysis.run_pairs import RunPair
 from analysis.tables import hole_row, holes, write_claims, write_tables
@@ -112,4 +113,5 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "load": build_load,
     "queue-size": build_queue_size,
     "fidelity": build_fidelity,
+    "open-loop": build_open_loop,
 }
