@@ -1,0 +1,64 @@
+"""The tables of the figure delta_k: operating points of every set that has them, compared, with oracle and histogram."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import delta_k_comparisons as comparisons
+from analysis import delta_k_histogram as histogram
+from analysis.delta_k_claim import delta_k_claim
+from analysis.delta_k_oracle import oracle_rows
+from analysis.delta_k_points import Study, arranged, replicated
+from analysis.delta_k_times import read_times
+from analysis.inputs import Inputs
+from analysis.log_sets import OPERATING_POINTS, OPERATING_TIMES, LogSet
+from analysis.tables import holes, write_claims, write_csv
+from traces.operating_points import load_operating_points
+
+SEED = 0  # of the bootstrap's draws
+TABLES = ("delta_k", "delta_k_curves", "delta_k_oracle", "delta_k_histogram", "delta_k_groups")
+
+
+def build_delta_k(inputs: Inputs, out: Path) -> list[str]:
+    """Write the tables named above and the claim. Only sets with operating points count; none at all is a hole."""
+    tables: dict[str, list[dict]] = {name: [] for name in TABLES}
+    having = [each for each in inputs.sets if (each.folder / OPERATING_POINTS).exists()]
+    for log_set in having:
+        study, reason = inputs.read(log_set, OPERATING_POINTS, lambda path: arranged(load_operating_points(path)))
+        made = set_tables(log_set.name, study, *times_of(inputs, log_set)) if study is not None else {}
+        for name, rows in made.items():
+            tables[name] += rows
+        if study is None:
+            tables["delta_k"].append({"set": log_set.name, "status": "failed", "reason": reason})
+    if not having:
+        tables["delta_k"].append({"set": "no set", "status": "missing", "reason": f"no {OPERATING_POINTS} in any set"})
+    frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    digests = inputs.used(OPERATING_POINTS) | inputs.used(OPERATING_TIMES)
+    for name, frame in frames.items():
+        write_csv(out, name, frame, digests)
+    write_claims(out, {"delta_k": delta_k_claim(frames["delta_k"], frames["delta_k_oracle"], frames["delta_k_groups"])})
+    return holes(frames["delta_k"])
+
+
+def times_of(inputs: Inputs, log_set: LogSet) -> tuple[pd.DataFrame | None, str]:
+    """Return (the table of times, ""); (None, "") where nothing was timed; (None, reason) where it cannot be read."""
+    if not (log_set.folder / OPERATING_TIMES).exists():
+        return None, ""
+    return inputs.read(log_set, OPERATING_TIMES, read_times)
+
+
+def set_tables(name: str, study: Study, times: pd.DataFrame | None, reason: str) -> dict[str, list[dict]]:
+    """Return the rows of every table for one set."""
+    draws = replicated(study, np.random.default_rng(SEED))
+    chosen = comparisons.primary_series(study)
+    rows = comparisons.comparison_rows(name, study, draws, times)
+    if reason:
+        rows.append({"set": name, "baseline": comparisons.EQUAL_TIME, "status": "failed", "reason": reason})
+    return {
+        "delta_k": rows,
+        "delta_k_curves": comparisons.curve_rows(name, study, draws),
+        "delta_k_oracle": oracle_rows(name, study),
+        "delta_k_histogram": [row for each in chosen for row in histogram.histogram_rows(name, study, each)],
+        "delta_k_groups": [row for each in chosen for row in histogram.group_rows(name, study, draws, each)],
+    }
