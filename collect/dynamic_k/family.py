@@ -70,7 +70,7 @@ def train_family(
     say: Callable[[str], object] = print,
 ) -> None:  # fmt: skip
     """Train every member with every seed, several side by side on a CPU; what is finished is kept."""
-    points = [(name, replace(training, seed=seed)) for seed in seeds for name in FAMILY]
+    points = [(name, replace(training, seed=seed)) for name in FAMILY for seed in seeds]
 
     def one(name: str, chosen: TrainingConfig) -> str:
         train_member(images, name, chosen, models, device)
