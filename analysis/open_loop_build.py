@@ -143,5 +143,5 @@ def model_sentence(name: str, model: str, rows: pd.DataFrame) -> str:
         f"{head}; mean K is off by at most {rows['mean_k_error_percent'].abs().max():.1f} %, load by "
         f"{rows['load_tv_regated'].max():.3f} (not re-gated {rows['load_tv_source'].max():.3f}, between two samples "
         f"{rows['load_tv_noise'].max():.3f}), {times}; which experts a token gets is less certain: "
-        f"{same_set.min():.0%} to {same_set.max():.0%} of the sets are the same."
+        f"{100 * same_set.min():.0f} to {100 * same_set.max():.0f} % of the sets are the same."
     )

@@ -1,6 +1,7 @@
 """Re-gated against recorded in worlds whose answer is known: nothing changed, everything shuffled, other models."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,14 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.open_loop import jaccard, load_share, noise_floor, open_loop_rows, variation, verdict
+from simulate.costs import CostModel
+from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
 from traces.errors import InputError
 from traces.header import Header, ModelInfo
 from traces.k_rules import KRule
 from traces.regating import OPEN_LOOP, regate
 from traces.selections import Trace
-from traces.trace_file import save_trace
+from traces.trace_file import load_trace, save_trace
 
 TOKENS, LAYERS, EXPERTS = 2000, 3, 8
 
@@ -219,3 +222,47 @@ def test_the_command_prints_a_row_per_rule(logs, monkeypatch):
     assert "delta:0.5" in done.stdout
     assert "load only" in done.stdout
     assert "trusted: load within 0.02 of the noise floor" in done.stdout
+
+
+@pytest.fixture
+def timed(logs, generator):
+    """The same for the wide model: with a cost table and simulated runs of a rule that changes no later layer."""
+    folder = logs / "cpu-toy" / "digits"
+    source = source_trace(generator).rows(0, 400)
+    save_trace(source, folder / "wide.trace.parquet")
+    save_trace(recorded_under(source, KRule("delta", 0.5)), folder / "rules" / "wide-delta-0.5.trace.parquet")
+    (folder / "costs.parquet").write_text("only its presence counts here")
+    simulated = logs.parent / "simulated" / "cpu-toy" / "digits" / "open_loop"
+    plan = OpenLoopPlan(queue_size=4, in_flight=32, load=0.5, seeds=[0])
+    files = rule_files(folder / "rules", folder / "wide.trace.parquet")
+    costs = CostModel(None, (1000.0, 100.0), False)
+    assert not simulate_open_loop(folder / "wide.trace.parquet", files, costs, plan, simulated, {}, 1)
+    return simulated
+
+
+def test_times_of_a_perfect_prediction_have_no_error(logs, timed):
+    done, rules, times = tables(logs, str(logs.parent / "simulated"))
+    assert done.exit_code == 0, done.output
+    wide = times[times["model"] == "wide"].set_index("mode")
+    assert wide.index.tolist() == ["closed", "poisson"]
+    errors = wide[[name for name in wide.columns if name.endswith("_error_percent") and "source" not in name]]
+    assert (errors == 0).all(axis=None)
+    assert wide.loc["closed", "throughput_source_error_percent"] < -5  # 4 experts in place of 2.2: slower
+    assert rules.set_index("model").loc["wide", "may_be_trusted"].dropna().tolist() == ["yes"]
+    about = json.loads((logs.parent / "tables" / "open_loop_times.json").read_text())
+    assert about["inputs"]["cpu-toy/digits/open_loop"].endswith("over 10 files")
+
+
+def test_runs_that_are_missing_or_of_another_trace_are_named(logs, timed, generator):
+    path = logs / "cpu-toy" / "digits" / "rules" / "wide-delta-0.6.trace.parquet"
+    source = load_trace(logs / "cpu-toy" / "digits" / "wide.trace.parquet")
+    save_trace(recorded_under(source, KRule("delta", 0.6)), path)
+    done, rules, times = tables(logs, str(logs.parent / "simulated"))
+    assert done.exit_code == 1
+    assert times.set_index("run")["status"]["wide-delta-0.6"] == "missing"
+    assert "open_loop/wide-delta-0.6/recorded: no such file" in done.stderr
+    shutil.copytree(timed / "wide-delta-0.5", timed / "wide-delta-0.6")
+    done, rules, times = tables(logs, str(logs.parent / "simulated"))
+    assert times.set_index("run")["status"]["wide-delta-0.6"] == "failed"
+    assert "was simulated from another trace" in done.stderr
+    assert rules.groupby("run")["may_be_trusted"].last()["wide-delta-0.6"] == "load only"

@@ -5,10 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from collect.classifier import CONFIGURATIONS, Classifier
+from collect.commands import classifier  # noqa: F401 - registers the commands
+from collect.commands.app import app
 from collect.routing import record_trace, route
 from collect.training import TrainingConfig, evaluate, restore, train
+from traces.errors import InputError
 from traces.k_rules import KRule
 from traces.recording import TraceWriter
 from traces.regating import regate
@@ -98,3 +102,17 @@ def test_the_first_layer_of_a_regated_trace_is_the_recorded_one(trained, blobs, 
     regated = regate(whole, KRule.parse(text))
     assert np.array_equal(regated.experts_TLK[:, 0], recorded.experts_TLK[:, 0, : regated.K])
     assert (recorded.experts_TLK[:, 0, regated.K :] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--rule", "detla:0.5"], "unknown rule for K 'detla'; known: delta, "),
+        (["--rule", "delta:0"], "threshold of delta is 0.0, allowed above 0..1"),
+        (["--rule", "delta:0.5", "--k", "2"], "--rule and --k: allowed one of them"),
+    ],
+)
+def test_a_bad_rule_is_refused_before_anything_is_read(words, says, tmp_path):
+    done = CliRunner().invoke(app, ["route", "--checkpoint", "none.pt", "--out", str(tmp_path / "x"), *words])
+    assert isinstance(done.exception, InputError)
+    assert says in str(done.exception)
