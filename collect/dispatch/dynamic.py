@@ -34,9 +34,11 @@ def gathered_dispatch(
 ) -> torch.Tensor:
     """Return the same as `dynamic_dispatch`, with all rows in the experts' order before the first expert runs."""
     rows, weights, counts = by_expert(weights_NK, experts_NK, len(experts))
-    parts = experts.run_each(x_NM[rows].split(counts))
-    zeros = x_NM.new_zeros(len(x_NM), experts.outputs)
-    return zeros.index_add(0, rows, torch.cat(parts) * weights[:, None]) if parts else zeros
+    output_NO = x_NM.new_zeros(len(x_NM), experts.outputs)
+    if not len(rows):
+        return output_NO
+    outputs_XO = torch.cat(experts.run_each(x_NM[rows].split(counts)))
+    return output_NO.index_add_(0, rows, outputs_XO * weights[:, None])
 
 
 def by_expert(

@@ -31,7 +31,7 @@ class StaticDispatch:
         token_X, choice_X, place_X = free_rows(experts_NK, len(experts), slots)
         masks_NP = x_NM.new_zeros(len(x_NM), len(experts) * slots)
         masks_NP[token_X, place_X] = 1
-        weights_P = x_NM.new_zeros(len(experts) * slots).index_put((place_X,), weights_NK[token_X, choice_X])
+        weights_P = x_NM.new_zeros(len(experts) * slots).index_put_((place_X,), weights_NK[token_X, choice_X])
         outputs_PO = outputs_of(experts, (masks_NP.T @ x_NM).view(len(experts), slots, -1), weights_P)
         return masks_NP @ outputs_PO
 
