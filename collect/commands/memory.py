@@ -1,0 +1,94 @@
+"""The command of the memory study: static against dynamic dispatch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import track
+
+from collect.commands.app import Data, DataDir, Device, TestImages, Threads, app, read_images
+from collect.datasets.images import Images
+from collect.devices import device_name, on_device, pick_device
+from collect.dispatch.capacity import CONVENTIONS, Capacity
+from collect.memory_cases import PUBLISHED, Case, Grid, skewed_cases, trained_cases
+from collect.memory_study import measure_case, write_memory
+from collect.training import restore
+from traces import command
+from traces.errors import InputError, unknown_name
+from traces.files import write_json
+from traces.provenance import provenance
+
+CAPACITIES = "CS:0.05,CS:0.25,CS:1,CS/E:1.25,CSk/E:1.2,CSk/E:2.4"  # Huang's two and a middle, Switch's, FastMoE's two
+
+
+@app.command("memory")
+def memory_command(
+    out: Annotated[Path, typer.Option(help="CSV to write; what it was made with goes beside it as JSON.")],
+    batch: Annotated[str, typer.Option(help="Batch sizes S, tokens, with commas.")] = "128,512,2048",
+    experts: Annotated[str, typer.Option(help="Experts E, with commas.")] = "16,64",
+    k: Annotated[str, typer.Option(help="Experts per token, with commas.")] = "1,2,4",
+    capacity: Annotated[
+        str, typer.Option(help=f"Capacities of static dispatch, CONVENTION:FACTOR of {', '.join(CONVENTIONS)}.")
+    ] = CAPACITIES,
+    like: Annotated[
+        str, typer.Option(help=f"Published models' E, k and capacity at our width: {', '.join(PUBLISHED)}; or none.")
+    ] = ",".join(PUBLISHED),
+    width: Annotated[int, typer.Option(min=1, help="Width of tokens.")] = 64,
+    hidden: Annotated[int, typer.Option(min=1, help="Width inside an expert.")] = 256,
+    zipf: Annotated[float, typer.Option(min=0, help="Skew of the synthetic router; 0 is uniform.")] = 1.0,
+    checkpoint: Annotated[Path | None, typer.Option(help="A classifier whose first layer is measured too.")] = None,
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    test_images: TestImages = None,
+    repetitions: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 7,
+    most_gib: Annotated[float, typer.Option(min=0, help="What would need more memory is skipped.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Measure current and peak memory, per expert too, and time per batch of static and dynamic dispatch.
+
+    Static dispatch gives every expert the same number of rows (masks, padding, drops), dynamic dispatch as many as the
+    gate chose; `gathered` is dynamic dispatch that reorders all rows at once. For times let nothing else run.
+
+    Example: `python -m collect memory --like lm --batch 128 --experts 16 --out memory.csv`
+    """
+    torch.set_num_threads(threads)
+    where = pick_device(device)
+    sweeps = {"--batch": batch, "--experts": experts, "--k": k}
+    grid = Grid(
+        *(tuple(command.numbers(text, option)) for option, text in sweeps.items()),
+        tuple(Capacity.parse(word) for word in capacity.split(",")), published(like), width, hidden, zipf,
+    )  # fmt: skip
+    cases, source = list(skewed_cases(grid, seed, where)), {}
+    if checkpoint is not None:
+        images = read_images(data, data_dir, None, test_images)
+        cases += on_images(checkpoint, images, grid, where)
+        source = {"data": {"name": images.name, "digest": images.digest, "note": images.note}}
+    rows = []
+    for case in track(cases, "measuring", transient=True):
+        rows += measure_case(case, repetitions, most_gib * 2**30, seed)
+    write_memory(rows, out)
+    about = {"device": device_name(where), "threads": threads, "provenance": provenance(seed)} | source
+    write_json(out.with_suffix(".json"), about)
+    skipped = sum(row.status == "skipped" for row in rows)
+    print(f"{out}: {len(rows)} rows, {skipped} skipped for want of memory")
+
+
+def published(like: str) -> tuple[str, ...]:
+    """Return the names in --like; `none` is no name."""
+    names = () if like == "none" else tuple(like.split(","))
+    for name in names:
+        if name not in PUBLISHED:
+            raise unknown_name("published model", name, [*PUBLISHED, "none"])
+    return names
+
+
+def on_images(checkpoint: Path, images: Images, grid: Grid, where: torch.device) -> list[Case]:
+    """Return the cases of a trained classifier's first layer on the test images."""
+    model, _ = restore(checkpoint, images)
+    cases = list(trained_cases(model.to(where), on_device(images.test_NF, where), images.name, grid))
+    if not cases:
+        raise InputError(f"--k: the checkpoint has {model.config.experts} experts, allowed 1..{model.config.experts}")
+    return cases
