@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import accuracy, accuracy_claim, fidelity, load, queue_size, queue_size_claim
+from analysis.delta_k_build import build_delta_k
 from analysis.inputs import Inputs
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
 from analysis.open_loop_build import build_open_loop
@@ -114,4 +115,5 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "queue-size": build_queue_size,
     "fidelity": build_fidelity,
     "open-loop": build_open_loop,
+    "delta-k": build_delta_k,
 }

@@ -1,4 +1,4 @@
-"""The tables of the figure delta_k: operating points of every set that has them, compared, with oracle and histogram."""
+"""The tables of the figure delta_k, from the operating points of every set that has them."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from analysis.delta_k_points import Study, arranged, replicated
 from analysis.delta_k_times import read_times
 from analysis.inputs import Inputs
 from analysis.log_sets import OPERATING_POINTS, OPERATING_TIMES, LogSet
-from analysis.tables import holes, write_claims, write_csv
+from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.operating_points import load_operating_points
 
 SEED = 0  # of the bootstrap's draws
@@ -30,15 +30,12 @@ def build_delta_k(inputs: Inputs, out: Path) -> list[str]:
         for name, rows in made.items():
             tables[name] += rows
         if study is None:
-            tables["delta_k"].append({"set": log_set.name, "status": "failed", "reason": reason})
+            tables["delta_k"].append(hole_row(log_set.name, None, reason))
     if not having:
-        tables["delta_k"].append({"set": "no set", "status": "missing", "reason": f"no {OPERATING_POINTS} in any set"})
-    frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
-    digests = inputs.used(OPERATING_POINTS) | inputs.used(OPERATING_TIMES)
-    for name, frame in frames.items():
-        write_csv(out, name, frame, digests)
-    write_claims(out, {"delta_k": delta_k_claim(frames["delta_k"], frames["delta_k_oracle"], frames["delta_k_groups"])})
-    return holes(frames["delta_k"])
+        tables["delta_k"].append(hole_row("all sets", None, f"no set holds {OPERATING_POINTS}"))
+    written = write_tables(out, tables, inputs.used(OPERATING_POINTS) | inputs.used(OPERATING_TIMES))
+    write_claims(out, {"delta_k": delta_k_claim(*[written[f"delta_k{part}"] for part in ("", "_oracle", "_groups")])})
+    return holes(written["delta_k"])
 
 
 def times_of(inputs: Inputs, log_set: LogSet) -> tuple[pd.DataFrame | None, str]:

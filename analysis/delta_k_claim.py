@@ -2,8 +2,18 @@
 
 import pandas as pd
 
-from analysis.delta_k_comparisons import BEATS, EQUAL_TIME, LOSES, MARGIN_POINTS, SAME, SHUFFLED, UNDECIDED
+from analysis.delta_k_comparisons import (
+    BEATS,
+    EQUAL_TIME,
+    LOSES,
+    MARGIN_POINTS,
+    SAME,
+    SAME_WEIGHTS,
+    SHUFFLED,
+    UNDECIDED,
+)
 from analysis.delta_k_histogram import DIFFERENCE
+from analysis.delta_k_points import FIXED_MODEL
 
 WORDS = {BEATS: "yes", LOSES: "no, it loses", SAME: "no, there is no difference", UNDECIDED: "undecided"}
 HARDLY_VARIES_K = 0.05  # standard deviation over samples below which a rule chooses next to nothing
@@ -27,21 +37,32 @@ def delta_k_claim(comparisons: pd.DataFrame, oracle: pd.DataFrame, groups: pd.Da
         parts += [who_sentence(own[1], primary[0])]
         sentences.append(f"{name} ({primary[0]['seeds']:.0f} seeds): " + " ".join(parts) + best_sentence(rows))
         numbers[name] = numbers_of(rows, primary)
-    question = "Does choosing K per sample beat a fixed K at equal mean K"
-    return {"claim": f"{question}, by more than {MARGIN_POINTS} points? " + " ".join(sentences), "numbers": numbers}
+    question = f"Does choosing K per sample beat a fixed K at equal mean K, by more than {MARGIN_POINTS} points?"
+    return {"claim": " ".join([question, tally(usable), *sentences]), "numbers": numbers}
+
+
+def tally(rows: pd.DataFrame) -> str:
+    """Return how the primary comparisons came out, all sets together."""
+    primary = rows[rows["primary"].astype(bool)]
+    count = primary["verdict"].value_counts()
+    told = [f"{count[name]} {words}" for name, words in WORDS.items() if name in count]
+    unknown = int(primary["verdict"].isna().sum())
+    told += [f"{unknown} without an answer"] if unknown else []
+    return f"Of {len(primary)} primary comparisons: {'; '.join(told)}."
 
 
 def primary_sentence(row: dict, rows: pd.DataFrame) -> str:
     """Return the primary comparison of one model in words, with what stands beside it."""
-    how = "applied afterwards to" if row["model"].startswith("fixed-") else "in the model trained with it,"
-    start = f"{row['rule']} {how} {row['model']} (mean K {row['mean_k']:.2f}{varies(row)})"
+    how = f"{row['rule']} applied afterwards" if row["model"].startswith(FIXED_MODEL) else f"trained with {row['rule']}"
+    start = f"{row['model']}, {how} (mean K {row['mean_k']:.2f}{varies(row)})"
     if row["status"] != "ok":
         return f"{start}: no answer against {row['baseline']} ({row['reason']})."
-    beside = rows[(rows["model"] == row["model"]) & (rows["how"] == row["how"]) & (rows["rule"] == row["rule"])
-                  & (rows["target_k"] == row["target_k"]) & (rows["baseline"] != row["baseline"])]  # fmt: skip
     text = (f"{start}: {WORDS[row['verdict']]}: {row['accuracy_percent']:.2f} % against "
-            f"{row['baseline_percent']:.2f} %, {row['baseline']}, {points(row)}")  # fmt: skip
-    return "; ".join([text, *[beside_text(each) for each in beside.to_dict("records")]]) + "."
+            f"{row['baseline_percent']:.2f} % ({row['baseline']}), {points(row)}")  # fmt: skip
+    return (
+        "; ".join([text, *[beside_text(each) for each in others(row, rows) if each["baseline"] != row["baseline"]]])
+        + "."
+    )
 
 
 def beside_text(row: dict) -> str:
@@ -70,42 +91,47 @@ def oracle_sentence(row: dict, primary: list[dict]) -> str:
     best = max(primary, key=lambda each: each["accuracy_percent"])
     away = row["oracle_percent"] - best["accuracy_percent"]
     luck = f"{row['luck_share']:.0%} of the oracle's gain over one try" if pd.notna(row["luck_share"]) else "no share"
+    oracle = f"The oracle (some k of 1 to {row['tries']} of {row['model']} is right) stands at"
     return (
-        f"The oracle (some k of 1 to {row['tries']} of {row['model']} is right) stands at {row['oracle_percent']:.2f} % "
-        f"with a mean least K of {row['oracle_mean_k']:.2f}, {away:.1f} points above {best['model']} under "
-        f"{best['rule']}; but {row['tries']} noisy tries of equal single accuracy reach {row['luck_percent']:.2f} %: "
-        f"luck alone gives {luck}."
+        f"{oracle} {row['oracle_percent']:.2f} % with a mean least K of {row['oracle_mean_k']:.2f}, {away:.1f} points "
+        f"above {best['model']} under {best['rule']}; but {row['tries']} noisy tries of equal single accuracy reach "
+        f"{row['luck_percent']:.2f} %: luck alone gives {luck}."
     )
 
 
 def who_sentence(groups: pd.DataFrame, row: dict) -> str:
     """Return whether wrong answers got more experts than right ones, for the first primary point."""
     found = groups[(groups["model"] == row["model"]) & (groups["group"] == DIFFERENCE)].iloc[0]
-    return (f"Wrong answers of {row['model']} took {found['mean_k']:+.2f} experts ({found['mean_k_low']:+.2f} to "
-            f"{found['mean_k_high']:+.2f}) against right ones.")  # fmt: skip
+    return (f"Under {row['rule']} on {row['model']}, mean K of wrong answers minus that of right ones is "
+            f"{found['mean_k']:+.2f} ({found['mean_k_low']:+.2f} to {found['mean_k_high']:+.2f}).")  # fmt: skip
 
 
 def best_sentence(rows: pd.DataFrame) -> str:
-    """Return what the rule with the best validation accuracy shows on test images, where it is not a primary one."""
-    chosen = rows[rows["best_on_validation"].astype(bool)]
-    primary = set(map(tuple, rows.loc[rows["primary"].astype(bool), ["model", "rule"]].to_numpy()))
-    told = []
-    for (model, rule), each in chosen.groupby(["model", "rule"], sort=False):
-        row = each[each["baseline"] == "same weights"].to_dict("records")
-        if (model, rule) not in primary and row and row[0]["status"] == "ok":
-            told.append(f" Best on validation images at this target: {rule} on {model}{varies(row[0])}, {points(row[0])} "
-                        f"on test against the same weights, {row[0]['verdict']}.")  # fmt: skip
-    return "".join(told)
+    """Return what the rules with the best validation accuracy show on test images, where they are not primary ones."""
+    chosen = rows[rows["best_on_validation"].astype(bool) & (rows["baseline"] == SAME_WEIGHTS)]
+    primary = {place_of(row) for row in rows[rows["primary"].astype(bool)].to_dict("records")}
+    return "".join(
+        f" Best on validation images at this target: {row['rule']} on {row['model']}{varies(row)}, {points(row)} "
+        f"on test against the same weights, {row['verdict']}."
+        for row in chosen.to_dict("records") if place_of(row) not in primary and row["status"] == "ok"
+    )  # fmt: skip
+
+
+def place_of(row: dict) -> tuple:
+    """Return what names a dynamic point within a set."""
+    return tuple(row[key] for key in ("model", "how", "rule", "target_k"))
+
+
+def others(row: dict, rows: pd.DataFrame) -> list[dict]:
+    """Return the rows of the same dynamic point, this one included."""
+    return [each for each in rows.to_dict("records") if place_of(each) == place_of(row)]
 
 
 def numbers_of(rows: pd.DataFrame, primary: list[dict]) -> dict:
     """Return the numbers of the primary points against every baseline."""
-    found = {}
-    for row in primary:
-        same = rows[(rows["model"] == row["model"]) & (rows["how"] == row["how"]) & (rows["target_k"] == row["target_k"])
-                    & (rows["rule"] == row["rule"])]  # fmt: skip
-        found[f"{row['model']}, {row['rule']}"] = {
-            f"against {each['baseline']}": {key: each[key] for key in NUMBERS if key in each}
-            for each in same.to_dict("records")
+    return {
+        f"{row['model']}, {row['rule']}": {
+            f"against {each['baseline']}": {key: each[key] for key in NUMBERS} for each in others(row, rows)
         }
-    return found
+        for row in primary
+    }

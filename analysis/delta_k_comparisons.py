@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.delta_k_points import Replicates, Series, Study
 from analysis.bootstrap import estimate
+from analysis.delta_k_points import Replicates, Series, Study
 from analysis.delta_k_times import equal_time
 from analysis.intervals import Interval
 
@@ -71,8 +71,8 @@ def read_at(name: str, sweep: list[Series], at_BS: np.ndarray, draws: Replicates
     k = float(own.mean())
     if own.min() < least or own.max() > most:
         outside = own[(own < least) | (own > most)]
-        reason = f"mean K {outside[0]:.2f} lies outside the baseline's {least} to {most} ({len(outside)} of {len(own)} seeds)"
-        return Baseline(name, None, reason, k)
+        where = f"outside the baseline's {least} to {most} ({len(outside)} of {len(own)} seeds)"
+        return Baseline(name, None, f"mean K {outside[0]:.2f} lies {where}", k)
     return Baseline(name, interpolated(at_BS, least, np.stack([draws.accuracy[each] for each in sweep])), "", k)
 
 
@@ -140,7 +140,7 @@ def primary_series(study: Study) -> dict[Series, str]:
     """Return the primary series with the baseline each is held against."""
     fixed, trained = (at_target(study, trained_fixed, (RULE,)) for trained_fixed in (True, False))
     best = max(trained, key=lambda each: validation(study, each), default=None)
-    return {each: SAME_WEIGHTS for each in fixed} | ({best: TRAINED_FIXED} if best else {})
+    return dict.fromkeys(fixed, SAME_WEIGHTS) | ({best: TRAINED_FIXED} if best else {})
 
 
 def best_on_validation(study: Study) -> set[Series]:

@@ -32,13 +32,18 @@ def try_row(name: str, model: str, count: int, swept_TSN: np.ndarray, tried_TSN:
     columns = {
         "oracle": any_right(swept_TSN[:count]), "luck": any_right(tried_TSN[:count]),
         "fixed": 100 * swept_TSN[count - 1].mean(axis=1),
-        "single_oracle": 100 * swept_TSN[:count].mean(axis=(0, 2)), "single_luck": 100 * tried_TSN[:count].mean(axis=(0, 2)),
+        "single_oracle": 100 * swept_TSN[:count].mean(axis=(0, 2)),
+        "single_luck": 100 * tried_TSN[:count].mean(axis=(0, 2)),
     }  # fmt: skip
     gain, luck = (columns[kind] - columns[f"single_{kind}"] for kind in ("oracle", "luck"))
     row = {"set": name, "model": model, "tries": count, "seeds": swept_TSN.shape[1]}
     for column, values_S in columns.items():
         found = mean_interval(values_S)
-        row |= {f"{column}_percent": found.mean, f"{column}_percent_low": found.low, f"{column}_percent_high": found.high}
+        row |= {
+            f"{column}_percent": found.mean,
+            f"{column}_percent_low": found.low,
+            f"{column}_percent_high": found.high,
+        }
     over = mean_interval(columns["oracle"] - columns["luck"])
     mean_k = mean_interval(least_k(swept_TSN[:count]))
     return row | {

@@ -51,7 +51,8 @@ class Study:
 
     def mean_k_SN(self, series: Series) -> np.ndarray:
         """Experts per layer of each sample, per seed."""
-        return self.points.mean_k_PN[self.index[series]]
+        selections_PN = self.points.columns["selections"].reshape(len(self.points.points), -1)
+        return selections_PN[self.index[series]] / self.points.header["layers"]
 
     def described(self, series: Series, key: str) -> np.ndarray:
         """Return what the file says of a series under a key, per seed; NaN where it says nothing."""
@@ -63,7 +64,8 @@ class Study:
 
     def family(self) -> list[Series]:
         """Return the models trained at fixed k, each at its own k, ascending."""
-        return consecutive([each for each in self.index if each.how == "fixed" and each.model == f"{FIXED_MODEL}{each.k}"])  # fmt: skip
+        fixed = [each for each in self.index if each.how == "fixed"]
+        return consecutive([each for each in fixed if each.model == f"{FIXED_MODEL}{each.k}"])
 
     def dynamic(self) -> list[Series]:
         """Return the series in which K is chosen per sample, in the file's order."""
@@ -71,7 +73,8 @@ class Study:
 
     def tries(self, how: str, model: str) -> list[Series]:
         """Return a model's numbered tries of a kind, ascending."""
-        return sorted((each for each in self.index if each.how == how and each.model == model), key=lambda each: each.number)  # fmt: skip
+        found = [each for each in self.index if each.how == how and each.model == model]
+        return sorted(found, key=lambda each: each.number)
 
 
 def consecutive(found: list[Series]) -> list[Series]:
@@ -89,12 +92,16 @@ def arranged(points: OperatingPoints) -> Study:
     for place, point in enumerate(points.points):
         of_series = places.setdefault(series_of(point), {})
         if of_series.setdefault(point["seed"], place) != place:
-            raise InputError(f"operating points: point {place}: {described(point)} stands twice for seed {point['seed']}")
+            raise InputError(
+                f"operating points: point {place}: {described(point)} stands twice for seed {point['seed']}"
+            )
     for found in places.values():
         lacking = [seed for seed in seeds if seed not in found]
         if lacking:
             about = described(points.points[next(iter(found.values()))])
-            raise InputError(f"operating points: {about} lacks seed {lacking[0]}; needed: the same seeds for every point")
+            raise InputError(
+                f"operating points: {about} lacks seed {lacking[0]}; needed: the same seeds for every point"
+            )
     index = {series: [found[seed] for seed in seeds] for series, found in places.items()}
     return Study(points, seeds, index)
 

@@ -46,7 +46,9 @@ def read_times(path: str) -> pd.DataFrame:
         bad = ~((values > 0) & np.isfinite(values))
         if bad.any():
             row = int(bad.to_numpy().argmax())
-            raise InputError(f"{path}: row {row}: {name} is {table[name][row]}, allowed above 0 ({int(bad.sum())} such rows)")
+            raise InputError(
+                f"{path}: row {row}: {name} is {table[name][row]}, allowed above 0 ({int(bad.sum())} such rows)"
+            )
     rule = table["rule"].astype("string").str.split(":").str[0]
     return table.assign(rule=rule, us_per_image=1e6 * table["seconds"] / table["images"])
 

@@ -10,7 +10,11 @@ WIDE_TRACE = "wide.trace.parquet"
 QUALITY = "quality.csv"
 COSTS = "costs.parquet"
 EXECUTED = "executed"
-KNOWN = (BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED)
+RULES = "rules"  # traces recorded under rules for K: NAME.trace.parquet
+SERVING = "serving"  # executed runs of such traces: NAME/
+OPERATING_POINTS = "dynamic_k.parquet"
+OPERATING_TIMES = "dynamic_k_times.csv"
+KNOWN = (BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES)
 
 
 @dataclass(frozen=True)
