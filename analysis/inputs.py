@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.log_sets import COSTS, WIDE_TRACE, LogSet
+from analysis.log_sets import COSTS, SERVING, WIDE_TRACE, LogSet
 from analysis.run_pairs import RunPair, read_pairs
 from analysis.theory import Routing, routing_of
 from traces.cost_table import CostTable, load_costs
@@ -56,9 +56,13 @@ class Inputs:
         """Return the runs of a set; read from disk the first time."""
         if log_set.name not in self._pairs:
             self._pairs[log_set.name] = read_pairs(log_set)
-            for source in ("executed", "simulated"):
-                self._digests[f"{log_set.name}/{source}"] = runs_digest(self._pairs[log_set.name], source)
+            self.note_runs(f"{log_set.name}/", self._pairs[log_set.name])
         return self._pairs[log_set.name]
+
+    def note_runs(self, place: str, pairs: list[RunPair]) -> None:
+        """Note one digest for the executed and one for the simulated runs of a place."""
+        for source in ("executed", "simulated"):
+            self._digests[f"{place}{source}"] = runs_digest(pairs, source)
 
     def wide_trace(self, log_set: LogSet) -> tuple[Trace | None, str]:
         """Return (the trace of the executed model, reason); read the first time."""
@@ -89,6 +93,10 @@ class Inputs:
     def used(self, name: str) -> dict[str, str]:
         """Return the digests of one kind of file, by set."""
         return {path: digest for path, digest in sorted(self._digests.items()) if path.endswith(f"/{name}")}
+
+    def served(self) -> dict[str, str]:
+        """Return the digests of all runs of operating points."""
+        return {path: digest for path, digest in sorted(self._digests.items()) if f"/{SERVING}/" in path}
 
     def used_by_runs(self) -> dict[str, str]:
         """Return the digests of everything a table of runs rests on."""
