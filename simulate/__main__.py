@@ -115,6 +115,7 @@ def open_loop_command(
     queue_size: Annotated[int, typer.Option(min=1, help="B of the queues.")] = 32,
     in_flight: Annotated[int, typer.Option(min=1, help="Sequences in flight of the closed loop.")] = 256,
     load: Annotated[float, typer.Option(min=1e-9, help="Poisson rate over the re-gated trace's capacity.")] = 0.6,
+    sequences: Sequences = None,
     replications: Annotated[int, typer.Option(min=1, help="Seeds 0..n-1.")] = 1,
     jobs: Jobs = 0,
 ) -> None:
@@ -122,7 +123,7 @@ def open_loop_command(
 
     Example: `python -m simulate open-loop wide.trace.parquet rules --costs costs.parquet --out simulated/open_loop`
     """
-    plan = OpenLoopPlan(queue_size, in_flight, load, list(range(replications)))
+    plan = OpenLoopPlan(queue_size, in_flight, load, list(range(replications)), sequences)
     files, cost_model = rule_files(rules, source), read_costs(costs, affine, False)
     refuse_failed(simulate_open_loop(source, files, cost_model, plan, out, provenance(), jobs))
     print(f"{len(files)} rules in {out}")

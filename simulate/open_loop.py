@@ -25,26 +25,31 @@ SOURCE = "source"
 
 @dataclass(frozen=True)
 class OpenLoopPlan:
-    """One closed loop and one Poisson load per seed; the load is a share of the re-gated trace's capacity at B."""
+    """One closed loop and one Poisson load per seed; the load is a share of the re-gated trace's capacity at B.
+
+    `sequences` of the trace are served, each once for None.
+    """
 
     queue_size: int
     in_flight: int
     load: float
     seeds: list[int]
+    sequences: int | None = None
 
     def closed(self) -> list[RunConfig]:
         """Return the closed loops."""
-        return [
-            RunConfig(queue_size=self.queue_size, arrivals="closed", in_flight=self.in_flight, seed=seed)
-            for seed in self.seeds
-        ]
+        return self.configs(arrivals="closed", in_flight=self.in_flight)
 
     def poisson(self, regated: Trace, costs: CostModel) -> list[RunConfig]:
         """Return the Poisson runs. Both traces get the rate that a user of the re-gated one would work out."""
         cost = replace(costs, resampled=False).cost(rng=None)
         capacity = capacity_per_s(trace_workload(regated, RunConfig()), cost, self.queue_size, True, 1)
-        fields = {"queue_size": self.queue_size, "arrivals": "poisson", "load": self.load}
-        return [RunConfig(**fields, rate_per_s=self.load * capacity, seed=seed) for seed in self.seeds]
+        return self.configs(arrivals="poisson", load=self.load, rate_per_s=self.load * capacity)
+
+    def configs(self, **arriving: object) -> list[RunConfig]:
+        """Return one configuration per seed."""
+        shared = {"queue_size": self.queue_size, "sequences": self.sequences, **arriving}
+        return [RunConfig(**shared, seed=seed) for seed in self.seeds]
 
 
 def rule_files(folder: Path, source: Path) -> list[Path]:
