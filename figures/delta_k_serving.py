@@ -1,0 +1,98 @@
+"""What does choosing K per sample change in throughput and latency?"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.table_files import TableFiles
+
+NAME = "delta_k_serving"
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: per set throughput, latency, and accuracy against throughput, by mean experts per sample."""
+    rows = tables.rows(NAME)
+    sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
+    figure, grid = plt.subplots(
+        len(sets), 3, figsize=(12.5, 3.6 * len(sets) + 0.3), layout="constrained", squeeze=False
+    )
+    for panels, name in zip(grid, sets, strict=True):
+        chosen = rows[rows["set"] == name] if "set" in rows else rows
+        panels[0].set_title(f"{name}\nthroughput, closed loop")
+        panels[1].set_title("latency under the same arrivals")
+        panels[2].set_title("what accuracy costs in throughput")
+        if chosen.empty or "source" not in chosen:
+            style.hole(panels[0], tables.holes_of(name) or tables.holes)
+            continue
+        throughput_panel(panels[0], chosen[chosen["mode"] == "closed"])
+        latency_panel(panels[1], chosen[chosen["mode"] == "poisson"])
+        accuracy_panel(panels[2], chosen[chosen["mode"] == "closed"])
+    style.footer(figure, tables.footer())
+    return figure
+
+
+def sources(axes: Axes, rows: pd.DataFrame, column: str, index: int, label: str) -> None:
+    """Draw one quantity against mean K: executed filled, simulated hollow; fixed K joined, dynamic K as stars."""
+    look = style.look(index)
+    executed, simulated = (rows[rows["source"] == source].sort_values("mean_k") for source in ("executed", "simulated"))
+    for one, face in ((executed, look["color"]), (simulated, "none")):
+        for dynamic, marker in ((False, look["marker"]), (True, "*")):
+            part = one[one["dynamic"] == dynamic]
+            bars = None
+            if face != "none" and f"{column}_low" in part:
+                bars = [part[column] - part[f"{column}_low"], part[f"{column}_high"] - part[column]]
+            axes.errorbar(
+                part["mean_k"], part[column], bars, color=look["color"], markerfacecolor=face, marker=marker,
+                markersize=9 if dynamic else 5, capsize=2.5, elinewidth=1,
+                linestyle=look["linestyle"] if face != "none" and not dynamic else "none",
+            )  # fmt: skip
+    axes.plot([], [], **look, label=label)
+
+
+def legend_of_kinds(axes: Axes) -> None:
+    """Say what stars and hollow marks mean."""
+    shown = {"linestyle": "none", "color": style.DARK}
+    axes.plot([], [], **shown, marker="*", markersize=9, label="dynamic K (delta)")
+    axes.plot([], [], **shown, marker="o", markerfacecolor="none", label="hollow: simulated")
+    axes.legend(loc="best")
+
+
+def throughput_panel(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw throughput of closed loops, one series per number in flight."""
+    for index, (setting, part) in enumerate(rows.groupby("setting", sort=True)):
+        sources(axes, part, "throughput_per_s", index, f"{setting} in flight")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("mean experts per sample and layer")
+    axes.set_ylabel("samples/s")
+    legend_of_kinds(axes)
+
+
+def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw median and 95th percentile latency; every point met the same arrivals per second."""
+    for index, (column, label) in enumerate({"latency_p50_ms": "p50", "latency_p95_ms": "p95"}.items()):
+        sources(axes, rows, column, index, label)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("mean experts per sample and layer")
+    axes.set_ylabel("latency per sample (ms)")
+    axes.legend(loc="best")
+
+
+def accuracy_panel(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw accuracy against executed throughput at the most samples in flight: fixed K joined, dynamic K as stars."""
+    executed = rows[rows["source"] == "executed"]
+    most = executed[executed["setting"] == executed["setting"].max()].sort_values("throughput_per_s")
+    look = style.look(0)
+    fixed, dynamic = most[~most["dynamic"]], most[most["dynamic"]]
+    axes.plot(fixed["throughput_per_s"], fixed["accuracy_percent"], **look, label="fixed K")
+    axes.plot(
+        dynamic["throughput_per_s"], dynamic["accuracy_percent"], linestyle="none", marker="*", markersize=9,
+        color=style.COLOURS[1], label="dynamic K (delta)",
+    )  # fmt: skip
+    for row in most.to_dict("records"):
+        at = (row["throughput_per_s"], row["accuracy_percent"])
+        style.note(axes, f"K={row['mean_k']:.2g}", at, offset=(5, -9))
+    axes.set_xlabel(f"executed samples/s, {most['setting'].iloc[0]} in flight" if len(most) else "executed samples/s")
+    axes.set_ylabel("accuracy (%)")
+    axes.legend(loc="best")
