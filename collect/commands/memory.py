@@ -19,13 +19,13 @@ from traces.errors import InputError, unknown_name
 from traces.files import write_json
 from traces.provenance import provenance
 
-CAPACITIES = "CS:0.05,CS:0.25,CS:1,CS/E:1.25,CSk/E:1.2,CSk/E:2.4"  # Huang's two and a middle, Switch's, FastMoE's two
+CAPACITIES = "CS:0.05,CS:1,CS/E:1.25,CSk/E:1.2,CSk/E:2.4"  # Huang's two, Switch's, FastMoE's two
 
 
 @app.command("memory")
 def memory_command(
     out: Annotated[Path, typer.Option(help="CSV to write; what it was made with goes beside it as JSON.")],
-    batch: Annotated[str, typer.Option(help="Batch sizes S, tokens, with commas.")] = "128,512,2048",
+    batch: Annotated[str, typer.Option(help="Batch sizes S, tokens, with commas.")] = "100,400,1200",
     experts: Annotated[str, typer.Option(help="Experts E, with commas.")] = "16,64",
     k: Annotated[str, typer.Option(help="Experts per token, with commas.")] = "1,2,4",
     capacity: Annotated[
