@@ -9,11 +9,13 @@ import matplotlib.pyplot as plt
 import typer
 from matplotlib.figure import Figure
 
-from figures import accuracy_vs_k, fidelity, load_vs_k, queue_size, style
+from figures import accuracy_vs_k, delta_k, fidelity, load_vs_k, queue_size, random_routing, style
 from figures.captions import caption
 from figures.table_files import TableFiles
 
-FIGURES = {module.NAME: module.draw for module in (accuracy_vs_k, load_vs_k, queue_size, fidelity)}
+FIGURES = {
+    module.NAME: module.draw for module in (accuracy_vs_k, delta_k, load_vs_k, queue_size, fidelity, random_routing)
+}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 

@@ -6,6 +6,7 @@ from traces.operating_points import operating_points
 
 LAYERS = 4
 CURVE = (0.50, 0.52, 0.535, 0.545, 0.55, 0.552, 0.553, 0.553)  # at k = 1..8, of every model
+DRAWN_K = {1.5: (1, 2), 2.0: (1, 3, 2, 2, 1, 3), 3.0: (2, 4)}  # in all layers; an even number of samples hits the mean
 SEED_EFFECT = 0.004  # standard deviation of what a seed adds to all its accuracies
 
 
@@ -34,13 +35,13 @@ class World:
                 self.add(seed, CURVE[k - 1], LAYERS * k, model=model, how="fixed", k=k)
 
     def dynamic(self, model, gain, rule="delta", how="rule", target=2.0, validated=None):
-        """Add a rule whose accuracy is the curve's at k = 2 plus a gain; K is 1, 2 or 3 in all layers, 2 on average."""
+        """Add a rule whose accuracy is the curve's at its target (none: 2) plus a gain; K is drawn for it."""
         for seed in range(self.seeds):
-            k_N = self.generator.permutation(np.resize([1, 2, 3], self.samples // 3 * 3))
-            k_N = np.concatenate([k_N, np.full(self.samples - len(k_N), 2)])
+            k_N = self.generator.permutation(np.resize(DRAWN_K[target or 2.0], self.samples))
             about = {"model": model, "rule": f"{rule}:{0.5 + seed / 100}:8"} | ({"target_k": target} if target else {})
-            seen = {"validation_accuracy": validated or CURVE[1] + gain, "validation_mean_k": 2.0}
-            self.add(seed, CURVE[1] + gain, LAYERS * k_N, how=how, **about, **seen)
+            chance = np.interp(target or 2.0, np.arange(1, 1 + len(CURVE)), CURVE)
+            seen = {"validation_accuracy": validated or chance + gain, "validation_mean_k": target or 2.0}
+            self.add(seed, chance + gain, LAYERS * k_N, how=how, **about, **seen)
             if target in (None, 2.0):
                 self.add(seed, CURVE[1], LAYERS * self.generator.permutation(k_N), how="shuffled", **about)
 

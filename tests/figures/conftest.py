@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from delta_k_tables import delta_k_tables
+from vision_tables import vision_tables
 
 SETS = ("cpu-toy/cifar10", "cpu-toy/digits")
 SIZES = (1, 2, 4, 8, 16)
@@ -114,10 +116,10 @@ def tables(tmp_path):
     folder = tmp_path / "tables"
     folder.mkdir()
     made = {"queue_size": list(queue_rows()), "queue_size_tradeoff": tradeoff_rows()}
-    made |= accuracy_tables() | load_tables() | fidelity_tables()
+    made |= accuracy_tables() | load_tables() | fidelity_tables() | delta_k_tables(SETS) | vision_tables(SETS)
     for name, rows in made.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
-    figures = ("accuracy_vs_k", "load_vs_k", "queue_size", "fidelity")
+    figures = ("accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "random_routing")
     claims = {
         name: {"claim": f"What {name} shows.", "numbers": {"cpu": {"gain": 1.23456, "k": {"4": 2}}}} for name in figures
     }
