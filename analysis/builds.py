@@ -16,6 +16,7 @@ from analysis.delta_k_build import build_delta_k
 from analysis.inputs import Inputs
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
 from analysis.open_loop_build import build_open_loop
+from analysis.random_routing_build import build_random_routing
 from analysis.repeatability import repeatability, repeatability_sentence
 from analysis.run_pairs import RunPair
 from analysis.tables import hole_row, holes, write_claims, write_tables
@@ -116,4 +117,5 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "fidelity": build_fidelity,
     "open-loop": build_open_loop,
     "delta-k": build_delta_k,
+    "random-routing": build_random_routing,
 }

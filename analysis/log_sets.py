@@ -14,7 +14,10 @@ RULES = "rules"  # traces recorded under rules for K: NAME.trace.parquet
 SERVING = "serving"  # executed runs of such traces: NAME/
 OPERATING_POINTS = "dynamic_k.parquet"
 OPERATING_TIMES = "dynamic_k_times.csv"
-KNOWN = (BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES)
+VISION = "vision.csv"
+VISION_EPOCHS = "vision_epochs.csv"
+VISION_TIMES = "vision_times.csv"
+KNOWN = (BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
+from vision_logs import write_vision_logs
 
 from analysis.__main__ import app
 from traces.cost_table import COST_COLUMNS, CostTable
@@ -18,7 +19,7 @@ from traces.trace_file import save_trace
 TABLES = (
     "accuracy_vs_k", "accuracy_vs_k_fit", "accuracy_vs_k_seeds", "fidelity", "fidelity_repeatability",
     "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "open_loop", "open_loop_times",
-    "queue_size", "queue_size_steps", "queue_size_tradeoff",
+    "queue_size", "queue_size_steps", "queue_size_tradeoff", "random_routing", "random_routing_epochs",
 )  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def folders(tmp_path, one_at_a_time):
         save_trace(toy_trace(), folder / f"{name}.trace.parquet")
     save_trace(toy_trace(used_k=2), folder / "rules" / "base-k2.trace.parquet")
     toy_costs().save(folder / "costs.parquet")
+    write_vision_logs(folder)
     rng = np.random.default_rng(0)
     rows = [
         ("digits", k, k, s, 1, 10, 0.5 + 0.01 * k + rng.normal(0, 0.001), 1.0) for k in range(1, 5) for s in range(3)
@@ -79,7 +81,7 @@ def test_every_table_and_claim(folders):
     out = folders[2]
     assert sorted(path.stem for path in out.glob("*.csv")) == sorted(TABLES)
     claims = json.loads((out / "claims.json").read_text())
-    assert set(claims) == {"accuracy_vs_k", "load_vs_k", "queue_size", "fidelity", "open_loop"}
+    assert set(claims) == {"accuracy_vs_k", "load_vs_k", "queue_size", "fidelity", "open_loop", "random_routing"}
     assert "6 of 6 runs" in claims["fidelity"]["claim"]
     table = pd.read_csv(out / "queue_size.csv")
     found = table.groupby("source")["queue_size"].apply(sorted).to_dict()
@@ -151,7 +153,7 @@ def test_one_group_of_tables(folders):
 
 
 def test_wrong_names_are_refused(folders, tmp_path):
-    with pytest.raises(InputError, match="known: accuracy, fidelity, load, open-loop, queue-size"):
+    with pytest.raises(InputError, match="known: accuracy, fidelity, load, open-loop, queue-size, random-routing"):
         raise analyse(folders, "--only", "luck").exception
     with pytest.raises(InputError, match="holds no logs"):
         raise analyse((folders[1], folders[1], folders[2])).exception
