@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis import accuracy, accuracy_claim, fidelity, load, queue_size, queue_size_claim
 from analysis.delta_k_build import build_delta_k
+from analysis.gating_memory_build import build_gating_memory
 from analysis.inputs import Inputs
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
 from analysis.open_loop_build import build_open_loop
@@ -118,4 +119,5 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "open-loop": build_open_loop,
     "delta-k": build_delta_k,
     "random-routing": build_random_routing,
+    "gating-memory": build_gating_memory,
 }
