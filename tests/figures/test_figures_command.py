@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -25,7 +26,7 @@ def panels_titled(figure, start):
 
 def words_of(figure):
     """Return every text that stands in a figure."""
-    texts = (text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    texts = (text.get_text() for text in figure.findobj(Text))
     return " ".join(" ".join(texts).split())
 
 
