@@ -106,9 +106,12 @@ def view_of(row: dict, trained_k: int) -> str:
 
     A trained gate is shown at `trained_k` experts per token.
     """
-    shape = f"E={row['experts']}, k={row['k']}, {row['convention']}, C={row['capacity_factor']:g}"
+    shape = (
+        f"E={row['experts']}, k={row['k']}, capacity {row['convention']}, C={row['capacity_factor']:g}, "
+        f"width {row['width']}, hidden {row['hidden']}"
+    )
     if row["like"]:
-        return f"as the {LIKE_NAMES[row['like']]}: {shape}"
+        return f"as the {LIKE_NAMES[row['like']]} ({row['router']} router): {shape}"
     trained = row["router"].startswith("trained") and row["k"] == trained_k
     trained &= (row["convention"], row["capacity_factor"]) == TRAINED_VIEW
     return f"{row['router']} gate: {shape}" if trained else ""

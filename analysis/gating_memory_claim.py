@@ -81,5 +81,5 @@ def published_text(like: str, each: dict) -> str:
         f"dynamic's memory ({each['peak_over_gathered']:.0f} times that of all rows gathered at once), gives an expert "
         f"{each['expert_peak_over_mean_dynamic']:.3g} times the memory of the mean expert and "
         f"{each['expert_peak_over_busiest_dynamic']:.2g} times that of the busiest one, and takes "
-        f"{each['time_over_dynamic']:.2g} times as long"
+        f"{each['time_over_dynamic']:.3g} times as long"
     )

@@ -46,7 +46,7 @@ def expert_panels(row: np.ndarray, name: str, experts: pd.DataFrame) -> None:
     """Draw memory per expert against the batch, one panel per view."""
     views = list(dict.fromkeys(experts["view"])) if len(experts) else []
     for axes, view in zip(row, [*views, *[""] * VIEWS], strict=False):
-        axes.set_title(f"{name}: memory per expert\n{view}", fontsize="small")
+        axes.set_title(f"{name}: memory per expert\n{view.replace(': ', chr(10))}", fontsize="small")
         if not view:
             style.hole(axes, ["this panel: not among what was measured"])
             continue
@@ -58,7 +58,8 @@ def expert_panels(row: np.ndarray, name: str, experts: pd.DataFrame) -> None:
             axes.plot(rows["batch"], rows["current_kib"], **faint, label=f"{dispatch}, {which}: current")
         sizes_and_room(axes, own["batch"], "KiB of activations per expert")
         most = own["dropped_percent"].max()
-        style.note(axes, f"static drops up to {most:.0f} % of choices", (0.98, 0.02), "axes fraction", (0, 2), "right")
+        drops = f"up to {most:.0f} % of choices" if most else "nothing"
+        style.note(axes, f"static drops {drops}", (0.98, 0.02), "axes fraction", (0, 2), "right")
 
 
 def peak_panel(axes: Axes, rows: pd.DataFrame) -> None:
