@@ -17,9 +17,11 @@ from analysis.delta_k_points import FIXED_MODEL
 
 WORDS = {BEATS: "yes", LOSES: "no, it loses", SAME: "no, there is no difference", UNDECIDED: "undecided"}
 HARDLY_VARIES_K = 0.05  # standard deviation over samples below which a rule chooses next to nothing
-NUMBERS = ("mean_k", "k_deviation", "accuracy_percent", "accuracy_percent_low", "accuracy_percent_high", "baseline_k",
-           "baseline_percent", "difference_points", "difference_points_low", "difference_points_high", "verdict",
-           "primary", "reason")  # fmt: skip
+NUMBERS = (
+    "mean_k", "k_deviation", "accuracy_percent", "accuracy_percent_low", "accuracy_percent_high", "baseline_k",
+    "baseline_percent", "difference_points", "difference_points_low", "difference_points_high",
+    "difference_points_components_low", "difference_points_components_high", "verdict", "primary", "reason",
+)  # fmt: skip
 
 
 def delta_k_claim(comparisons: pd.DataFrame, oracle: pd.DataFrame, groups: pd.DataFrame) -> dict:

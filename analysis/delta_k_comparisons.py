@@ -16,14 +16,15 @@ answers a randomly drawn part of the samples with the smaller k and the rest wit
 equal. It is read per seed at that seed's mean K, and anew in every bootstrap replicate at the replicate's mean K.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from analysis.bootstrap import estimate
+from analysis.crossed_variance import crossed_interval
 from analysis.delta_k_points import Replicates, Series, Study
-from analysis.delta_k_times import equal_time
+from analysis.delta_k_times import EqualTime, equal_time
 from analysis.intervals import Interval
 
 MARGIN_POINTS = 0.3
@@ -35,10 +36,14 @@ BEATS, LOSES, SAME, UNDECIDED = "beats", "loses", "no difference", "undecided"
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a point is compared with: accuracy in percent [B, S], or None and the reason; `k` is where it was read."""
+    """What a point is compared with: accuracy in percent [B, S], or None and the reason; `k` is where it was read.
+
+    `chance_SN` is the chance, in percent, that the baseline answers each sample right.
+    """
 
     name: str
-    accuracy_BS: np.ndarray | None
+    accuracy_BS: np.ndarray | None = None
+    chance_SN: np.ndarray | None = None
     reason: str = ""
     k: float = float("nan")
 
@@ -63,34 +68,43 @@ def interpolated(at_BS: np.ndarray, first_k: int, accuracy_KBS: np.ndarray) -> n
     return below + share_BS * (above - below)
 
 
-def read_at(name: str, sweep: list[Series], at_BS: np.ndarray, draws: Replicates) -> Baseline:
+def read_at(name: str, sweep: list[Series], at_BS: np.ndarray, study: Study, draws: Replicates) -> Baseline:
     """Return a curve over fixed k, read at mean numbers of experts; no number where the data lie outside of it."""
     if len(sweep) < 2:
-        return Baseline(name, None, "fewer than two fixed k were measured")
+        return Baseline(name, reason="fewer than two fixed k were measured")
     least, most, own = sweep[0].k, sweep[-1].k, at_BS[0]
     k = float(own.mean())
     if own.min() < least or own.max() > most:
         outside = own[(own < least) | (own > most)]
         where = f"outside the baseline's {least} to {most} ({len(outside)} of {len(own)} seeds)"
-        return Baseline(name, None, f"mean K {outside[0]:.2f} lies {where}", k)
-    return Baseline(name, interpolated(at_BS, least, np.stack([draws.accuracy[each] for each in sweep])), "", k)
+        return Baseline(name, reason=f"mean K {outside[0]:.2f} lies {where}", k=k)
+    accuracy_BS = interpolated(at_BS, least, np.stack([draws.accuracy[each] for each in sweep]))
+    right_KSN = np.stack([100.0 * study.right_SN(each) for each in sweep])
+    chance_SN = interpolated(np.broadcast_to(own[:, None], right_KSN.shape[1:]), least, right_KSN)
+    return Baseline(name, accuracy_BS, chance_SN, k=k)
 
 
 def baselines(study: Study, draws: Replicates, series: Series, times: pd.DataFrame | None) -> list[Baseline]:
     """Return every baseline that was measured for a dynamic series."""
     at_BS, own_sweep = draws.mean_k[series], study.sweep(series.model)
-    found = [read_at(SAME_WEIGHTS, own_sweep, at_BS, draws), read_at(TRAINED_FIXED, study.family(), at_BS, draws)]
+    found = [read_at(SAME_WEIGHTS, own_sweep, at_BS, study, draws),
+             read_at(TRAINED_FIXED, study.family(), at_BS, study, draws)]  # fmt: skip
     dealt = series._replace(how="shuffled")
     if dealt in draws.accuracy and (series.how == "trained") == (series.target_k is None):
-        found.append(Baseline(SHUFFLED, draws.accuracy[dealt], "", float(at_BS[0].mean())))
+        found.append(Baseline(SHUFFLED, draws.accuracy[dealt], 100.0 * study.right_SN(dealt), k=at_BS[0].mean()))
     if times is not None:
-        same = equal_time(times, series)
-        here = Baseline(EQUAL_TIME, None, same.note)
-        if np.isfinite(same.k):
-            read = read_at(EQUAL_TIME, own_sweep, np.full_like(at_BS, same.k), draws)
-            here = Baseline(EQUAL_TIME, read.accuracy_BS, same.note or read.reason, same.k)
-        found.append(here)
+        found.append(read_at_equal_time(equal_time(times, series), own_sweep, at_BS, study, draws))
     return found
+
+
+def read_at_equal_time(
+    same: EqualTime, sweep: list[Series], at_BS: np.ndarray, study: Study, draws: Replicates
+) -> Baseline:
+    """Return the same weights at the fixed k that takes the same time."""
+    if not np.isfinite(same.k):
+        return Baseline(EQUAL_TIME, reason=same.note)
+    read = read_at(EQUAL_TIME, sweep, np.full_like(at_BS, same.k), study, draws)
+    return replace(read, reason=same.note or read.reason)
 
 
 def comparison_rows(name: str, study: Study, draws: Replicates, times: pd.DataFrame | None) -> list[dict]:
@@ -105,8 +119,8 @@ def comparison_rows(name: str, study: Study, draws: Replicates, times: pd.DataFr
             own = equal_time(times, series)
             about |= {"time_us": own.time_us, "time_us_low": own.time_us_low, "time_us_high": own.time_us_high}
         for baseline in baselines(study, draws, series, times):
-            is_primary = main.get(series) == baseline.name
-            rows.append(about | {"baseline": baseline.name, "primary": is_primary} | compared(draws, series, baseline))
+            named = {"baseline": baseline.name, "primary": main.get(series) == baseline.name}
+            rows.append(about | named | compared(study, draws, series, baseline))
     return rows
 
 
@@ -123,16 +137,22 @@ def point_columns(study: Study, draws: Replicates, series: Series) -> dict:
     }  # fmt: skip
 
 
-def compared(draws: Replicates, series: Series, baseline: Baseline) -> dict:
-    """Return the difference to one baseline, or `skipped` with the reason."""
+def compared(study: Study, draws: Replicates, series: Series, baseline: Baseline) -> dict:
+    """Return the difference to one baseline, or `skipped` with the reason.
+
+    The verdict is the bootstrap's. `difference_points_components_*` is the interval from variance components, with
+    the mixture's shares as they are: a check, which is narrower where noise of single answers prevails.
+    """
     about = {"baseline_k": baseline.k, "status": "ok", "reason": baseline.reason}
     if baseline.accuracy_BS is None:
         return about | {"status": "skipped"}
     own_B, other_B = (draws.over_seeds(values) for values in (draws.accuracy[series], baseline.accuracy_BS))
     difference = estimate(own_B - other_B)
+    check = crossed_interval(100.0 * study.right_SN(series) - baseline.chance_SN)
     return about | {
         "baseline_percent": other_B[0], "difference_points": difference.mean, "difference_points_low": difference.low,
         "difference_points_high": difference.high, "verdict": verdict(difference),
+        "difference_points_components_low": check.low, "difference_points_components_high": check.high,
     }  # fmt: skip
 
 

@@ -6,14 +6,16 @@ scatter of the times is not part of any interval: it is told apart, as the range
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis.csv_logs import read_csv_log
 from analysis.delta_k_points import DYNAMIC, Series
-from traces.errors import InputError
 
-COLUMNS = ("model", "how", "rule", "target_k", "k", "repetition", "images", "seconds")
+COLUMNS = {"model": None, "how": None, "rule": None, "target_k": None, "k": None, "repetition": None,
+           "images": (1, np.inf), "seconds": (1e-9, np.inf)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,25 +32,9 @@ class EqualTime:
     time_us_high: float = float("nan")
 
 
-def read_times(path: str) -> pd.DataFrame:
-    """Return the table of times with `us_per_image`; InputError names a missing column or an impossible value."""
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a CSV table ({str(error)[:80]})") from None
-    absent = [name for name in COLUMNS if name not in table]
-    if absent:
-        raise InputError(f"{path}: column {absent[0]} is missing; needed: {', '.join(COLUMNS)}")
-    for name in ("images", "seconds"):
-        values = pd.to_numeric(table[name], errors="coerce")
-        bad = ~((values > 0) & np.isfinite(values))
-        if bad.any():
-            row = int(bad.to_numpy().argmax())
-            raise InputError(
-                f"{path}: row {row}: {name} is {table[name][row]}, allowed above 0 ({int(bad.sum())} such rows)"
-            )
+def read_times(path: Path | str) -> pd.DataFrame:
+    """Return the table of times with `us_per_image`, `rule` by its name alone; InputError as for every CSV log."""
+    table = read_csv_log(path, COLUMNS)
     rule = table["rule"].astype("string").str.split(":").str[0]
     return table.assign(rule=rule, us_per_image=1e6 * table["seconds"] / table["images"])
 

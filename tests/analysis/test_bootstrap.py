@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from analysis.bootstrap import estimate, redrawn, sample_sums, seed_shares
+from analysis.crossed_variance import crossed_interval
+from analysis.intervals import mean_interval
 
 
 def crossed_means(values_SN, replicates, generator):
@@ -109,3 +111,18 @@ def test_noise_of_single_answers_counts_three_times():
 def test_the_interval_is_between_percentiles():
     found = estimate(np.concatenate([[7.0], np.arange(1001.0)]))
     assert found == (7.0, pytest.approx(25), pytest.approx(975))
+
+
+def test_variance_components_cover_where_the_bootstrap_of_few_seeds_does_not():
+    generator = np.random.default_rng(9)
+    for effects in ((2.0, 0.0), (0.0, 2.0), (0.5, 1.0)):
+        found = [crossed_interval(world(8, 40, *effects, generator)) for _ in range(600)]
+        coverage = np.mean([each.low <= 0 <= each.high for each in found])
+        assert coverage == pytest.approx(0.95, abs=0.03), effects
+
+
+def test_variance_components_of_constant_rows_are_students_t_over_seeds():
+    rows_S = np.random.default_rng(10).standard_normal(8)
+    found = crossed_interval(np.repeat(rows_S[:, None], 50, axis=1))
+    assert found == pytest.approx(mean_interval(rows_S), rel=1e-6)
+    assert crossed_interval(np.full((3, 4), 2.0)) == (2, 2, 2)

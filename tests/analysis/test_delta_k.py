@@ -18,7 +18,7 @@ from analysis.delta_k_comparisons import (
 )
 from analysis.delta_k_histogram import group_rows, histogram_rows
 from analysis.delta_k_oracle import oracle_rows
-from analysis.delta_k_points import Replicates, Series, arranged, replicated
+from analysis.delta_k_points import Series, arranged, replicated
 from analysis.delta_k_times import equal_time, read_times
 from analysis.inputs import Inputs
 from analysis.intervals import Interval
@@ -101,19 +101,30 @@ def test_the_mixture_is_what_drawing_samples_gives():
     assert abs(np.mean(drawn) - expected) < half_width < 0.005
 
 
-def toy_draws(at, accuracies):
-    """Replicates of two seeds without any bootstrap: fixed-4 at k = 1.. with given accuracies."""
-    share_BS = np.full((1, 2), 0.5)
-    accuracy = {Series("fixed-4", "fixed", k=k): np.full((1, 2), value) for k, value in enumerate(accuracies, 1)}
-    return Replicates(share_BS, accuracy, {}, {}, {}), list(accuracy), np.array([at])
-
-
 def test_a_mean_k_outside_the_baseline_gets_no_number():
-    draws, sweep, at_BS = toy_draws([1.9, 2.1], [50.0, 60.0])
-    found = read_at("same weights", sweep, at_BS, draws)
+    world = World(300, 2, np.random.default_rng(5))
+    world.fixed("fixed-4", [1, 2])
+    for seed, k in enumerate((1.9, 2.1)):
+        selections_N = np.full(300, 2 * LAYERS)
+        selections_N[:120] += round((k - 2) * LAYERS * 300 / 120)
+        world.add(seed, 0.5, selections_N, model="fixed-4", how="rule", rule="delta:0.9:8", target_k=2.0)
+    study = arranged(world.whole())
+    draws = replicated(study, np.random.default_rng(0), 20)
+    sweep = study.sweep("fixed-4")
+    found = read_at("same weights", sweep, draws.mean_k[POST_HOC], study, draws)
     assert found.accuracy_BS is None
     assert found.reason == "mean K 2.10 lies outside the baseline's 1 to 2 (1 of 2 seeds)"
-    assert read_at("same weights", sweep[:1], at_BS, draws).accuracy_BS is None
+    assert read_at("same weights", sweep[:1], draws.mean_k[POST_HOC], study, draws).accuracy_BS is None
+
+
+def test_the_check_by_variance_components_is_about_the_same_difference():
+    table = compared(study_world(9000, 8, 0.012, np.random.default_rng(10)))
+    middle = table[["difference_points_components_low", "difference_points_components_high"]].mean(axis=1)
+    assert np.allclose(middle, table["difference_points"], atol=1e-6)
+    width = (table["difference_points_components_high"] - middle) / (
+        (table["difference_points_high"] - table["difference_points_low"]) / 2
+    )
+    assert width.between(0.5, 1.1).all()  # narrower at most by the root of 3, wider only by Student's t
 
 
 def test_the_primary_comparisons_are_those_stated_beforehand():
