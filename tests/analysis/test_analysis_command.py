@@ -6,10 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from operating_worlds import study_world
 from typer.testing import CliRunner
 from vision_logs import write_vision_logs
 
 from analysis.__main__ import app
+from analysis.builds import BUILDS
 from traces.cost_table import COST_COLUMNS, CostTable
 from traces.errors import InputError
 from traces.header import Header, ModelInfo
@@ -17,7 +19,8 @@ from traces.selections import Trace
 from traces.trace_file import save_trace
 
 TABLES = (
-    "accuracy_vs_k", "accuracy_vs_k_fit", "accuracy_vs_k_seeds", "fidelity", "fidelity_repeatability",
+    "accuracy_vs_k", "accuracy_vs_k_fit", "accuracy_vs_k_seeds", "delta_k", "delta_k_curves", "delta_k_groups",
+    "delta_k_histogram", "delta_k_oracle", "fidelity", "fidelity_repeatability",
     "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "open_loop", "open_loop_times",
     "queue_size", "queue_size_steps", "queue_size_tradeoff", "random_routing", "random_routing_epochs",
 )  # fmt: skip
@@ -55,6 +58,7 @@ def folders(tmp_path, one_at_a_time):
     save_trace(toy_trace(used_k=2), folder / "rules" / "base-k2.trace.parquet")
     toy_costs().save(folder / "costs.parquet")
     write_vision_logs(folder)
+    study_world(60, 2, 0.0, np.random.default_rng(0)).save(folder / "dynamic_k.parquet")
     rng = np.random.default_rng(0)
     rows = [
         ("digits", k, k, s, 1, 10, 0.5 + 0.01 * k + rng.normal(0, 0.001), 1.0) for k in range(1, 5) for s in range(3)
@@ -81,7 +85,9 @@ def test_every_table_and_claim(folders):
     out = folders[2]
     assert sorted(path.stem for path in out.glob("*.csv")) == sorted(TABLES)
     claims = json.loads((out / "claims.json").read_text())
-    assert set(claims) == {"accuracy_vs_k", "load_vs_k", "queue_size", "fidelity", "open_loop", "random_routing"}
+    assert set(claims) == {
+        "accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "open_loop", "random_routing",
+    }  # fmt: skip
     assert "6 of 6 runs" in claims["fidelity"]["claim"]
     table = pd.read_csv(out / "queue_size.csv")
     found = table.groupby("source")["queue_size"].apply(sorted).to_dict()
@@ -153,7 +159,7 @@ def test_one_group_of_tables(folders):
 
 
 def test_wrong_names_are_refused(folders, tmp_path):
-    with pytest.raises(InputError, match="known: accuracy, fidelity, load, open-loop, queue-size, random-routing"):
+    with pytest.raises(InputError, match=f"known: {', '.join(sorted(BUILDS))}"):
         raise analyse(folders, "--only", "luck").exception
     with pytest.raises(InputError, match="holds no logs"):
         raise analyse((folders[1], folders[1], folders[2])).exception
