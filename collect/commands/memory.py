@@ -7,7 +7,7 @@ import torch
 import typer
 from rich.progress import track
 
-from collect.commands.app import Data, DataDir, Device, TestImages, Threads, app, read_images
+from collect.commands.app import Data, DataDir, Device, TestImages, Threads, TrainImages, app, read_images
 from collect.datasets.images import Images
 from collect.devices import device_name, on_device, pick_device
 from collect.dispatch.capacity import CONVENTIONS, Capacity
@@ -40,6 +40,7 @@ def memory_command(
     checkpoint: Annotated[Path | None, typer.Option(help="A classifier whose first layer is measured too.")] = None,
     data: Data = "cifar10",
     data_dir: DataDir = None,
+    train_images: TrainImages = None,
     test_images: TestImages = None,
     repetitions: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 7,
     most_gib: Annotated[float, typer.Option(min=0, help="What would need more memory is skipped.")] = 2.0,
@@ -63,7 +64,7 @@ def memory_command(
     )  # fmt: skip
     cases, source = list(skewed_cases(grid, seed, where)), {}
     if checkpoint is not None:
-        images = read_images(data, data_dir, None, test_images)
+        images = read_images(data, data_dir, train_images, test_images)
         cases += on_images(checkpoint, images, grid, where)
         source = {"data": {"name": images.name, "digest": images.digest, "note": images.note}}
     rows = []
