@@ -138,7 +138,7 @@ def replicated(study: Study, generator: np.random.Generator, replicates: int = R
     mean_k = {series: study.mean_k_SN(series) for series in varying}
     blocks = [*right.values(), *mean_k.values(), *(mean_k[series] * right[series] for series in varying)]
     samples, seeds = len(study.points.label_N), len(study.seeds)
-    sums_BV = sample_sums(np.concatenate(blocks).T, replicates, generator).astype(float)
+    sums_BV = sample_sums(np.concatenate(blocks, dtype=np.float32).T, replicates, generator).astype(float)
     parts = [sums_BV[:, start : start + seeds] for start in range(0, sums_BV.shape[1], seeds)]
     rights = dict(zip(answered, parts, strict=False))
     experts = dict(zip(varying, parts[len(answered) :], strict=False))
