@@ -20,6 +20,7 @@ from analysis.open_loop_build import build_open_loop
 from analysis.random_routing_build import build_random_routing
 from analysis.repeatability import repeatability, repeatability_sentence
 from analysis.run_pairs import RunPair
+from analysis.serving import build_serving
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.trace_file import load_trace
 
@@ -120,4 +121,5 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "delta-k": build_delta_k,
     "random-routing": build_random_routing,
     "gating-memory": build_gating_memory,
+    "serving": build_serving,
 }

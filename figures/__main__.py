@@ -9,13 +9,23 @@ import matplotlib.pyplot as plt
 import typer
 from matplotlib.figure import Figure
 
-from figures import accuracy_vs_k, delta_k, fidelity, gating_memory, load_vs_k, queue_size, random_routing, style
+from figures import (
+    accuracy_vs_k,
+    delta_k,
+    delta_k_serving,
+    fidelity,
+    gating_memory,
+    load_vs_k,
+    queue_size,
+    random_routing,
+    style,
+)
 from figures.captions import caption
 from figures.table_files import TableFiles
 
 FIGURES = {
     module.NAME: module.draw
-    for module in (accuracy_vs_k, delta_k, load_vs_k, queue_size, fidelity, random_routing, gating_memory)
+    for module in (accuracy_vs_k, delta_k, delta_k_serving, load_vs_k, queue_size, fidelity, random_routing, gating_memory)
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")

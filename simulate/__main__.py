@@ -84,8 +84,10 @@ def run_command(
 
 @app.command("like")
 def like_command(
-    executed: Annotated[Path, typer.Argument(metavar="EXECUTED", help="Folder of executed runs.")],
-    trace_path: TracePath,
+    executed: Annotated[Path, typer.Argument(metavar="EXECUTED", help="Folder of executed runs, or of such folders.")],
+    trace_path: Annotated[
+        Path, typer.Argument(metavar="TRACE", help="Their trace, or a folder with NAME.trace.parquet.")
+    ],
     out: Out,
     costs: Costs = None,
     affine: Affine = None,
@@ -95,14 +97,21 @@ def like_command(
 ) -> None:
     """Simulate every executed run's own configuration, under its own name.
 
+    With folders of both (operating points, say) the runs in EXECUTED/NAME are simulated on TRACE/NAME.trace.parquet.
+
     Example: `python -m simulate like executed wide.trace.parquet --costs costs.parquet --out simulated`
     """
-    trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
-    names = fnmatch.filter(run_names(executed), only)
-    if not names:
-        raise InputError(f"{executed}: no complete run whose name matches {only!r}")
-    configs = {name: executed_config(executed, name, trace) for name in names}
-    report(new_runs(trace, cost_model, out), configs, jobs)
+    cost_model = read_costs(costs, affine, resample)
+    work = []
+    for folder, path, target in executed_folders(executed, trace_path, out):
+        trace = load_trace(path)
+        names = fnmatch.filter(run_names(folder), only)
+        if not names:
+            raise InputError(f"{folder}: no complete run whose name matches {only!r}")
+        configs = {name: executed_config(folder, name, trace) for name in names}
+        work.append((new_runs(trace, cost_model, target), configs))
+    for runs, configs in work:
+        report(runs, configs, jobs)
 
 
 @app.command("open-loop")
@@ -127,6 +136,16 @@ def open_loop_command(
     files, cost_model = rule_files(rules, source), read_costs(costs, affine, False)
     refuse_failed(simulate_open_loop(source, files, cost_model, plan, out, provenance(), jobs))
     print(f"{len(files)} rules in {out}")
+
+
+def executed_folders(executed: Path, trace: Path, out: Path) -> list[tuple[Path, Path, Path]]:
+    """Return (executed runs, their trace, where simulated ones go): one, or one per folder in `executed`."""
+    if not trace.is_dir():
+        return [(executed, trace, out)]
+    names = sorted(path.name for path in executed.iterdir() if path.is_dir()) if executed.is_dir() else []
+    if not names:
+        raise InputError(f"{executed}: holds no folders of executed runs, as {trace}, a folder of traces, asks for")
+    return [(executed / name, trace / f"{name}.trace.parquet", out / name) for name in names]
 
 
 def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> list:

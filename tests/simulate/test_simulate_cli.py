@@ -123,6 +123,29 @@ def test_executed_configurations_are_repeated_under_their_names(simulate, logs, 
         assert other.batches["members_crc"].tolist() == one.batches["members_crc"].tolist()
 
 
+def test_folders_of_executed_runs_are_repeated_each_on_its_own_trace(simulate, logs, tmp_path):
+    traces, executed = tmp_path / "rules", tmp_path / "serving"
+    traces.mkdir()
+    for name, seed in (("k2", 1), ("delta", 2)):
+        save_trace(toy_trace(seed), traces / f"{name}.trace.parquet")
+        execute_as_simulated(toy_trace(seed), RunConfig()).save(executed / name, "run")
+    words = ("like", executed, traces, "--costs", logs / "costs.parquet", "--jobs", "1", "--out", tmp_path / "out")
+    status, _, _ = simulate(*words)
+    assert status == 0
+    for name in ("k2", "delta"):
+        one, other = load_run(executed / name, "run"), load_run(tmp_path / "out" / name, "run")
+        assert other.header["trace_digest"] == one.header["trace_digest"]
+    (traces / "k2.trace.parquet").unlink()
+    status, _, err = simulate(*words)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "k2.trace.parquet" in err
+    status, _, err = simulate(
+        "like", executed / "k2", traces, "--costs", logs / "costs.parquet", "--out", tmp_path / "no"
+    )
+    assert status == 2
+    assert "holds no folders of executed runs" in err
+
+
 def execute_as_simulated(trace, config):
     """Return records that say they were executed, made by the engine with another cost law."""
     runs = Runs(choices_only(trace), trace.digest, CostModel(line_ns=(500, 50)), Path(), {})
