@@ -9,9 +9,8 @@ an interpolation is worked out anew in each replicate. What it cannot: the seeds
 seeds at hand. Drawing S of S seeds makes that part's variance (S - 1) / S of the unbiased one and takes a normal
 quantile for Student's t: with 8 seeds an interval that owed all its width to the seeds would be 0.78 as wide as the t
 interval and cover 89 % rather than 95 %. Against that, noise of single answers (seed times sample) is counted up to
-three times over (Owen 2007, The pigeonhole bootstrap), which errs on the safe side (`crossed_variance` does not, and stands
-beside). A verdict that hangs on the third
-digit of a limit is not supported by 8 seeds.
+three times over (Owen 2007, The pigeonhole bootstrap), which errs on the safe side; `crossed_variance` does neither,
+and stands beside. A verdict that hangs on the third digit of a limit is not supported by 8 seeds.
 """
 
 import numpy as np
