@@ -1,6 +1,7 @@
-"""`python -m collect device|train|route|quality|costs|execute`."""
+"""`python -m collect`: train, record, execute and measure; `--help` lists the commands."""
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 from traces.command import run
@@ -9,7 +10,9 @@ if __name__ == "__main__":
     if find_spec("torch") is None:
         print("collect: needs torch, which this Python lacks: pip install 'moe-replay[collect]'", file=sys.stderr)
         sys.exit(2)
-    from collect.commands import classifier, dynamic_k, memory, serving, vision  # noqa: F401 - importing registers their commands
     from collect.commands.app import app
+
+    for subject in ("classifier", "dynamic_k", "memory", "rules", "vision"):
+        import_module(f"collect.commands.{subject}")  # importing registers its commands
 
     run(app, "collect")

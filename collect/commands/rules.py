@@ -1,4 +1,4 @@
-"""The command that executes operating points on real weights."""
+"""Commands about one trained model under several rules for K: its traces, and serving them on real weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,13 +20,62 @@ from collect.commands.app import (
     read_images,
 )
 from collect.devices import device_name, on_device, pick_device
+from collect.dynamic_k.study import MOST
+from collect.dynamic_k.thresholds import rule_for
 from collect.executor import TraceOnWeights
+from collect.routing import record_trace
 from collect.serving import ServingExperiment, serve
 from collect.training import restore
 from traces import command
 from traces.cost_table import load_costs
 from traces.errors import InputError
+from traces.k_rules import KRule
 from traces.trace_file import load_trace
+
+SEEN = 5000  # training images on which a threshold for a mean K is found
+
+
+@app.command("rules")
+def rules_command(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="Folder for the traces, NAME-RULE.trace.parquet; those there are kept.")],
+    name: Annotated[str, typer.Option(help="What their file names begin with.")],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    rules: Annotated[str, typer.Option(help="Rules NAME:THRESHOLD[:MOST], with commas.")] = "",
+    mean_k: Annotated[str, typer.Option(help="Delta rules that give these mean K on training images.")] = "",
+    k: Annotated[str, typer.Option("--k", help="Fixed numbers of experts, with commas.")] = "",
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 256,
+    device: Device = "auto",
+    threads: Threads = 1,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Record the test images under several rules for K: only the experts that ran, small files.
+
+    Example: `python -m collect rules --checkpoint wide.pt --name wide --rules top-p:0.3 --k 1,2 --out rules`
+    """
+    torch.set_num_threads(threads)
+    ways: list[KRule | int] = [KRule.parse(rule) for rule in rules.split(",") if rule]
+    ways += command.numbers(k, "--k") if k else []
+    targets = command.numbers(mean_k, "--mean-k", 1, float) if mean_k else []
+    images = read_images(data, data_dir, train_images, test_images)
+    model, description = restore(checkpoint, images)
+    where = pick_device(device)
+    model = model.to(where)
+    seen = on_device(images.train_NF[:SEEN], where), on_device(images.train_label_N[:SEEN], where)
+    ways += [rounded(rule_for("delta", target, MOST, model, *seen)[0]) for target in targets]
+    for way in ways:
+        path = out / f"{name}-{f'k{way}' if isinstance(way, int) else str(way).replace(':', '-')}.trace.parquet"
+        trace = load_trace(path) if path.exists() else None
+        trace = trace or record_trace(model, description, images, way, batch, where, path, only_ran=True)
+        accuracy = (trace.label_S == trace.prediction_S).mean()
+        print(f"{path}: mean K {(trace.experts_TLK >= 0).sum(2).mean():.3f}, accuracy {accuracy:.4f}", flush=True)
+
+
+def rounded(rule: KRule) -> KRule:
+    """Return a rule whose threshold a file name can hold."""
+    return KRule(rule.name, round(rule.threshold, 3), rule.most)
 
 
 @app.command("serve")
