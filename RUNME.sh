@@ -47,16 +47,35 @@ environment() {
     fi
 }
 
+# simulated SET NAME OUT PATTERN: what the executed runs of one set would have cost, by the simulator.
+simulated() {
+    local set=$1 name=$2 out=$3 pattern=$4 sequences=(--sequences 2000) status=0
+    [ "$pattern" != '*' ] || sequences=(--replications 3)
+    if [ -d "$set/executed" ]; then
+        echo "== simulate: what would each executed run of $name have cost?"
+        "$python" -m simulate like "$set/executed" "$set/wide.trace.parquet" --costs "$set/costs.parquet" \
+            --only "$pattern" --out "$out" || status=1
+    fi
+    if [ -d "$set/serving" ]; then
+        echo "== simulate: ... and each operating point of $name?"
+        "$python" -m simulate like "$set/serving" "$set/rules" --costs "$set/costs.parquet" \
+            --only "$pattern" --out "$out/serving" || status=1
+    fi
+    if compgen -G "$set/rules/wide-*.trace.parquet" >/dev/null; then
+        echo "== simulate: do re-gated traces of $name predict what was recorded under the rule?"
+        "$python" -m simulate open-loop "$set/wide.trace.parquet" "$set/rules" --costs "$set/costs.parquet" \
+            "${sequences[@]}" --out "$out/open_loop" || status=1
+    fi
+    return $status
+}
+
 # later_stages LOGS OUT PATTERN [--partial]: simulate what was executed, then tables, then figures. A stage that fails
 # leaves a named hole for the next ones; the exit status remembers it.
 later_stages() {
     local logs=$1 out=$2 pattern=$3 partial=${4:-} status=0 set name
     for set in "$logs"/*/*/; do
         name=${set#"$logs"/}
-        [ -d "$set/executed" ] || continue
-        echo "== simulate: what would each executed run of $name have cost?"
-        "$python" -m simulate like "$set/executed" "$set/wide.trace.parquet" --costs "$set/costs.parquet" \
-            --only "$pattern" --out "$out/simulated/$name" || status=1
+        simulated "$set" "$name" "$out/simulated/$name" "$pattern" || status=1
     done
     echo "== analysis: tables and the sentence of every figure"
     "$python" -m analysis tables "$logs" "$out/simulated" --out "$out/tables" $partial || status=1
@@ -76,37 +95,84 @@ PY
 }
 
 # collect_all LOGS MODELS DATA DEVICE DATA_OPTIONS...: one set of logs, on a GPU in full, on a CPU at a smaller scale.
+# Which scale each collector gets stands here, what it is asked in the functions below; they share these variables.
 collect_all() {
     local models=$2 data=$3 device=$4
     shift 4
-    local scale set images=() wide_epochs=5 quality seeds=3 costs=20 execute
+    local scale set patch=8 images=() from=("$@") common validation=5000
     scale=$("$python" -m collect device --device "$device" --kind)
     set="$logs/$("$python" -m collect device --device "$device")/$data"
+    case $data in fashion-mnist) patch=7 ;; digits) patch=2 validation=300 ;; esac
     if [ "$scale" = cuda ]; then
-        quality=(--epochs 8 --jobs 8)
-        execute=(--replications 3)
+        local wide_epochs=5 quality=(--epochs 8 --jobs 8) costs=20 execute=(--replications 3) serve=(--replications 3)
+        local family=(--seeds 8 --epochs 6) memory=() vision=dense,switch:32,switch:64,random:32 vision_images=()
+        local vision_sizes=(--patch 4 --dmodel 300 --heads 6 --hidden 600) vision_epochs=20 batch=(--batch 256)
+        local vision_timed=()
     else
         images=(--train-images 10000 --test-images 5000)
-        wide_epochs=2 costs=5
-        quality=(--epochs 3 --jobs 2)
-        execute=(--replications 1 --batches-per-queue 10 --least-passes 500)
+        local wide_epochs=2 quality=(--epochs 3 --jobs 2) costs=5 serve=(--replications 1 --in-flight 256)
+        local execute=(--replications 1 --batches-per-queue 10 --least-passes 500)
+        local family=(--seeds 2 --epochs 2) memory=(--batch 100,400 --repetitions 3)
+        local vision=dense,switch:4,switch:8,random:4 vision_images=(--train-images 4000 --test-images 2000)
+        local vision_sizes=(--patch $patch) vision_epochs=3 batch=()
+        local vision_timed=(--training-images 1280 --inference-images 5000)
     fi
-    local common=(--data "$data" --device "$device" "${images[@]}" "$@")
-    echo "== collect quality: accuracy at every k, $seeds seeds ($scale)"
-    "$python" -m collect quality "${common[@]}" --seeds $seeds "${quality[@]}" --models "$models" --out "$set/quality.csv"
+    common=(--data "$data" --device "$device" "${images[@]}" "${from[@]}")
+    collect_classifiers
+    collect_rules
+    collect_memory
+    collect_dynamic_k
+    collect_vision
+}
+
+collect_classifiers() {
+    echo "== collect quality: accuracy at every k, 3 seeds ($scale)"
+    "$python" -m collect quality "${common[@]}" --seeds 3 "${quality[@]}" --models "$models" --out "$set/quality.csv"
+    base="$models/$data-k4-seed0-epochs${quality[1]}.pt" wide="$models/$data-wide.pt"
     echo "== collect route: which experts do the test images select?"
-    "$python" -m collect route "${common[@]}" --checkpoint "$models/$data-k4-seed0-epochs${quality[1]}.pt" \
-        --out "$set/base.trace.parquet"
+    "$python" -m collect route "${common[@]}" --checkpoint "$base" --out "$set/base.trace.parquet"
     echo "== collect train, route: the wide model, whose blocks are executed"
-    "$python" -m collect train "${common[@]}" --config wide --epochs $wide_epochs --learning-rate 1e-3 \
-        --out "$models/$data-wide.pt"
-    "$python" -m collect route "${common[@]}" --checkpoint "$models/$data-wide.pt" --out "$set/wide.trace.parquet"
+    "$python" -m collect train "${common[@]}" --config wide --epochs $wide_epochs --learning-rate 1e-3 --out "$wide"
+    "$python" -m collect route "${common[@]}" --checkpoint "$wide" --out "$set/wide.trace.parquet"
     echo "== collect costs: what does a batch of n cost, inside the executor's loop?"
-    "$python" -m collect costs "${common[@]}" --checkpoint "$models/$data-wide.pt" --repetitions $costs \
-        --out "$set/costs.parquet"
+    "$python" -m collect costs "${common[@]}" --checkpoint "$wide" --repetitions $costs --out "$set/costs.parquet"
     echo "== collect execute: queues of size B on real weights"
-    "$python" -m collect execute "${common[@]}" --checkpoint "$models/$data-wide.pt" \
-        --trace "$set/wide.trace.parquet" --costs "$set/costs.parquet" "${execute[@]}" --out "$set/executed"
+    "$python" -m collect execute "${common[@]}" --checkpoint "$wide" --trace "$set/wide.trace.parquet" \
+        --costs "$set/costs.parquet" "${execute[@]}" --out "$set/executed"
+}
+
+collect_rules() {
+    echo "== collect rules: which experts run when the number per sample is chosen?"
+    "$python" -m collect rules "${common[@]}" --checkpoint "$base" --name base --mean-k 1.5,2,3 --rules top-p:0.3 \
+        --k 1,2,8 --out "$set/rules"
+    "$python" -m collect rules "${common[@]}" --checkpoint "$wide" --name wide --mean-k 1.5,2,3 --k 1,2,3,4 --out "$set/rules"
+    echo "== collect serve: the same arrivals under fixed and dynamic K, on real weights"
+    "$python" -m collect serve "$set"/rules/wide-*.trace.parquet "${common[@]}" --checkpoint "$wide" \
+        --costs "$set/costs.parquet" "${serve[@]}" --out "$set/serving"
+}
+
+collect_memory() {
+    echo "== collect memory: bytes and time of static capacity and dynamic dispatch"
+    "$python" -m collect memory "${common[@]}" --checkpoint "$base" "${memory[@]}" --out "$set/memory.csv"
+}
+
+collect_dynamic_k() {
+    [ "$scale" = cuda ] || [ "$data" = digits ] || validation=1000
+    local study=(--data "$data" --device "$device" "${images[@]}" "${from[@]}" --validation $validation --models "$models")
+    echo "== collect family, operating-points, operating-times: does choosing K per sample beat a fixed K?"
+    "$python" -m collect family "${study[@]}" "${family[@]}"
+    "$python" -m collect operating-points "${study[@]}" "${family[@]}" --out "$set/dynamic_k.parquet"
+    "$python" -m collect operating-times "${study[@]}" "${family[@]:2}" --points "$set/dynamic_k.parquet" \
+        --out "$set/dynamic_k_times.csv"
+}
+
+collect_vision() {
+    local looked=(--data "$data" --device "$device" "${vision_images[@]}" "${from[@]}" --variants "$vision")
+    echo "== collect vision-grid, vision-times: dense, switch and random routing, accuracy and time"
+    "$python" -m collect vision-grid "${looked[@]}" "${vision_sizes[@]}" "${batch[@]}" --seeds 2 --threshold 25 \
+        --epochs $vision_epochs --jobs 2 --models "$models" --out "$set/vision.csv"
+    "$python" -m collect vision-times "${looked[@]}" "${batch[@]}" --epochs $vision_epochs "${vision_timed[@]}" \
+        --models "$models" --out "$set/vision_times.csv"
 }
 
 fresh() {
