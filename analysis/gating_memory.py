@@ -39,7 +39,8 @@ def read_memory(path: Path) -> pd.DataFrame:
         if not (table["dispatch"] == name).any():
             raise InputError(f"{path}: no row of dispatch {name!r}; needed: {', '.join(DISPATCHES)}")
     refuse_repeated(path, table)
-    return table.fillna({"like": "", "convention": "", "reason": ""})
+    texts = ["like", "convention", "reason"]  # empty in many rows, and then no text to pandas
+    return table.assign(**{name: table[name].astype(object).fillna("") for name in texts})
 
 
 def refuse_repeated(path: Path, table: pd.DataFrame) -> None:

@@ -112,6 +112,9 @@ def waste_panel(axes: Axes, rows: pd.DataFrame) -> None:
 
 def sizes_and_room(axes: Axes, batches: pd.Series, label: str) -> None:
     """Make both axes logarithmic, one tick per batch size, with room above the curves for the legend."""
+    if batches.empty:
+        style.hole(axes, ["the published models' ratios: not among what was measured"])
+        return
     axes.set(xscale="log", yscale="log", xlabel="batch S (tokens)", ylabel=label)
     ticks_at(axes.xaxis, sorted(set(batches)))
     low, high = axes.get_ylim()

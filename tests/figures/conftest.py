@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from delta_k_tables import delta_k_tables
+from memory_tables import memory_tables
 from vision_tables import vision_tables
 
 SETS = ("cpu-toy/cifar10", "cpu-toy/digits")
@@ -117,9 +118,10 @@ def tables(tmp_path):
     folder.mkdir()
     made = {"queue_size": list(queue_rows()), "queue_size_tradeoff": tradeoff_rows()}
     made |= accuracy_tables() | load_tables() | fidelity_tables() | delta_k_tables(SETS) | vision_tables(SETS)
+    made |= memory_tables(SETS)
     for name, rows in made.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
-    figures = ("accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "random_routing")
+    figures = ("accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "random_routing", "gating_memory")
     claims = {
         name: {"claim": f"What {name} shows.", "numbers": {"cpu": {"gain": 1.23456, "k": {"4": 2}}}} for name in figures
     }

@@ -155,7 +155,7 @@ def test_only_simulated_still_draws(tables, tmp_path):
 def test_wrong_names_are_one_line(tables, tmp_path):
     done = draw(tables, tmp_path / "out", "--only", "luck")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "known: accuracy_vs_k, delta_k, fidelity, load_vs_k, queue_size" in done.stderr
+    assert f"known: {', '.join(sorted(FIGURES))}" in done.stderr
     done = draw(tmp_path / "nowhere", tmp_path / "out")
     assert done.exit_code == 2
     assert "no such folder of tables" in done.stderr

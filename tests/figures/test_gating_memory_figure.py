@@ -1,0 +1,63 @@
+"""The figure gating_memory: what is drawn is what stands in the tables, and a panel without data says so."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from figures.__main__ import draw_one
+from figures.table_files import TableFiles
+
+
+def panels(tables, start):
+    figure = draw_one("gating_memory", TableFiles(tables))
+    return [axes for axes in figure.findobj(Axes) if axes.get_title(loc="left").startswith(start)]
+
+
+def test_current_and_peak_of_every_kind_of_expert(tables):
+    language, trained, empty = panels(tables, "cpu-toy/cifar10: memory per expert")
+    drawn = {line.get_label(): line.get_ydata().tolist() for line in language.lines}
+    assert drawn["static, every expert: peak"] == [400, 1600]
+    assert drawn["dynamic, mean expert: current"] == pytest.approx([12.5, 50])
+    assert len(drawn) == 6
+    assert language.get_xscale() == language.get_yscale() == "log"
+    assert list(language.get_xticks()) == [100, 400]
+    assert "static drops up to 20 % of choices" in [text.get_text() for text in language.texts]
+    assert "static drops nothing" in [text.get_text() for text in trained.texts]
+    assert "not among what was measured" in " ".join(empty.texts[0].get_text().split())
+
+
+def test_the_layers_peak_is_shown_for_the_published_ratios_alone(tables):
+    for axes in panels(tables, "peak of the whole layer"):
+        drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
+        assert len(drawn) == 2 * 3
+        assert drawn["translation model's ratios, static"][0] == pytest.approx(10 * 100 * 64e4 / 2**20)
+
+
+def test_measured_waste_stands_over_predicted_waste(tables):
+    for axes in panels(tables, "waste"):
+        points = [line for line in axes.lines if line.get_linestyle() == "None"]
+        assert len(points) == 3  # one kind of marker per convention
+        x, y = (np.concatenate([getattr(line, f"get_{which}data")() for line in points]) for which in "xy")
+        assert y == pytest.approx(1.01 * x)
+        assert {"language model's ratios: 12.8", "translation model's ratios: 64"} <= {
+            text.get_text() for text in axes.texts
+        }
+
+
+def test_legends_leave_the_curves_alone(tables):
+    for start in ("cpu-toy/cifar10: memory", "peak of", "time per batch"):
+        for axes in panels(tables, start):
+            if axes.lines:
+                highest = max(line.get_ydata().max() for line in axes.lines)
+                axes.figure.draw_without_rendering()
+                box = axes.get_legend().get_window_extent()
+                assert axes.transData.transform((1, highest))[1] < box.y0 + 0.35 * box.height
+
+
+def test_a_grid_without_published_ratios_still_draws(tables):
+    table = pd.read_csv(tables / "gating_memory.csv")
+    table[table["like"].isna()].to_csv(tables / "gating_memory.csv", index=False)
+    assert "not among what was measured" in " ".join(panels(tables, "peak of")[0].texts[0].get_text().split())
+    (axes, _) = panels(tables, "waste")
+    assert [line.get_linestyle() for line in axes.lines].count("None") == 3
