@@ -50,7 +50,7 @@ def entropy(ranked: Ranked, most: float) -> Ranked:
     """Return 1 where one expert has all probability, `most` where all have the same, between them by entropy."""
     positive = ranked.clip(1e-30)
     logs = positive.log() if hasattr(positive, "log") else np.log(positive)
-    share = -(ranked * logs).sum(-1) / np.log(ranked.shape[-1])
+    share = -(ranked * logs).sum(-1) / np.log(max(ranked.shape[-1], 2))  # a lone expert has no entropy to share
     counted = ((most - 1) * share + 1).round()
     return counted.astype(np.int64) if isinstance(counted, np.ndarray | np.generic) else counted.long()
 

@@ -5,6 +5,7 @@ from torch import nn
 
 from collect.gates.balance import switch_balance
 from collect.gates.selection import ExpertsPerRow, Selection
+from traces.errors import InputError
 
 
 class GShardTop2(nn.Module):
@@ -17,6 +18,8 @@ class GShardTop2(nn.Module):
 
     def __init__(self, width: int, experts: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
+        if experts < 2:
+            raise InputError(f"gshard: experts is {experts}, allowed >= 2")
         self.router = nn.Parameter((torch.rand(width, experts, generator=generator) * 2 - 1) * 0.1 / width**0.5)
         self.alpha = alpha
 
