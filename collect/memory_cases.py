@@ -48,6 +48,11 @@ class Grid:
         if max(self.ks) > min(self.experts):
             raise InputError(f"k = {max(self.ks)}, allowed 1..{min(self.experts)} (the least number of experts)")
 
+    @property
+    def cases(self) -> int:
+        """How many batches the grid holds."""
+        return len(list(self.points())) * len(self.batches)
+
     def points(self) -> Iterator[tuple[str, int, int, tuple[Capacity, ...]]]:
         """Yield (name of the published model or "", E, k, capacities) of every combination."""
         for name in self.like:

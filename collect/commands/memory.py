@@ -1,5 +1,6 @@
 """The command of the memory study: static against dynamic dispatch."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -62,13 +63,14 @@ def memory_command(
         *(tuple(command.numbers(text, option)) for option, text in sweeps.items()),
         tuple(Capacity.parse(word) for word in capacity.split(",")), published(like), width, hidden, zipf,
     )  # fmt: skip
-    cases, source = list(skewed_cases(grid, seed, where)), {}
+    trained, source = [], {}
     if checkpoint is not None:
         images = read_images(data, data_dir, train_images, test_images)
-        cases += on_images(checkpoint, images, grid, where)
+        trained = on_images(checkpoint, images, grid, where)
         source = {"data": {"name": images.name, "digest": images.digest, "note": images.note}}
     rows = []
-    for case in track(cases, "measuring", transient=True):
+    cases = chain(skewed_cases(grid, seed, where), trained)  # a layer at a time: a large one fills a device
+    for case in track(cases, "measuring", grid.cases + len(trained), transient=True):
         rows += measure_case(case, repetitions, most_gib * 2**30, seed)
     write_memory(rows, out)
     about = {"device": device_name(where), "threads": threads, "provenance": provenance(seed)} | source

@@ -31,6 +31,7 @@ def rows():
 def test_every_dispatch_and_capacity_has_a_row(rows):
     assert len(rows) == 2 * (1 + 2) + 2 * 2 * 2 * (len(CAPACITIES) + 2)
     assert {row.status for row in rows} == {"ok"}
+    assert Grid((20, 50), (4, 8), (1, 2), CAPACITIES, ("mt",)).cases == 2 * (1 + 2 * 2)
 
 
 def test_peaks_are_what_was_predicted_and_the_output_is_what_stays(rows):
