@@ -53,9 +53,8 @@ def world(tmp_path):
         save_trace(trace, folder / "rules" / f"{name}.trace.parquet")
         for source, slower, place in (("executed", 1.1, folder), ("simulated", 1.0, simulated)):
             for config in (CLOSED, POISSON):
-                runs = Runs(
-                    choices_only(trace), trace.digest, CostModel(line_ns=(20000 * slower, 5000 * slower)), Path(), {}
-                )
+                costs = CostModel(line_ns=(20000 * slower, 5000 * slower))
+                runs = Runs(choices_only(trace), trace.digest, costs, Path(), {})
                 found = runs.simulate(replace(config, dense=False))
                 header = run_header(source, replace(config, dense=False), "toy", trace.digest, None, {})
                 RunRecords(found.passes, found.batches, header).save(place / "serving" / name, config.name)
