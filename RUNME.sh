@@ -47,25 +47,28 @@ environment() {
     fi
 }
 
-# simulated SET NAME OUT PATTERN: what the executed runs of one set would have cost, by the simulator.
+# simulated SET NAME OUT PATTERN: what the executed runs of one set would have cost, by the simulator. A model called X
+# has its trace in X.trace.parquet, what it selects under other rules in rules/X-*, and its costs in X.costs.parquet
+# where they are not the set's.
 simulated() {
-    local set=$1 name=$2 out=$3 pattern=$4 sequences=(--sequences 2000) status=0
+    local set=$1 name=$2 out=$3 pattern=$4 sequences=(--sequences 2000) status=0 model costs
     [ "$pattern" != '*' ] || sequences=(--replications 3)
     if [ -d "$set/executed" ]; then
         echo "== simulate: what would each executed run of $name have cost?"
         "$python" -m simulate like "$set/executed" "$set/wide.trace.parquet" --costs "$set/costs.parquet" \
             --only "$pattern" --out "$out" || status=1
     fi
-    if [ -d "$set/serving" ]; then
-        echo "== simulate: ... and each operating point of $name?"
-        "$python" -m simulate like "$set/serving" "$set/rules" --costs "$set/costs.parquet" \
-            --only "$pattern" --out "$out/serving" || status=1
-    fi
-    if compgen -G "$set/rules/wide-*.trace.parquet" >/dev/null; then
-        echo "== simulate: do re-gated traces of $name predict what was recorded under the rule?"
-        "$python" -m simulate open-loop "$set/wide.trace.parquet" "$set/rules" --costs "$set/costs.parquet" \
-            "${sequences[@]}" --out "$out/open_loop" || status=1
-    fi
+    for model in wide served; do
+        compgen -G "$set/rules/$model-*.trace.parquet" >/dev/null || continue
+        costs="$set/$model.costs.parquet"
+        [ -f "$costs" ] || costs="$set/costs.parquet"
+        echo "== simulate: what would the operating points of $name's $model model have cost?"
+        "$python" -m simulate like "$set/serving" "$set/rules" --costs "$costs" --only "$pattern" \
+            --out "$out/serving" || status=1
+        echo "== simulate: do its re-gated traces predict what was recorded under the rule?"
+        "$python" -m simulate open-loop "$set/$model.trace.parquet" "$set/rules" --costs "$costs" "${sequences[@]}" \
+            --out "$out/open_loop" || status=1
+    done
     return $status
 }
 

@@ -1,7 +1,8 @@
 """The tables `open_loop` and `open_loop_times`: when may a re-gated trace be trusted?
 
-In every set, `rules/` holds traces recorded under rules for K or at another fixed k, named `base-*` or `wide-*` after
-the model's trace beside the folder. A set without that folder is left out; where no set has one, that is a hole.
+In every set, `rules/` holds traces recorded under rules for K or at another fixed k, named `MODEL-*` after the model's
+own trace beside the folder, `MODEL.trace.parquet`. A set without that folder is left out; where no set has one, that is
+a hole.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inputs import Inputs
-from analysis.log_sets import BASE_TRACE, COSTS, WIDE_TRACE, LogSet
+from analysis.log_sets import COSTS, RULES, WIDE_TRACE, LogSet
 from analysis.open_loop import ALL_LAYERS, RULE_OF_TRUST, open_loop_rows, verdict
 from analysis.open_loop_times import RECORDED, REGATED, SOURCE, TimedRuns
 from analysis.tables import hole_row, holes, write_claims, write_tables
@@ -18,7 +19,6 @@ from traces.errors import InputError
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
-RULES = "rules"
 OPEN_LOOP = "open_loop"
 TIMES = "open_loop_times"
 SUFFIX = ".trace.parquet"
@@ -35,8 +35,7 @@ SHOWN = {
 def build_open_loop(inputs: Inputs, out: Path) -> list[str]:
     """Write `open_loop` and `open_loop_times`."""
     tables, digests = open_loop_tables(inputs)
-    used = {**inputs.used(BASE_TRACE), **inputs.used(WIDE_TRACE), **digests}
-    written = write_tables(out, tables, used)
+    written = write_tables(out, tables, digests)
     write_claims(out, {OPEN_LOOP: open_loop_claim(written[OPEN_LOOP])})
     return holes(written[OPEN_LOOP]) + holes(written[TIMES])
 
@@ -50,7 +49,7 @@ def open_loop_tables(inputs: Inputs) -> tuple[dict[str, list[dict]], dict[str, s
             made, made_times = rule_rows(inputs, log_set, path.name.removesuffix(SUFFIX), timed)
             rows += made
             times += made_times
-            digests |= inputs.used(f"{RULES}/{path.name}")
+            digests |= inputs.used(f"{RULES}/{path.name}") | inputs.used(f"{model_of(path)}{SUFFIX}")
         if timed is not None and timed.digests:
             digests[f"{log_set.name}/{OPEN_LOOP}"] = timed.digest()
     rows = rows or [hole_row("all sets", None, f"no set holds {RULES}/ with traces recorded under rules")]
@@ -60,7 +59,7 @@ def open_loop_tables(inputs: Inputs) -> tuple[dict[str, list[dict]], dict[str, s
 
 def rule_rows(inputs: Inputs, log_set: LogSet, run: str, timed: TimedRuns | None) -> tuple[list[dict], list[dict]]:
     """Return (rows per layer, rows per setting) of one recorded rule; a failed one keeps a row in the first."""
-    model = run.partition("-")[0]
+    model = model_of(Path(run))
     told = {"set": log_set.name, "run": run, "model": model}
     try:
         source = source_trace(inputs, log_set, model)
@@ -80,14 +79,15 @@ def rule_rows(inputs: Inputs, log_set: LogSet, run: str, timed: TimedRuns | None
     return [{**told, **row} for row in rows], [{**told, "rule": whole["rule"], **row} for row in times]
 
 
+def model_of(path: Path) -> str:
+    """Return the model whose rule a trace was recorded under: what its name begins with."""
+    return path.name.partition("-")[0]
+
+
 def source_trace(inputs: Inputs, log_set: LogSet, model: str) -> Trace:
     """Return the trace that a model's rules are predicted from; InputError where it cannot be read."""
-    if model == "wide":
-        trace, reason = inputs.wide_trace(log_set)
-    elif model == "base":
-        trace, reason = inputs.read(log_set, BASE_TRACE, load_trace)
-    else:
-        raise InputError(f"{RULES}/ holds a trace of the model {model!r}; allowed names base-*, wide-*")
+    name = f"{model}{SUFFIX}"
+    trace, reason = inputs.wide_trace(log_set) if name == WIDE_TRACE else inputs.read(log_set, name, load_trace)
     if trace is None:
         raise InputError(reason)
     return trace
