@@ -1,4 +1,4 @@
-"""`python -m traces`: describe a trace, check files, make synthetic traces, re-gate a recorded one."""
+"""`python -m traces`: describe a trace, check files, make synthetic traces, import and re-gate recorded ones."""
 
 import math
 from pathlib import Path
@@ -11,6 +11,9 @@ from rich.console import Console
 from traces.command import new_app, run
 from traces.describe import description
 from traces.errors import InputError
+from traces.header import SCORE_KINDS
+from traces.importers.named import KINDS, import_files
+from traces.importers.source import PHASES, Options
 from traces.k_rules import RULE_HELP, given_rule
 from traces.provenance import provenance
 from traces.regating import regate, rule_text
@@ -104,6 +107,37 @@ def regate_command(
     save_trace(made, out)
     mean_k = (made.experts_TLK >= 0).sum() / (made.T * made.L)
     print(f"{out}: {rule_text(chosen)}, open loop, {mean_k:.3f} experts per token and layer, digest {made.digest}")
+
+
+@app.command("import")
+def import_command(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    files: Annotated[list[Path], typer.Argument(help="what the other program wrote: files or folders")],
+    out: Annotated[Path, typer.Option(help="file to write, X.trace.parquet")],
+    model: Annotated[str | None, typer.Option(help="the model's name")] = None,
+    experts: Annotated[int | None, typer.Option(min=1, max=32767, help="experts per layer")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="experts per token and layer")] = None,
+    layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None,
+    hidden_layers: Annotated[int | None, typer.Option(min=1, help="all layers, dense ones too")] = None,
+    score_kind: Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_KINDS)}, or none: leave them out")] = None,
+    ranked: Annotated[bool | None, typer.Option("--ranked", help="experts stand best first")] = None,
+    phase: Annotated[str | None, typer.Option(help=", ".join(PHASES))] = None,
+    start_token: Annotated[int | None, typer.Option(min=0, help="the request's first token that has rows")] = None,
+    sequence_tokens: Annotated[int | None, typer.Option(min=1, help="tokens per sequence of a stream")] = None,
+    array: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which array is which; may be repeated")] = None,
+) -> None:
+    """Import what another program recorded; what does not fit its format is refused with the reason.
+
+    Example: `python -m traces import npz mine.npz --experts 64 --phase prefill --out mine.trace.parquet`
+    """
+    options = Options(
+        model=model, experts=experts, k=k, layers=layers, hidden_layers=hidden_layers, score_kind=score_kind,
+        ranked=ranked, phase=phase, start_token=start_token, sequence_tokens=sequence_tokens,
+        arrays=tuple(array or ()),
+    )  # fmt: skip
+    made = import_files(kind, files, options, provenance())
+    save_trace(made, out)
+    print(f"{out}: {made.T:,} tokens, digest {made.digest}")
 
 
 def length_range(option: str, text: str) -> tuple[int, int]:

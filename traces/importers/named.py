@@ -1,0 +1,40 @@
+"""The table of importers: a new kind is one new module and one entry here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from traces.errors import InputError
+from traces.importers import npz
+from traces.importers.source import Options, Source, option
+from traces.selections import Trace
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind is read, which options it needs and which it takes beside them and --model."""
+
+    read: Callable[[Source], Trace]
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+
+
+KINDS = {
+    "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays")),
+}
+
+
+def import_files(kind: str, paths: list[Path], options: Options, provenance: dict | None = None) -> Trace:
+    """Return what files of a kind hold; InputError for an unknown kind, a wrong option or what the kind refuses."""
+    if kind not in KINDS:
+        raise InputError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
+    entry = KINDS[kind]
+    for name in entry.needs:
+        if name not in options.given:
+            raise InputError(f"{kind}: needed: {option(name)}; the files do not tell")
+    allowed = ("model", *entry.needs, *entry.takes)
+    for name in options.given:
+        if name not in allowed:
+            known = ", ".join(option(each) for each in allowed)
+            raise InputError(f"{kind}: {option(name)} means nothing here; allowed: {known}")
+    return entry.read(Source(kind, tuple(paths), options, provenance or {}))

@@ -1,0 +1,166 @@
+"""`npz`: plain NumPy arrays with sequence offsets, the form to bring one's own data in."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from traces.errors import InputError
+from traces.importers.rows import ONE_AFTER_ANOTHER, Sequences, check_copies, check_ids
+from traces.importers.source import NO_SCORES, Source, layer_numbers
+from traces.selections import LARGEST_ROWS, Trace
+
+# What is looked for without --array; `scores` may also be called `probs`.
+USUAL = {"experts": "experts", "offsets": "offsets", "prompt_len": "prompt_len", "layer_ids": "layer_ids"}
+FIELDS = (*USUAL, "scores", "domain")
+NEEDED = ("experts", "offsets")
+DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def read(source: Source) -> Trace:
+    """Return the trace in `experts` [T, L, K] and `offsets` (sequence i = rows offsets[i]:offsets[i+1]).
+
+    Optional: `scores` or `probs` [T, L, K] (`--score-kind` says what they are, or leaves them out), `prompt_len` per
+    sequence, `layer_ids`, and, only if named, `domain`, a text per sequence. `--phase` says whether the rows are
+    prompts, decoded tokens (their positions begin at prompt_len), or both. -1 is an empty slot.
+    """
+    path = source.one_file()
+    arrays = read_arrays(path, source)
+    experts_TLK = arrays["experts"]
+    check_ids(f"{path}: {arrays['names']['experts']}", experts_TLK, source.options.experts, lowest=-1)
+    check_beside(path, arrays)
+    tokens, layers, k = experts_TLK.shape
+    layer_ids = layers_of(path, source, arrays.get("layer_ids"), layers)
+    check_copies(str(path), experts_TLK, layer_ids, source.options.experts)
+    length_S = lengths(path, arrays["offsets"], tokens)
+    prompt_len_S = whole_numbers(path, arrays, "prompt_len", (len(length_S),))
+    fields = sequences(path, source.options.phase, length_S, prompt_len_S).token_fields()
+    for name, at, kind in (("prompt_len", "prompt_len_S", np.int32), ("domain", "domain_S", np.str_)):
+        if name in arrays:
+            fields[at] = arrays[name].astype(kind)
+    if "scores" in arrays:
+        with np.errstate(over="ignore"):  # what overflows is refused as infinite
+            fields["scores_TLK"] = arrays["scores"].astype(np.float32)
+    notes = ONE_AFTER_ANOTHER | ({"left_out": arrays["left_out"]} if arrays["left_out"] else {})
+    used_k = source.options.k or k
+    return source.trace(source.model(used_k, layer_ids), notes, experts_TLK=experts_TLK.astype(np.int16), **fields)
+
+
+def array_names(source: Source, held: list[str]) -> dict[str, str]:
+    """Return which array of the file is which field: what --array says, else the usual names that are there."""
+    names = {field: name for field, name in USUAL.items() if name in held}
+    scores = [name for name in ("scores", "probs") if name in held]
+    if len(scores) == 1:
+        names["scores"] = scores[0]
+    for each in source.options.arrays:
+        field, equals, name = each.partition("=")
+        if not equals or field not in FIELDS:
+            raise InputError(f"--array is {each!r}, allowed FIELD=NAME with FIELD one of {', '.join(FIELDS)}")
+        if name not in held:
+            raise InputError(f"{source.place}: no array {name!r}; it holds {', '.join(held) or 'nothing'}")
+        names[field] = name
+    if len(scores) == 2 and "scores" not in names:
+        raise InputError(f"{source.place}: holds scores and probs; allowed: --array scores=NAME to say which")
+    missing = [field for field in NEEDED if field not in names]
+    if missing:
+        found = f"no array for {missing[0]!r}; it holds {', '.join(held) or 'nothing'}"
+        raise InputError(f"{source.place}: {found}; allowed: --array {missing[0]}=NAME")
+    return names
+
+
+def read_arrays(path: Path, source: Source) -> dict:
+    """Return the arrays by field, beside them `names` and `left_out`; InputError if the file cannot be read."""
+    try:
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise InputError(f"{path}: one plain array, allowed an .npz file with named arrays")
+        with opened as held:
+            names = array_names(source, list(held.files))
+            if "scores" in names and source.options.score_kind is None:
+                raise InputError(f"{path}: holds {names['scores']!r}; needed: --score-kind, what they are, or none")
+            if source.options.score_kind == NO_SCORES:
+                names.pop("scores", None)
+            elif "scores" not in names and source.options.score_kind:
+                raise InputError(f"{path}: has no scores for --score-kind; allowed: --array scores=NAME")
+            arrays = {field: held[name] for field, name in names.items()}
+            left_out = sorted(set(held.files) - set(names.values()))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(f"{path}: not a whole .npz file of plain arrays ({str(error)[:80]})") from None
+    return arrays | {"names": names, "left_out": left_out}
+
+
+def check_beside(path: Path, arrays: dict) -> None:
+    """Refuse scores and domains whose type or shape does not fit."""
+    names = arrays["names"]
+    if "scores" in arrays:
+        scores, shape = arrays["scores"], arrays["experts"].shape
+        if scores.shape != shape or scores.dtype.kind != "f":
+            found = f"{names['scores']} is {scores.dtype} of shape {scores.shape}"
+            raise InputError(f"{path}: {found}, allowed floating point of shape {shape}, as the experts")
+    if "domain" in arrays:
+        domain, shape = arrays["domain"], (arrays["offsets"].size - 1,)
+        if domain.dtype.kind != "U" or domain.shape != shape:
+            found = f"{names['domain']} is {domain.dtype} of shape {domain.shape}"
+            raise InputError(f"{path}: {found}, allowed text of shape {shape}, one per sequence")
+
+
+def whole_numbers(path: Path, arrays: dict, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return an array of whole numbers in 0..2^31-1 as int64, None where absent; InputError if it is not one."""
+    values = arrays.get(name)
+    if values is None:
+        return None
+    if values.dtype.kind not in "iu" or values.shape != shape:
+        found = f"{name} is {values.dtype} of shape {values.shape}"
+        raise InputError(f"{path}: {found}, allowed whole numbers of shape {shape}")
+    if values.size and not (values.min() >= 0 and values.max() <= LARGEST_ROWS):
+        raise InputError(f"{path}: {name} has {values.min()}..{values.max()}, allowed 0..{LARGEST_ROWS}")
+    return values.astype(np.int64)
+
+
+def layers_of(path: Path, source: Source, layer_ids: np.ndarray | None, layers: int) -> tuple[int, ...]:
+    """Return the model's own layer numbers: those of the file or of --layers, else 0..layers-1."""
+    if source.options.layers:
+        numbers = layer_numbers(source.options.layers)
+        if len(numbers) != layers:
+            raise InputError(f"{path}: {layers} layers, but --layers names {len(numbers)}; allowed: as many")
+        return numbers
+    found = whole_numbers(path, {} if layer_ids is None else {"layer_ids": layer_ids}, "layer_ids", (layers,))
+    return tuple(range(layers)) if found is None else tuple(found.tolist())
+
+
+def lengths(path: Path, offsets: np.ndarray, tokens: int) -> np.ndarray:
+    """Return the rows of every sequence; InputError unless offsets ascend from 0 to the number of rows."""
+    if offsets.ndim != 1 or offsets.size < 2 or offsets.dtype.kind not in "iu":
+        found = f"offsets is {offsets.dtype} of shape {offsets.shape}"
+        raise InputError(f"{path}: {found}, allowed a list of at least two whole numbers")
+    offsets = offsets.astype(np.int64)
+    if offsets[0] != 0 or offsets[-1] != tokens:
+        raise InputError(f"{path}: offsets run from {offsets[0]} to {offsets[-1]}, allowed 0 to {tokens}, the rows")
+    length_S = np.diff(offsets)
+    if (length_S < 1).any():
+        at = int((length_S < 1).argmax())
+        raise InputError(f"{path}: offsets[{at + 1}] is {offsets[at + 1]}, allowed above {offsets[at]} as before it")
+    return length_S
+
+
+def sequences(path: Path, phase: str, length_S: np.ndarray, prompt_len_S: np.ndarray | None) -> Sequences:
+    """Return the sequences; InputError for prompt lengths that do not fit the phase."""
+    none_S = np.zeros_like(length_S)
+    if phase == "decode":
+        return Sequences(length_S, none_S, none_S if prompt_len_S is None else prompt_len_S)
+    if prompt_len_S is None:
+        if phase == "both":
+            raise InputError(f"{path}: --phase both needs prompt_len; allowed: --array prompt_len=NAME")
+        return Sequences(length_S, length_S, none_S)
+    wrong_S = prompt_len_S > length_S if phase == "both" else prompt_len_S != length_S
+    if wrong_S.any():
+        at = int(wrong_S.argmax())
+        found = f"sequence {at}: prompt_len is {prompt_len_S[at]}, rows are {length_S[at]}"
+        allowed = "at most as many as rows" if phase == "both" else "equal numbers"
+        raise InputError(f"{path}: {found}, allowed with --phase {phase}: {allowed}")
+    return Sequences(length_S, prompt_len_S, none_S)

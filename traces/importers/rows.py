@@ -1,0 +1,83 @@
+"""Rows of selections as serving engines keep them: their known traps, and the trace that sequences of rows make."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from traces.checks import such
+from traces.errors import InputError
+
+COPY_BITS = 64  # layers are copies of each other only where chance would need a coin to fall the same way so often
+
+
+def check_ids(place: str, experts_TLK: np.ndarray, experts: int, lowest: int = 0) -> None:
+    """Refuse what is no array [rows, layers, k] of expert ids within lowest..experts-1."""
+    if experts_TLK.ndim != 3 or 0 in experts_TLK.shape:
+        raise InputError(f"{place}: experts have shape {experts_TLK.shape}, allowed [rows, layers, k], none of them 0")
+    if experts_TLK.dtype.kind not in "iu":
+        raise InputError(f"{place}: experts are {experts_TLK.dtype}, allowed whole numbers")
+    wrong = (experts_TLK >= experts) | (experts_TLK < lowest)
+    if count := int(np.count_nonzero(wrong)):
+        row, layer, slot = (int(at) for at in np.unravel_index(int(wrong.argmax()), wrong.shape))
+        found = f"row {row}, layer {layer}, slot {slot}: expert is {experts_TLK[row, layer, slot]}"
+        raise InputError(f"{place}: {found}, allowed {lowest}..{experts - 1} ({such(count)})")
+
+
+def check_copies(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...], experts: int) -> None:
+    """Refuse layers that hold the same selections in every row, where that cannot be chance."""
+    tokens, _, k = experts_TLK.shape
+    if experts < 2 or k >= experts or tokens * math.log2(math.comb(experts, k)) < COPY_BITS:
+        return
+    seen = {}
+    for layer, layer_id in enumerate(layer_ids):
+        content = np.ascontiguousarray(experts_TLK[:, layer]).tobytes()
+        if content in seen:
+            both = f"layers {seen[content]} and {layer_id} hold the same experts in all {tokens} rows"
+            raise InputError(f"{place}: {both}, allowed: layers of their own, not copies")
+        seen[content] = layer_id
+
+
+def without_dense(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...]) -> np.ndarray:
+    """Return the MoE layers' part of rows that have slots for dense layers too, which hold zeros (or only -1).
+
+    Zeros look like expert 0, so the MoE layers must be named: a dense layer with an expert is refused, and so is a
+    MoE layer that holds nothing but zeros.
+    """
+    for layer in range(experts_TLK.shape[1]):
+        held = experts_TLK[:, layer]
+        idle = not held.any() or bool((held == -1).all())
+        if idle == (layer in layer_ids):
+            found = "is in --layers, but holds only zeros" if idle else "is not in --layers, but holds experts"
+            raise InputError(f"{place}: layer {layer} {found}, allowed: zeros exactly in the dense layers")
+    return experts_TLK[:, list(layer_ids)]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Where S sequences stand in a file's rows: `length_S` rows each, of which the first `prefill_S` are prompt.
+
+    `first_position_S` is the position of a sequence's first row.
+    """
+
+    length_S: np.ndarray
+    prefill_S: np.ndarray
+    first_position_S: np.ndarray
+
+    def token_fields(self) -> dict[str, np.ndarray]:
+        """Return sequence_T, position_T, step_T, phase_T as if sequences ran one after another.
+
+        A prompt is one pass, every later token one of its own. What really ran together the files do not tell.
+        """
+        sequence_T = np.repeat(np.arange(len(self.length_S), dtype=np.int32), self.length_S)
+        row_T = np.arange(len(sequence_T)) - np.repeat(np.cumsum(self.length_S) - self.length_S, self.length_S)
+        decode_T = row_T >= self.prefill_S[sequence_T]
+        return {
+            "sequence_T": sequence_T,
+            "position_T": (row_T + self.first_position_S[sequence_T]).astype(np.int32),
+            "step_T": (np.cumsum((row_T == 0) | decode_T) - 1).astype(np.int32),
+            "phase_T": decode_T.astype(np.int8),
+        }
+
+
+ONE_AFTER_ANOTHER = {"steps": "sequences one after another, a prompt in one pass: the source does not tell the batches"}
