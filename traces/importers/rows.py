@@ -11,8 +11,13 @@ from traces.errors import InputError
 COPY_BITS = 64  # layers are copies of each other only where chance would need a coin to fall the same way so often
 
 
-def check_ids(place: str, experts_TLK: np.ndarray, experts: int, lowest: int = 0) -> None:
-    """Refuse what is no array [rows, layers, k] of expert ids within lowest..experts-1."""
+def check_ids(
+    place: str, experts_TLK: np.ndarray, experts: int, lowest: int = 0, layer_ids: tuple[int, ...] | None = None
+) -> None:
+    """Refuse what is no array [rows, layers, k] of expert ids within lowest..experts-1.
+
+    Messages call layers by `layer_ids`, or 0, 1, ... where there are none.
+    """
     if experts_TLK.ndim != 3 or 0 in experts_TLK.shape:
         raise InputError(f"{place}: experts have shape {experts_TLK.shape}, allowed [rows, layers, k], none of them 0")
     if experts_TLK.dtype.kind not in "iu":
@@ -20,7 +25,8 @@ def check_ids(place: str, experts_TLK: np.ndarray, experts: int, lowest: int = 0
     wrong = (experts_TLK >= experts) | (experts_TLK < lowest)
     if count := int(np.count_nonzero(wrong)):
         row, layer, slot = (int(at) for at in np.unravel_index(int(wrong.argmax()), wrong.shape))
-        found = f"row {row}, layer {layer}, slot {slot}: expert is {experts_TLK[row, layer, slot]}"
+        layer_id = layer_ids[layer] if layer_ids else layer
+        found = f"row {row}, layer {layer_id}, slot {slot}: expert is {experts_TLK[row, layer, slot]}"
         raise InputError(f"{place}: {found}, allowed {lowest}..{experts - 1} ({such(count)})")
 
 
