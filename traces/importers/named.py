@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from traces.errors import InputError
-from traces.importers import npz, sglang, vllm
+from traces.importers import flame_moe, npz, sglang, vllm
 from traces.importers.source import Options, Source, option
 from traces.selections import Trace
 
@@ -23,6 +23,7 @@ KINDS = {
     "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays")),
     "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token")),
     "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token")),
+    "flame-moe": Kind(flame_moe.read, ("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
 }
 
 
