@@ -10,11 +10,13 @@ from rich.console import Console
 
 from traces.command import new_app, run
 from traces.describe import description
+from traces.describe_loads import counts_text, load_description
 from traces.errors import InputError
 from traces.header import SCORE_KINDS
 from traces.importers.named import KINDS, import_files
 from traces.importers.source import PHASES, Options
 from traces.k_rules import RULE_HELP, given_rule
+from traces.load_trace import LoadTrace, holds_loads, read_loads
 from traces.provenance import provenance
 from traces.regating import regate, rule_text
 from traces.synthetic import SyntheticSpec, synthetic_trace
@@ -31,10 +33,15 @@ def describe(
     path: Source,
     k: Annotated[int | None, typer.Option(min=1, help="count the first k slots; default: the model's k")] = None,
 ) -> None:
-    """Print model, shapes, load per expert and reuse between adjacent tokens.
+    """Print model, shapes, load per expert and reuse between adjacent tokens; of a load trace its counts.
 
     Example: `python -m traces describe logs/base.trace.parquet --k 2`
     """
+    if holds_loads(path):
+        if k is not None:
+            raise InputError(f"{path}: holds counts only, --k is allowed for traces of tokens")
+        Console().print(load_description(read_loads(path), path.name))
+        return
     trace = load_trace(path)
     Console().print(description(trace, path.name, k))
 
@@ -46,6 +53,10 @@ def check(paths: Annotated[list[Path], typer.Argument(help="traces' files or fol
     Example: `python -m traces check logs/*.trace.parquet`
     """
     for path in paths:
+        if holds_loads(path):
+            loads = read_loads(path)
+            print(f"{path}: ok, {counts_text(loads)}, digest {loads.digest}")
+            continue
         trace = load_trace(path)
         shape = f"{trace.T:,} tokens x {trace.L} layers x {trace.K} of {trace.E} experts, {trace.S:,} sequences"
         print(f"{path}: ok, {shape}, digest {trace.digest}")
@@ -136,6 +147,10 @@ def import_command(
         arrays=tuple(array or ()),
     )  # fmt: skip
     made = import_files(kind, files, options, provenance())
+    if isinstance(made, LoadTrace):
+        made.save(out)
+        print(f"{out}: {counts_text(made)}, digest {made.digest}")
+        return
     save_trace(made, out)
     print(f"{out}: {made.T:,} tokens, digest {made.digest}")
 

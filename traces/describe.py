@@ -110,7 +110,7 @@ def description(trace: Trace, source: str, k: int | None = None) -> Group:
         heading(
             f"Load at k={k}", "selections per expert; one bar per expert, from the hottest, full height, to the coldest"
         ),
-        load_table(trace, counts_LE),
+        load_table(trace.header.model.layer_ids, counts_LE),
         heading(f"Reuse at k={k}", "share of a token's experts that the token before it in its sequence selected too"),
         reuse_table(trace, reuse(trace, k)),
     )
@@ -164,12 +164,12 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def load_table(trace: Trace, counts_LE: np.ndarray) -> Table:
+def load_table(layer_ids: tuple[int, ...], counts_LE: np.ndarray) -> Table:
     """Return the load per expert, a row per layer, with the hottest experts and a bar per expert."""
     table = table_of("layer", "min", "mean", "max", "CV", "max/mean", "hottest")
     table.add_column("load", no_wrap=True)
     even = spread(counts_LE)
-    for layer, layer_id in enumerate(trace.header.model.layer_ids):
+    for layer, layer_id in enumerate(layer_ids):
         hottest = np.argsort(-counts_LE[layer], kind="stable")[:HOTTEST].tolist()
         table.add_row(
             str(layer_id),

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from traces.errors import InputError
-from traces.importers import flame_moe, npz, sglang, vllm
+from traces.importers import flame_moe, npz, sglang, smartmoe, tensorrt_llm, vllm
 from traces.importers.source import Options, Source, option
+from traces.load_trace import LoadTrace
 from traces.selections import Trace
 
 
@@ -14,7 +15,7 @@ from traces.selections import Trace
 class Kind:
     """How a kind is read, which options it needs and which it takes beside them and --model."""
 
-    read: Callable[[Source], Trace]
+    read: Callable[[Source], Trace | LoadTrace]
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
 
@@ -24,10 +25,12 @@ KINDS = {
     "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token")),
     "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token")),
     "flame-moe": Kind(flame_moe.read, ("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
+    "smartmoe": Kind(smartmoe.read, (), ("experts", "k")),
+    "tensorrt-llm": Kind(tensorrt_llm.read),
 }
 
 
-def import_files(kind: str, paths: list[Path], options: Options, provenance: dict | None = None) -> Trace:
+def import_files(kind: str, paths: list[Path], options: Options, provenance: dict | None = None) -> Trace | LoadTrace:
     """Return what files of a kind hold; InputError for an unknown kind, a wrong option or what the kind refuses."""
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")

@@ -1,0 +1,84 @@
+"""Counts of selections as logs keep them: their known traps, and the load trace they make."""
+
+from pathlib import Path
+
+import numpy as np
+
+from traces.errors import InputError
+from traces.importers.source import Source
+from traces.load_trace import LoadTrace
+
+COPY_CELLS = 8  # as many counts above zero cannot be alike by chance, if they differ among themselves
+
+
+def check_count_copies(place: str, load_SRMLE: np.ndarray, layer_ids: tuple[int, ...]) -> None:
+    """Refuse layers that hold the same counts everywhere, where that cannot be chance."""
+    seen = {}
+    for layer, layer_id in enumerate(layer_ids):
+        load = np.ascontiguousarray(load_SRMLE[:, :, :, layer])
+        if np.count_nonzero(load) < COPY_CELLS or len(np.unique(load[load > 0])) < 2:
+            continue
+        content = load.tobytes()
+        if content in seen:
+            both = f"layers {seen[content]} and {layer_id} hold the same counts everywhere"
+            raise InputError(f"{place}: {both}, allowed: layers of their own, not copies")
+        seen[content] = layer_id
+
+
+def check_even_totals(source: Source, load_SRMLE: np.ndarray, layer_ids: tuple[int, ...], ids: tuple) -> None:
+    """Refuse layers that do not line up: in an iteration, rank and microbatch all layers see the same tokens."""
+    total_SRML = load_SRMLE.sum(-1)
+    differs = total_SRML != total_SRML[..., :1]
+    if differs.any():
+        at = tuple(int(index) for index in np.unravel_index(int(differs.argmax()), differs.shape))
+        place = f"iteration {ids[0][at[0]]}, rank {ids[1][at[1]]}, microbatch {at[2]}, layer {layer_ids[at[3]]}"
+        allowed = f"{total_SRML[(*at[:3], 0)]} as in layer {layer_ids[0]}: all layers see the same tokens"
+        raise InputError(f"{source.place}: {place}: {total_SRML[at]} selections, allowed {allowed}")
+
+
+def check_whole_tokens(source: Source, load_SRMLE: np.ndarray, k: int) -> None:
+    """Refuse totals that are not k selections per token."""
+    odd = load_SRMLE.sum(-1) % k != 0
+    if odd.any():
+        found = int(load_SRMLE.sum(-1)[odd][0])
+        raise InputError(f"{source.place}: {found} selections in a layer, allowed a multiple of {k}, those of a token")
+
+
+def load_trace_of(
+    source: Source,
+    load_SRMLE: np.ndarray,
+    iteration_S: list[int],
+    rank_R: list[int],
+    layer_ids: tuple[int, ...],
+    used_k: int,
+    files: list[Path] | None = None,
+    **notes: object,
+) -> LoadTrace:
+    """Return the load trace of counts, checked for the traps that all count logs share."""
+    check_even_totals(source, load_SRMLE, layer_ids, (iteration_S, rank_R))
+    check_whole_tokens(source, load_SRMLE, used_k)
+    check_count_copies(source.place, load_SRMLE, layer_ids)
+    try:
+        return LoadTrace(
+            model=source.model(used_k, layer_ids, load_SRMLE.shape[-1]),
+            data=source.data(files or list(source.paths)),
+            load_SRMLE=np.ascontiguousarray(load_SRMLE, np.int64),
+            iteration_S=np.array(iteration_S, np.int64),
+            rank_R=np.array(rank_R, np.int32),
+            provenance=source.provenance,
+            notes=notes,
+        )
+    except InputError as error:
+        line = str(error)
+        raise InputError(line if line.startswith(source.place) else f"{source.place}: {line}") from None
+
+
+def check_grid(source: Source, found: dict[tuple[int, int], Path], what: str) -> tuple[list[int], list[int]]:
+    """Return (iterations, ranks), ascending; InputError unless there is a file (or record) for each of both."""
+    iterations, ranks = sorted({each[0] for each in found}), sorted({each[1] for each in found})
+    for iteration in iterations:
+        for rank in ranks:
+            if (iteration, rank) not in found:
+                missing = f"no {what} of iteration {iteration}, rank {rank}"
+                raise InputError(f"{source.place}: {missing}, allowed: every rank in every iteration")
+    return iterations, ranks

@@ -1,0 +1,155 @@
+"""Load traces: how many selections each expert got, from logs that hold counts only; no tokens, no order.
+
+Letters: S iterations (forward calls or training steps), R ranks, M microbatches, L MoE layers, E experts.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from traces.errors import InputError
+from traces.header import DATA_KEYS, ModelInfo, check_keys, plain, text
+from traces.parquet import DAMAGE, HEADER_KEY, column_digest, read_table, write_table
+from traces.provenance import SCHEMA_VERSION
+
+KIND = "loads"
+ID_COLUMNS = {"iteration": np.int64, "rank": np.int32, "microbatch": np.int32, "layer": np.int32, "expert": np.int32}
+HEADER_KEYS = ("model", "data", "provenance", "notes", "schema")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadTrace:
+    """Selections per iteration, rank, microbatch, layer and expert; checked, and its arrays cannot be written to.
+
+    load_SRMLE    int64  selections, >= 0
+    iteration_S   int64  the source's numbers of its iterations, ascending
+    rank_R        int32  the source's numbers of its ranks, ascending (one rank 0 where it summed over ranks)
+
+    `model.layer_ids` are the model's own numbers of the L layers. `data` holds name, digest and note, None where
+    unknown. Raises InputError naming place, value and what is allowed.
+    """
+
+    model: ModelInfo
+    data: dict
+    load_SRMLE: np.ndarray
+    iteration_S: np.ndarray
+    rank_R: np.ndarray
+    provenance: dict = field(default_factory=dict)
+    notes: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("data", "provenance", "notes"):
+            object.__setattr__(self, name, plain(name, getattr(self, name)))
+        check_keys("data", self.data, DATA_KEYS, DATA_KEYS)
+        for name, value in self.data.items():
+            if value is not None:
+                text(f"data.{name}", value, empty=True)
+        for name, kind, dimensions in (
+            ("load_SRMLE", np.int64, 5),
+            ("iteration_S", np.int64, 1),
+            ("rank_R", np.int32, 1),
+        ):
+            values = getattr(self, name)
+            if not isinstance(values, np.ndarray) or values.dtype != kind or values.ndim != dimensions:
+                raise InputError(f"{name}: allowed an array of {np.dtype(kind)} with {dimensions} dimensions")
+            view = values.view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+        check_shape(self)
+        check_numbers(self)
+
+    @cached_property
+    def load_LE(self) -> np.ndarray:
+        """Selections of every expert of every layer in all iterations, ranks and microbatches together (int64)."""
+        return self.load_SRMLE.sum((0, 1, 2))
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the counts, their numbers and the model; who recorded them, and when, does not count."""
+        arrays = {name: column_digest(getattr(self, name)) for name in ("load_SRMLE", "iteration_S", "rank_R")}
+        content = json.dumps({"arrays": arrays, "model": asdict(self.model)}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+    def save(self, path: Path | str) -> None:
+        """Write one row per count as Parquet: iteration, rank, microbatch, layer (0..L-1), expert, selections."""
+        shape = self.load_SRMLE.shape
+        ids = (self.iteration_S, self.rank_R, *(np.arange(size, dtype=np.int32) for size in shape[2:]))
+        columns = {
+            name: np.broadcast_to(values.reshape([-1 if axis == at else 1 for axis in range(5)]), shape).ravel()
+            for at, (name, values) in enumerate(zip(ID_COLUMNS, ids, strict=True))
+        }
+        columns["selections"] = self.load_SRMLE.ravel()
+        model = asdict(self.model) | {"layer_ids": list(self.model.layer_ids)}
+        values = (model, self.data, self.provenance, self.notes, SCHEMA_VERSION)
+        write_table(path, columns, dict(zip(HEADER_KEYS, values, strict=True)), KIND)
+
+
+def check_shape(loads: LoadTrace) -> None:
+    """Refuse counts whose shape does not fit the ids and the model."""
+    shape = loads.load_SRMLE.shape
+    expected = (len(loads.iteration_S), len(loads.rank_R), shape[2], loads.model.layers, loads.model.experts)
+    if shape != expected or 0 in shape:
+        raise InputError(f"load_SRMLE has shape {shape}, allowed {expected}, none of them 0")
+
+
+def check_numbers(loads: LoadTrace) -> None:
+    """Refuse ids that do not ascend from 0 or above, and counts below zero."""
+    for name in ("iteration_S", "rank_R"):
+        values = getattr(loads, name)
+        if values[0] < 0 or (values[1:] <= values[:-1]).any():
+            raise InputError(f"{name} is {values.tolist()!s:.60}, allowed ascending numbers >= 0")
+    low = loads.load_SRMLE < 0
+    if count := int(low.sum()):
+        at = tuple(int(index) for index in np.unravel_index(int(low.argmax()), low.shape))
+        place = f"iteration {loads.iteration_S[at[0]]}, rank {loads.rank_R[at[1]]}, microbatch {at[2]}, layer {at[3]}"
+        found = f"{place}, expert {at[4]}: selections are {loads.load_SRMLE[at]}"
+        raise InputError(f"{found}, allowed >= 0 ({count} such count{'s' if count > 1 else ''})")
+
+
+def read_loads(path: Path | str) -> LoadTrace:
+    """Return the load trace in a file, every digest and value checked; InputError in one line otherwise."""
+    columns, header = read_table(path, KIND)
+    try:
+        return from_columns(columns, {name: value for name, value in header.items() if name in HEADER_KEYS})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def from_columns(columns: dict[str, np.ndarray], header: dict) -> LoadTrace:
+    """Return the load trace of a table's columns; InputError unless its rows are a full grid in order."""
+    kinds = ID_COLUMNS | {"selections": np.int64}
+    if {name: values.dtype for name, values in columns.items()} != kinds:
+        raise InputError(f"columns are {', '.join(columns)!s:.120}, allowed {', '.join(kinds)} as whole numbers")
+    check_keys("", header, HEADER_KEYS, HEADER_KEYS)
+    known = [each.name for each in fields(ModelInfo)]
+    check_keys("model", header["model"], known, known)
+    if header["schema"] != SCHEMA_VERSION:
+        raise InputError(f"header: schema is {header['schema']!r:.20}, allowed {SCHEMA_VERSION}")
+    ids = [np.unique(columns[name]) for name in ID_COLUMNS]
+    shape = tuple(len(each) for each in ids)
+    for at, (name, numbers) in enumerate(zip(ID_COLUMNS, ids, strict=True)):
+        numbers = numbers if at < 2 else np.arange(len(numbers))
+        expected = np.broadcast_to(numbers.reshape([-1 if axis == at else 1 for axis in range(5)]), shape)
+        if columns[name].size != expected.size or (columns[name] != expected.ravel()).any():
+            raise InputError(f"column {name}: rows do not stand as a full grid of {', '.join(ID_COLUMNS)}")
+    return LoadTrace(
+        model=ModelInfo(**header["model"]),
+        load_SRMLE=columns["selections"].reshape(shape),
+        iteration_S=ids[0],
+        rank_R=ids[1],
+        **{name: header[name] for name in ("data", "provenance", "notes")},
+    )
+
+
+def holds_loads(path: Path | str) -> bool:
+    """Return whether a file says that it is a load trace; what cannot be read says nothing."""
+    try:
+        header = json.loads((pq.read_schema(path).metadata or {})[HEADER_KEY])
+        return header["kind"] == KIND
+    except DAMAGE:
+        return False
