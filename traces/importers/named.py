@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from traces.errors import InputError
-from traces.importers import flame_moe, npz, sglang, smartmoe, tensorrt_llm, vllm
+from traces.importers import flame_moe, npz, sglang, sglang_recorder, smartmoe, tensorrt_llm, vllm
 from traces.importers.source import Options, Source, option
 from traces.load_trace import LoadTrace
 from traces.selections import Trace
@@ -27,6 +27,7 @@ KINDS = {
     "flame-moe": Kind(flame_moe.read, ("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
     "smartmoe": Kind(smartmoe.read, (), ("experts", "k")),
     "tensorrt-llm": Kind(tensorrt_llm.read),
+    "sglang-recorder": Kind(sglang_recorder.read, ("experts", "k", "layers"), ("ranked",)),
 }
 
 

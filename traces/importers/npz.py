@@ -1,5 +1,7 @@
 """`npz`: plain NumPy arrays with sequence offsets, the form to bring one's own data in."""
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,7 +17,11 @@ from traces.selections import LARGEST_ROWS, Trace
 USUAL = {"experts": "experts", "offsets": "offsets", "prompt_len": "prompt_len", "layer_ids": "layer_ids"}
 FIELDS = (*USUAL, "scores", "domain")
 NEEDED = ("experts", "offsets")
-DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+# What NumPy and zipfile were seen to raise on damaged files. No bare Exception: our own slips must show.
+DAMAGE = (
+    OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, MemoryError, OverflowError, SyntaxError,
+    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read(source: Source) -> Trace:

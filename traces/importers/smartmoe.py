@@ -95,7 +95,7 @@ def row_counts(place: str, text: str) -> np.ndarray:
     """Return the counts [microbatches, experts] of a line; InputError for what is no whole number >= 0."""
     try:
         counts = np.array(json.loads(text), np.float64)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: no rows of equally many numbers ({str(error)[:60]})") from None
     if counts.ndim != 2 or not counts.size:
         raise InputError(f"{place}: shape {counts.shape}, allowed [microbatches, experts]")

@@ -9,6 +9,7 @@ import io
 import numpy as np
 
 from traces.errors import InputError
+from traces.importers.npz import DAMAGE
 from traces.importers.responses import Rows, Usage, decoded, entry, read_responses, usage
 from traces.importers.source import Source
 from traces.selections import Trace
@@ -40,7 +41,7 @@ def array_of(place: str, text: object, experts: int) -> np.ndarray:
         rows = np.load(io.BytesIO(decoded(place, text)), allow_pickle=False)
     except InputError:
         raise
-    except (ValueError, OSError, EOFError, MemoryError) as error:
+    except DAMAGE as error:
         raise InputError(f"{place}: routed_experts is no whole .npy array ({str(error)[:60]})") from None
     if not isinstance(rows, np.ndarray) or rows.dtype not in TYPES:
         kind = getattr(rows, "dtype", type(rows).__name__)

@@ -1,0 +1,200 @@
+"""`python -m traces import`, one command per source as a user types it; `check` and `describe` take what it made."""
+
+import base64
+import io
+import json
+import runpy
+import shlex
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from importing import imported, selections
+
+from traces.errors import InputError
+from traces.importers.named import KINDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def traces(capsys, monkeypatch, tmp_path):
+    """Run `python -m traces ...` in this process, in an empty folder; return status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(words):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "traces" / "__main__.py"), *shlex.split(words)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("traces", run_name="__main__")
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def npz(rng):
+    np.savez("mine.npz", experts=selections(rng, 9, 2, 2, 64), offsets=[0, 4, 9])
+
+
+def routed(rng):
+    rows = selections(rng, 6, 3, 2, 64)
+    rows[:, 0] = 0
+    return rows
+
+
+def vllm(rng):
+    buffer = io.BytesIO()
+    np.save(buffer, routed(rng))
+    choice = {"routed_experts": base64.b64encode(buffer.getvalue()).decode()}
+    usage = {"prompt_tokens": 4, "completion_tokens": 3}
+    Path("responses.jsonl").write_text(json.dumps({"choices": [choice], "usage": usage}))
+
+
+def sglang(rng):
+    text = base64.b64encode(routed(rng).astype(np.int32).tobytes()).decode()
+    meta = {"routed_experts": text, "prompt_tokens": 4, "completion_tokens": 3}
+    Path("responses.jsonl").write_text(json.dumps({"meta_info": meta}))
+
+
+def flame_moe(rng):
+    folder = Path("actives/iter_100")
+    folder.mkdir(parents=True)
+    for layer in (2, 3):
+        scores = np.sort(rng.dirichlet(np.ones(64), 8))[:, :-7:-1].astype(np.float16)
+        indices = selections(rng, 8, 1, 6, 64, np.int16)[:, 0]
+        columns = {"scores": pa.array(list(scores)), "indices": pa.array(list(indices))}
+        pq.write_table(pa.table(columns), folder / f"layer_{layer:02d}.parquet")
+
+
+def smartmoe(rng):
+    Path("moe_trace").mkdir()
+    for rank in (0, 1):
+        rows = [f"{layer}:{rng.multinomial(40, [0.25] * 4, 2).astype(float).tolist()}" for layer in (0, 1)]
+        Path(f"moe_trace/table_iter1_rank{rank}.log").write_text("\n".join(rows))
+
+
+def tensorrt_llm(rng):
+    Path("statistics").mkdir()
+    Path("statistics/meta_info.json").write_text('{"num_experts": 4, "num_experts_per_token": 2}')
+    header = json.dumps({"7_3": {"dtype": "I32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + rng.multinomial(40, [0.25] * 4).astype("<i4").tobytes()
+    Path("statistics/rank0.safetensors").write_bytes(content)
+
+
+def sglang_recorder(rng):
+    torch = pytest.importorskip("torch")
+    counts = np.zeros((2, 3, 8), np.int32)
+    counts[:, 1:] = rng.multinomial(40, [1 / 8] * 8, (2, 2))
+    torch.save({"rank": 0, "logical_count": torch.tensor(counts)}, "expert_distribution_recorder_1.pt")
+
+
+# What README says, kind by kind, and what makes the files of its line.
+COMMANDS = {
+    "npz": (npz, "import npz mine.npz --experts 64 --phase prefill --out x.trace.parquet"),
+    "vllm": (vllm, "import vllm responses.jsonl --experts 64 --layers 1-2 --out x.trace.parquet"),
+    "sglang": (
+        sglang,
+        "import sglang responses.jsonl --experts 64 --k 2 --hidden-layers 3 --layers 1-2 --out x.trace.parquet",
+    ),
+    "flame-moe": (
+        flame_moe,
+        "import flame-moe actives/iter_100 --sequence-tokens 4 --score-kind softmax --ranked --out x.trace.parquet",
+    ),
+    "smartmoe": (smartmoe, "import smartmoe moe_trace --out x.loads.parquet"),
+    "tensorrt-llm": (tensorrt_llm, "import tensorrt-llm statistics --out x.loads.parquet"),
+    "sglang-recorder": (
+        sglang_recorder,
+        "import sglang-recorder expert_distribution_recorder_1.pt --experts 8 --k 2 --layers 1-2 --out x.loads.parquet",
+    ),
+}
+
+
+def test_every_kind_has_its_command():
+    assert list(COMMANDS) == list(KINDS)
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_what_is_imported_is_checked_and_described(traces, rng, kind):
+    make, words = COMMANDS[kind]
+    make(rng)
+    status, printed, errors = traces(f"{words} --model mine")
+    assert (status, errors) == (0, "")
+    out = words.split()[-1]
+    assert printed.startswith(f"{out}: ")
+    status, checked, errors = traces(f"check {out}")
+    assert (status, errors) == (0, "")
+    assert checked.split("digest ")[1] == printed.split("digest ")[1]
+    status, described, errors = traces(f"describe {out}")
+    assert (status, errors) == (0, "")
+    assert "mine: " in described
+    assert f"imported from {kind}" in " ".join(described.split())
+
+
+def test_the_same_command_makes_the_same_bytes(traces, rng):
+    npz(rng)
+    assert traces(COMMANDS["npz"][1])[0] == 0
+    written = Path("x.trace.parquet").read_bytes()
+    assert traces(COMMANDS["npz"][1])[0] == 0
+    assert Path("x.trace.parquet").read_bytes() == written
+
+
+FILES = {
+    "npz": "mine.npz",
+    "vllm": "responses.jsonl",
+    "sglang": "responses.jsonl",
+    "flame-moe": "actives/iter_100/layer_03.parquet",
+    "smartmoe": "moe_trace/table_iter1_rank1.log",
+    "tensorrt-llm": "statistics/rank0.safetensors",
+    "sglang-recorder": "expert_distribution_recorder_1.pt",
+}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_damaged_files_end_in_a_line_or_in_a_trace(tmp_path, monkeypatch, rng, kind):
+    """These formats have few checksums, so that damage may go unseen; it never ends in a traceback."""
+    monkeypatch.chdir(tmp_path)
+    make, words = COMMANDS[kind]
+    make(rng)
+    values = shlex.split(words)
+    named = {name[2:].replace("-", "_"): value for name, value in pairwise(values) if name.startswith("--")}
+    options = {name: int(value) if value.isdecimal() else value for name, value in named.items() if name != "out"}
+    path, source = Path(FILES[kind]), Path(values[2])
+    whole, refused = path.read_bytes(), 0
+    for at in rng.integers(len(whole), size=150).tolist():
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << int(rng.integers(8))]) + whole[at + 1 :])
+        try:
+            imported(kind, source, **options | {"ranked": None})
+        except InputError as error:
+            refused += str(error).isprintable()
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("import npx mine.npz --out x", "unknown kind 'npx'; known: npz, vllm, sglang"),
+        ("import npz mine.npz --out x", "npz: needed: --experts"),
+        ("import npz mine.npz --experts 5 --phase prefill --out x", "mine.npz: experts: row"),
+        ("import npz absent.npz --experts 64 --phase prefill --out x", "absent.npz: no such file"),
+        ("import npz mine.npz --experts 64", "--out"),
+        ("import npz", "Missing argument"),
+    ],
+)
+def test_refusals_are_one_line_and_leave_no_file(traces, rng, words, says):
+    npz(rng)
+    status, printed, errors = traces(words)
+    assert (status, printed, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith("traces: ")
+    assert says in errors
+    assert not Path("x").exists()
+
+
+def test_a_load_trace_has_no_k_and_is_no_trace(traces, rng):
+    smartmoe(rng)
+    traces(COMMANDS["smartmoe"][1])
+    assert "holds counts only, --k is allowed for traces of tokens" in traces("describe x.loads.parquet --k 1")[2]
+    assert "holds 'loads', expected 'trace'" in traces("regate x.loads.parquet --k 1 --out y")[2]

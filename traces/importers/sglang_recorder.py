@@ -1,0 +1,138 @@
+"""`sglang-recorder`: files of SGLang's `--expert-distribution-recorder-mode`, by what they hold:
+
+stat, stat_approx  logical_count [iterations, L, E], summed over ranks      -> LoadTrace
+per_pass           records with global_physical_count [L, physical experts]  -> LoadTrace, a file per rank
+per_token          records with topk_ids_of_layer [L, tokens, 8], -1 = none  -> Trace, one rank
+
+Ids of the last two are physical: `last_physical_to_logical_map` turns them into the model's own.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from traces.errors import InputError
+from traces.importers.counts import check_grid, load_trace_of
+from traces.importers.recorder_tokens import read_tokens
+from traces.importers.source import Source, layer_numbers
+from traces.importers.torch_file import pass_and_rank, torch_content, whole_numbers
+from traces.load_trace import LoadTrace
+from traces.selections import Trace
+
+
+def read(source: Source) -> Trace | LoadTrace:
+    """Return what the recorder's files hold; --layers names the MoE layers, --k the experts per token."""
+    contents = {path: torch_content(path) for path in source.paths}
+    if len(contents) < len(source.paths):
+        raise InputError(f"{source.place}: a file given twice, allowed: each once")
+    modes = {path: mode_of(path, content) for path, content in contents.items()}
+    if len(set(modes.values())) > 1:
+        raise InputError(f"{source.place}: files of {' and '.join(sorted(set(modes.values())))}, allowed one mode")
+    reader = {"stat": read_stat, "per_pass": read_passes, "per_token": read_tokens_of}[modes[source.paths[0]]]
+    return reader(source, contents)
+
+
+def mode_of(path: Path, content: dict) -> str:
+    """Return stat, per_pass or per_token; InputError for a file that is none of them."""
+    if "logical_count" in content:
+        return "stat"
+    records = content.get("records")
+    if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
+        raise InputError(f"{path}: neither logical_count nor records, allowed a file of SGLang's recorder")
+    for mode, key in (("per_token", "topk_ids_of_layer"), ("per_pass", "global_physical_count")):
+        if all(key in record for record in records):
+            return mode
+    raise InputError(f"{path}: records without topk_ids_of_layer or global_physical_count, allowed one of them in all")
+
+
+def moe_layers(source: Source, place: str, count_SLE: np.ndarray) -> tuple[int, ...]:
+    """Return the MoE layers, named by --layers; InputError for one without counts, or a dense layer with some."""
+    layer_ids = layer_numbers(source.options.layers, count_SLE.shape[1])
+    for layer in range(count_SLE.shape[1]):
+        idle = not count_SLE[:, layer].any()
+        if idle == (layer in layer_ids):
+            found = "is in --layers, but has no counts" if idle else "is not in --layers, but has counts"
+            raise InputError(f"{place}: layer {layer} {found}, allowed: zeros exactly in the dense layers")
+    return layer_ids
+
+
+def read_stat(source: Source, contents: dict[Path, dict]) -> LoadTrace:
+    """Return the load trace of stat or stat_approx: one file, its counts already summed over ranks."""
+    path = source.one_file()
+    count_SLE = whole_numbers(str(path), contents[path], "logical_count", 3)
+    if 0 in count_SLE.shape:
+        raise InputError(f"{path}: logical_count has shape {count_SLE.shape}, allowed none of them 0")
+    check_experts(source, path, count_SLE.shape[2])
+    layer_ids = moe_layers(source, str(path), count_SLE)
+    load_SRMLE = count_SLE[:, None, None, list(layer_ids)]
+    iterations = list(range(len(count_SLE)))
+    notes = {"counts": "summed over ranks by the recorder"}
+    return load_trace_of(source, load_SRMLE, iterations, [0], layer_ids, source.options.k, **notes)
+
+
+def read_passes(source: Source, contents: dict[Path, dict]) -> LoadTrace:
+    """Return the load trace of per_pass: a file per rank, every rank with the same passes, physical ids mapped."""
+    found, counts, gatherers = {}, {}, set()
+    for path, content in contents.items():
+        for at, record in enumerate(content["records"]):
+            place = f"{path}: record {at}"
+            iteration, rank = pass_and_rank(place, record)
+            if (iteration, rank) in found:
+                raise InputError(f"{place}: pass {iteration} of rank {rank} was in {found[iteration, rank]} before")
+            gatherers.add(str(record.get("gatherer_key")))
+            found[iteration, rank] = path
+            counts[iteration, rank] = logical_counts(place, source, content, record)
+    if len(gatherers) > 1:
+        raise InputError(f"{source.place}: gatherer_key is {' and '.join(sorted(gatherers))!s:.60}, allowed one")
+    iterations, ranks = check_grid(source, found, "record")
+    shapes = {table.shape for table in counts.values()}
+    if len(shapes) > 1:
+        raise InputError(f"{source.place}: counts of shapes {sorted(shapes)!s:.60}, allowed one [layers, experts]")
+    load_SRLE = np.stack([np.stack([counts[iteration, rank] for rank in ranks]) for iteration in iterations])
+    layer_ids = moe_layers(source, source.place, load_SRLE.sum(1))
+    load_SRMLE = load_SRLE[:, :, None, list(layer_ids)]
+    notes = {"ids": "physical ids were mapped by last_physical_to_logical_map: the last one, if experts were moved"}
+    return load_trace_of(source, load_SRMLE, iterations, ranks, layer_ids, source.options.k, **notes)
+
+
+def logical_counts(place: str, source: Source, content: dict, record: dict) -> np.ndarray:
+    """Return a record's counts [layers, logical experts]: replicas of an expert are added up."""
+    count_LP = whole_numbers(place, record, "global_physical_count", 2)
+    logical_LP = physical_to_logical(place.split(": record")[0], content, source.options.experts)
+    if count_LP.shape != logical_LP.shape:
+        found = f"global_physical_count has shape {count_LP.shape}"
+        raise InputError(f"{place}: {found}, allowed {logical_LP.shape} as last_physical_to_logical_map")
+    if (count_LP < 0).any():
+        raise InputError(f"{place}: count is {count_LP.min()}, allowed >= 0")
+    counts = np.zeros((len(count_LP), source.options.experts), np.int64)
+    np.add.at(counts, (np.arange(len(count_LP))[:, None], logical_LP), count_LP)
+    return counts
+
+
+def physical_to_logical(place: str, content: dict, experts: int) -> np.ndarray:
+    """Return the map [layers, physical experts]; InputError unless it names exactly the model's experts."""
+    logical_LP = whole_numbers(place, content, "last_physical_to_logical_map", 2)
+    wrong = (logical_LP < 0) | (logical_LP >= experts)
+    if not logical_LP.size or wrong.any():
+        layer, at = (int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape)) if logical_LP.size else (0, 0)
+        found = f"layer {layer}, slot {at} is {logical_LP[layer, at]}" if logical_LP.size else "is empty"
+        raise InputError(f"{place}: last_physical_to_logical_map: {found}, allowed 0..{experts - 1}")
+    for layer, logical_P in enumerate(logical_LP):
+        if len(missing := np.setdiff1d(np.arange(experts), logical_P)):
+            found = f"layer {layer} has no slot for expert {missing[0]}"
+            raise InputError(f"{place}: last_physical_to_logical_map: {found}, allowed: every expert 0..{experts - 1}")
+    return logical_LP
+
+
+def check_experts(source: Source, path: Path, experts: int) -> None:
+    """Refuse --experts that the file contradicts."""
+    if source.options.experts != experts:
+        raise InputError(f"{path}: logical_count has {experts} experts, but --experts is {source.options.experts}")
+
+
+def read_tokens_of(source: Source, contents: dict[Path, dict]) -> Trace:
+    """Return the trace of per_token: one rank's file, since ranks may hold the same tokens."""
+    path = source.one_file()
+    return read_tokens(
+        source, path, contents[path], physical_to_logical(str(path), contents[path], source.options.experts)
+    )

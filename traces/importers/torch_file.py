@@ -1,0 +1,62 @@
+"""Files of `torch.save`: read with weights only, so that nothing in them is executed; torch is imported when needed."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from traces.errors import InputError
+
+DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+LARGEST_RANK = 32767  # ranks are int16 in a trace
+
+
+def torch_content(path: Path) -> dict:
+    """Return the dictionary in a .pt file; InputError for anything else, or where torch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        raise InputError(f"{path}: a .pt file needs PyTorch, which is not installed") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(f"{path}: not a whole .pt file of tensors and plain values ({reason})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, allowed a dictionary")
+    return content
+
+
+def whole_numbers(place: str, content: dict, key: str, dimensions: int) -> np.ndarray:
+    """Return content[key], a tensor or (nested) list of whole numbers, as int64; InputError for anything else."""
+    if not isinstance(content, dict) or key not in content:
+        raise InputError(f"{place}: {key} is missing")
+    value = content[key]
+    try:
+        values = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{place}: {key} is no array ({str(error)[:60]})") from None
+    if values.dtype.kind not in "iu" or values.ndim != dimensions:
+        found = f"{values.dtype} of {values.ndim} dimensions"
+        raise InputError(f"{place}: {key} is {found}, allowed whole numbers of {dimensions}")
+    return values.astype(np.int64)
+
+
+def pass_and_rank(place: str, record: dict) -> tuple[int, int]:
+    """Return a record's forward_pass_id and rank; InputError for a rank that cannot be."""
+    number, rank = (int(whole_numbers(place, record, key, 0)) for key in ("forward_pass_id", "rank"))
+    if not 0 <= rank <= LARGEST_RANK:
+        raise InputError(f"{place}: rank is {rank}, allowed 0..{LARGEST_RANK}")
+    return number, rank
