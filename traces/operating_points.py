@@ -14,7 +14,6 @@ from traces.parquet import read_table, write_table
 POINT_COLUMNS = {
     "point": np.int16,
     "sample": np.int32,
-    "label": np.int16,
     "selections": np.int16,  # experts that ran, summed over the layers
     "right": np.bool_,
 }
@@ -25,7 +24,8 @@ class OperatingPoints:
     """`columns` maps the names above to equally long arrays: by point, each with the same samples in the same order.
 
     `header["points"][p]` says what point p is (model, seed, rule, ...), `header["layers"]` over how many layers
-    `selections` is summed. Raises InputError where points and samples do not form a full grid.
+    `selections` is summed, `header["labels"]` the samples' classes. Raises InputError where points and samples do not
+    form a full grid.
     """
 
     columns: dict[str, np.ndarray]
@@ -43,6 +43,11 @@ class OperatingPoints:
         point_PN = self.columns["point"].reshape(points, -1)
         if (sample_PN != sample_PN[0]).any() or (point_PN != np.arange(points)[:, None]).any():
             raise InputError("operating points: rows must stand by point, each with the same samples in the same order")
+        if len(self.header.get("labels", ())) != rows // points:
+            raise InputError(
+                f"operating points: {len(self.header.get('labels', ()))} labels for {rows // points} samples; "
+                "allowed: one each"
+            )
 
     @property
     def points(self) -> list[dict]:
@@ -61,8 +66,8 @@ class OperatingPoints:
 
     @property
     def label_N(self) -> np.ndarray:
-        """The samples' classes."""
-        return self.columns["label"].reshape(len(self.points), -1)[0]
+        """The samples' classes, int16."""
+        return np.array(self.header["labels"], np.int16)
 
     def save(self, path: Path | str) -> None:
         """Write the points as Parquet."""
@@ -76,9 +81,10 @@ def operating_points(
     points, samples = right_PN.shape
     columns = {
         "point": np.repeat(np.arange(points), samples), "sample": np.tile(np.arange(samples), points),
-        "label": np.tile(label_N, points), "selections": selections_PN.ravel(), "right": right_PN.ravel(),
+        "selections": selections_PN.ravel(), "right": right_PN.ravel(),
     }  # fmt: skip
-    return OperatingPoints({name: columns[name].astype(kind) for name, kind in POINT_COLUMNS.items()}, header)
+    typed = {name: columns[name].astype(kind) for name, kind in POINT_COLUMNS.items()}
+    return OperatingPoints(typed, {**header, "labels": np.asarray(label_N).tolist()})
 
 
 def load_operating_points(path: Path | str) -> OperatingPoints:
