@@ -2,6 +2,8 @@
 
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +56,9 @@ def figures(
     if not tables.is_dir():
         refuse(f"{tables}: no such folder of tables")
     out.mkdir(parents=True, exist_ok=True)
-    holes = [f"{name}: {hole}" for name in names for hole in make(name, tables, out)]
+    with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1)) as processes:
+        found = list(processes.map(make, names, repeat(tables), repeat(out)))
+    holes = [f"{name}: {hole}" for name, lines in zip(names, found, strict=True) for hole in lines]
     for hole in holes:
         print(f"figures: {hole}", file=sys.stderr)
     print(f"{out}: {', '.join(names)}, {len(holes)} holes")

@@ -151,7 +151,7 @@ def oracle_panel(axes: Axes, oracle: pd.DataFrame) -> None:
     axes.set_xlabel("tries n")
     axes.set_ylabel("samples answered right (%)")
     axes.set_title("the oracle, and what luck alone gives\n(shaded: 95 % over seeds)", fontsize="small")
-    axes.legend(loc="best")
+    axes.legend(loc="center right")
 
 
 def histogram_panel(axes: Axes, histogram: pd.DataFrame, groups: pd.DataFrame) -> None:
