@@ -65,11 +65,14 @@ def damage_refused(path: Path | str) -> Iterator[None]:
         raise InputError(f"{path}: not a whole Parquet file of moe-replay ({str(error)[:80]})") from None
 
 
-def write_table(path: Path | str, columns: dict[str, np.ndarray], header: dict, kind: str) -> None:
+def write_table(
+    path: Path | str, columns: dict[str, np.ndarray], header: dict, kind: str, checksums: tuple[str, ...] = ()
+) -> None:
     """Write equally long columns and a header; the file appears whole or not at all.
 
     Integers are delta-encoded, since most of them are ascending times and ids. `kind` says what the table is
-    (`passes`, `batches`, `costs`); `read_table` refuses another kind.
+    (`passes`, `batches`, `costs`); `read_table` refuses another kind. `checksums` names columns of noise, whose bytes
+    are stored apart: a dictionary of values that hardly repeat would be larger than they are.
     """
     digests = {name: column_digest(values) for name, values in columns.items()}
     table = pa.table(columns).replace_schema_metadata(sealed({**header, "column_digests": digests}, kind))
@@ -77,8 +80,10 @@ def write_table(path: Path | str, columns: dict[str, np.ndarray], header: dict, 
     with replacing(path) as temporary:
         pq.write_table(
             table, temporary, compression="zstd", compression_level=9, write_page_checksum=True,
-            use_dictionary=[name for name in columns if name not in wide],
-            column_encoding=dict.fromkeys(wide, "DELTA_BINARY_PACKED"),
+            use_dictionary=[name for name in columns if name not in (*wide, *checksums)],
+            column_encoding={
+                **dict.fromkeys(wide, "DELTA_BINARY_PACKED"), **dict.fromkeys(checksums, "BYTE_STREAM_SPLIT"),
+            },
         )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class RunRecords:
         # The batches name the passes they belong to: a run that is written again and cut off between the two files
         # would otherwise be read as a mixture of both times.
         header = {**self.header, "passes_end_digest": column_digest(self.passes["end_ns"])}
-        write_table(Path(folder) / f"{name}.batches.parquet", self.batches, header, "batches")
+        write_table(Path(folder) / f"{name}.batches.parquet", self.batches, header, "batches", ("members_crc",))
 
 
 def load_run(folder: Path | str, name: str) -> RunRecords:
