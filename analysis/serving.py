@@ -17,6 +17,7 @@ from analysis.settings import describe_config
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.errors import InputError
 from traces.run_records import run_names
+from traces.selections import Trace
 from traces.trace_file import load_trace
 
 SERVED = "delta_k_serving"
@@ -55,8 +56,15 @@ def point_of(log_set: LogSet, name: str) -> dict:
     return {
         "set": log_set.name, "point": name, "rule": rule or f"fixed k={trace.header.model.used_k}",
         "dynamic": rule is not None, "mean_k": float((trace.experts_TLK >= 0).sum(2).mean()),
-        "accuracy_percent": float(np.mean(trace.label_S == trace.prediction_S)) * 100,
+        "accuracy_percent": accuracy_percent(trace),
     }  # fmt: skip
+
+
+def accuracy_percent(trace: Trace) -> float:
+    """Return the share of right predictions; NaN where the trace does not hold labels and predictions."""
+    if trace.label_S is None or trace.prediction_S is None:
+        return float("nan")
+    return float(np.mean(trace.label_S == trace.prediction_S)) * 100
 
 
 def pairs_of(inputs: Inputs, log_set: LogSet, name: str) -> list[RunPair]:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from memory_logs import write_memory_log
 from operating_worlds import study_world
+from serving_worlds import serve_point
 from typer.testing import CliRunner
 from vision_logs import write_vision_logs
 
@@ -22,7 +23,7 @@ from traces.trace_file import save_trace
 TABLES = (
     "accuracy_vs_k", "accuracy_vs_k_fit", "accuracy_vs_k_seeds", "delta_k", "delta_k_curves", "delta_k_groups",
     "gating_memory", "gating_memory_experts",
-    "delta_k_histogram", "delta_k_oracle", "fidelity", "fidelity_repeatability",
+    "delta_k_histogram", "delta_k_oracle", "delta_k_serving", "fidelity", "fidelity_repeatability",
     "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "open_loop", "open_loop_times",
     "queue_size", "queue_size_steps", "queue_size_tradeoff", "random_routing", "random_routing_epochs",
 )  # fmt: skip
@@ -61,6 +62,7 @@ def folders(tmp_path, one_at_a_time):
     toy_costs().save(folder / "costs.parquet")
     write_vision_logs(folder)
     write_memory_log(folder)
+    serve_point("base-k2", toy_trace(used_k=2), folder, simulated / "cpu-toy" / "digits")
     study_world(60, 2, 0.0, np.random.default_rng(0)).save(folder / "dynamic_k.parquet")
     rng = np.random.default_rng(0)
     rows = [
@@ -90,7 +92,7 @@ def test_every_table_and_claim(folders):
     claims = json.loads((out / "claims.json").read_text())
     assert set(claims) == {
         "accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "open_loop", "random_routing",
-        "gating_memory",
+        "gating_memory", "delta_k_serving",
     }  # fmt: skip
     assert "6 of 6 runs" in claims["fidelity"]["claim"]
     table = pd.read_csv(out / "queue_size.csv")

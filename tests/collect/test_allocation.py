@@ -118,14 +118,25 @@ def test_every_dispatch_allocates_what_was_counted_by_hand_and_what_the_profiler
 )  # fmt: skip
 @settings(max_examples=200, deadline=None)
 def test_dynamic_never_allocates_more_than_static_where_static_drops_nothing(tokens, experts, k, convention, factor):
-    """By the counts that the test above holds to the allocator; with drops it need not be true (next test)."""
+    """By the counts that the test above holds to the allocator, for tokens with an expert each; with drops, or where
+    most tokens have no expert at all, it need not be true (next tests)."""
     k = min(k, experts)
     _, _, experts_NK, _ = random_layer(tokens, experts, k)
+    experts_NK[:, 0].clamp_min_(0)
     static = StaticDispatch(Capacity(convention, factor))
     assume(not static.dropped(experts_NK, experts))
     load = torch.bincount(experts_NK.flatten() + 1, minlength=experts + 1)[1:].tolist()
     sizes = LayerSizes(tokens, experts, k, 24, 40, 24)
     assert dynamic_peak_bytes(sizes, load) <= static_peak_bytes(sizes, static.slots(experts_NK, experts), sum(load))
+
+
+def test_where_most_tokens_have_no_expert_static_can_allocate_less():
+    """One of 40 tokens has an expert: dynamic holds the whole result while the expert runs, static only its one row."""
+    x_NM, weights_NK, experts_NK, experts = random_layer(40, 1, 1)
+    layer = (x_NM, weights_NK, torch.full_like(experts_NK, -1).index_fill(0, torch.tensor([0]), 0), experts)
+    static = StaticDispatch(Capacity("CS", 0.02))
+    assert static.dropped(layer[2], 1) == 0
+    assert counted(lambda: static(*layer))[1] < counted(lambda: dynamic_dispatch(*layer))[1]
 
 
 def test_static_that_drops_nearly_everything_can_allocate_less():

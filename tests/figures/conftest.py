@@ -111,6 +111,18 @@ def fidelity_tables():
     }
 
 
+def serving_rows():
+    return [
+        {"set": name, "point": f"p{k}{dynamic}", "rule": "", "dynamic": dynamic, "mean_k": k,
+         "accuracy_percent": 50 + k,
+         "source": source, "mode": mode, "setting": setting, "queue_size": 32, "status": "ok", "reason": "",
+         **{f"{value}{end}": 900 / k for end in ("", "_low", "_high")
+            for value in ("throughput_per_s", "latency_p50_ms", "latency_p95_ms")}}
+        for name in SETS for source in ("executed", "simulated") for dynamic, k in ((False, 1), (False, 4), (True, 2.1))
+        for mode, setting in (("closed", "N=64"), ("poisson", "load 0.60"))
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def tables(tmp_path):
     """Return a folder of whole tables, with claims."""
@@ -118,10 +130,13 @@ def tables(tmp_path):
     folder.mkdir()
     made = {"queue_size": list(queue_rows()), "queue_size_tradeoff": tradeoff_rows()}
     made |= accuracy_tables() | load_tables() | fidelity_tables() | delta_k_tables(SETS) | vision_tables(SETS)
-    made |= memory_tables(SETS)
+    made |= memory_tables(SETS) | {"delta_k_serving": serving_rows()}
     for name, rows in made.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
-    figures = ("accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "random_routing", "gating_memory")
+    figures = (
+        "accuracy_vs_k", "delta_k", "delta_k_serving", "load_vs_k", "queue_size", "fidelity", "random_routing",
+        "gating_memory",
+    )  # fmt: skip
     claims = {
         name: {"claim": f"What {name} shows.", "numbers": {"cpu": {"gain": 1.23456, "k": {"4": 2}}}} for name in figures
     }
