@@ -3,7 +3,7 @@
 #
 #   ./RUNME.sh [logs [FOLDER]]  every figure from the shipped logs (or those in FOLDER): no GPU, no torch, under a minute;
 #                               replication 0 of every executed configuration is simulated
-#   ./RUNME.sh full [FOLDER]    the same with all replications simulated: about a minute
+#   ./RUNME.sh full [FOLDER]    the same with all replications simulated: minutes
 #   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (twenty
 #                               minutes on two cores), then the same tables and figures from what was just measured. Options:
 #                               --data cifar10|fashion-mnist|digits  --data-dir FOLDER  --device auto|cpu|cuda
