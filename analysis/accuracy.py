@@ -9,9 +9,9 @@ that shift for noise.
 import numpy as np
 import pandas as pd
 
+from analysis.csv_logs import read_csv_log
 from analysis.intervals import half_width, mean_interval
 from analysis.line_fit import fit_line, seed_contrasts
-from traces.errors import InputError
 
 COLUMNS = ("data", "trained_k", "evaluated_k", "seed", "accuracy")
 CLOSE_POINTS = 0.3  # percentage points within which a smaller k is as good as the best
@@ -21,22 +21,7 @@ LEAST_K = 3  # values of k below which a line cannot be told from a bend
 
 def read_quality(path: str) -> pd.DataFrame:
     """Return the quality table of a set; InputError names a missing column or an accuracy outside 0..1."""
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a CSV table ({str(error)[:80]})") from None
-    absent = [name for name in COLUMNS if name not in table]
-    if absent:
-        raise InputError(f"{path}: column {absent[0]} is missing; needed: {', '.join(COLUMNS)}")
-    bad = ~table["accuracy"].between(0, 1)
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        raise InputError(
-            f"{path}: row {row}: accuracy is {table['accuracy'][row]}, allowed 0..1 ({int(bad.sum())} such rows)"
-        )
-    return table
+    return read_csv_log(path, {name: (0, 1) if name == "accuracy" else None for name in COLUMNS})
 
 
 def views(quality: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
