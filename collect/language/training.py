@@ -1,0 +1,144 @@
+"""Training the language model step by step, with checkpoints every few minutes from which it resumes."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from collect.checkpoints import load_checkpoint, save_checkpoint
+from collect.language.corpus import Corpus
+from collect.language.model import LanguageConfig, LanguageModel
+from traces.errors import InputError
+
+KIND = "language"
+
+
+@dataclass(frozen=True)
+class LanguageTraining:
+    """How long and how fast: AdamW, learning rate warmed up over the first 2 %, then down a cosine to a twentieth.
+
+    A step trains on `batch` windows, each of a domain drawn evenly and at a place drawn evenly in it.
+    """
+
+    steps: int = 9000
+    batch: int = 8
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        warm = max(self.steps // 50, 1)
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        share = (step - warm) / max(self.steps - warm, 1)
+        return self.learning_rate * (0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * share)))
+
+
+def describe(corpus: Corpus, config: LanguageConfig, training: LanguageTraining) -> dict:
+    """Return what a checkpoint belongs to: the model, the text, the training."""
+    return {
+        "kind": KIND, "model": asdict(config), "training": asdict(training), "data_digest": corpus.digest,
+        "domains": corpus.names,
+    }  # fmt: skip
+
+
+def train_language(
+    corpus: Corpus, config: LanguageConfig, training: LanguageTraining, device: torch.device, checkpoint: Path,
+    every_s: float = 180.0, on_step: Callable[[int, float], object] | None = None,
+) -> tuple[LanguageModel, dict]:  # fmt: skip
+    """Train, or finish a training that was cut off, and return (model, description with history).
+
+    Every step draws its windows from (seed, step) alone, so an interrupted training resumes to the bytes of an
+    uninterrupted one (on CPU). A checkpoint is written every `every_s` seconds and at the end; `on_step(step, loss)`
+    gets the mean cross-entropy (nats) of every step. InputError where `checkpoint` belongs to another training.
+    """
+    description = describe(corpus, config, training)
+    model = LanguageModel(config, training.seed).to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=training.weight_decay, fused=True
+    )
+    history = resume(checkpoint, description, model, optimizer, training.steps)
+    step = history[-1]["step"] if history else 0
+    saved, seconds, losses = time.perf_counter(), history[-1]["seconds"] if history else 0.0, []
+    while step < training.steps:
+        losses.append(train_step(model, optimizer, corpus, training, step, device))
+        step += 1
+        if on_step:
+            on_step(step, losses[-1])
+        elapsed = time.perf_counter() - saved
+        if elapsed >= every_s or step == training.steps:
+            seconds += elapsed
+            history.append({"step": step, "loss": float(np.mean(losses)), "seconds": round(seconds, 1)})
+            save_checkpoint(
+                checkpoint, description, model, optimizer if step < training.steps else None, history
+            )
+            saved, losses = time.perf_counter(), []
+    return model.eval(), {**description, "history": history}
+
+
+def resume(
+    checkpoint: Path, description: dict, model: LanguageModel, optimizer: torch.optim.Optimizer, steps: int
+) -> list[dict]:
+    """Take up a checkpoint where there is one and return its history."""
+    if not checkpoint.exists():
+        return []
+    stored = load_checkpoint(checkpoint, description)
+    model.load_state_dict(stored["model_state"])
+    if stored["history"][-1]["step"] < steps:
+        optimizer.load_state_dict(stored["optimizer_state"])
+    return stored["history"]
+
+
+def train_step(
+    model: LanguageModel, optimizer: torch.optim.Optimizer, corpus: Corpus, training: LanguageTraining, step: int,
+    device: torch.device,
+) -> float:  # fmt: skip
+    """Take one step and return its mean cross-entropy in nats."""
+    model.train()
+    windows_BW = draw_windows(corpus, training, step, model.config.window).to(device)
+    for group in optimizer.param_groups:
+        group["lr"] = training.rate(step)
+    logits, balance = model(windows_BW[:, :-1].flatten(), len(windows_BW))
+    loss = functional.cross_entropy(logits, windows_BW[:, 1:].flatten())
+    optimizer.zero_grad(set_to_none=True)
+    (loss + balance).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def draw_windows(corpus: Corpus, training: LanguageTraining, step: int, window: int) -> torch.Tensor:
+    """Return int64 [batch, window + 1]: the bytes of a step and, one further, what they are to predict."""
+    draws = np.random.default_rng([training.seed, step])
+    windows = []
+    for domain in draws.integers(len(corpus.domains), size=training.batch):
+        text_B = corpus.domains[domain].train_B
+        if len(text_B) <= window:
+            raise InputError(f"domain {corpus.domains[domain].name}: {len(text_B)} bytes, allowed above {window}")
+        start = draws.integers(len(text_B) - window)
+        windows.append(text_B[start : start + window + 1])
+    return torch.from_numpy(np.stack(windows).astype(np.int64))
+
+
+def restore_language(checkpoint: Path, corpus: Corpus | None = None) -> tuple[LanguageModel, dict]:
+    """Return (model in evaluation mode, description with history) of a finished training.
+
+    InputError where it is not finished, holds another kind of model, or was trained on another text than `corpus`.
+    """
+    stored = load_checkpoint(checkpoint)
+    description, history = stored["description"], stored["history"]
+    if description.get("kind") != KIND:
+        raise InputError(f"{checkpoint}: is no language model; it was not made by `python -m collect language`")
+    if history[-1]["step"] < description["training"]["steps"]:
+        raise InputError(f"{checkpoint}: {history[-1]['step']} of {description['training']['steps']} steps are done")
+    if corpus is not None and description["data_digest"] != corpus.digest:
+        raise InputError(f"{checkpoint}: was trained on another text than the one found here")
+    model = LanguageModel(LanguageConfig(**description["model"]), 0)
+    model.load_state_dict(stored["model_state"])
+    return model.eval(), {**description, "history": history}
