@@ -8,7 +8,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from traces.command import new_app, run
+from traces.command import length_range, new_app, run
 from traces.describe import description
 from traces.describe_loads import counts_text, load_description
 from traces.errors import InputError
@@ -153,14 +153,6 @@ def import_command(
         return
     save_trace(made, out)
     print(f"{out}: {made.T:,} tokens, digest {made.digest}")
-
-
-def length_range(option: str, text: str) -> tuple[int, int]:
-    """Return (low, high) of `n` or `low-high`."""
-    low, _, high = text.partition("-")
-    if not low.isdecimal() or not (high or low).isdecimal():
-        raise InputError(f"{option} is {text!r}, allowed a number of tokens, or low-high")
-    return int(low), int(high or low)
 
 
 if __name__ == "__main__":

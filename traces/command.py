@@ -70,3 +70,11 @@ def numbers(text: str, option: str, low: float = 1, kind: type = int) -> list:
             raise InputError(f"{option}: {word} is not allowed; allowed: numbers >= {low}")
         values.append(value)
     return values
+
+
+def length_range(option: str, text: str) -> tuple[int, int]:
+    """Return (low, high) of `n` or `low-high`."""
+    low, _, high = text.partition("-")
+    if not low.isdecimal() or not (high or low).isdecimal():
+        raise InputError(f"{option} is {text!r}, allowed a number of tokens, or low-high")
+    return int(low), int(high or low)

@@ -1,6 +1,7 @@
 """Files that are either whole or absent: written under a temporary name, synced, then renamed."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
@@ -38,6 +39,14 @@ def write_json(path: Path | str, content: object) -> None:
     """Write `content` as indented JSON with sorted keys, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def write_rows(path: Path | str, rows: list[dict]) -> None:
+    """Write rows with equal keys as CSV, whole or not at all."""
+    with replacing(path) as temporary, open(temporary, "w", newline="") as opened:
+        writer = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def sha256_of(path: Path | str) -> str:

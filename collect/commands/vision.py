@@ -15,11 +15,11 @@ from collect.commands.app import Data, DataDir, Device, TestImages, TrainImages,
 from collect.datasets.images import Images
 from collect.devices import device_name, pick_device
 from collect.vision import processes
-from collect.vision.results import contenders, summary, tables_of, train_all, write_rows
+from collect.vision.results import contenders, summary, tables_of, train_all
 from collect.vision.timing import inference_seconds, measure_times
 from collect.vision.training import VisionTraining, describe, new_vision_model, train_vision
 from collect.vision.transformer import VARIANTS, VisionConfig
-from traces.files import write_json
+from traces.files import write_json, write_rows
 from traces.provenance import provenance
 
 Width = Annotated[int, typer.Option("--dmodel", min=1, help="Width of a token.")]

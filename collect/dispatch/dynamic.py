@@ -38,8 +38,7 @@ def gathered_dispatch(
     if not len(rows):
         return output_NO
     outputs_XO = torch.cat(experts.run_each(x_NM[rows].split(counts)))
-    weighted_XO = outputs_XO * weights[:, None]
-    return output_NO.index_add_(0, rows, weighted_XO.to(output_NO.dtype))  # autocast runs experts in another type
+    return output_NO.index_add_(0, rows, outputs_XO * weights[:, None])
 
 
 def by_expert(

@@ -4,6 +4,7 @@ Embedding -> `layers` pre-norm blocks (causal attention with rotary positions, m
 One forward pass serves training (whole windows) and, through `cache`, serving: any rows of any sequences.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +14,13 @@ from torch.nn import functional
 from collect.classifier import seeded_linear
 from collect.dispatch.dynamic import dynamic_dispatch
 from collect.experts import Experts
-from collect.gates.selection import ExpertsPerRow
+from collect.gates.selection import Selection
 from collect.gates.top_k import TopK
 from traces.errors import InputError
 
 VOCABULARY = 256  # bytes
 ROTARY_BASE = 10000.0
+Selector = Callable[[int, torch.Tensor], Selection]
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,10 @@ class Attention(nn.Module):
         """Return rotated queries, rotated keys, and values: [3, N, heads, head width]."""
         query_key_value = self.inputs(x_NM).view(len(x_NM), 3, self.heads, self.head_width).transpose(0, 1)
         query_key, value = query_key_value[:2], query_key_value[2:]
-        cosine, sine = rotation.to(x_NM.dtype)
+        cosine, sine = rotation
         first, second = query_key.chunk(2, dim=-1)
         turned = torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
-        return torch.cat([turned.to(value.dtype), value])
+        return torch.cat([turned, value])
 
 
 class LanguageModel(nn.Module):
@@ -130,13 +132,13 @@ class LanguageModel(nn.Module):
         self.head = seeded_linear(width, VOCABULARY, generator)
 
     def forward(
-        self, bytes_N: torch.Tensor, windows: int = 1, rows: Rows | None = None, k: ExpertsPerRow | None = None,
-        see: "Observer | None" = None,
+        self, bytes_N: torch.Tensor, windows: int = 1, rows: Rows | None = None,
+        select: Selector | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Return (logits of the next byte [N, 256], the gates' loss) of N bytes.
 
         The bytes are `windows` windows of equal length one behind the other, or with `rows` what those describe.
-        `see(layer, x_NM)` is called with every MoE layer's input.
+        `select(layer, x_NM)` returns a layer's selection in the place of its gate.
         """
         if rows is None:
             position_N = torch.arange(len(bytes_N) // windows, device=bytes_N.device).repeat(windows)
@@ -151,10 +153,7 @@ class LanguageModel(nn.Module):
             else:
                 x_NM = x_NM + attention.continued(normed_NM, rotation, rows, layer)
             normed_NM = self.expert_norms[layer](x_NM)
-            if see:
-                see(layer, normed_NM)
-            with torch.autocast(normed_NM.device.type, enabled=False):  # routers stay in full precision
-                chosen = self.gates[layer](normed_NM.float(), k)
+            chosen = select(layer, normed_NM) if select else self.gates[layer](normed_NM)
             x_NM = x_NM + dynamic_dispatch(normed_NM, chosen.weights_NK, chosen.experts_NK, self.experts[layer])
             loss = loss + chosen.loss
         return self.head(self.norm(x_NM)), loss

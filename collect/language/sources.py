@@ -3,6 +3,7 @@
 import os
 import re
 import sysconfig
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def given_folder(domain: str, data_dir: Path | None) -> Path | None:
 
 
 def files(folder: Path, pattern: str, left_out: set[str] = frozenset()) -> Iterator[Document]:
-    """Yield the files below a folder, named by their place in it; empty files and `left_out` folders are passed over."""
+    """Yield the files below a folder, named by their place in it, without empty files and `left_out` folders."""
     for path in folder.rglob(pattern):
         place = path.relative_to(folder)
         if path.is_file() and not left_out.intersection(place.parts) and (text := path.read_bytes()):
@@ -93,7 +94,9 @@ def lazy_load_strings(path: Path) -> Iterator[Document]:
     while start < len(content):
         record = zlib.decompressobj()
         try:
-            parsed = rdata.parser.parse_data(record.decompress(content[start + 4 :]))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Unknown file type")  # a record has no file's magic number
+                parsed = rdata.parser.parse_data(record.decompress(content[start + 4 :]))
         except (zlib.error, ValueError, NotImplementedError) as error:
             raise InputError(f"{path}: byte {start}: not a record of R's lazy-load database ({error!s:.60})") from None
         lines = rdata.conversion.convert(parsed)

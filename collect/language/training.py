@@ -75,9 +75,7 @@ def train_language(
         if elapsed >= every_s or step == training.steps:
             seconds += elapsed
             history.append({"step": step, "loss": float(np.mean(losses)), "seconds": round(seconds, 1)})
-            save_checkpoint(
-                checkpoint, description, model, optimizer if step < training.steps else None, history
-            )
+            save_checkpoint(checkpoint, description, model, optimizer if step < training.steps else None, history)
             saved, losses = time.perf_counter(), []
     return model.eval(), {**description, "history": history}
 

@@ -7,7 +7,6 @@ that may be shared: `vision_times.csv` is the measurement). `vision_epochs.csv`,
 test_accuracy (of the deployed model), drawn_accuracy (random routing with its draws; else empty), seconds.
 """
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from collect.vision.processes import alone
 from collect.vision.training import VisionTraining, new_vision_model, restore_vision, train_vision
 from collect.vision.transformer import VisionConfig, VisionTransformer, parameter_count
 from traces.errors import InputError
-from traces.files import replacing
 
 NOT_REACHED = "not reached"
 
@@ -130,11 +128,3 @@ def summary(model: VisionTransformer, history: list[dict], threshold_percent: fl
         "threshold_percent": threshold_percent, "first_epoch_over": over[0] if over else NOT_REACHED,
         "training_s": round(sum(entry["seconds"] for entry in history), 2),
     }  # fmt: skip
-
-
-def write_rows(path: Path, rows: list[dict]) -> None:
-    """Write rows with equal keys as CSV, whole or not at all."""
-    with replacing(path) as temporary, open(temporary, "w", newline="") as opened:
-        writer = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

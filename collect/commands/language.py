@@ -1,0 +1,166 @@
+"""Commands about the byte-level language model: language, language-quality, language-route."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from collect.commands.app import Checkpoint, Device, Threads, app
+from collect.devices import device_name, pick_device
+from collect.language.corpus import Corpus, read_corpus
+from collect.language.model import LanguageConfig
+from collect.language.quality import measure_bits
+from collect.language.recording import FULL_PRECISION, Recorder, language_header, record_decode, record_prefill
+from collect.language.serving import draw_requests
+from collect.language.sources import SOURCES
+from collect.language.training import LanguageTraining, restore_language, train_language
+from traces import command
+from traces.errors import InputError, unknown_name
+from traces.files import write_json, write_rows
+from traces.provenance import provenance
+
+Domains = Annotated[
+    str | None, typer.Option(help=f"{', '.join(SOURCES)}, with commas; default: those that this machine has.")
+]
+TextDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder with docs/, novels/; else MOE_REPLAY_DATA.")]
+PHASES = ("prefill", "decode")
+
+
+def corpus_of(domains: str | None, data_dir: Path | None) -> Corpus:
+    """Return the corpus and say on standard error which domains this machine lacks."""
+    corpus = read_corpus(domains.split(",") if domains else None, data_dir)
+    for name, why in corpus.absent.items():
+        Console(stderr=True).print(f"collect: domain {name} is left out: {why}")
+    return corpus
+
+
+@app.command("language")
+def language_command(
+    out: Annotated[Path, typer.Option(help="Checkpoint to write; an unfinished one of the same training is resumed.")],
+    domains: Domains = None,
+    data_dir: TextDir = None,
+    steps: Annotated[int, typer.Option(min=1)] = 9000,
+    batch: Annotated[int, typer.Option(min=1, help="Windows per step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-3,
+    layers: Annotated[int, typer.Option(min=1)] = 8,
+    experts: Annotated[int, typer.Option(min=1, help="Experts per layer.")] = 32,
+    k: Annotated[int, typer.Option(min=1, help="Experts per byte and layer.")] = 4,
+    dmodel: Annotated[int, typer.Option(min=2, help="Width of a token.")] = 128,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of each expert.")] = 128,
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4,
+    window: Annotated[int, typer.Option(min=2, help="Longest sequence, bytes.")] = 256,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Train a byte-level MoE language model on code, docs and novels; a checkpoint every three minutes, resumed.
+
+    Example: `python -m collect language --domains code --steps 40 --layers 2 --experts 8 --out small.pt`
+    """
+    torch.set_num_threads(threads)
+    corpus = corpus_of(domains, data_dir)
+    config = LanguageConfig(layers, experts, k, dmodel, hidden, heads, window)
+    training = LanguageTraining(steps, batch, learning_rate, seed=seed)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("training", total=steps)
+        _, about = train_language(
+            corpus, config, training, pick_device(device), out,
+            on_step=lambda step, loss: progress.update(
+                task, completed=step, description=f"training, {loss / np.log(2):.2f} bits per byte"
+            ),
+        )  # fmt: skip
+    last = about["history"][-1]
+    print(f"{out}: {last['step']} steps, {last['loss'] / np.log(2):.3f} bits per training byte at the end")
+
+
+@app.command("language-quality")
+def language_quality_command(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="Table to write: a row per domain and model, CSV; OUT.json beside it.")],
+    domains: Domains = None,
+    data_dir: TextDir = None,
+    segments: Annotated[int, typer.Option(min=2, help="Held-out segments per domain, half a window each.")] = 1000,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Measure held-out bits per byte of every domain, beside a byte 5-gram with Kneser-Ney smoothing.
+
+    Example: `python -m collect language-quality --domains code --checkpoint small.pt --segments 50 --out language.csv`
+    """
+    torch.set_num_threads(threads)
+    corpus = corpus_of(domains, data_dir)
+    model, about = restore_language(checkpoint, corpus)
+    where = pick_device(device)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("measuring", total=len(corpus.domains) * -(-segments // 8))
+        rows = measure_bits(model.to(where), corpus, segments, lambda: progress.advance(task))
+    write_rows(out, rows)
+    write_json(out.with_suffix(".json"), {
+        "device": device_name(where), "data": {"name": "text", "digest": corpus.digest, **corpus.about()},
+        "model": about["model"], "training": about["training"], "history": about["history"][-1],
+        "parameters": sum(each.numel() for each in model.parameters()), "provenance": provenance(),
+    })  # fmt: skip
+    table = Table("domain", "model", "bits per byte", "lead", box=None)
+    for row in rows:
+        table.add_row(
+            row["domain"], row["model"], f"{row['bits_per_byte']:.3f} ± {row['standard_error']:.3f}",
+            f"{row['lead']:.3f} ± {row['lead_error']:.3f}",
+        )  # fmt: skip
+    Console().print(table)
+
+
+@app.command("language-route")
+def language_route_command(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
+    phase: Annotated[
+        str, typer.Option(help=f"{' or '.join(PHASES)}: read whole windows, or serve prompts.")
+    ] = "decode",
+    domains: Domains = None,
+    data_dir: TextDir = None,
+    windows: Annotated[int, typer.Option(min=1, help="Prefill: windows per domain.")] = 8,
+    requests: Annotated[int, typer.Option(min=1, help="Decode: sequences, domains taking turns.")] = 96,
+    prompt: Annotated[str, typer.Option(help="Decode: bytes of a prompt, low-high, log-uniform.")] = "16-128",
+    new: Annotated[str, typer.Option(help="Decode: bytes generated, low-high, log-uniform.")] = "32-128",
+    slots: Annotated[int, typer.Option(min=1, help="Sequences in flight; windows per step.")] = 8,
+    candidates: Annotated[int | None, typer.Option(min=1, help="Experts recorded, best first; default: all.")] = None,
+    score_bits: Annotated[
+        int, typer.Option(min=1, max=FULL_PRECISION, help="Bits of a score's significand that are kept.")
+    ] = FULL_PRECISION,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Record which experts held-out text selects: `--phase prefill` whole windows, `--phase decode` prompts served.
+
+    Serving batches sequences of different lengths; where one ends the next joins, so steps have different sizes.
+
+    Example: `python -m collect language-route --checkpoint small.pt --domains code --out small.trace.parquet`
+    """
+    torch.set_num_threads(threads)
+    if phase not in PHASES:
+        raise unknown_name("phase", phase, PHASES)
+    corpus = corpus_of(domains, data_dir)
+    model, about = restore_language(checkpoint, corpus)
+    where = pick_device(device)
+    model = model.to(where)
+    if candidates is not None and not about["model"]["k"] <= candidates <= about["model"]["experts"]:
+        raise InputError(f"--candidates {candidates}: allowed {about['model']['k']}..{about['model']['experts']}")
+    recorder = Recorder(model, candidates or model.config.experts, score_bits)
+    draws = np.random.default_rng(seed)
+    notes = {"phase": phase, "slots": slots, "score_bits": score_bits}
+    header = language_header(model, about, corpus, where, seed, notes)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("recording", total=None)
+        if phase == "prefill":
+            record_prefill(model, corpus, header, recorder, windows, slots, draws, out, lambda: progress.advance(task))
+        else:
+            lengths = command.length_range("--prompt", prompt), command.length_range("--new", new)
+            wanted = draw_requests(corpus, requests, *lengths, model.config.window, draws)
+            record_decode(model, wanted, header, recorder, slots, seed, out, lambda: progress.advance(task))
+    print(f"{out}: recorded")
