@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 SCHEMA_VERSION = 1
-PACKAGES = ("numpy", "pandas", "scipy", "simpy", "pyarrow", "torch", "matplotlib", "scikit-learn")
+PACKAGES = ("numpy", "pandas", "scipy", "simpy", "pyarrow", "torch", "matplotlib", "scikit-learn", "transformers")
 
 
 def provenance(seed: int | None = None, command: list[str] | None = None) -> dict:

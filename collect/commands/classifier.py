@@ -26,13 +26,11 @@ from collect.devices import device_name, on_device, pick_device
 from collect.executor import TraceOnWeights
 from collect.experiment import QueueSizeExperiment
 from collect.quality import measure_quality, write_quality
-from collect.routing import record_trace
 from collect.training import TrainingConfig, restore, train
 from simulate.policies.recording import run_header
 from traces import command
 from traces.cost_table import load_costs
 from traces.errors import unknown_name
-from traces.k_rules import RULE_HELP, given_rule
 from traces.provenance import provenance
 from traces.run_records import run_names
 from traces.trace_file import load_trace
@@ -114,39 +112,6 @@ def quality_command(
         lambda line: print(line, flush=True),
     )  # fmt: skip
     write_quality(rows, images, device_name(chosen), out)
-
-
-@app.command("route")
-def route_command(
-    checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
-    k: Annotated[int | None, typer.Option(min=1, help="Experts per token; default: the model's own.")] = None,
-    rule: Annotated[str | None, typer.Option(help=f"In place of --k, {RULE_HELP}.")] = None,
-    only_ran: Annotated[
-        bool, typer.Option("--only-ran", help="Only the experts that ran, without scores and norms: a small file.")
-    ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 256,
-    device: Device = "auto",
-    threads: Threads = 1,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
-) -> None:
-    """Record which experts the test images select: all candidates with their scores, labels and predictions.
-
-    Under a rule for K only the experts that ran are recorded, with their scores.
-
-    Example: `python -m collect route --checkpoint digits.pt --data digits --out digits.trace.parquet`
-    """
-    torch.set_num_threads(threads)
-    chosen = given_rule(rule, k)
-    images = read_images(data, data_dir, train_images, test_images)
-    model, description = restore(checkpoint, images)
-    where, gate = pick_device(device), chosen or model.config.k
-    trace = record_trace(model, description, images, gate, batch, where, out, only_ran)
-    accuracy = (trace.label_S == trace.prediction_S).mean()
-    print(f"{out}: {trace.T} tokens, {trace.L} layers, {trace.E} experts; accuracy {accuracy:.4f}")
 
 
 @app.command("costs")

@@ -210,11 +210,11 @@ def test_an_interrupted_prefill_recording_goes_on(model, corpus, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         record(tmp_path / "cut.trace.parquet", cut)
     finished = load_trace(parts_folder(tmp_path / "cut.trace.parquet"))
-    assert finished.T == CONFIG.window * 2 * 4
+    assert finished.S == 2 * 4
     record(tmp_path / "cut.trace.parquet")
     whole, cut_off = load_trace(tmp_path / "whole.trace.parquet"), load_trace(tmp_path / "cut.trace.parquet")
     assert whole.digest == cut_off.digest
-    assert whole.T == CONFIG.window * 2 * 5
+    assert whole.S == 2 * 5
 
 
 def test_rounded_scores_keep_their_order_and_lose_at_most_half_a_step():

@@ -1,0 +1,129 @@
+"""The command `route`: which experts does data select, in a classifier of this project or in any transformers model?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+
+from collect.commands.app import DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.datasets import DATASETS
+from collect.devices import pick_device
+from collect.huggingface.collector import ALL, CHOSEN, Plan, record_prompts
+from collect.huggingface.loading import TYPES, load_model, load_tokenizer, short_name
+from collect.huggingface.prompts import read_prompts
+from collect.routing import record_trace
+from collect.training import restore
+from traces.errors import InputError, unknown_name
+from traces.k_rules import RULE_HELP, given_rule
+from traces.trace_file import load_trace
+
+CLASSIFIER = "Classifier"
+TRANSFORMERS = "transformers model"
+
+
+@app.command("route")
+def route_command(
+    out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="A classifier's finished training.")] = None,
+    model: Annotated[str | None, typer.Option(help="In its place: a transformers model, a folder or a name.")] = None,
+    data: Annotated[str, typer.Option(help=f"{', '.join(DATASETS)}; with --model a FILE.jsonl.")] = "cifar10",
+    batch: Annotated[int | None, typer.Option(min=1, help="Images or prompts per step; default: 256 or 8.")] = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    data_dir: DataDir = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Experts per token.", rich_help_panel=CLASSIFIER)] = None,
+    rule: Annotated[str | None, typer.Option(help=f"In place of --k, {RULE_HELP}.", rich_help_panel=CLASSIFIER)] = None,
+    only_ran: Annotated[
+        bool, typer.Option("--only-ran", help="Only what ran, no scores and norms.", rich_help_panel=CLASSIFIER)
+    ] = False,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=0, help="Tokens generated per prompt; 0: prefill only.", rich_help_panel=TRANSFORMERS)
+    ] = 32,
+    max_prompt_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Cut prompts to so many tokens.", rich_help_panel=TRANSFORMERS)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many prompts.", rich_help_panel=TRANSFORMERS)
+    ] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Experts recorded: a number, {ALL}, or {CHOSEN}; default: all up to 64.", rich_help_panel=TRANSFORMERS
+        ),
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="encoder or decoder, where a model has both.", rich_help_panel=TRANSFORMERS)
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Sample instead of greedy decoding.", rich_help_panel=TRANSFORMERS)
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of sampling.", rich_help_panel=TRANSFORMERS)] = 0,
+    dtype: Annotated[str, typer.Option(help=f"{', '.join(TYPES)}.", rich_help_panel=TRANSFORMERS)] = "auto",
+) -> None:
+    """Record which experts data selects: all candidates with their scores, best first.
+
+    A classifier (--checkpoint) reads test images; under a rule for K only the experts that ran are recorded.
+    A transformers model (--model) runs prompts through generate(); each line of FILE.jsonl is an object with text,
+    prompt, messages or token_ids, and if wanted domain and label. No code of a model's repository is run.
+
+    Example: `python -m collect route --checkpoint digits.pt --data digits --out digits.trace.parquet`
+
+    Example: `python -m collect route --model allenai/OLMoE-1B-7B-0924 --data prompts.jsonl --out olmoe.trace.parquet`
+    """
+    torch.set_num_threads(threads)
+    if (checkpoint is None) == (model is None):
+        raise InputError("--checkpoint or --model: exactly one of them is needed")
+    where = pick_device(device)
+    if model is not None:
+        refuse_given({"--k": k, "--rule": rule, "--only-ran": only_ran, "--train-images": train_images,
+                      "--test-images": test_images, "--data-dir": data_dir}, "--model")  # fmt: skip
+        plan = Plan(batch or 8, max_new_tokens, sample, seed, part, given_candidates(candidates))
+        route_prompts(model, Path(data), plan, limit, max_prompt_tokens, dtype, where, out)
+        return
+    refuse_given({"--limit": limit, "--max-prompt-tokens": max_prompt_tokens, "--candidates": candidates,
+                  "--part": part, "--sample": sample}, "--checkpoint")  # fmt: skip
+    chosen = given_rule(rule, k)
+    images = read_images(data, data_dir, train_images, test_images)
+    classifier, description = restore(checkpoint, images)
+    trace = record_trace(
+        classifier, description, images, chosen or classifier.config.k, batch or 256, where, out, only_ran
+    )
+    accuracy = (trace.label_S == trace.prediction_S).mean()
+    print(f"{out}: {trace.T} tokens, {trace.L} layers, {trace.E} experts; accuracy {accuracy:.4f}")
+
+
+def route_prompts(
+    name: str, data: Path, plan: Plan, limit: int | None, longest: int | None, dtype: str, where: torch.device,
+    out: Path,
+) -> None:  # fmt: skip
+    """Record a transformers model."""
+    if dtype not in TYPES:
+        raise unknown_name("dtype", dtype, TYPES)
+    prompts = read_prompts(data, load_tokenizer(name), limit, longest)
+    model = load_model(name, dtype, where)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("recording", total=len(prompts))
+        record_prompts(model, short_name(name), prompts, data, plan, out, lambda n: progress.advance(task, n))
+    trace = load_trace(out)
+    decoded = int((trace.phase_T == 1).sum())
+    print(f"{out}: {trace.T} tokens, {decoded} of them decoded, {trace.L} layers, {trace.K} of {trace.E} experts")
+
+
+def given_candidates(text: str | None) -> int | str | None:
+    """Return what --candidates asks for."""
+    if text is None or text in (ALL, CHOSEN):
+        return text
+    if not text.isdecimal():
+        raise InputError(f"--candidates {text}: allowed a number, {ALL} or {CHOSEN}")
+    return int(text)
+
+
+def refuse_given(options: dict[str, object], beside: str) -> None:
+    """Refuse options that mean nothing beside another."""
+    for name, value in options.items():
+        if value not in (None, False):
+            raise InputError(f"{name} means nothing beside {beside}")

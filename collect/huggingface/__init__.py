@@ -1,0 +1,1 @@
+"""Recording expert choices of any MoE model of Hugging Face transformers."""

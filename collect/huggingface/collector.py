@@ -1,0 +1,206 @@
+"""Runs prompts through a transformers model's generate() and records the experts that every token selects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from collect.devices import device_name
+from collect.huggingface.prompts import Prompt
+from collect.huggingface.recording import Batch, Recording
+from collect.huggingface.routers import Choice, Router, find_routers, limited
+from collect.huggingface.scores import gate_rule, score_kind
+from traces.errors import InputError
+from traces.files import sha256_of
+from traces.header import Header, ModelInfo
+from traces.provenance import provenance
+from traces.recording import TraceWriter
+
+ALL_CANDIDATES = 64  # up to so many experts per layer all are recorded, beyond that twice the router's k
+PROBE_TOKENS = 16
+CHOSEN, ALL = "chosen", "all"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How prompts are run: `batch` at once, up to `new_tokens` generated each (0: prefill only); greedy, or sampled.
+
+    `part`: encoder or decoder of an encoder-decoder model. `candidates`: how many experts a row records, `all`,
+    `chosen` (the router's, by weight), or None: all up to ALL_CANDIDATES, twice k beyond, chosen where the router
+    ranks by something else than its scores.
+    """
+
+    batch: int = 8
+    new_tokens: int = 32
+    sample: bool = False
+    seed: int = 0
+    part: str | None = None
+    candidates: int | str | None = None
+    flush_rows: int = 16384
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The module whose calls are recorded, its routers, and what a probe saw them return."""
+
+    module: nn.Module
+    routers: list[Router]
+    choices: list[Choice]
+
+    @property
+    def experts(self) -> int:
+        """E, the same in every layer."""
+        return self.choices[0].logits_NE.shape[1]
+
+    @property
+    def k(self) -> int:
+        """Experts that a router chooses."""
+        return self.choices[0].experts_NK.shape[1]
+
+
+def record_prompts(
+    model: nn.Module, name: str, prompts: list[Prompt], data: Path, plan: Plan, out: Path,
+    advance: Callable[[int], object] = lambda sequences: None,
+) -> None:  # fmt: skip
+    """Run the prompts and write the trace; a recording that is cut off keeps its finished parts.
+
+    The token generated last is never computed and has no row. Raises InputError for a model without known routers,
+    layers of different size, and prompts longer than the model.
+    """
+    check_prompts(model, prompts, plan)
+    watch = probe(model, plan, prompts[0])
+    candidates = slots_recorded(watch, plan.candidates)
+    header = model_header(model, name, watch, plan, candidates, data)
+    decoder = plan.part == "decoder"
+    with TraceWriter(out, header, plan.flush_rows) as writer:
+        recording = Recording(watch.module, watch.routers, header, writer, end_tokens(model), candidates, decoder)
+        with recording:
+            for first in range(0, len(prompts), plan.batch):
+                members = prompts[first : first + plan.batch]
+                lengths_B = np.array([1 if decoder else len(prompt.token_ids) for prompt in members])
+                recording.start(Batch(first, members, lengths_B))
+                generate(model, members, plan, first)
+                writer.flush()
+                advance(len(members))
+
+
+@torch.no_grad()
+def generate(model: nn.Module, prompts: list[Prompt], plan: Plan, first: int) -> None:
+    """Run one batch, padded on the left (an encoder: on the left too; the mask hides it)."""
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    input_BS = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    mask_BS = torch.zeros_like(input_BS)
+    for row, prompt in enumerate(prompts):
+        input_BS[row, longest - len(prompt.token_ids) :] = torch.tensor(prompt.token_ids)
+        mask_BS[row, longest - len(prompt.token_ids) :] = 1
+    device = next(model.parameters()).device
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):  # generate() takes no generator
+        torch.manual_seed(int(np.random.SeedSequence([plan.seed, first]).generate_state(1)[0]))
+        model.generate(
+            input_ids=input_BS.to(device), attention_mask=mask_BS.to(device), do_sample=plan.sample, num_beams=1,
+            max_new_tokens=max(plan.new_tokens, 1), pad_token_id=0,
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def probe(model: nn.Module, plan: Plan, prompt: Prompt) -> Watch:
+    """Return what to watch, after the routers decided a few tokens; InputError where it cannot be recorded."""
+    both = bool(model.config.is_encoder_decoder)
+    if both != (plan.part is not None):
+        raise InputError("--part encoder or decoder is needed here" if both else "--part: the model has one part only")
+    module = model if not both else model.get_encoder() if plan.part == "encoder" else model.get_decoder()
+    routers, choices = find_routers(model, plan.part), {}
+    handles = [
+        router.module.register_forward_hook(
+            lambda _, __, output, each=router: choices.update({each: each.choice(output)})
+        )
+        for router in routers
+    ]
+    try:
+        generate(model, [Prompt(prompt.token_ids[:PROBE_TOKENS])], Plan(new_tokens=1), 0)
+    finally:
+        for handle in handles:
+            handle.remove()
+    silent = [router.name for router in routers if router not in choices]
+    if silent:
+        raise InputError(f"router {silent[0]} did not run in a forward call, allowed: every router in every call")
+    watch = Watch(module, routers, [choices[router] for router in routers])
+    shapes = {(choice.logits_NE.shape[1], choice.experts_NK.shape[1]) for choice in watch.choices}
+    if len(shapes) > 1:
+        raise InputError(f"layers have different (experts, k): {sorted(shapes)}, allowed: the same in all layers")
+    return watch
+
+
+def check_prompts(model: nn.Module, prompts: list[Prompt], plan: Plan) -> None:
+    """Refuse token ids that the model does not have, and prompts that with their answers are longer than it takes."""
+    config = model.config.get_text_config()
+    longest, words = getattr(config, "max_position_embeddings", None), config.vocab_size
+    for number, prompt in enumerate(prompts):
+        if max(prompt.token_ids) >= words:
+            raise InputError(f"prompt {number}: token {max(prompt.token_ids)}, allowed 0..{words - 1}")
+        if longest and len(prompt.token_ids) + plan.new_tokens > longest:
+            raise InputError(
+                f"prompt {number}: {len(prompt.token_ids)} tokens and {plan.new_tokens} new ones, allowed {longest}; "
+                "--max-prompt-tokens cuts prompts"
+            )
+
+
+def slots_recorded(watch: Watch, wanted: int | str | None) -> int | None:
+    """Return how many experts a row records, None for the router's choice alone."""
+    by_score = not any(map(limited, watch.routers)) and not any(choice.may_drop for choice in watch.choices)
+    if wanted == CHOSEN or (wanted is None and not by_score):
+        return None
+    if not by_score:
+        raise InputError(f"--candidates {wanted}: these routers do not rank by their scores; allowed: {CHOSEN}")
+    if wanted is None:
+        return watch.experts if watch.experts <= ALL_CANDIDATES else 2 * watch.k
+    if wanted == ALL:
+        return watch.experts
+    if not watch.k <= wanted <= watch.experts:
+        raise InputError(f"--candidates {wanted}: allowed {watch.k}..{watch.experts}, {ALL} or {CHOSEN}")
+    return wanted
+
+
+def end_tokens(model: nn.Module) -> list[int]:
+    """Return the tokens that end a sequence."""
+    ends = model.generation_config.eos_token_id
+    return [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [int(ends)]
+
+
+def model_header(model: nn.Module, name: str, watch: Watch, plan: Plan, candidates: int | None, data: Path) -> Header:
+    """Return the header of the trace."""
+    config = model.config.get_text_config()
+    block = watch.routers[0].block
+    kind = score_kind(watch.choices)
+    router = type(watch.routers[0].module).__name__
+    rule = gate_rule(watch.choices, kind)
+    return Header(
+        model=ModelInfo(
+            name=name, experts=watch.experts, used_k=watch.k, layer_ids=tuple(each.layer for each in watch.routers),
+            shared_experts=shared_experts(block, config), d_model=getattr(config, "hidden_size", None),
+            d_ff=getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None),
+            expert_bytes=expert_bytes(block, watch.experts), dtype=str(next(model.parameters()).dtype).split(".")[-1],
+        ),
+        gate_rule=rule if rule != "the router's own" else f"{rule}: {router}", score_kind=kind,
+        ranked=candidates is not None, data={"name": data.name, "digest": sha256_of(data)[:32], "note": None},
+        device=device_name(next(model.parameters()).device), provenance=provenance(plan.seed),
+        notes={"class": type(model).__name__, "router": router, "part": plan.part, "batch": plan.batch,
+               "new_tokens": plan.new_tokens, "sampled": plan.sample},
+    )  # fmt: skip
+
+
+def shared_experts(block: nn.Module, config: object) -> int:
+    """Return how many experts a MoE block runs for every token, beside those it routes to."""
+    if not any(name.startswith("shared") and not name.endswith("gate") for name, _ in block.named_children()):
+        return 0
+    return next((n for name in ("n_shared_experts", "num_shared_experts") if (n := getattr(config, name, None))), 1)
+
+
+def expert_bytes(block: nn.Module, experts: int) -> int | None:
+    """Return the bytes of one expert's weights, None where the block does not keep them under `experts`."""
+    inner = getattr(block, "experts", None)
+    return sum(each.nbytes for each in inner.parameters()) // experts if isinstance(inner, nn.Module) else None

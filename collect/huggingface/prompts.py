@@ -1,0 +1,87 @@
+"""Prompts out of a JSON Lines file: text, chat messages, or token ids."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from traces.errors import InputError
+
+CONTENTS = ("text", "prompt", "messages", "token_ids")
+BESIDE = ("domain", "label")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One line's prompt as token ids; its domain ("" where none was given) and label (-1 where none)."""
+
+    token_ids: tuple[int, ...]
+    domain: str = ""
+    label: int = -1
+
+
+def read_prompts(path: Path, tokenizer: object | None, limit: int | None, longest: int | None) -> list[Prompt]:
+    """Return the prompts of a JSON Lines file, the first `limit` of them, each cut to its first `longest` tokens.
+
+    A line is an object with one of CONTENTS and, where wanted, a domain (text) and a label (a whole number >= 0).
+    `tokenizer` None: only token ids are allowed. InputError names the line.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error!s:.80})") from None
+    prompts = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and (limit is None or len(prompts) < limit):
+            try:
+                prompts.append(parsed(line, tokenizer, longest))
+            except InputError as error:
+                raise InputError(f"{path}: line {number}: {error}") from None
+    if not prompts:
+        raise InputError(f"{path}: holds no prompt, allowed: a JSON object per line with one of {', '.join(CONTENTS)}")
+    return prompts
+
+
+def parsed(line: str, tokenizer: object | None, longest: int | None) -> Prompt:
+    """Return the prompt in a line."""
+    try:
+        content = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"is no JSON ({error})") from None
+    given = [key for key in CONTENTS if isinstance(content, dict) and key in content]
+    if len(given) != 1:
+        raise InputError(f"has {' and '.join(given) or 'none'} of {', '.join(CONTENTS)}, allowed exactly one")
+    for key in content:
+        if key not in (*CONTENTS, *BESIDE):
+            raise InputError(f"unknown key {key!r}; known: {', '.join((*CONTENTS, *BESIDE))}")
+    domain, label = content.get("domain", ""), content.get("label", -1)
+    if not isinstance(domain, str):
+        raise InputError(f"domain is {domain!r:.40}, allowed text")
+    if not whole(label) or label < -1:
+        raise InputError(f"label is {label!r:.40}, allowed a whole number >= 0")
+    token_ids = tokens(given[0], content[given[0]], tokenizer)
+    if not token_ids:
+        raise InputError(f"{given[0]} holds no tokens, allowed one or more")
+    return Prompt(tuple(token_ids[:longest]), domain, label)
+
+
+def tokens(kind: str, value: object, tokenizer: object | None) -> list[int]:
+    """Return the token ids of one of CONTENTS."""
+    if kind == "token_ids":
+        if not isinstance(value, list) or not all(whole(each) and each >= 0 for each in value):
+            raise InputError("token_ids holds something else than whole numbers >= 0")
+        return value
+    if tokenizer is None:
+        raise InputError(f"{kind}: the model's folder has no tokenizer; allowed without one: token_ids")
+    if kind == "messages":
+        try:
+            return list(tokenizer.apply_chat_template(value, add_generation_prompt=True, return_dict=True)["input_ids"])
+        except Exception as error:  # a template raises what it likes
+            raise InputError(f"messages do not fit the model's chat template ({error!s:.80})") from None
+    if not isinstance(value, str):
+        raise InputError(f"{kind} is {value!r:.40}, allowed text")
+    return list(tokenizer(value)["input_ids"])
+
+
+def whole(value: object) -> bool:
+    """Whether a value is a whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,153 @@
+"""Records what the routers of a transformers model decide during generate(), one forward call after another.
+
+Hooks on the routers keep the decisions of the running forward call; a hook on the model hands them, without padding
+and without rows of sequences that have ended, to a TraceWriter. Memory holds one forward call and one unfinished part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from collect.huggingface.prompts import Prompt
+from collect.huggingface.routers import Choice, Router
+from collect.huggingface.scores import scores_of
+from traces.errors import InputError
+from traces.header import Header
+from traces.recording import TraceWriter
+from traces.selections import Trace
+
+
+@dataclass
+class Batch:
+    """The prompts that run together: where each begins behind its padding, what was computed, which have ended."""
+
+    first: int
+    prompts: Sequence[Prompt]
+    lengths_B: np.ndarray
+    computed: int = 0
+    ended_B: np.ndarray = field(default=None)
+
+    def __post_init__(self) -> None:
+        self.ended_B = np.zeros(len(self.prompts), bool)
+
+
+class Recording:
+    """Stands on a model's hooks while it is used as a context; `start(batch)` before every generate().
+
+    `watched` is the module whose calls are forward calls: the model, or its encoder or decoder. `ends` are the tokens
+    after which a sequence has ended: such a token is input only because others of its batch still run. `candidates`:
+    how many experts a row records; None for those that the router chose, in the order of their weights.
+    """
+
+    def __init__(
+        self, watched: nn.Module, routers: list[Router], header: Header, writer: TraceWriter, ends: Sequence[int],
+        candidates: int | None, decoder: bool = False,
+    ) -> None:  # fmt: skip
+        self.watched, self.routers, self.header, self.writer = watched, routers, header, writer
+        self.ends, self.candidates, self.decoder = np.array(ends, np.int64), candidates, decoder
+        self.step, self.batch, self.handles = 0, None, []
+        self.seen: list[tuple[Choice, torch.Tensor]] = []
+        self.input_BS: np.ndarray | None = None
+
+    def __enter__(self) -> "Recording":
+        self.handles = [self.watched.register_forward_pre_hook(self.begin, with_kwargs=True)]
+        self.handles.append(self.watched.register_forward_hook(self.end))
+        for router in self.routers:
+            self.handles.append(router.module.register_forward_hook(self.keeper(router)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def start(self, batch: Batch) -> None:
+        """Say which prompts the next generate() computes."""
+        self.batch = batch
+
+    def begin(self, module: nn.Module, positional: tuple, named: dict) -> None:
+        """Keep the tokens of a forward call that begins."""
+        tokens = named.get("input_ids") if named.get("input_ids") is not None else (positional or (None,))[0]
+        if tokens is None:
+            raise InputError(f"{type(module).__name__} was called without token ids, allowed: with input_ids")
+        self.input_BS, self.seen = tokens.cpu().numpy(), []
+
+    def keeper(self, router: Router) -> object:
+        """Return the hook of one router."""
+
+        def keep(module: nn.Module, inputs: tuple, output: object) -> None:
+            x = inputs[0]
+            self.seen.append((router.choice(output), x.reshape(-1, x.shape[-1])))
+
+        return keep
+
+    def end(self, module: nn.Module, inputs: tuple, output: object) -> None:
+        """Append the rows of a forward call that has ended."""
+        if len(self.seen) != len(self.routers):
+            raise InputError(
+                f"{len(self.seen)} routers ran in one forward call, allowed {len(self.routers)}: each once"
+            )
+        batch, (rows, columns) = self.batch, self.input_BS.shape
+        decodes = self.decoder or batch.computed > 0
+        if decodes and not (self.decoder and batch.computed == 0):
+            batch.ended_B |= np.isin(self.input_BS[:, 0], self.ends)
+        padding_B = np.zeros(rows, int) if decodes else columns - batch.lengths_B
+        position_BS = batch.computed + np.arange(columns) - padding_B[:, None]
+        if decodes and not self.decoder:
+            position_BS = position_BS - (batch.lengths_B.max() - batch.lengths_B)[:, None]
+        real_BS = (np.arange(columns) >= padding_B[:, None]) & ~batch.ended_B[:, None]
+        batch.computed += columns
+        if real_BS.any():
+            self.writer.append(self.rows(real_BS, position_BS, decodes))
+        self.step += 1
+        self.seen = []
+
+    def rows(self, real_BS: np.ndarray, position_BS: np.ndarray, decodes: bool) -> Trace:
+        """Return the real rows of the forward call as a trace."""
+        place_T = np.flatnonzero(real_BS)
+        member_T = np.repeat(np.arange(len(real_BS)), real_BS.sum(1))
+        members = np.unique(member_T)
+        prompts = [self.batch.prompts[member] for member in members]
+        fields = slots(self.seen, torch.from_numpy(place_T), self.header.score_kind, self.candidates)
+        return Trace(
+            header=self.header, **fields,
+            sequence_T=(self.batch.first + member_T).astype(np.int32),
+            position_T=position_BS.flatten()[place_T].astype(np.int32),
+            step_T=np.full(len(place_T), self.step, np.int32), phase_T=np.full(len(place_T), int(decodes), np.int8),
+            token_id_T=self.input_BS.flatten()[place_T].astype(np.int32),
+            domain_S=np.array([prompt.domain for prompt in prompts]),
+            label_S=np.array([prompt.label for prompt in prompts], np.int32),
+            prompt_len_S=self.batch.lengths_B[members].astype(np.int32),
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def slots(
+    seen: list[tuple[Choice, torch.Tensor]], place_T: torch.Tensor, kind: str, candidates: int | None
+) -> dict[str, np.ndarray]:
+    """Return experts_TLK, scores_TLK and norm_TL of some rows of all layers.
+
+    With candidates the chosen come first, best score first, then the others; InputError where a chosen expert scores
+    below one that was not: such a router does not rank by its scores.
+    """
+    chosen = [[part[place_T.to(part.device)] for part in choice[:3]] for choice, _ in seen]
+    logits_LNE, _, experts_LNK = (torch.stack([each[part] for each in chosen]) for part in range(3))
+    scores_LNE = scores_of(logits_LNE, kind)
+    order = experts_LNK
+    if candidates is not None:
+        picked_LNE = torch.zeros_like(scores_LNE).scatter_(2, experts_LNK, 1.0)
+        by_score = scores_LNE.sort(dim=2, descending=True, stable=True).indices
+        order = by_score.gather(2, picked_LNE.gather(2, by_score).sort(dim=2, descending=True, stable=True).indices)
+        if (scores_LNE.gather(2, order).diff(dim=2) > 0).any():
+            raise InputError("a router chose an expert below one it left, allowed: --candidates chosen for this model")
+        order = order[:, :, :candidates]
+    empty = order < 0
+    scores = scores_LNE.gather(2, order.clamp_min(0)).masked_fill(empty, 0)
+    norm_LN = torch.stack([x_NM[place_T.to(x_NM.device)].float().norm(dim=1) for _, x_NM in seen])
+    return {
+        "experts_TLK": order.transpose(0, 1).to(torch.int16).cpu().contiguous().numpy(),
+        "scores_TLK": scores.transpose(0, 1).cpu().contiguous().numpy(),
+        "norm_TL": norm_LN.T.cpu().contiguous().numpy(),
+    }  # fmt: skip
