@@ -1,4 +1,4 @@
-"""`python -m traces`: describe a trace, check files, make synthetic traces, import and re-gate recorded ones."""
+"""`python -m traces`: describe and check traces, make synthetic ones, import, export and re-gate recorded ones."""
 
 import math
 from pathlib import Path
@@ -12,6 +12,9 @@ from traces.command import length_range, new_app, run
 from traces.describe import description
 from traces.describe_loads import counts_text, load_description
 from traces.errors import InputError
+from traces.expert_placement import contiguous_slots, load_placement
+from traces.exporters.named import EXPORTERS, export
+from traces.exporters.subject import Subject
 from traces.header import SCORE_KINDS
 from traces.importers.named import KINDS, import_files
 from traces.importers.source import PHASES, Options
@@ -153,6 +156,33 @@ def import_command(
         return
     save_trace(made, out)
     print(f"{out}: {made.T:,} tokens, digest {made.digest}")
+
+
+@app.command("export")
+def export_command(
+    kind: Annotated[str, typer.Argument(help=", ".join(EXPORTERS))],
+    path: Source,
+    out: Annotated[Path, typer.Option(help="file to write; its suffix says which form, where a kind has several")],
+    placement: Annotated[Path | None, typer.Option(help="export this placement in place of loads")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="... or experts in order on so many devices")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="with --devices: slots in all, replicas included")] = None,
+    hidden_layers: Annotated[int | None, typer.Option(min=1, help="sglang: all layers, dense ones too")] = None,
+) -> None:
+    """Export expert loads, a placement, or (npz) selections, in the form that another program reads.
+
+    Example: `python -m traces export sglang logs/base.trace.parquet --out counts.json`
+    """
+    if placement is not None and devices is not None:
+        raise InputError("--placement and --devices: allowed one of them")
+    if slots is not None and devices is None:
+        raise InputError("--slots: needs --devices")
+    recorded = read_loads(path) if holds_loads(path) else load_trace(path)
+    chosen = load_placement(placement) if placement else None
+    if devices is not None:
+        model = Subject(recorded).model
+        chosen = contiguous_slots(model.name, model.experts, devices, model.layer_ids, slots)
+    export(kind, Subject(recorded, chosen, hidden_layers), out)
+    print(f"{out}: {'selections' if kind == 'npz' else 'placement' if chosen else 'loads'} for {kind}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files of `torch.save`: read with weights only, so that nothing in them is executed; torch is imported when needed."""
+"""Files of `torch.save`: read with weights only, so that nothing in them runs, and written; torch comes when needed."""
 
 import pickle
 import zipfile
@@ -19,6 +19,16 @@ DAMAGE = (
     zipfile.BadZipFile,
 )
 LARGEST_RANK = 32767  # ranks are int16 in a trace
+
+
+def save_torch(content: dict, path: Path) -> None:
+    """Write a dictionary of arrays and plain values with torch.save; InputError where torch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        raise InputError(f"{path}: a .pt file needs PyTorch, which is not installed") from None
+    tensors = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in content.items()}
+    torch.save(tensors, path)
 
 
 def torch_content(path: Path) -> dict:

@@ -1,0 +1,125 @@
+"""Which expert stands in which slot of which device, replicas included: what planners make and engines read."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from traces.errors import InputError
+from traces.files import write_json
+from traces.provenance import SCHEMA_VERSION
+
+KEYS = ("schema", "kind", "model", "experts", "devices", "layer_ids", "expert_LP", "provenance")
+KIND = "placement"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExpertPlacement:
+    """`expert_LP` int16: the expert in each of P physical slots of every layer; device of slot p is p // (P / devices).
+
+    Every expert stands in one slot of every layer at least; what stands in more is replicated. `layer_ids` are the
+    model's own numbers of the L layers. Raises InputError naming layer, slot and value.
+    """
+
+    model: str
+    experts: int
+    devices: int
+    layer_ids: tuple[int, ...]
+    expert_LP: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.expert_LP.ndim != 2 or len(self.expert_LP) != len(self.layer_ids):
+            raise InputError(
+                f"expert_LP has shape {self.expert_LP.shape}, allowed {len(self.layer_ids)} layers x slots"
+            )
+        slots = self.expert_LP.shape[1]
+        if self.devices < 1 or slots % self.devices or slots == 0:
+            raise InputError(f"{slots} slots on {self.devices} devices, allowed: equally many on each")
+        if list(self.layer_ids) != sorted({*self.layer_ids}) or self.layer_ids[0] < 0:
+            raise InputError(f"layer_ids are {list(self.layer_ids)}, allowed ascending whole numbers >= 0")
+        outside = np.argwhere((self.expert_LP < 0) | (self.expert_LP >= self.experts))
+        if len(outside):
+            layer, slot = outside[0]
+            raise InputError(
+                f"layer {self.layer_ids[layer]}, slot {slot} holds expert {self.expert_LP[layer, slot]}, "
+                f"allowed 0..{self.experts - 1} ({len(outside)} such slots)"
+            )
+        for layer, expert_P in zip(self.layer_ids, self.expert_LP, strict=True):
+            absent = np.setdiff1d(np.arange(self.experts), expert_P)
+            if len(absent):
+                raise InputError(f"layer {layer}: expert {absent[0]} stands in no slot ({len(absent)} such experts)")
+
+    @property
+    def device_P(self) -> np.ndarray:
+        """The device of every slot."""
+        slots = self.expert_LP.shape[1]
+        return np.arange(slots) // (slots // self.devices)
+
+    @property
+    def replicas_LE(self) -> np.ndarray:
+        """How many slots every expert has."""
+        return np.stack([np.bincount(expert_P, minlength=self.experts) for expert_P in self.expert_LP])
+
+    @property
+    def slot_LEX(self) -> np.ndarray:
+        """The slots of every expert, ascending, -1 behind the last: EPLB's log2phy."""
+        replicas_LE = self.replicas_LE
+        slot_LEX = np.full((*replicas_LE.shape, replicas_LE.max()), -1, np.int64)
+        for layer, expert_P in enumerate(self.expert_LP):
+            for expert in range(self.experts):
+                own = np.flatnonzero(expert_P == expert)
+                slot_LEX[layer, expert, : len(own)] = own
+        return slot_LEX
+
+
+def contiguous_slots(
+    model: str, experts: int, devices: int, layer_ids: tuple[int, ...], slots: int | None = None
+) -> ExpertPlacement:
+    """Return the experts in the order of their numbers; slots beyond E (default: none) begin again with expert 0."""
+    count = slots or experts
+    if count < experts:
+        raise InputError(f"{count} slots, allowed at least one for each of the {experts} experts")
+    expert_P = np.sort(np.arange(count, dtype=np.int16) % experts)
+    return ExpertPlacement(
+        model=model, experts=experts, devices=devices, layer_ids=layer_ids,
+        expert_LP=np.tile(expert_P, (len(layer_ids), 1)),
+    )  # fmt: skip
+
+
+def save_placement(placement: ExpertPlacement, path: Path | str, provenance: dict) -> None:
+    """Write a placement as JSON, whole or not at all."""
+    write_json(path, {
+        "schema": SCHEMA_VERSION, "kind": KIND, "model": placement.model, "experts": placement.experts,
+        "devices": placement.devices, "layer_ids": list(placement.layer_ids),
+        "expert_LP": placement.expert_LP.tolist(), "provenance": provenance,
+    })  # fmt: skip
+
+
+def load_placement(path: Path | str) -> ExpertPlacement:
+    """Return the placement in a file; InputError for a missing or damaged one."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except OSError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error!s:.60})") from None
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise InputError(f"{path}: no placement, allowed a file with kind {KIND!r}")
+    for key in KEYS:
+        if key not in content:
+            raise InputError(f"{path}: key {key!r} is missing; needed: {', '.join(KEYS)}")
+    sizes = [content["experts"], content["devices"], *(content["layer_ids"] or [None])]
+    if content["schema"] != SCHEMA_VERSION or not all(type(each) is int for each in sizes):
+        raise InputError(f"{path}: schema, experts, devices or layer_ids hold something else than whole numbers")
+    try:
+        expert_LP = np.array(content["expert_LP"], np.int16)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"{path}: expert_LP is no table of expert numbers") from None
+    try:
+        return ExpertPlacement(
+            model=str(content["model"]), experts=content["experts"], devices=content["devices"],
+            layer_ids=tuple(content["layer_ids"]), expert_LP=expert_LP,
+        )  # fmt: skip
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,1 @@
+"""Expert loads, placements and selections in the forms that other programs read."""

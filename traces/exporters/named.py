@@ -1,0 +1,20 @@
+"""The table of exporters: a new kind is one new module and one entry here."""
+
+from pathlib import Path
+
+from traces.errors import InputError, unknown_name
+from traces.exporters import eplb, npz, sglang, tensorrt_llm
+from traces.exporters.subject import Subject
+
+EXPORTERS = {"eplb": eplb, "npz": npz, "sglang": sglang, "tensorrt-llm": tensorrt_llm}
+
+
+def export(kind: str, subject: Subject, path: Path) -> None:
+    """Write what a kind reads; InputError for an unknown kind, another suffix, or what the kind cannot hold."""
+    if kind not in EXPORTERS:
+        raise unknown_name("kind", kind, EXPORTERS)
+    suffixes = EXPORTERS[kind].SUFFIXES
+    if path.suffix not in suffixes:
+        known = ", ".join(suffix or "a folder" for suffix in suffixes)
+        raise InputError(f"{path}: {kind} writes {known}")
+    EXPORTERS[kind].write(subject, path)
