@@ -1,4 +1,4 @@
-"""`python -m simulate run|like|open-loop`: parses, reads, calls, writes."""
+"""`python -m simulate run|compose|like|open-loop`: parses, reads, calls, writes."""
 
 import fnmatch
 from dataclasses import replace
@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
+from simulate.composition import ARRIVALS as COMPOSED_ARRIVALS
+from simulate.composition import Demand, Engine, compose
 from simulate.costs import CostModel
 from simulate.grid import Sweep, capacity_per_s
 from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
@@ -21,7 +24,7 @@ from traces.errors import InputError
 from traces.provenance import provenance
 from traces.run_records import load_run, run_names
 from traces.selections import Trace
-from traces.trace_file import load_trace
+from traces.trace_file import load_trace, save_trace
 
 app = command.new_app("Simulate: what a recorded workload costs under another queue size, arrivals or placement.")
 
@@ -80,6 +83,41 @@ def run_command(
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
     configs = sweep.configs(capacities(sweep, trace, cost_model) if sweep.loads else {})
     report(new_runs(trace, cost_model, out), {config.name: config for config in configs}, jobs)
+
+
+@app.command("compose")
+def compose_command(
+    trace_path: TracePath,
+    out: Annotated[Path, typer.Option(help="Trace to write.")],
+    costs: Costs = None, affine: Affine = None,
+    token_budget: Annotated[int, typer.Option(min=1, help="Most tokens of a step.")] = 256,
+    most_running: Annotated[int, typer.Option(min=1, help="Most sequences that run at once.")] = 16,
+    chunk: Annotated[int | None, typer.Option(min=1, help="Most tokens of a prompt per step; default: whole.")] = None,
+    arrivals: Annotated[str, typer.Option(help=f"{', '.join(COMPOSED_ARRIVALS)}.")] = "all",
+    rate: Annotated[float | None, typer.Option(min=1e-9, help="Poisson: sequences per second.")] = None,
+    sequences: Sequences = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Permutes the sequences and draws the arrivals.")] = None,
+    no_dense: NoDense = False,
+) -> None:  # fmt: skip
+    """Put recorded sequences together as a serving engine would: continuous batching, a token budget, chunked prefill.
+
+    The steps take the lockstep time of the costs. `run --arrivals steps` replays them, `--arrivals recorded` arrivals.
+
+    Example: `python -m simulate compose toy.trace.parquet --affine 20000,500 --arrivals poisson --rate 40
+    --token-budget 64 --chunk 16 --out composed.trace.parquet`
+    """
+    engine, demand = Engine(token_budget, most_running, chunk), Demand(arrivals, rate, sequences, seed)
+    trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample=False)
+    if not no_dense:
+        cost_model.check_dense(trace.L)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("composing", total=None if sequences else trace.T)
+        made, end_ns = compose(
+            trace, engine, demand, cost_model.cost(rng=None), not no_dense, lambda rows: progress.advance(task, rows)
+        )
+    save_trace(replace(made, header=replace(made.header, provenance=provenance(seed))), out)
+    steps = int(made.step_T[-1]) + 1
+    print(f"{out}: {made.S} sequences, {made.T} tokens in {steps} steps, the last ends at {end_ns / 1e9:.3f} s")
 
 
 @app.command("like")

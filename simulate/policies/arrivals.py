@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from traces.errors import InputError
+
 if TYPE_CHECKING:
     from simulate.policies.config import RunConfig
     from simulate.policies.workload import Workload
@@ -115,4 +117,16 @@ def steps(workload: Workload, config: RunConfig) -> Arrivals:
     return Steps(workload)
 
 
-ARRIVALS = {"all": all_at_once, "closed": closed, "poisson": poisson, "steps": steps}
+def recorded(workload: Workload, config: RunConfig) -> Arrivals:
+    """Every sequence arrives when the trace says; InputError where it says nothing, or times are not in its order."""
+    arrival_ns_G = workload.arrival_ns_G
+    if arrival_ns_G is None:
+        raise InputError("arrivals 'recorded': the trace holds no arrival_ns, allowed: a trace that does")
+    early = np.flatnonzero(np.diff(arrival_ns_G) < 0)
+    if len(early):
+        first = workload.sequence_P[workload.first_pass_G][early[0] + 1]
+        raise InputError(f"arrivals 'recorded': sequence {first} arrives before one in front of it in the trace")
+    return Arrivals(workload, arrival_ns_G)
+
+
+ARRIVALS = {"all": all_at_once, "closed": closed, "poisson": poisson, "recorded": recorded, "steps": steps}

@@ -91,6 +91,10 @@ class RunConfig:
             raise InputError("arrivals 'closed' needs in_flight, the number of sequences in flight")
         if self.arrivals == "poisson" and (self.rate_per_s is None or self.seed is None):
             raise InputError("arrivals 'poisson' needs rate_per_s (sequences per second) and a seed to draw them")
+        if self.arrivals == "recorded" and (self.sequences, self.seed) != (None, None):
+            raise InputError(
+                "arrivals 'recorded' serves each sequence once in its order, allowed: no sequences, no seed"
+            )
 
     @classmethod
     def from_dict(cls, fields: dict) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ class Workload:
     `first_row_P[p]` .. `last_row_P[p]` (both included) of the trace; its tokens are numbered `token_offset_P[p]`,
     `token_offset_P[p] + 1`, ... so that token numbers ascend with the passes over the whole run. `sequence_P` and
     `step_P` are the trace's own numbers, `group_P` counts sequence instances and `round_P` how often the trace had
-    been served before.
+    been served before. `arrival_ns_G` is when each sequence arrived, None where the trace does not tell.
     """
 
     experts_TLK: np.ndarray
@@ -34,6 +34,7 @@ class Workload:
     step_P: np.ndarray
     group_P: np.ndarray
     round_P: np.ndarray
+    arrival_ns_G: np.ndarray | None = None
 
     @property
     def layers(self) -> int:
@@ -105,9 +106,13 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
     """Return the workload that a configuration's `k`, `sequences` and `seed` cut out of a trace."""
     at_k = trace.at_k(config.k if config.k is not None else trace.header.model.used_k)
     rng = None if config.seed is None else config.generator("sequences")
-    return build_workload(
+    workload = build_workload(
         at_k.experts_TLK, at_k.sequence_T, at_k.step_T, trace.header.model.experts, config.sequences, rng
     )
+    if trace.arrival_ns_S is None:
+        return workload
+    sequence_G = workload.sequence_P[workload.first_pass_G]
+    return replace(workload, arrival_ns_G=trace.arrival_ns_S[np.searchsorted(trace.sequences_S, sequence_G)])
 
 
 def find_passes(sequence_T: np.ndarray, step_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
