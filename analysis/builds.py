@@ -15,6 +15,7 @@ from analysis import accuracy, accuracy_claim, fidelity, load, queue_size, queue
 from analysis.delta_k_build import build_delta_k
 from analysis.gating_memory_build import build_gating_memory
 from analysis.inputs import Inputs
+from analysis.locality_build import build_locality
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
 from analysis.open_loop_build import build_open_loop
 from analysis.random_routing_build import build_random_routing
@@ -74,7 +75,7 @@ def build_load(inputs: Inputs, out: Path) -> list[str]:
 def build_queue_size(inputs: Inputs, out: Path) -> list[str]:
     """Write `queue_size`, `queue_size_tradeoff` and `queue_size_steps`: executed, simulated and theory against B."""
     rows: list[dict] = []
-    for log_set in inputs.sets:
+    for log_set in inputs.of_images:
         rows += queue_size_rows(inputs, log_set) or [hole_row(log_set.name, None, "no runs, executed or simulated")]
     table = queue_size.queue_size_table(rows)
     sources = [(name, source) for name in dict.fromkeys(table["set"]) for source in ("executed", "simulated", "theory")]
@@ -97,7 +98,7 @@ def queue_size_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
 def build_fidelity(inputs: Inputs, out: Path) -> list[str]:
     """Write `fidelity`, its summary and `repeatability`: every executed run against its simulation and its like."""
     rows: list[dict] = []
-    for log_set in inputs.sets:
+    for log_set in inputs.of_images:
         pairs: list[RunPair] = inputs.pairs(log_set)
         made = fidelity.fidelity_rows(log_set, pairs, inputs.used_k(log_set), inputs.partial)
         rows += made or [hole_row(log_set.name, None, "no executed runs")]
@@ -122,4 +123,5 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "random-routing": build_random_routing,
     "gating-memory": build_gating_memory,
     "serving": build_serving,
+    "locality": build_locality,
 }

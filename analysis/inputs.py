@@ -26,6 +26,11 @@ class Inputs:
     _pairs: dict[str, list[RunPair]] = field(default_factory=dict)
     _wide: dict[str, tuple[Trace | None, str]] = field(default_factory=dict)
 
+    @property
+    def of_images(self) -> list[LogSet]:
+        """The sets that hold more than the logs of a language model; all where none does."""
+        return [log_set for log_set in self.sets if log_set.of_images] or self.sets
+
     def read(self, log_set: LogSet, name: str, reader: Callable[[Path], object]) -> tuple[object | None, str]:
         """Return (content of a file of a set, ""), or (None, why it cannot be read), and note its digest."""
         path = log_set.folder / name
@@ -43,7 +48,7 @@ class Inputs:
         """
         owners = {log_set.data for log_set in self.sets if (log_set.folder / name).exists()}
         seen = set()
-        for log_set in self.sets:
+        for log_set in self.of_images:
             if not (log_set.folder / name).exists() and log_set.data in owners:
                 continue
             content, reason = self.read(log_set, name, reader)

@@ -18,7 +18,13 @@ VISION = "vision.csv"
 VISION_EPOCHS = "vision_epochs.csv"
 VISION_TIMES = "vision_times.csv"
 MEMORY = "memory.csv"
-KNOWN = (BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION, MEMORY)
+LANGUAGE = "language.csv"
+LANGUAGE_TRACES = ("language-prefill.trace.parquet", "language-decode.trace.parquet")
+VIDEO = "video"  # traces of clips: CLIP.trace.parquet
+KNOWN = (
+    BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION, MEMORY,
+    *LANGUAGE_TRACES, LANGUAGE, VIDEO,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class LogSet:
     def name(self) -> str:
         """`device/data`, as it stands in the column `set` of every table."""
         return f"{self.device}/{self.data}"
+
+    @property
+    def of_images(self) -> bool:
+        """Whether it holds anything beside the logs of a language model: those tables want every file of a set."""
+        return any((self.folder / name).exists() for name in KNOWN if name not in (*LANGUAGE_TRACES, LANGUAGE))
 
     @property
     def executed(self) -> Path:

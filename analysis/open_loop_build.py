@@ -43,7 +43,7 @@ def build_open_loop(inputs: Inputs, out: Path) -> list[str]:
 def open_loop_tables(inputs: Inputs) -> tuple[dict[str, list[dict]], dict[str, str]]:
     """Return (the rows of both tables, the digests of what only they rest on)."""
     rows, times, digests = [], [], {}
-    for log_set in inputs.sets:
+    for log_set in inputs.of_images:
         timed = TimedRuns(log_set.simulated / OPEN_LOOP) if log_set.simulated else None
         for path in sorted((log_set.folder / RULES).glob(f"*{SUFFIX}")):
             made, made_times = rule_rows(inputs, log_set, path.name.removesuffix(SUFFIX), timed)

@@ -15,7 +15,7 @@ def build_random_routing(inputs: Inputs, out: Path) -> list[str]:
     """Write both tables and the claim. A set without vision logs is left out; none at all is a hole."""
     rows: list[dict] = []
     epochs: list[dict] = []
-    for log_set in inputs.sets:
+    for log_set in inputs.of_images:
         if (log_set.folder / VISION).exists():
             made, by_epoch = set_rows(inputs, log_set)
             rows += made

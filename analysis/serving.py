@@ -26,9 +26,9 @@ KEPT = ("throughput_per_s", "latency_p50_ms", "latency_p95_ms", "utilisation", "
 
 def build_serving(inputs: Inputs, out: Path) -> list[str]:
     """Write `delta_k_serving`: one row per point, arrivals and source."""
-    rows = [row for log_set in inputs.sets for row in serving_rows(inputs, log_set)]
+    rows = [row for log_set in inputs.of_images for row in serving_rows(inputs, log_set)]
     if not rows:
-        rows = [hole_row(log_set.name, None, f"no {SERVING} runs") for log_set in inputs.sets]
+        rows = [hole_row(log_set.name, None, f"no {SERVING} runs") for log_set in inputs.of_images]
     written = write_tables(out, {SERVED: rows}, inputs.served())
     write_claims(out, {SERVED: serving_claim(written[SERVED])})
     return holes(written[SERVED])

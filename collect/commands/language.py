@@ -15,10 +15,11 @@ from collect.devices import device_name, pick_device
 from collect.language.corpus import Corpus, read_corpus
 from collect.language.model import LanguageConfig
 from collect.language.quality import measure_bits
-from collect.language.recording import FULL_PRECISION, Recorder, language_header, record_decode, record_prefill
+from collect.language.recording import Recorder, language_header, record_decode, record_prefill
 from collect.language.serving import draw_requests
 from collect.language.sources import SOURCES
 from collect.language.training import LanguageTraining, restore_language, train_language
+from collect.rounding import FULL_PRECISION
 from traces import command
 from traces.errors import InputError, unknown_name
 from traces.files import write_json, write_rows

@@ -11,13 +11,12 @@ from collect.gates.selection import Selection, keep
 from collect.language.corpus import Corpus
 from collect.language.model import LanguageModel
 from collect.language.serving import Request, Step, serve
+from collect.rounding import FULL_PRECISION, rounded
 from traces.header import Header, ModelInfo
 from traces.k_rules import OVER_CHOSEN
 from traces.provenance import provenance
 from traces.recording import TraceWriter
 from traces.selections import Trace
-
-FULL_PRECISION = 23  # explicit bits of a float32's significand
 
 
 class Recorder:
@@ -47,15 +46,6 @@ class Recorder:
         return {
             "experts_TLK": experts.astype(np.int16), "scores_TLK": rounded(scores, self.score_bits), "norm_TL": norms,
         }  # fmt: skip
-
-
-def rounded(values: np.ndarray, bits: int) -> np.ndarray:
-    """Return float32 values rounded to `bits` explicit bits of their significand: order is kept, files get smaller."""
-    dropped = FULL_PRECISION - bits
-    if not dropped:
-        return values
-    pattern = np.ascontiguousarray(values).view(np.uint32) + np.uint32(1 << (dropped - 1))
-    return (pattern & ~np.uint32((1 << dropped) - 1)).view(np.float32)
 
 
 def language_header(

@@ -7,10 +7,11 @@ import torch
 from collect.language.corpus import SEPARATOR, Corpus, Domain
 from collect.language.model import Cache, LanguageConfig, LanguageModel, Rows
 from collect.language.quality import measure_bits
-from collect.language.recording import Recorder, language_header, record_decode, record_prefill, rounded
+from collect.language.recording import Recorder, language_header, record_decode, record_prefill
 from collect.language.serving import Request, draw_requests, serve
 from collect.language.sources import Document
 from collect.language.training import LanguageTraining, restore_language, train_language
+from collect.rounding import rounded
 from traces.errors import InputError
 from traces.recording import parts_folder
 from traces.trace_file import load_trace

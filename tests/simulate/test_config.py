@@ -53,7 +53,7 @@ def test_a_header_gives_the_configuration_back(config):
     ("fields", "message"),
     [
         ({"scheduler": "queue"}, "unknown scheduler 'queue'; known: lockstep, queues"),
-        ({"arrivals": "fast"}, "unknown arrivals 'fast'; known: all, closed, poisson, steps"),
+        ({"arrivals": "fast"}, "unknown arrivals 'fast'; known: all, closed, poisson, recorded, steps"),
         ({"placement": "near"}, "unknown placement 'near'; known: contiguous"),
         ({"queue_size": 0}, "queue_size is 0, allowed: integers >= 1"),
         ({"queue_size": 2.0}, "queue_size is 2.0, allowed: integers >= 1"),

@@ -178,7 +178,10 @@ def test_a_run_that_fails_is_named_and_the_others_are_written(simulate, logs, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--affine", "1,1", "--arrivals", "fast"], "unknown arrivals 'fast'; known: all, closed, poisson, steps"),
+        (
+            ["--affine", "1,1", "--arrivals", "fast"],
+            "unknown arrivals 'fast'; known: all, closed, poisson, recorded",
+        ),
         (["--affine", "1,1", "--scheduler", "x"], "unknown scheduler 'x'; known: lockstep, queues"),
         (["--affine", "1,1", "--arrivals", "closed"], "needs --in-flight"),
         (["--affine", "1,1", "--queue-size", "0"], "--queue-size: 0 is not allowed; allowed: numbers >= 1"),

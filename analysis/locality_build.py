@@ -1,0 +1,51 @@
+"""The tables `locality`, `locality_hits`, `locality_heat` and `locality_drift`, from every language and video trace."""
+
+from pathlib import Path
+
+import numpy as np
+
+from analysis.inputs import Inputs
+from analysis.locality import curve_rows, drift_rows, heat_rows, locality_rows
+from analysis.locality_claim import locality_claim
+from analysis.log_sets import LANGUAGE_TRACES, VIDEO, LogSet
+from analysis.tables import hole_row, holes, write_claims, write_tables
+from traces.selections import Trace
+from traces.trace_file import load_trace
+
+NAME = "locality"
+SEED = 0  # of the shuffles and permutations
+
+
+def build_locality(inputs: Inputs, out: Path) -> list[str]:
+    """Write the tables and the claim. Sets without such traces are left out; none at all is a hole."""
+    found = [(log_set, name) for log_set in inputs.sets for name in trace_names(log_set)]
+    tables: dict[str, list[dict]] = {NAME: [], f"{NAME}_hits": [], f"{NAME}_heat": [], f"{NAME}_drift": []}
+    for log_set, name in found:
+        trace, reason = inputs.read(log_set, name, load_trace)
+        short = Path(name).name.removesuffix(".trace.parquet")
+        if trace is None:
+            tables[NAME].append({**hole_row(log_set.name, None, reason), "trace": short})
+            continue
+        add_rows(tables, log_set.name, short, trace, heat=name == LANGUAGE_TRACES[-1])
+    if not found:
+        tables[NAME].append(hole_row("all sets", None, f"no set holds {LANGUAGE_TRACES[0]} or {VIDEO}/"))
+    used = {path: digest for name in {name for _, name in found} for path, digest in inputs.used(name).items()}
+    written = write_tables(out, tables, used)
+    write_claims(out, {NAME: locality_claim(written[NAME], written[f"{NAME}_drift"])})
+    return holes(written[NAME])
+
+
+def trace_names(log_set: LogSet) -> list[str]:
+    """Return the traces of a set that the tables are made of."""
+    language = [name for name in LANGUAGE_TRACES if (log_set.folder / name).exists()]
+    return language + [f"{VIDEO}/{path.name}" for path in sorted((log_set.folder / VIDEO).glob("*.trace.parquet"))]
+
+
+def add_rows(tables: dict[str, list[dict]], name: str, source: str, trace: Trace, heat: bool) -> None:
+    """Add one trace's rows to every table."""
+    rng = np.random.default_rng(SEED)
+    tables[NAME] += locality_rows(name, source, trace, rng)
+    tables[f"{NAME}_hits"] += curve_rows(name, source, trace, rng)
+    tables[f"{NAME}_drift"] += drift_rows(name, source, trace, rng)
+    if heat:
+        tables[f"{NAME}_heat"] += heat_rows(name, source, trace, rng)

@@ -1,0 +1,46 @@
+"""The sentence of the locality figure, and the numbers it rests on."""
+
+import pandas as pd
+
+ALL = "all"
+KEPT = (
+    "tokens", "reuse", "reuse_shuffled", "slots_quarter", "hits_quarter", "hits_quarter_shuffled", "median_distance",
+)  # fmt: skip
+DRIFT_KEPT = ("divergence_bits", "permuted_mean", "p")
+
+
+def locality_claim(rows: pd.DataFrame, drift: pd.DataFrame) -> dict:
+    """Return the sentence and the numbers of the figure."""
+    fine = rows[rows["status"] == "ok"] if "reuse" in rows else rows.iloc[:0]
+    if fine.empty:
+        return {"claim": "No trace could be read, so nothing can be said about locality.", "numbers": {}}
+    whole = fine[(fine["layer"] == ALL) & (fine["domain"] == ALL)]
+    sentences, numbers = [], {}
+    for row in whole.to_dict("records"):
+        name = f"{row['set']} {row['trace']}"
+        numbers[name] = {key: row[key] for key in KEPT}
+        sentences.append(reuse_sentence(row))
+    if "p" in drift:
+        for row in drift[drift["layer"] == ALL].to_dict("records"):
+            numbers[f"{row['set']} {row['trace']} drift"] = {key: row[key] for key in DRIFT_KEPT}
+            sentences.append(drift_sentence(row))
+    return {"claim": " ".join(sentences), "numbers": numbers}
+
+
+def reuse_sentence(row: dict) -> str:
+    """Return what one trace reuses."""
+    return (
+        f"{row['trace']}: the next token (in a video the same patch of the next frame) selects "
+        f"{100 * row['reuse']:.0f} % of its experts again, {row['reuse'] / row['reuse_shuffled']:.2f} times as many as "
+        f"in random order ({100 * row['reuse_shuffled']:.0f} %); LRU with {row['slots_quarter']} slots per layer hits "
+        f"{100 * row['hits_quarter']:.0f} % ({100 * row['hits_quarter_shuffled']:.0f} % in random order)."
+    )
+
+
+def drift_sentence(row: dict) -> str:
+    """Return whether domains use different experts in one trace."""
+    verdict = "differ" if row["p"] < 0.05 else "are not shown to differ"
+    return (
+        f"{row['trace']}: the experts of {row['domains']} domains {verdict} (mean Jensen-Shannon divergence "
+        f"{row['divergence_bits']:.3f} bits, {row['permuted_mean']:.3f} with sequences permuted, p = {row['p']:.3f})."
+    )

@@ -1,0 +1,76 @@
+"""Reuse of experts along streams: by the next token, and LRU stack distances. Counted in flat mode, in stored order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.streams import Streams
+
+
+@dataclass(frozen=True)
+class Adjacent:
+    """Per layer: selections that the token before in the stream selected too, out of all that have a token before.
+
+    `chance_L` is the exact mean of `shared_L` over all orders of each stream's tokens: the shuffled control.
+    """
+
+    shared_L: np.ndarray
+    selections_L: np.ndarray
+    chance_L: np.ndarray
+
+
+def adjacent_reuse(streams: Streams) -> Adjacent:
+    """Return the reuse between tokens that follow each other.
+
+    In random order two neighbours of a stream of n tokens are any two of them: with c_e tokens that selected expert
+    e they share sum_e c_e (c_e - 1) / (n (n - 1)) experts on average, n - 1 times.
+    """
+    experts_TLK, stream_T = streams.experts_TLK, streams.stream_T
+    after = np.flatnonzero(stream_T[1:] == stream_T[:-1]) + 1
+    now, before = experts_TLK[after], experts_TLK[after - 1]
+    shared_L = ((now[..., None] == before[:, :, None, :]).any(-1) & (now >= 0)).sum((0, 2))
+    chance_L = np.zeros(experts_TLK.shape[1])
+    for start, stop in zip(streams.start_X, np.append(streams.start_X[1:], len(stream_T)), strict=True):
+        if stop - start > 1:
+            count_LE = counts(experts_TLK[start:stop], streams.experts)
+            chance_L += (count_LE * (count_LE - 1)).sum(1) / (stop - start)
+    return Adjacent(shared_L, (now >= 0).sum((0, 2)), chance_L)
+
+
+def counts(experts_TLK: np.ndarray, experts: int) -> np.ndarray:
+    """Return how many tokens selected every expert of every layer, int64 [L, E]."""
+    layers = experts_TLK.shape[1]
+    place = experts_TLK + 1 + np.arange(layers)[:, None] * (experts + 1)
+    found = np.bincount(place.ravel(), minlength=layers * (experts + 1))
+    return found.reshape(layers, experts + 1)[:, 1:]
+
+
+def distances(streams: Streams) -> np.ndarray:
+    """Return how many selections of each layer have which LRU stack distance, int64 [L, E + 1].
+
+    The distance is the number of other experts of the layer selected since the expert was selected last in the stream,
+    0..E-1; column E counts first selections. LRU with C slots per layer, emptied where a stream starts, hits exactly
+    those below C. All streams are walked side by side, one selection of each at a time.
+    """
+    lengths_X = np.diff(streams.start_X, append=len(streams.stream_T))
+    _, layers, k = streams.experts_TLK.shape
+    order_X = np.argsort(-lengths_X, kind="stable")  # the longest first: those still going on stand in front
+    start_X, lengths_X = streams.start_X[order_X], lengths_X[order_X]
+    last_XLE = np.full((len(start_X), layers, streams.experts), -1, np.int64)
+    found = np.zeros((layers, streams.experts + 1), np.int64)
+    layer_L = np.arange(layers)[None, :]
+    for token in range(lengths_X[0] if len(lengths_X) else 0):
+        active = int(np.searchsorted(-lengths_X, -token))
+        rows = streams.experts_TLK[start_X[:active] + token]
+        stream_X = np.arange(active)[:, None]
+        for slot in range(k):
+            expert_XL = rows[:, :, slot].astype(np.int64)
+            last_XL = last_XLE[stream_X, layer_L, expert_XL]
+            distance_XL = (last_XLE[:active] > last_XL[:, :, None]).sum(2)
+            distance_XL[last_XL < 0] = streams.experts
+            filled = expert_XL >= 0
+            place = (distance_XL + layer_L * (streams.experts + 1))[filled]
+            found += np.bincount(place, minlength=found.size).reshape(found.shape)
+            where = np.nonzero(filled)
+            last_XLE[where[0], where[1], expert_XL[filled]] = token * k + slot
+    return found

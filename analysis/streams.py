@@ -1,0 +1,55 @@
+"""Streams: the order in which tokens follow each other, and the control that shuffles it.
+
+A text's stream is a sequence, token after token. A video's stream is one patch of one sequence, frame after frame:
+what stood before is the same place in the frame before. A trace says which it is (`notes.stream`), text if it does not.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from traces.describe import default_k, slots
+from traces.selections import Trace
+
+KINDS = ("sequence", "position")
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Selections in stream order, stream after stream: experts_TLK, the stream of each token (ascending from 0).
+
+    `sequence_T` is the token's sequence, `time_T` which moment of the sequence it belongs to (token, or frame).
+    """
+
+    experts_TLK: np.ndarray
+    stream_T: np.ndarray
+    sequence_T: np.ndarray
+    time_T: np.ndarray
+    experts: int
+
+    def shuffled(self, rng: np.random.Generator) -> "Streams":
+        """Return the same tokens with the moments of every sequence in random order, the same for all its streams."""
+        moment, moment_T = np.unique(np.stack([self.sequence_T, self.time_T]), axis=1, return_inverse=True)
+        place_T = rng.random(moment.shape[1])[moment_T.ravel()]
+        order_T = np.lexsort((place_T, self.stream_T))
+        return Streams(
+            self.experts_TLK[order_T], self.stream_T, self.sequence_T[order_T], self.time_T[order_T], self.experts
+        )
+
+    @property
+    def start_X(self) -> np.ndarray:
+        """The first token of every stream."""
+        return np.flatnonzero(np.diff(self.stream_T, prepend=-1))
+
+
+def streams_of(trace: Trace, wanted_T: np.ndarray | None = None) -> Streams:
+    """Return the streams of a trace's tokens (or of the wanted ones), with the experts that the model used."""
+    rows = np.arange(trace.T) if wanted_T is None else np.flatnonzero(wanted_T)
+    experts_TLK = slots(trace, default_k(trace))[rows]
+    sequence_T, position_T = trace.sequence_T[rows], trace.position_T[rows]
+    by_position = trace.header.notes.get("stream", "sequence") == "position"
+    key_T = np.stack([sequence_T, position_T if by_position else np.zeros_like(position_T)])
+    _, stream_T = np.unique(key_T, axis=1, return_inverse=True)
+    order_T = np.argsort(stream_T.ravel(), kind="stable")
+    time_T = trace.step_T[rows] if by_position else np.arange(len(rows))
+    return Streams(experts_TLK[order_T], stream_T.ravel()[order_T], sequence_T[order_T], time_T[order_T], trace.E)

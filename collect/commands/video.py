@@ -1,0 +1,44 @@
+"""The command `video`: which experts do the patches of a clip's frames select?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+
+from collect.commands.app import Checkpoint, Device, Threads, app
+from collect.datasets.clips import read_clip
+from collect.devices import pick_device
+from collect.rounding import FULL_PRECISION
+from collect.vision.recording import record_clip
+from collect.vision.training import restore_vision
+
+
+@app.command("video")
+def video_command(
+    clip: Annotated[Path, typer.Argument(help="A video file.")],
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="Trace to write.")],
+    camera: Annotated[str, typer.Option(help="What the camera does, static or moving: the trace's domain.")],
+    every: Annotated[int, typer.Option(min=1, help="Take every so many-th frame.")] = 1,
+    frames: Annotated[int | None, typer.Option(min=2, help="At most so many frames.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Frames per forward call.")] = 64,
+    score_bits: Annotated[
+        int, typer.Option(min=1, max=FULL_PRECISION, help="Bits of a score's significand that are kept.")
+    ] = FULL_PRECISION,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Record a clip, frame after frame, through a switch transformer of `python -m collect vision`.
+
+    Example: `python -m collect video vtest.avi --checkpoint switch.pt --camera static --out vtest.trace.parquet`
+    """
+    torch.set_num_threads(threads)
+    model, description = restore_vision(checkpoint)
+    model = model.to(pick_device(device))
+    taken = read_clip(clip, model.shape, every, frames)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("recording", total=len(taken.frames_NF))
+        record_clip(model, description, taken, camera, score_bits, batch, out, lambda n: progress.advance(task, n))
+    print(f"{out}: {len(taken.frames_NF)} frames of {taken.name}")

@@ -1,0 +1,68 @@
+"""The cache policies by name, and how one is built for a layer or for all layers."""
+
+from dataclasses import replace
+
+from simulate.policies.memory.belady import Belady
+from simulate.policies.memory.cache import Cache
+from simulate.policies.memory.fifo import FIFO
+from simulate.policies.memory.importance import Importance
+from simulate.policies.memory.knowledge import MEANING, Future, Knowledge
+from simulate.policies.memory.least_stale import LeastStale
+from simulate.policies.memory.lfru import LFRU
+from simulate.policies.memory.lfu import LFU
+from simulate.policies.memory.lifo import LIFO, LIFOByUse
+from simulate.policies.memory.lru import LRU
+from simulate.policies.memory.none import NoCache
+from simulate.policies.memory.random_victim import RandomVictim
+from simulate.policies.memory.s3fifo import S3FIFO
+from simulate.policies.memory.sieve import Sieve
+from simulate.policies.memory.static import Static
+from traces.errors import InputError, unknown_name
+
+CACHES: dict[str, type[Cache]] = {
+    "none": NoCache, "static": Static, "fifo": FIFO, "lru": LRU, "lfu": LFU, "lifo": LIFO, "lifo-use": LIFOByUse,
+    "sieve": Sieve, "s3fifo": S3FIFO, "lfru": LFRU, "least-stale": LeastStale, "random": RandomVictim,
+    "importance": Importance, "belady": Belady,
+}  # fmt: skip
+SCOPES = ("layer", "global")
+
+
+def key_ranges(scope: str, layers: int, experts: int) -> list[range]:
+    """Return the keys of every cache of a device: one cache per layer, or one for all; InputError for another scope."""
+    if scope not in SCOPES:
+        raise unknown_name("scope", scope, SCOPES)
+    if scope == "global":
+        return [range(layers * experts)]
+    return [range(layer * experts, (layer + 1) * experts) for layer in range(layers)]
+
+
+def new_cache(policy: str, slots: int, keys: range, knowledge: Knowledge) -> Cache:
+    """Return an empty cache of a named policy for the experts `keys`.
+
+    Raises InputError for an unknown name, slots that are none or more than the experts, or knowledge that is missing.
+    """
+    if policy not in CACHES:
+        raise unknown_name("cache policy", policy, CACHES)
+    if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= len(keys):
+        raise InputError(f"slots is {slots!r}, allowed 1..{len(keys)}, the experts that share them")
+    check_knowledge("cache policy", policy, CACHES, knowledge)
+    return CACHES[policy](slots, keys, knowledge)
+
+
+def new_caches(
+    policy: str, slots: int, scope: str, knowledge: Knowledge, futures: list[Future] | None = None
+) -> list[Cache]:
+    """Return the caches of a device, one per layer with `slots` each, or one for all; `futures` holds one for each."""
+    ranges = key_ranges(scope, knowledge.layers, knowledge.experts)
+    return [
+        new_cache(policy, slots, keys, replace(knowledge, future=futures[i] if futures else None))
+        for i, keys in enumerate(ranges)
+    ]
+
+
+def check_knowledge(kind: str, name: str, table: dict, knowledge: Knowledge) -> None:
+    """Refuse a policy that needs what is not known, and name those that do without."""
+    missing = [need for need in table[name].needs if getattr(knowledge, need) is None]
+    if missing:
+        others = ", ".join(sorted(each for each, policy in table.items() if missing[0] not in policy.needs))
+        raise InputError(f"{kind} {name!r} needs {MEANING[missing[0]]}; allowed without: {others}")

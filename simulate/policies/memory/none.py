@@ -1,0 +1,13 @@
+"""No expert memory at all: every access is a miss."""
+
+from simulate.policies.memory.cache import Cache
+
+
+class NoCache(Cache):
+    """Keep nothing; every expert passes through the slot in which it runs."""
+
+    bypasses = True
+
+    def wants(self, expert: int) -> bool:
+        """Want no expert."""
+        return False

@@ -1,0 +1,1 @@
+"""Prefetchers: which experts to load ahead of their use."""

@@ -1,0 +1,31 @@
+"""The base class of all prefetchers, which proposes nothing."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from simulate.policies.memory.knowledge import Group, Knowledge
+
+
+class Prefetcher:
+    """Proposes experts to load ahead. The base class never does.
+
+    `observe` is called for every group, in the order in which they are selected; `propose` after it, once the loads
+    of the group itself are on their way. What is proposed and has a slot already costs nothing.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.knowledge = knowledge
+
+    def observe(self, group: Group) -> None:
+        """Note which experts a layer has selected."""
+
+    def propose(self, group: Group) -> list[int]:
+        """Return the keys to load ahead now that a group is known, each once, in the order they are wanted."""
+        return []
+
+    def next_layer(self, group: Group) -> int:
+        """Return the layer after a group's; after the last comes the first, of the next pass."""
+        return (group.layer + 1) % self.knowledge.layers

@@ -1,0 +1,16 @@
+"""A random expert."""
+
+from collections.abc import Collection
+
+from simulate.policies.memory.cache import Cache
+
+
+class RandomVictim(Cache):
+    """Evict any expert, each with the same probability."""
+
+    needs = ("rng",)
+
+    def victim(self, now: int, kept: Collection[int]) -> int:
+        """Draw an expert."""
+        candidates = [expert for expert in self.slot_of if expert not in kept]
+        return candidates[self.knowledge.rng.integers(len(candidates))]

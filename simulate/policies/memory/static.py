@@ -1,0 +1,24 @@
+"""A fixed set of experts: the most popular ones."""
+
+from simulate.policies.memory.cache import Cache
+from simulate.policies.memory.knowledge import Knowledge
+
+
+class Static(Cache):
+    """Keep the C most popular experts (ties: the lowest key) for good; every other access is a miss.
+
+    Each of them is loaded at its first access. To have them there from the start, prefetch `members` before it.
+    Where popularity is the true probability of independent accesses, no set of C experts that stays hits more often.
+    """
+
+    needs = ("popularity",)
+    bypasses = True
+
+    def __init__(self, slots: int, keys: range, knowledge: Knowledge) -> None:
+        super().__init__(slots, keys, knowledge)
+        popularity = knowledge.popularity
+        self.members = frozenset(sorted(keys, key=lambda expert: -popularity[expert])[:slots])
+
+    def wants(self, expert: int) -> bool:
+        """Want the most popular experts only."""
+        return expert in self.members
