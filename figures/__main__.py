@@ -18,6 +18,7 @@ from figures import (
     fidelity,
     gating_memory,
     load_vs_k,
+    locality,
     queue_size,
     random_routing,
     style,
@@ -27,6 +28,7 @@ from figures.table_files import TableFiles
 
 DRAWN = (
     accuracy_vs_k, delta_k, delta_k_serving, load_vs_k, queue_size, fidelity, random_routing, gating_memory,
+    locality,
 )  # fmt: skip
 FIGURES = {module.NAME: module.draw for module in DRAWN}
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ TABLES = (
     "accuracy_vs_k", "accuracy_vs_k_fit", "accuracy_vs_k_seeds", "delta_k", "delta_k_curves", "delta_k_groups",
     "gating_memory", "gating_memory_experts",
     "delta_k_histogram", "delta_k_oracle", "delta_k_serving", "fidelity", "fidelity_repeatability",
-    "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "open_loop", "open_loop_times",
+    "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "locality",
+    "locality_drift", "locality_heat", "locality_hits", "open_loop", "open_loop_times",
     "queue_size", "queue_size_steps", "queue_size_tradeoff", "random_routing", "random_routing_epochs",
 )  # fmt: skip
 
@@ -62,6 +64,10 @@ def folders(tmp_path, one_at_a_time):
     toy_costs().save(folder / "costs.parquet")
     write_vision_logs(folder)
     write_memory_log(folder)
+    text = toy_trace()
+    domains = np.array(["code", "docs", "novels"])[text.sequences_S % 3]
+    (logs / "cpu-toy" / "text").mkdir()
+    save_trace(replace(text, domain_S=domains), logs / "cpu-toy" / "text" / "language-decode.trace.parquet")
     serve_point("base-k2", toy_trace(used_k=2), folder, simulated / "cpu-toy" / "digits")
     study_world(60, 2, 0.0, np.random.default_rng(0)).save(folder / "dynamic_k.parquet")
     rng = np.random.default_rng(0)
@@ -92,7 +98,7 @@ def test_every_table_and_claim(folders):
     claims = json.loads((out / "claims.json").read_text())
     assert set(claims) == {
         "accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "open_loop", "random_routing",
-        "gating_memory", "delta_k_serving",
+        "gating_memory", "delta_k_serving", "locality",
     }  # fmt: skip
     assert "6 of 6 runs" in claims["fidelity"]["claim"]
     table = pd.read_csv(out / "queue_size.csv")

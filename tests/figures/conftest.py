@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from delta_k_tables import delta_k_tables
+from locality_tables import locality_tables
 from memory_tables import memory_tables
 from vision_tables import vision_tables
 
@@ -130,11 +131,12 @@ def tables(tmp_path):
     folder.mkdir()
     made = {"queue_size": list(queue_rows()), "queue_size_tradeoff": tradeoff_rows()}
     made |= accuracy_tables() | load_tables() | fidelity_tables() | delta_k_tables(SETS) | vision_tables(SETS)
-    made |= memory_tables(SETS) | {"delta_k_serving": serving_rows()}
+    made |= memory_tables(SETS) | locality_tables(SETS[0]) | {"delta_k_serving": serving_rows()}
     for name, rows in made.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     figures = (
-        "accuracy_vs_k", "delta_k", "delta_k_serving", "load_vs_k", "queue_size", "fidelity", "random_routing",
+        "accuracy_vs_k", "delta_k", "delta_k_serving", "load_vs_k", "locality", "queue_size", "fidelity",
+        "random_routing",
         "gating_memory",
     )  # fmt: skip
     claims = {

@@ -1,0 +1,184 @@
+"""Locality: counts against brute force and published values, controls against enumeration, the permutation test."""
+
+import itertools
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.drift import divergence, domain_drift, sequence_counts
+from analysis.locality import curve_rows, drift_rows, heat_rows, locality_rows
+from analysis.reuse import adjacent_reuse, counts, distances
+from analysis.streams import Streams, streams_of
+from traces.importers.named import import_files
+from traces.importers.source import Options
+from traces.synthetic import SyntheticSpec, synthetic_trace
+from traces.trace_file import save_trace
+
+REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
+
+
+def random_streams(lengths, layers=2, experts=6, k=2, seed=0, empty=0.0):
+    draws = np.random.default_rng(seed)
+    tokens = sum(lengths)
+    experts_TLK = np.argsort(draws.random((tokens, layers, experts)), axis=2)[:, :, :k].astype(np.int16)
+    experts_TLK[draws.random((tokens, layers)) < empty, -1] = -1  # the last slot of some rows is empty
+    stream_T = np.repeat(np.arange(len(lengths)), lengths)
+    return Streams(experts_TLK, stream_T, stream_T, np.arange(tokens), experts)
+
+
+def lru_hits(streams, layer, slots):
+    """LRU with a list, emptied where a stream starts."""
+    hits, held, current = 0, [], -1
+    for stream, row in zip(streams.stream_T, streams.experts_TLK[:, layer], strict=True):
+        if stream != current:
+            held, current = [], stream
+        for expert in row[row >= 0]:
+            hits += expert in held
+            held = [expert, *(each for each in held if each != expert)][:slots]
+    return hits
+
+
+@pytest.mark.parametrize("empty", [0.0, 0.3])
+def test_distances_count_what_lru_hits_at_every_size(empty):
+    streams = random_streams([7, 1, 30, 12], empty=empty)
+    found_LX = distances(streams)
+    assert found_LX.sum() == (streams.experts_TLK >= 0).sum()
+    for layer, slots in itertools.product(range(2), range(1, 7)):
+        assert found_LX[layer, :slots].sum() == lru_hits(streams, layer, slots)
+
+
+def test_adjacent_reuse_counts_pairs_one_by_one():
+    streams = random_streams([5, 1, 9], empty=0.2)
+    reuse = adjacent_reuse(streams)
+    for layer in range(2):
+        pairs = [
+            (set(streams.experts_TLK[t - 1, layer]) - {-1}, set(streams.experts_TLK[t, layer]) - {-1})
+            for t in range(1, 15) if streams.stream_T[t] == streams.stream_T[t - 1]
+        ]  # fmt: skip
+        assert reuse.shared_L[layer] == sum(len(before & now) for before, now in pairs)
+        assert reuse.selections_L[layer] == sum(len(now) for _, now in pairs)
+
+
+def test_the_shuffled_reuse_is_the_mean_over_all_orders():
+    streams = random_streams([4, 3], seed=2)
+    total, orders = np.zeros(2), 0
+    for first, second in itertools.product(itertools.permutations(range(4)), itertools.permutations(range(4, 7))):
+        order = [*first, *second]
+        total += adjacent_reuse(replace(streams, experts_TLK=streams.experts_TLK[order])).shared_L
+        orders += 1
+    np.testing.assert_allclose(adjacent_reuse(streams).chance_L, total / orders)
+
+
+def test_shuffling_keeps_each_streams_tokens_and_moves_frames_as_a_whole():
+    """Two sequences of five frames with three patches each: a frame's patches move together."""
+    patches, frames = 3, 5
+    sequence_T, patch, frame = np.array(list(itertools.product(range(2), range(patches), range(frames)))).T
+    experts_TLK = (frame + 10 * sequence_T).astype(np.int16)[:, None, None]
+    streams = Streams(experts_TLK, sequence_T * patches + patch, sequence_T, frame, 20)
+    moved = streams.shuffled(np.random.default_rng(0)).experts_TLK.reshape(2, patches, frames)
+    for sequence in range(2):
+        assert sorted(moved[sequence, 0]) == [10 * sequence + f for f in range(frames)]
+        assert (moved[sequence] == moved[sequence, 0]).all()
+    assert (np.diff(moved[0, 0]) < 0).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "selections", "pairs", "reused", "hits"),
+    [
+        ("law", 1299012, 1293864, 375337, {8: 378775, 16: 608771, 32: 921061}),
+        ("intent", 1282632, 1262820, 331317, {8: 332479, 16: 588818, 32: 887718}),
+    ],
+)
+def test_published_values_are_reproduced(name, selections, pairs, reused, hits):
+    path = REAL / "deepseek-v2-lite" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"needs the published trace {path.name} of DeepSeek-V2-Lite, which is not part of the project")
+    streams = streams_of(import_files("npz", [path], Options(experts=64, phase="prefill")))
+    reuse, found_LX = adjacent_reuse(streams), distances(streams)
+    assert (reuse.shared_L.sum(), reuse.selections_L.sum(), found_LX.sum()) == (reused, pairs, selections)
+    assert {slots: found_LX[:, :slots].sum() for slots in hits} == hits
+
+
+@pytest.fixture(scope="module")
+def text():
+    """A synthetic trace of twelve sequences in two domains that share their popularity."""
+    spec = SyntheticSpec(layers=3, experts=8, k=2, sequences=12, batch=3, prompt=(20, 30), decode=(5, 9), reuse=0.4)
+    trace = synthetic_trace(spec, np.random.default_rng(0), {}).trace
+    return replace(trace, domain_S=np.array(["a", "b"] * 6))
+
+
+def test_rows_stand_for_every_domain_and_layer(text):
+    rows = pd.DataFrame(locality_rows("set", "text", text, np.random.default_rng(0)))
+    assert len(rows) == 3 * 4
+    whole = rows[rows["layer"] == "all"].set_index("domain")
+    assert whole.loc["a", "tokens"] + whole.loc["b", "tokens"] == whole.loc["all", "tokens"] == text.T
+    parts = rows[(rows["domain"] == "all") & (rows["layer"] != "all")]
+    assert parts["shared"].sum() == whole.loc["all", "shared"]
+    assert whole.loc["all", "reuse"] > whole.loc["all", "reuse_shuffled"] * 1.1  # 40 % of tokens repeat the last
+    assert whole.loc["all", "hits_quarter"] > whole.loc["all", "hits_quarter_shuffled"]
+
+
+def test_curves_rise_to_all_but_first_selections(text):
+    curve = pd.DataFrame(curve_rows("set", "text", text, np.random.default_rng(0)))
+    for _, own in curve.groupby("order"):
+        assert (own["hit_ratio"].diff().dropna() >= 0).all()
+    last = curve[curve["slots"] == 8].set_index("order")["hit_ratio"]
+    assert last["recorded"] == pytest.approx(last["shuffled"])  # what is selected at all does not depend on order
+
+
+def test_heat_shares_sum_to_one_and_the_control_mixes_domains(text):
+    domain_S = np.array(["a", "b"] * 6)
+    experts_TLK = text.experts_TLK.copy()
+    own = (domain_S[text.sequence_T] == "b")[:, None, None]
+    experts_TLK = np.where(own, (experts_TLK % 4) + 4, experts_TLK % 4).astype(np.int16)
+    experts_TLK[:, :, 1] = np.where(experts_TLK[:, :, 1] == experts_TLK[:, :, 0], -1, experts_TLK[:, :, 1])
+    apart = replace(text, experts_TLK=experts_TLK, scores_TLK=None, header=replace(text.header, score_kind=None))
+    heat = pd.DataFrame(heat_rows("set", "text", apart, np.random.default_rng(0)))
+    sums = heat.groupby(["layer", "order", "domain", "bin"])["share"].sum()
+    np.testing.assert_allclose(sums, 1)
+    of_a = heat[(heat["domain"] == "a") & (heat["expert"] >= 4)].groupby("order")["share"].sum()
+    assert of_a["recorded"] == 0
+    assert of_a["shuffled"] > 0
+
+
+def test_divergence_is_zero_for_equal_and_log2_d_for_disjoint_popularities():
+    equal = np.array([[[3, 1, 0]], [[6, 2, 0]]])
+    disjoint = np.array([[[5, 0, 0]], [[0, 2, 0]], [[0, 0, 9]]])
+    assert divergence(equal) == pytest.approx(0)
+    assert divergence(disjoint) == pytest.approx(np.log2(3))
+
+
+def test_drift_finds_domains_that_differ_and_no_others():
+    """Under the null p is uniform: over 40 worlds about a tenth lie below 0.1, and many do not."""
+    draws, null = np.random.default_rng(0), []
+    for _ in range(40):
+        null.append(domain_drift(draws.multinomial(50, [0.25] * 4, (12, 2)), np.array(["a", "b"] * 6), draws).p)
+    assert 0.3 < np.mean(null) < 0.7
+    assert np.mean(np.array(null) < 0.1) < 0.3
+    count_SLE = np.stack([draws.multinomial(50, [0.4, 0.3, 0.2, 0.1][:: 1 - 2 * (s % 2)], 2) for s in range(12)])
+    found = domain_drift(count_SLE, np.array(["a", "b"] * 6), draws)
+    assert found.p < 0.02
+    assert (found.divergence_L > found.null_high_L).all()
+
+
+def test_sequence_counts_are_the_traces(text):
+    count_SLE = sequence_counts(text)
+    np.testing.assert_array_equal(count_SLE.sum(0), counts(text.experts_TLK[:, :, :2], 8))
+    assert len(drift_rows("set", "text", text, np.random.default_rng(0))) == 4
+    assert not drift_rows("set", "text", replace(text, domain_S=None), np.random.default_rng(0))
+
+
+def test_the_command_prints_and_writes_the_table(text, tmp_path):
+    save_trace(text, tmp_path / "x.trace.parquet")
+    words = [sys.executable, "-m", "analysis", "locality", tmp_path / "x.trace.parquet", "--out", tmp_path / "x.csv"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "p = " in done.stdout
+    table = pd.read_csv(tmp_path / "x.csv")
+    assert set(table["domain"]) == {"all", "a", "b"}
