@@ -15,6 +15,7 @@ from traces.errors import InputError
 from traces.selections import FIELDS, LAYER_FIELDS, SEQUENCE_FIELDS, SLOT_FIELDS, TOKEN_FIELDS, Trace
 
 ROW_COLUMNS = {"row": np.int32, "layer": np.int16}
+BLOCK_ROWS = 512
 COMPRESSION_LEVEL = 3
 
 
@@ -63,9 +64,17 @@ class Layout:
         arrays.append(np.tile(np.arange(trace.L, dtype=np.int16), trace.T))
         names = [name for name in (*TOKEN_FIELDS, *LAYER_FIELDS, *SEQUENCE_FIELDS) if name in self.present]
         arrays += [per_row(trace, name) for name in names]
-        slots_first = (getattr(trace, name).transpose(2, 0, 1) for name in SLOT_FIELDS if name in self.present)
-        arrays += [np.ascontiguousarray(slot_TL).reshape(-1) for values_KTL in slots_first for slot_TL in values_KTL]
+        arrays += [slot_N for name in SLOT_FIELDS if name in self.present for slot_N in by_slot(getattr(trace, name))]
         return pa.Table.from_arrays([pa.array(values) for values in arrays], schema=self.schema)
+
+
+def by_slot(values_TLK: np.ndarray) -> np.ndarray:
+    """Return a field's slots one after another, [K, T * L]; copied in blocks that fit the processor's cache."""
+    values_NK = values_TLK.reshape(-1, values_TLK.shape[2])
+    values_KN = np.empty(values_NK.shape[::-1], values_NK.dtype)
+    for start in range(0, len(values_NK), BLOCK_ROWS):
+        values_KN[:, start : start + BLOCK_ROWS] = values_NK[start : start + BLOCK_ROWS].T
+    return values_KN
 
 
 def per_row(trace: Trace, name: str) -> np.ndarray:

@@ -137,9 +137,10 @@ def slots(
     scores_LNE = scores_of(logits_LNE, kind)
     order = experts_LNK
     if candidates is not None:
-        picked_LNE = torch.zeros_like(scores_LNE).scatter_(2, experts_LNK, 1.0)
-        by_score = scores_LNE.sort(dim=2, descending=True, stable=True).indices
-        order = by_score.gather(2, picked_LNE.gather(2, by_score).sort(dim=2, descending=True, stable=True).indices)
+        order = scores_LNE.sort(dim=2, descending=True, stable=True).indices
+        picked_LNE = torch.zeros_like(scores_LNE, dtype=torch.bool).scatter_(2, experts_LNK, True)
+        if not picked_LNE.gather(2, order[:, :, : experts_LNK.shape[2]]).all():  # where scores tie, or worse
+            order = order.gather(2, picked_LNE.gather(2, order).int().sort(dim=2, descending=True, stable=True).indices)
         if (scores_LNE.gather(2, order).diff(dim=2) > 0).any():
             raise InputError("a router chose an expert below one it left, allowed: --candidates chosen for this model")
         order = order[:, :, :candidates]
