@@ -56,6 +56,9 @@ def language_command(
     heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4,
     window: Annotated[int, typer.Option(min=2, help="Longest sequence, bytes.")] = 256,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    start: Annotated[
+        Path | None, typer.Option(help="Go on from a finished training's weights, with new steps.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
@@ -74,6 +77,7 @@ def language_command(
             on_step=lambda step, loss: progress.update(
                 task, completed=step, description=f"training, {loss / np.log(2):.2f} bits per byte"
             ),
+            start=start,
         )  # fmt: skip
     last = about["history"][-1]
     print(f"{out}: {last['step']} steps, {last['loss'] / np.log(2):.3f} bits per training byte at the end")
@@ -103,7 +107,8 @@ def language_quality_command(
     write_rows(out, rows)
     write_json(out.with_suffix(".json"), {
         "device": device_name(where), "data": {"name": "text", "digest": corpus.digest, **corpus.about()},
-        "model": about["model"], "training": about["training"], "history": about["history"][-1],
+        "model": about["model"], "training": about["training"], "start": about.get("start"),
+        "history": about["history"][-1],
         "parameters": sum(each.numel() for each in model.parameters()), "provenance": provenance(),
     })  # fmt: skip
     table = Table("domain", "model", "bits per byte", "lead", box=None)

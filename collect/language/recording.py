@@ -61,7 +61,7 @@ def language_header(
         gate_rule=OVER_CHOSEN, score_kind="softmax", ranked=True,
         data={"name": "text", "digest": corpus.digest, "note": "held-out documents of " + ", ".join(corpus.names)},
         device=device_name(device), provenance=provenance(seed),
-        notes={**notes, "training": description["training"], "text": corpus.about()},
+        notes={**notes, "training": description["training"], "start": description.get("start"), "text": corpus.about()},
     )  # fmt: skip
 
 

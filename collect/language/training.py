@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from collect.checkpoints import load_checkpoint, save_checkpoint
+from collect.checkpoints import first_difference, load_checkpoint, save_checkpoint
 from collect.language.corpus import Corpus
 from collect.language.model import LanguageConfig, LanguageModel
 from traces.errors import InputError
@@ -50,16 +50,18 @@ def describe(corpus: Corpus, config: LanguageConfig, training: LanguageTraining)
 
 def train_language(
     corpus: Corpus, config: LanguageConfig, training: LanguageTraining, device: torch.device, checkpoint: Path,
-    every_s: float = 180.0, on_step: Callable[[int, float], object] | None = None,
+    every_s: float = 180.0, on_step: Callable[[int, float], object] | None = None, start: Path | None = None,
 ) -> tuple[LanguageModel, dict]:  # fmt: skip
     """Train, or finish a training that was cut off, and return (model, description with history).
 
     Every step draws its windows from (seed, step) alone, so an interrupted training resumes to the bytes of an
     uninterrupted one (on CPU). A checkpoint is written every `every_s` seconds and at the end; `on_step(step, loss)`
-    gets the mean cross-entropy (nats) of every step. InputError where `checkpoint` belongs to another training.
+    gets the mean cross-entropy (nats) of every step. `start` is a finished training of the same model and text whose
+    weights this one goes on from, with a schedule of its own; the description tells of it. InputError where
+    `checkpoint` belongs to another training, or `start` to another model or text.
     """
-    description = describe(corpus, config, training)
-    model = LanguageModel(config, training.seed).to(device)
+    model, description = begin(corpus, config, training, start)
+    model = model.to(device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=training.weight_decay, fused=True
     )
@@ -78,6 +80,20 @@ def train_language(
             save_checkpoint(checkpoint, description, model, optimizer if step < training.steps else None, history)
             saved, losses = time.perf_counter(), []
     return model.eval(), {**description, "history": history}
+
+
+def begin(
+    corpus: Corpus, config: LanguageConfig, training: LanguageTraining, start: Path | None
+) -> tuple[LanguageModel, dict]:
+    """Return (model, description) of a training before its first step."""
+    description = describe(corpus, config, training)
+    if start is None:
+        return LanguageModel(config, training.seed), description
+    model, before = restore_language(start, corpus)
+    if model.config != config:
+        raise InputError(f"{start}: is of another model: {first_difference(before['model'], description['model'])}")
+    earlier = {"training": before["training"], "start": before.get("start"), "history": before["history"][-1]}
+    return model, {**description, "start": earlier}
 
 
 def resume(

@@ -1,5 +1,7 @@
 """The language model: windows and cache agree, training resumes, served traces hold what was computed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -117,6 +119,20 @@ def test_training_that_was_cut_off_resumes_to_the_same_bytes(corpus, tmp_path):
     other = Corpus(corpus.domains[:1], {})
     with pytest.raises(InputError, match="trained on another text"):
         restore_language(tmp_path / "cut.pt", other)
+
+
+def test_training_goes_on_from_a_finished_one(corpus, tmp_path):
+    plan = LanguageTraining(steps=3, batch=4)
+    first, _ = train_language(corpus, CONFIG, plan, CPU, tmp_path / "first.pt")
+    still = LanguageTraining(steps=2, batch=4, learning_rate=1e-12, weight_decay=0.0, seed=1)
+    second, about = train_language(corpus, CONFIG, still, CPU, tmp_path / "second.pt", start=tmp_path / "first.pt")
+    for name, tensor in first.state_dict().items():
+        torch.testing.assert_close(tensor, second.state_dict()[name], atol=1e-8, rtol=1e-6)
+    assert about["start"]["training"]["steps"] == 3
+    assert restore_language(tmp_path / "second.pt", corpus)[1]["start"]["history"]["step"] == 3
+    with pytest.raises(InputError, match=r"is of another model: experts is 6 there, 5 here"):
+        other = replace(CONFIG, experts=5)
+        train_language(corpus, other, still, CPU, tmp_path / "third.pt", start=tmp_path / "first.pt")
 
 
 def test_training_learns_which_bytes_each_domain_has(corpus, tmp_path):
