@@ -4,8 +4,8 @@
 #   ./RUNME.sh [logs [FOLDER]]  every figure from the shipped logs (or those in FOLDER): no GPU, no torch, under a minute;
 #                               replication 0 of every executed configuration is simulated
 #   ./RUNME.sh full [FOLDER]    the same with all replications simulated: minutes
-#   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (twenty
-#                               minutes on two cores), then the same tables and figures from what was just measured. Options:
+#   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (half an
+#                               hour on two cores), then the same tables and figures from what was just measured. Options:
 #                               --data cifar10|fashion-mnist|digits  --data-dir FOLDER  --device auto|cpu|cuda
 #   ./RUNME.sh test             install what the tests need and run them
 #
@@ -110,7 +110,8 @@ collect_all() {
         local wide_epochs=5 quality=(--epochs 8 --jobs 8) costs=20 execute=(--replications 3) serve=(--replications 3)
         local family=(--seeds 8 --epochs 6) memory=() vision=dense,switch:32,switch:64,random:32 vision_images=()
         local vision_sizes=(--patch 4 --dmodel 300 --heads 6 --hidden 600) vision_epochs=20 batch=(--batch 256)
-        local vision_timed=()
+        local vision_timed=() seen=switch:32
+        local language=(--steps 20000 --batch 32 --dmodel 256 --hidden 256) segments=1000 windows=32 requests=384
     else
         images=(--train-images 10000 --test-images 5000)
         local wide_epochs=2 quality=(--epochs 3 --jobs 2) costs=5 serve=(--replications 1 --in-flight 256)
@@ -118,7 +119,8 @@ collect_all() {
         local family=(--seeds 2 --epochs 2) memory=(--batch 100,400 --repetitions 3)
         local vision=dense,switch:4,switch:8,random:4 vision_images=(--train-images 4000 --test-images 2000)
         local vision_sizes=(--patch $patch) vision_epochs=3 batch=()
-        local vision_timed=(--training-images 1280 --inference-images 5000)
+        local vision_timed=(--training-images 1280 --inference-images 5000) seen=switch:8
+        local language=(--steps 900) segments=200 windows=6 requests=72
     fi
     common=(--data "$data" --device "$device" "${images[@]}" "${from[@]}")
     collect_classifiers
@@ -126,6 +128,8 @@ collect_all() {
     collect_memory
     collect_dynamic_k
     collect_vision
+    collect_video
+    collect_language
 }
 
 collect_classifiers() {
@@ -176,6 +180,36 @@ collect_vision() {
         --epochs $vision_epochs --jobs 2 --models "$models" --out "$set/vision.csv"
     "$python" -m collect vision-times "${looked[@]}" "${batch[@]}" --epochs $vision_epochs "${vision_timed[@]}" \
         --models "$models" --out "$set/vision_times.csv"
+}
+
+# Clips are looked for in video/static and video/moving of the data folder: what the camera does is for you to say.
+collect_video() {
+    local folder="${MOE_REPLAY_DATA:-}" clip camera name
+    [ ${#from[@]} -eq 0 ] || folder=${from[1]}
+    [ "$data" = cifar10 ] || return 0
+    for camera in static moving; do
+        for clip in "$folder/video/$camera"/*; do
+            [ -f "$clip" ] || continue
+            name=$(basename "$clip")
+            echo "== collect video: which experts do the frames of $name select?"
+            "$python" -m collect video "$clip" --camera $camera --frames 250 --score-bits 7 --device "$device" \
+                --checkpoint "$models/$data-vit-$seen-seed0-epochs$vision_epochs.pt" \
+                --out "$set/video/${name%.*}.trace.parquet"
+        done
+    done
+}
+
+# Once per device, whatever the image data: the text is what this machine has of code, docs and novels.
+collect_language() {
+    local text="${set%/*}/text" model="$models/language.pt" options=(--device "$device" "${from[@]}")
+    echo "== collect language: a byte-level MoE language model, its held-out bits per byte, prefill and decode traces"
+    "$python" -m collect language "${options[@]}" "${language[@]}" --out "$model"
+    "$python" -m collect language-quality "${options[@]}" --checkpoint "$model" --segments $segments \
+        --out "$text/language.csv"
+    "$python" -m collect language-route "${options[@]}" --checkpoint "$model" --phase prefill --windows $windows \
+        --candidates 8 --score-bits 7 --out "$text/language-prefill.trace.parquet"
+    "$python" -m collect language-route "${options[@]}" --checkpoint "$model" --phase decode --requests $requests \
+        --candidates 8 --score-bits 7 --out "$text/language-decode.trace.parquet"
 }
 
 fresh() {

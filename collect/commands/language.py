@@ -136,7 +136,7 @@ def language_route_command(
     slots: Annotated[int, typer.Option(min=1, help="Sequences in flight; windows per step.")] = 8,
     candidates: Annotated[int | None, typer.Option(min=1, help="Experts recorded, best first; default: all.")] = None,
     score_bits: Annotated[
-        int, typer.Option(min=1, max=FULL_PRECISION, help="Bits of a score's significand that are kept.")
+        int, typer.Option(min=1, max=FULL_PRECISION, help="Bits kept of the significands of scores and norms.")
     ] = FULL_PRECISION,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = "auto",

@@ -25,7 +25,7 @@ def video_command(
     frames: Annotated[int | None, typer.Option(min=2, help="At most so many frames.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Frames per forward call.")] = 64,
     score_bits: Annotated[
-        int, typer.Option(min=1, max=FULL_PRECISION, help="Bits of a score's significand that are kept.")
+        int, typer.Option(min=1, max=FULL_PRECISION, help="Bits kept of the significands of scores and norms.")
     ] = FULL_PRECISION,
     device: Device = "auto",
     threads: Threads = 1,

@@ -44,7 +44,8 @@ class Recorder:
         experts, scores, norms = (torch.stack(each, 1).cpu().numpy() for each in zip(*self.seen, strict=True))
         self.seen = []
         return {
-            "experts_TLK": experts.astype(np.int16), "scores_TLK": rounded(scores, self.score_bits), "norm_TL": norms,
+            "experts_TLK": experts.astype(np.int16), "scores_TLK": rounded(scores, self.score_bits),
+            "norm_TL": rounded(norms, self.score_bits),
         }  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def frame_rows(header: Header, seen: list, first: int, frames: int, score_bits: 
     experts, scores, norms = (torch.stack(each, 1).cpu().numpy() for each in zip(*seen, strict=True))
     patches = len(experts) // frames
     return Trace(
-        header=header, experts_TLK=experts.astype(np.int16), scores_TLK=rounded(scores, score_bits), norm_TL=norms,
+        header=header, experts_TLK=experts.astype(np.int16), scores_TLK=rounded(scores, score_bits),
+        norm_TL=rounded(norms, score_bits),
         sequence_T=np.zeros(len(experts), np.int32), position_T=np.tile(np.arange(patches, dtype=np.int32), frames),
         step_T=np.arange(first, first + frames, dtype=np.int32).repeat(patches),
         phase_T=np.zeros(len(experts), np.int8), domain_S=np.array([camera]),

@@ -130,8 +130,8 @@ def test_training_goes_on_from_a_finished_one(corpus, tmp_path):
         torch.testing.assert_close(tensor, second.state_dict()[name], atol=1e-8, rtol=1e-6)
     assert about["start"]["training"]["steps"] == 3
     assert restore_language(tmp_path / "second.pt", corpus)[1]["start"]["history"]["step"] == 3
+    other = replace(CONFIG, experts=5)
     with pytest.raises(InputError, match=r"is of another model: experts is 6 there, 5 here"):
-        other = replace(CONFIG, experts=5)
         train_language(corpus, other, still, CPU, tmp_path / "third.pt", start=tmp_path / "first.pt")
 
 
