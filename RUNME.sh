@@ -110,7 +110,7 @@ collect_all() {
         local wide_epochs=5 quality=(--epochs 8 --jobs 8) costs=20 execute=(--replications 3) serve=(--replications 3)
         local family=(--seeds 8 --epochs 6) memory=() vision=dense,switch:32,switch:64,random:32 vision_images=()
         local vision_sizes=(--patch 4 --dmodel 300 --heads 6 --hidden 600) vision_epochs=20 batch=(--batch 256)
-        local vision_timed=() seen=switch:32
+        local vision_timed=() seen=switch32
         local language=(--steps 20000 --batch 32 --dmodel 256 --hidden 256) segments=1000 windows=32 requests=384
     else
         images=(--train-images 10000 --test-images 5000)
@@ -119,7 +119,7 @@ collect_all() {
         local family=(--seeds 2 --epochs 2) memory=(--batch 100,400 --repetitions 3)
         local vision=dense,switch:4,switch:8,random:4 vision_images=(--train-images 4000 --test-images 2000)
         local vision_sizes=(--patch $patch) vision_epochs=3 batch=()
-        local vision_timed=(--training-images 1280 --inference-images 5000) seen=switch:8
+        local vision_timed=(--training-images 1280 --inference-images 5000) seen=switch8
         local language=(--steps 900) segments=200 windows=6 requests=72
     fi
     common=(--data "$data" --device "$device" "${images[@]}" "${from[@]}")
