@@ -79,7 +79,7 @@ class Recording:
 
         def keep(module: nn.Module, inputs: tuple, output: object) -> None:
             x = inputs[0]
-            self.seen.append((router.choice(output), x.reshape(-1, x.shape[-1])))
+            self.seen.append((router.choice(output), torch.linalg.vector_norm(x.flatten(0, -2), dim=1).float()))
 
         return keep
 
@@ -132,23 +132,34 @@ def slots(
     With candidates the chosen come first, best score first, then the others; InputError where a chosen expert scores
     below one that was not: such a router does not rank by its scores.
     """
-    chosen = [[part[place_T.to(part.device)] for part in choice[:3]] for choice, _ in seen]
-    logits_LNE, _, experts_LNK = (torch.stack([each[part] for each in chosen]) for part in range(3))
-    scores_LNE = scores_of(logits_LNE, kind)
-    order = experts_LNK
-    if candidates is not None:
-        order = scores_LNE.sort(dim=2, descending=True, stable=True).indices
-        picked_LNE = torch.zeros_like(scores_LNE, dtype=torch.bool).scatter_(2, experts_LNK, True)
-        if not picked_LNE.gather(2, order[:, :, : experts_LNK.shape[2]]).all():  # where scores tie, or worse
-            order = order.gather(2, picked_LNE.gather(2, order).int().sort(dim=2, descending=True, stable=True).indices)
-        if (scores_LNE.gather(2, order).diff(dim=2) > 0).any():
-            raise InputError("a router chose an expert below one it left, allowed: --candidates chosen for this model")
-        order = order[:, :, :candidates]
-    empty = order < 0
-    scores = scores_LNE.gather(2, order.clamp_min(0)).masked_fill(empty, 0)
-    norm_LN = torch.stack([x_NM[place_T.to(x_NM.device)].float().norm(dim=1) for _, x_NM in seen])
+    logits_TLE, experts_TLK = (rows_of([choice[part] for choice, _ in seen], place_T) for part in (0, 2))
+    scores_TLE, order = scores_of(logits_TLE, kind), experts_TLK
+    if candidates is None:
+        empty = order < 0
+        ranked = scores_TLE.gather(2, order.clamp_min(0)).masked_fill(empty, 0)
+    else:
+        ranked, order = ranked_by_score(scores_TLE, experts_TLK)
+        ranked, order = ranked[:, :, :candidates], order[:, :, :candidates]
     return {
-        "experts_TLK": order.transpose(0, 1).to(torch.int16).cpu().contiguous().numpy(),
-        "scores_TLK": scores.transpose(0, 1).cpu().contiguous().numpy(),
-        "norm_TL": norm_LN.T.cpu().contiguous().numpy(),
-    }  # fmt: skip
+        "experts_TLK": order.to(torch.int16).cpu().contiguous().numpy(),
+        "scores_TLK": ranked.cpu().contiguous().numpy(),
+        "norm_TL": rows_of([norm_N for _, norm_N in seen], place_T).cpu().numpy(),
+    }
+
+
+def rows_of(layers: list[torch.Tensor], place_T: torch.Tensor) -> torch.Tensor:
+    """Return some rows of a tensor per layer, [T, L, ...]; nothing is picked where they are all rows."""
+    values = torch.stack(layers, 1)
+    return values if len(place_T) == len(values) else values[place_T.to(values.device)]
+
+
+def ranked_by_score(scores_TLE: torch.Tensor, experts_TLK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (scores, experts) [T, L, E], best first, the chosen experts in front also where scores tie."""
+    ranked, order = scores_TLE.sort(dim=2, descending=True, stable=True)
+    picked_TLE = torch.zeros_like(scores_TLE, dtype=torch.bool).scatter_(2, experts_TLK, True)
+    if not picked_TLE.gather(2, order[:, :, : experts_TLK.shape[2]]).all():
+        order = order.gather(2, picked_TLE.gather(2, order).int().sort(dim=2, descending=True, stable=True).indices)
+        ranked = scores_TLE.gather(2, order)
+        if (ranked.diff(dim=2) > 0).any():
+            raise InputError("a router chose an expert below one it left, allowed: --candidates chosen for this model")
+    return ranked, order

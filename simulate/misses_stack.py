@@ -1,0 +1,144 @@
+"""Whole miss-ratio curves in one pass: LRU and the optimum are stack algorithms (Mattson et al. 1970).
+
+An access at depth d of the stack hits in every cache of more than d slots, so that the counts of depths give the misses
+of every capacity. Stacks stand in small arrays, because a cache serves few experts. Letters: A accesses, S stretches
+(the caches are emptied where one starts), N experts that share the cache, D = N + 1 depths, the last of them for
+first accesses. A kernel calls nothing of another file: numba's cache would not notice that it changed.
+"""
+
+import numpy as np
+from numba import njit
+
+NARROW = 256  # experts whose ranks fit into one byte
+NEVER = np.iinfo(np.int32).max
+
+
+def lru_curve(expert_A: np.ndarray, start_S: np.ndarray, experts: int) -> np.ndarray:
+    """Return the misses of LRU with 0..N slots (int64 [N + 1]) on accesses of the experts 0..N-1 (int32)."""
+    rank_N = np.empty(experts, np.uint8 if experts <= NARROW else np.int32)
+    return misses_from_depths(lru_depths(expert_A, start_S, rank_N))
+
+
+def optimum_curve(expert_A: np.ndarray, start_S: np.ndarray, experts: int) -> np.ndarray:
+    """Return the misses of the optimum with 0..N slots (int64 [N + 1]) on accesses of the experts 0..N-1 (int32)."""
+    next_A = next_uses(expert_A, start_S, experts)
+    return misses_from_depths(optimum_depths(next_A, start_S, experts))
+
+
+def lru_misses(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots: int) -> int:
+    """Return the misses of LRU with one number of slots, by whichever pass is faster.
+
+    A byte per expert makes the whole stack about as cheap as one branch that is predicted wrongly, and misses are such
+    branches; where they are rare, or the stack is long, following the accesses of one cache wins.
+    """
+    if experts <= NARROW and 4 * slots <= experts:
+        return int(lru_curve(expert_A, start_S, experts)[slots])
+    return one_lru(expert_A, start_S, experts, slots)
+
+
+def misses_from_depths(depth_D: np.ndarray) -> np.ndarray:
+    """Return the misses with 0..N slots from how many accesses there were at each depth."""
+    return np.cumsum(depth_D[::-1])[::-1]
+
+
+@njit(cache=True, nogil=True)
+def lru_depths(expert_A: np.ndarray, start_S: np.ndarray, rank_N: np.ndarray) -> np.ndarray:
+    """Return depth_D of LRU. The loop over ranks has no branch, so that it becomes a few vector instructions."""
+    experts = len(rank_N)
+    depth_D = np.zeros(experts + 1, np.int64)
+    for s in range(len(start_S)):
+        end = start_S[s + 1] if s + 1 < len(start_S) else len(expert_A)
+        # Experts that have not been used stand in any order below all that have: that moves no depth of the latter.
+        for n in range(experts):
+            rank_N[n] = n
+        used_N = np.zeros(experts, np.bool_)
+        for a in range(start_S[s], end):
+            expert = expert_A[a]
+            depth = rank_N[expert]
+            if used_N[expert]:
+                depth_D[depth] += 1
+            else:
+                used_N[expert] = True
+                depth_D[experts] += 1
+            for n in range(experts):
+                rank_N[n] += rank_N[n] < depth
+            rank_N[expert] = 0
+    return depth_D
+
+
+@njit(cache=True, nogil=True)
+def next_uses(expert_A: np.ndarray, start_S: np.ndarray, experts: int) -> np.ndarray:
+    """Return next_A (int32): the next access of the same expert in its stretch, NEVER if there is none."""
+    next_A = np.empty(len(expert_A), np.int32)
+    end = len(expert_A)
+    for s in range(len(start_S) - 1, -1, -1):
+        next_N = np.full(experts, NEVER, np.int32)
+        for a in range(end - 1, start_S[s] - 1, -1):
+            expert = expert_A[a]
+            next_A[a] = next_N[expert]
+            next_N[expert] = a
+        end = start_S[s]
+    return next_A
+
+
+@njit(cache=True, nogil=True)
+def optimum_depths(next_A: np.ndarray, start_S: np.ndarray, experts: int) -> np.ndarray:
+    """Return depth_D of the optimum. The stack holds next uses only: the expert accessed now is the one due now.
+
+    The accessed expert goes to the top. From there down to where it stood, the one with the farther next use of two
+    is carried on.
+    """
+    depth_D = np.zeros(experts + 1, np.int64)
+    stack_N = np.empty(experts, np.int32)
+    for s in range(len(start_S)):
+        end = start_S[s + 1] if s + 1 < len(start_S) else len(next_A)
+        held = 0
+        for a in range(start_S[s], end):
+            carried = np.int32(a)
+            if held > 0:
+                carried = stack_N[0]
+                stack_N[0] = next_A[a]
+            depth = 0
+            while carried != a and depth + 1 < held:
+                depth += 1
+                here = stack_N[depth]
+                if here == a:
+                    stack_N[depth] = carried
+                    carried = here
+                else:
+                    stack_N[depth] = min(here, carried)
+                    carried = max(here, carried)
+            if held > 0 and carried == a:
+                depth_D[depth] += 1
+            else:
+                stack_N[held] = carried if held > 0 else next_A[a]
+                held += 1
+                depth_D[experts] += 1
+    return depth_D
+
+
+@njit(cache=True, nogil=True)
+def one_lru(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots: int) -> int:
+    """Return the misses of one LRU cache. `oldest` walks along the accesses and stops at those that are still the last.
+
+    Every access is passed once, so that finding a victim costs the same on average whatever the number of slots.
+    """
+    misses = 0
+    for s in range(len(start_S)):
+        end = start_S[s + 1] if s + 1 < len(start_S) else len(expert_A)
+        last_N = np.full(experts, -1, np.int32)  # -1: holds no slot
+        held = 0
+        oldest = start_S[s]
+        for a in range(start_S[s], end):
+            expert = expert_A[a]
+            if last_N[expert] < 0:
+                misses += 1
+                if held < slots:
+                    held += 1
+                else:
+                    while last_N[expert_A[oldest]] != oldest:
+                        oldest += 1
+                    last_N[expert_A[oldest]] = -1
+                    oldest += 1
+            last_N[expert] = a
+    return misses
