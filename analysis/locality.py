@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.drift import domain_drift, sequence_counts
 from analysis.reuse import Adjacent, adjacent_reuse, counts, distances
-from analysis.streams import streams_of
+from analysis.streams import stream_kind, streams_of
 from traces.describe import default_k, slots
 from traces.selections import Trace
 
@@ -43,7 +43,7 @@ def domain_rows(
     return [
         {
             "set": name, "trace": source, "status": "ok", "reason": "", "domain": domain, "layer": label,
-            "tokens": len(streams.stream_T), "streams": len(streams.start_X),
+            "stream": stream_kind(trace), "tokens": len(streams.stream_T), "streams": len(streams.start_X),
             **reuse_columns(reuse, layer), **hit_columns(found_LX, shuffled_RLX, layer, trace.E),
         }
         for layer, label in zip([slice(None), *range(trace.L)], labels, strict=True)

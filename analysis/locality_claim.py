@@ -6,6 +6,7 @@ ALL = "all"
 KEPT = (
     "tokens", "reuse", "reuse_shuffled", "slots_quarter", "hits_quarter", "hits_quarter_shuffled", "median_distance",
 )  # fmt: skip
+FOLLOWS = {"sequence": "the next token", "position": "the same patch of the next frame"}
 DRIFT_KEPT = ("divergence_bits", "permuted_mean", "p")
 
 
@@ -30,7 +31,7 @@ def locality_claim(rows: pd.DataFrame, drift: pd.DataFrame) -> dict:
 def reuse_sentence(row: dict) -> str:
     """Return what one trace reuses."""
     return (
-        f"{row['trace']}: the next token (in a video the same patch of the next frame) selects "
+        f"{row['trace']}: {FOLLOWS[row['stream']]} selects "
         f"{100 * row['reuse']:.0f} % of its experts again, {row['reuse'] / row['reuse_shuffled']:.2f} times as many as "
         f"in random order ({100 * row['reuse_shuffled']:.0f} %); LRU with {row['slots_quarter']} slots per layer hits "
         f"{100 * row['hits_quarter']:.0f} % ({100 * row['hits_quarter_shuffled']:.0f} % in random order)."

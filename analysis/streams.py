@@ -42,12 +42,17 @@ class Streams:
         return np.flatnonzero(np.diff(self.stream_T, prepend=-1))
 
 
+def stream_kind(trace: Trace) -> str:
+    """Return which of KINDS a trace's streams are."""
+    return trace.header.notes.get("stream", KINDS[0])
+
+
 def streams_of(trace: Trace, wanted_T: np.ndarray | None = None) -> Streams:
     """Return the streams of a trace's tokens (or of the wanted ones), with the experts that the model used."""
     rows = np.arange(trace.T) if wanted_T is None else np.flatnonzero(wanted_T)
     experts_TLK = slots(trace, default_k(trace))[rows]
     sequence_T, position_T = trace.sequence_T[rows], trace.position_T[rows]
-    by_position = trace.header.notes.get("stream", "sequence") == "position"
+    by_position = stream_kind(trace) == "position"
     key_T = np.stack([sequence_T, position_T if by_position else np.zeros_like(position_T)])
     _, stream_T = np.unique(key_T, axis=1, return_inverse=True)
     order_T = np.argsort(stream_T.ravel(), kind="stable")
