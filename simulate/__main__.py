@@ -1,4 +1,4 @@
-"""`python -m simulate run|compose|like|open-loop`: parses, reads, calls, writes."""
+"""`python -m simulate run|compose|like|open-loop|misses`: parses, reads, calls, writes."""
 
 import fnmatch
 from dataclasses import replace
@@ -12,6 +12,7 @@ from simulate.composition import ARRIVALS as COMPOSED_ARRIVALS
 from simulate.composition import Demand, Engine, compose
 from simulate.costs import CostModel
 from simulate.grid import Sweep, capacity_per_s
+from simulate.misses_command import misses_command
 from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
@@ -174,6 +175,9 @@ def open_loop_command(
     files, cost_model = rule_files(rules, source), read_costs(costs, affine, False)
     refuse_failed(simulate_open_loop(source, files, cost_model, plan, out, provenance(), jobs))
     print(f"{len(files)} rules in {out}")
+
+
+app.command("misses")(misses_command)
 
 
 def executed_folders(executed: Path, trace: Path, out: Path) -> list[tuple[Path, Path, Path]]:

@@ -108,7 +108,7 @@ def s3fifo_misses(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots
         for a in range(start_S[s], end):
             expert = expert_A[a]
             place = place_N[expert]
-            if place == SMALL or place == MAIN:
+            if place in (SMALL, MAIN):
                 uses_N[expert] = min(uses_N[expert] + 1, 3)
                 continue
             misses += 1

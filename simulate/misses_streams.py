@@ -1,6 +1,7 @@
 """The accesses that a trace makes: in flat mode one stream per cache, in group mode the groups that run together."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def group_stretches(
     if not reset_per_sequence:
         return [groups]
     starts = [0, *(i for i in range(1, len(groups)) if groups[i].sequence != groups[i - 1].sequence), len(groups)]
-    return [groups[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+    return [groups[start:end] for start, end in pairwise(starts)]
 
 
 def grouped_rows(trace: Trace, grouping: str, by_sequence: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -46,6 +46,11 @@ class Counts:
     prefetches_dropped: int = 0
     evictions: int = 0
 
+    @property
+    def transfers(self) -> int:
+        """Loads and prefetches: how many experts travelled to a slot."""
+        return self.loads + self.prefetches
+
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
 
@@ -103,15 +108,15 @@ class Cache:
         self.announced = frozenset(self.protected)
 
     def start(self, expert: int) -> None:
-        """Let a resident expert run: it is not evicted until `finish`, and no longer waits for its turn."""
-        if not self.is_resident(expert):
+        """Let an expert run: it is not evicted until `finish`. It is resident, or the policy does not want it."""
+        if not self.is_resident(expert) and self.wants(expert):
             raise RuntimeError(f"expert {expert} cannot run: its weights are not in a slot")
-        if expert in self.protected:
-            self.protected.remove(expert)
+        self._leave_turn(expert)
         self.running.add(expert)
 
     def finish(self, expert: int) -> None:
-        """Note that an expert has run."""
+        """Note that an expert has run, here or (without a `start`) elsewhere."""
+        self._leave_turn(expert)
         self.running.discard(expert)
 
     def access(self, expert: int, now: int) -> Access:
@@ -166,6 +171,10 @@ class Cache:
             return False
         self.arrive(expert)
         return True
+
+    def _leave_turn(self, expert: int) -> None:
+        if expert in self.protected:
+            self.protected.remove(expert)
 
     def _choose(self, expert: int, now: int, prefetch: bool) -> int | None:
         fixed = self.in_flight | self.running

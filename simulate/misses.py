@@ -1,0 +1,160 @@
+"""Tables of misses against expert slots: every policy, every number of slots, summed over the caches or per layer."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simulate.misses_flat import flat_counts
+from simulate.misses_groups import group_counts
+from simulate.misses_streams import flat_streams, group_stretches
+from simulate.policies.memory.cache import Counts
+from simulate.policies.memory.knowledge import Future, Knowledge
+from simulate.policies.memory.named import CACHES, key_ranges, new_cache
+from simulate.policies.memory.prefetch.named import PREFETCHERS, new_prefetcher
+from traces.describe import load_LE, slots
+from traces.errors import InputError, unknown_name
+from traces.selections import Trace
+
+MODES = ("flat", "group")
+Advance = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class MissPlan:
+    """What to count. `slots` empty: every number of them. `k` None: all recorded selections.
+
+    Prefetchers and `grouping` (pass, step) have a meaning in group mode only. Raises InputError for what cannot be.
+    """
+
+    policies: tuple[str, ...]
+    slots: tuple[int, ...] = ()
+    mode: str = "flat"
+    scope: str = "layer"
+    prefetchers: tuple[str, ...] = ("none",)
+    look_ahead: int = 1
+    grouping: str = "pass"
+    reset_per_sequence: bool = False
+    k: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise unknown_name("mode", self.mode, MODES)
+        for kind, names, table in (
+            ("cache policy", self.policies, CACHES), ("prefetcher", self.prefetchers, PREFETCHERS),
+        ):  # fmt: skip
+            for name in names:
+                if name not in table:
+                    raise unknown_name(kind, name, table)
+        if self.mode == "flat" and self.prefetchers != ("none",):
+            raise InputError(f"prefetcher {self.prefetchers[0]!r} needs groups; allowed in mode 'group' only")
+
+    def check(self, knowledge: Knowledge) -> tuple[int, ...]:
+        """Return the numbers of slots; InputError if the model has fewer experts, or knowledge is missing."""
+        keys = key_ranges(self.scope, knowledge.layers, knowledge.experts)[0]
+        # The replay itself knows what comes, and draws: only what it is given beforehand can be missing.
+        knowledge = replace(knowledge, future=Future(()), groups=(), rng=np.random.default_rng(self.seed))
+        wanted = self.slots or tuple(range(1, len(keys) + 1))
+        for policy in self.policies:
+            for each in wanted:
+                new_cache(policy, each, keys, knowledge)
+        for prefetcher in self.prefetchers:
+            new_prefetcher(prefetcher, knowledge)
+        return wanted
+
+    def needs(self) -> set[str]:
+        """Return the fields of Knowledge that its policies and prefetchers ask for."""
+        chosen = [CACHES[name] for name in self.policies] + [PREFETCHERS[name] for name in self.prefetchers]
+        return {need for each in chosen for need in each.needs}
+
+
+def known_from(trace: Trace, k: int | None, needs: set[str]) -> Knowledge:
+    """Return what a trace tells beforehand, as far as it is needed: popularity and importance of its experts."""
+    popularity = load_LE(trace, k).ravel().tolist() if "popularity" in needs else None
+    importance = importance_LE(trace, k).ravel().tolist() if "importance" in needs else None
+    return Knowledge(trace.L, trace.E, popularity, importance)
+
+
+def importance_LE(trace: Trace, k: int | None = None) -> np.ndarray:
+    """Return SwapMoE's importance of every expert: the sum of input norm times gate weight over its tokens.
+
+    Equation 1 of arXiv 2308.15030, with the norm of an expert's own weights, which no trace holds, taken as equal.
+    Counts the first k slots (all). Raises InputError for a trace without norms, or without scores that are weights.
+    """
+    if trace.norm_TL is None or trace.header.score_kind not in ("softmax", "sigmoid", "selected"):
+        held = f"norms: {'no' if trace.norm_TL is None else 'yes'}, scores: {trace.header.score_kind or 'none'}"
+        raise InputError(f"importance needs norm_TL and scores (softmax, sigmoid or selected); the trace has {held}")
+    experts_TLK = slots(trace, k)
+    gain_TLK = trace.norm_TL[..., None].astype(np.float64) * trace.scores_TLK[..., : experts_TLK.shape[2]]
+    key_TLK = experts_TLK + np.arange(trace.L)[:, None] * trace.E
+    filled = experts_TLK >= 0
+    gain = np.bincount(key_TLK[filled], gain_TLK[filled], minlength=trace.L * trace.E)
+    return gain.reshape(trace.L, trace.E)
+
+
+def miss_rows(trace: Trace, plan: MissPlan, knowledge: Knowledge, advance: Advance = lambda: None) -> list[dict]:
+    """Return a row per policy, prefetcher and number of slots, and under each (scope `layer`) one per layer.
+
+    `advance` is called `tasks` times. Raises InputError, before anything is counted, if the plan does not fit the
+    trace or the knowledge.
+    """
+    knowledge = replace(knowledge, look_ahead=plan.look_ahead)
+    wanted = plan.check(knowledge)
+    count = flat_table if plan.mode == "flat" else group_table
+    rows = []
+    for (policy, prefetcher, each), per_cache in count(trace, plan, wanted, knowledge, advance):
+        shared = {
+            "policy": policy, "prefetcher": prefetcher, "slots": each, "mode": plan.mode, "scope": plan.scope,
+        }  # fmt: skip
+        rows.append({**shared, "layer": "all", **columns(sum(per_cache, Counts()))})
+        if plan.scope == "layer":
+            ids = trace.header.model.layer_ids
+            rows += [{**shared, "layer": ids[i], **columns(counts)} for i, counts in enumerate(per_cache)]
+    return rows
+
+
+Keyed = Iterator[tuple[tuple[str, str, int], list[Counts]]]  # (policy, prefetcher, slots), counts of every cache
+
+
+def tasks(plan: MissPlan, knowledge: Knowledge) -> int:
+    """Return how many steps of about equal length there are, for a progress bar."""
+    if plan.mode == "flat":
+        return len(plan.policies) * len(key_ranges(plan.scope, knowledge.layers, knowledge.experts))
+    return len(plan.policies) * len(plan.prefetchers) * len(plan.check(knowledge))
+
+
+def flat_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge: Knowledge, advance: Advance) -> Keyed:
+    """Yield the counts of flat mode; a kernel gives all numbers of slots of one cache at once."""
+    streams = flat_streams(trace, plan.k, plan.scope, plan.reset_per_sequence)
+    for policy in plan.policies:
+        per_cache = []
+        for i, stream in enumerate(streams):
+            per_cache.append(flat_counts(stream, policy, wanted, knowledge, [plan.seed, i]))
+            advance()
+        for at, each in enumerate(wanted):
+            yield (policy, "none", each), [counts[at] for counts in per_cache]
+
+
+def group_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge: Knowledge, advance: Advance) -> Keyed:
+    """Yield the counts of group mode; there every number of slots is a replay of its own."""
+    stretches = group_stretches(trace, plan.k, plan.grouping, plan.reset_per_sequence)
+    for policy in plan.policies:
+        for prefetcher in plan.prefetchers:
+            for each in wanted:
+                yield (
+                    (policy, prefetcher, each),
+                    group_counts(stretches, policy, each, plan.scope, prefetcher, knowledge, plan.seed),
+                )
+                advance()
+
+
+def columns(counts: Counts) -> dict:
+    """Return the counted columns of a row. `unslotted` are misses of experts that the policy does not want."""
+    return {
+        "accesses": counts.accesses, "hits": counts.hits, "misses": counts.misses,
+        "miss_ratio": round(counts.misses / counts.accesses, 9) if counts.accesses else "",
+        "loads": counts.loads, "unslotted": counts.misses - counts.loads, "prefetches": counts.prefetches,
+        "prefetches_used": counts.prefetches_used, "prefetches_unused": counts.prefetches - counts.prefetches_used,
+        "prefetches_dropped": counts.prefetches_dropped, "transfers": counts.transfers,
+    }  # fmt: skip

@@ -1,0 +1,103 @@
+"""`python -m simulate misses`: parses, reads, calls, writes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from simulate.policies.memory.named import CACHES, SCOPES
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+from traces import command
+from traces.describe import default_k
+from traces.errors import InputError
+from traces.files import sha256_of, write_json, write_rows
+from traces.provenance import provenance
+from traces.selections import Trace
+from traces.trace_file import load_trace
+
+PRINTED = {"policy": "policy", "slots": "slots", "accesses": "accesses", "misses": "misses", "miss_ratio": "ratio"}
+OF_PREFETCHERS = {
+    "prefetcher": "prefetcher", "prefetches": "ahead", "prefetches_used": "used", "transfers": "transfers",
+}  # fmt: skip
+
+
+def misses_command(
+    trace_path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")],
+    out: Annotated[Path, typer.Option(metavar="TABLE.csv", help="The table; TABLE.json beside it says how it came.")],
+    policy: Annotated[str, typer.Option(help=f"{', '.join(CACHES)}; several with commas.")] = "lru,belady",
+    slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas, or `all`.")] = "all",
+    mode: Annotated[str, typer.Option(help="flat: accesses stand alone; group: a layer's experts together.")] = "flat",
+    scope: Annotated[str, typer.Option(help=f"{', '.join(SCOPES)}: a cache for each layer, or one for all.")] = "layer",
+    prefetch: Annotated[str, typer.Option(help=f"Group mode: {', '.join(PREFETCHERS)}; with commas.")] = "none",
+    look_ahead: Annotated[int, typer.Option(min=1, help="Groups that the oracle prefetcher sees ahead.")] = 1,
+    group: Annotated[str, typer.Option(help="Group mode: what runs together in a layer, pass or step.")] = "pass",
+    reset: Annotated[bool, typer.Option("--reset-per-sequence", help="Every sequence meets empty caches.")] = False,
+    k: Annotated[int | None, typer.Option(help="Count the first k selections; default: the model's k.")] = None,
+    known: Annotated[
+        Path | None, typer.Option(help="Trace that popularity and importance come from; default: TRACE, in hindsight.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random policy.")] = 0,
+) -> None:  # fmt: skip
+    """Count the misses of expert caches without time: policies by numbers of slots.
+
+    Example: `python -m simulate misses wide.trace.parquet --policy lru,lfu,belady --slots 4,8 --out misses.csv`
+    """
+    from simulate.misses import MissPlan, known_from, miss_rows, tasks  # imports numba, which others do not need
+    from simulate.runs import progress_bar
+
+    if out.suffix != ".csv":
+        raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")
+    trace = load_trace(trace_path)
+    plan = MissPlan(
+        policies=tuple(policy.split(",")), slots=numbers_of_slots(slots), mode=mode, scope=scope,
+        prefetchers=tuple(prefetch.split(",")), look_ahead=look_ahead, grouping=group,
+        reset_per_sequence=reset, k=default_k(trace) if k is None else k, seed=seed,
+    )  # fmt: skip
+    source = known_trace(known, trace)
+    knowledge = known_from(source, min(plan.k, source.K), plan.needs())
+    with progress_bar() as progress:
+        bar = progress.add_task("counting", total=tasks(plan, knowledge))
+        rows = miss_rows(trace, plan, knowledge, lambda: progress.advance(bar))
+    write_table(out, rows, {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {}), seed)
+    Console().print(printed(rows))
+    print(f"{out}: {len(rows)} rows")
+
+
+def numbers_of_slots(text: str) -> tuple[int, ...]:
+    """Return the numbers of slots of an option, none for `all`."""
+    return () if text == "all" else tuple(command.numbers(text, "--slots"))
+
+
+def known_trace(path: Path | None, trace: Trace) -> Trace:
+    """Return the trace that popularity and importance come from; InputError if it is of a model of another size."""
+    if path is None:
+        return trace
+    known = load_trace(path)
+    if (known.L, known.E) != (trace.L, trace.E):
+        raise InputError(
+            f"{path}: {known.L} layers of {known.E} experts, allowed {trace.L} of {trace.E}, as in the trace replayed"
+        )
+    return known
+
+
+def write_table(path: Path, rows: list[dict], inputs: dict[str, str], seed: int) -> None:
+    """Write the rows as CSV, and beside it what they were made from and how."""
+    write_rows(path, rows)
+    about = {"table": path.stem, "rows": len(rows), "sha256": sha256_of(path), "inputs": inputs}
+    write_json(path.with_suffix(".json"), about | {"provenance": provenance(seed)})
+
+
+def printed(rows: list[dict]) -> Table:
+    """Return the rows over all layers for the terminal; what prefetchers did only where there are any."""
+    titles = PRINTED | (OF_PREFETCHERS if any(row["prefetcher"] != "none" for row in rows) else {})
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name, title in titles.items():
+        table.add_column(title, justify="left" if name in ("policy", "prefetcher") else "right", no_wrap=True)
+    for row in rows:
+        if row["layer"] == "all":
+            shown = row | {"miss_ratio": f"{row['miss_ratio']:.4f}" if row["accesses"] else "-"}
+            table.add_row(*(str(shown[name]) for name in titles))
+    return table

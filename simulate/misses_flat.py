@@ -1,0 +1,60 @@
+"""Miss counts in flat mode: each access stands alone, in stored order, and a miss is loaded at once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from simulate.misses_queues import fifo_misses, lfu_misses, s3fifo_misses, sieve_misses
+from simulate.misses_stack import lru_curve, lru_misses, optimum_curve
+from simulate.misses_streams import Stream
+from simulate.policies.memory.cache import Cache, Counts
+from simulate.policies.memory.knowledge import Future, Knowledge
+from simulate.policies.memory.named import CACHES, new_cache
+
+Seed = int | list[int]
+CURVES = {"lru": lru_curve, "belady": optimum_curve}  # every capacity in one pass
+ONE_CAPACITY = {
+    "lru": lru_misses, "fifo": fifo_misses, "lfu": lfu_misses, "sieve": sieve_misses, "s3fifo": s3fifo_misses,
+}  # fmt: skip
+
+
+def flat_counts(stream: Stream, policy: str, slots: Sequence[int], knowledge: Knowledge, seed: Seed) -> list[Counts]:
+    """Return what a policy does on a stream, with each number of slots.
+
+    Compiled kernels count for the policies that have one, the policy object for the others; both count the same. The
+    future of an oracle is the stream itself. Raises InputError as `new_cache` does.
+    """
+    knowledge = replace(knowledge, future=Future(()), rng=np.random.default_rng(seed))
+    for each in slots:
+        new_cache(policy, each, stream.keys, knowledge)
+    arrays, accesses = (stream.expert_A, stream.start_S, len(stream.keys)), len(stream.expert_A)
+    if policy in CURVES and (len(slots) > 1 or policy not in ONE_CAPACITY):
+        curve = CURVES[policy](*arrays)
+        return [of_misses(int(curve[each]), accesses) for each in slots]
+    if policy in ONE_CAPACITY:
+        return [of_misses(int(ONE_CAPACITY[policy](*arrays, each)), accesses) for each in slots]
+    return [flat_counts_by_object(stream, policy, each, knowledge, seed) for each in slots]
+
+
+def of_misses(misses: int, accesses: int) -> Counts:
+    """Return the counts of a kernel's policy, all of which load every miss; evictions are not counted there."""
+    return Counts(accesses=accesses, hits=accesses - misses, misses=misses, loads=misses)
+
+
+def flat_counts_by_object(stream: Stream, policy: str, slots: int, knowledge: Knowledge, seed: Seed) -> Counts:
+    """Return what the policy object does on a stream with one number of slots, anew for every stretch."""
+    counts, rng = Counts(), np.random.default_rng(seed)
+    for accesses in stream.stretches():
+        future = Future(accesses) if "future" in CACHES[policy].needs else None
+        cache = new_cache(policy, slots, stream.keys, replace(knowledge, future=future, rng=rng))
+        replay_flat(cache, accesses)
+        counts += cache.counts
+    return counts
+
+
+def replay_flat(cache: Cache, accesses: Sequence[int]) -> None:
+    """Make accesses one after another; what a policy does not want is served without a slot."""
+    for now, expert in enumerate(accesses):
+        if not cache.access(expert, now):
+            cache.load(expert, now)

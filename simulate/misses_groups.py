@@ -1,0 +1,82 @@
+"""Miss counts in group mode: the experts of a layer run one after another, and those that have not run are protected.
+
+There is no time: a transfer is complete at once, a group's own loads come first, and what is loaded ahead of the next
+groups follows when its last expert has run. The rules are those of `policies.memory.cache`; a prefetch replaces
+no expert that the same proposal holds or has brought.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from simulate.policies.memory.cache import Cache, Counts
+from simulate.policies.memory.knowledge import Future, Group, Knowledge
+from simulate.policies.memory.named import CACHES, key_ranges, new_caches
+from simulate.policies.memory.prefetch.named import new_prefetcher
+from simulate.policies.memory.prefetch.prefetcher import Prefetcher
+from traces.errors import InputError
+
+
+def group_counts(
+    stretches: Sequence[Sequence[Group]] | None,
+    policy: str,
+    slots: int,
+    scope: str,
+    prefetcher: str,
+    knowledge: Knowledge,
+    seed: int,
+) -> list[Counts]:
+    """Return what a policy and a prefetcher do on groups, per cache; caches are emptied between stretches.
+
+    What both have learnt is lost there as well. The futures of oracles are the groups themselves. Raises InputError
+    where no groups are given, and as `new_cache` and `new_prefetcher` do.
+    """
+    if not stretches:
+        raise InputError("group mode needs groups: the experts that run together, of a pass or of a step")
+    totals = [Counts() for _ in key_ranges(scope, knowledge.layers, knowledge.experts)]
+    rng = np.random.default_rng(seed)
+    for groups in stretches:
+        known = replace(knowledge, groups=groups, rng=rng)
+        caches = new_caches(policy, slots, scope, known, futures(groups, policy, scope, knowledge))
+        replay_groups(groups, caches, new_prefetcher(prefetcher, known))
+        totals = [total + cache.counts for total, cache in zip(totals, caches, strict=True)]
+    return totals
+
+
+def futures(groups: Sequence[Group], policy: str, scope: str, knowledge: Knowledge) -> list[Future] | None:
+    """Return the accesses of every cache, None where the policy does not ask for them or does not exist."""
+    if "future" not in getattr(CACHES.get(policy), "needs", ()):
+        return None
+    if scope == "global":
+        return [Future([member for group in groups for member in group.members])]
+    return [
+        Future([member for group in groups if group.layer == layer for member in group.members])
+        for layer in range(knowledge.layers)
+    ]
+
+
+def replay_groups(groups: Sequence[Group], caches: Sequence[Cache], prefetcher: Prefetcher) -> None:
+    """Run groups in order. `caches` holds one per layer, or one that serves all."""
+    experts = prefetcher.knowledge.experts
+    for now, group in enumerate(groups):
+        cache = caches[group.layer % len(caches)]
+        cache.protect(group.members)
+        for member in group.members:
+            run_member(cache, member, now)
+        prefetcher.observe(group)
+        ahead = prefetcher.propose(group)
+        for each in {key // experts % len(caches): None for key in ahead}:
+            caches[each].protect([key for key in ahead if key // experts % len(caches) == each])
+        for key in ahead:
+            holder = caches[key // experts % len(caches)]
+            if key not in holder.slot_of:
+                holder.load(key, now, prefetch=True)
+
+
+def run_member(cache: Cache, member: int, now: int) -> None:
+    """Let one member run, loaded first if it misses; RuntimeError if a demand has nowhere to go."""
+    if not cache.access(member, now) and not cache.load(member, now) and cache.wants(member):
+        raise RuntimeError(f"expert {member} finds no slot among {cache.slots}")
+    cache.start(member)
+    cache.finish(member)
