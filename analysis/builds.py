@@ -15,6 +15,7 @@ from analysis import accuracy, accuracy_claim, fidelity, load, queue_size, queue
 from analysis.delta_k_build import build_delta_k
 from analysis.gating_memory_build import build_gating_memory
 from analysis.inputs import Inputs
+from analysis.language import build_language
 from analysis.locality_build import build_locality
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
 from analysis.open_loop_build import build_open_loop
@@ -124,4 +125,5 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "gating-memory": build_gating_memory,
     "serving": build_serving,
     "locality": build_locality,
+    "language": build_language,
 }

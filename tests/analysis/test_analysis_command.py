@@ -25,7 +25,7 @@ TABLES = (
     "accuracy_vs_k", "accuracy_vs_k_fit", "accuracy_vs_k_seeds", "delta_k", "delta_k_curves", "delta_k_groups",
     "gating_memory", "gating_memory_experts",
     "delta_k_histogram", "delta_k_oracle", "delta_k_serving", "fidelity", "fidelity_repeatability",
-    "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "locality",
+    "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "language", "locality",
     "locality_drift", "locality_heat", "locality_hits", "open_loop", "open_loop_times",
     "queue_size", "queue_size_steps", "queue_size_tradeoff", "random_routing", "random_routing_epochs",
 )  # fmt: skip
@@ -68,6 +68,10 @@ def folders(tmp_path, one_at_a_time):
     domains = np.array(["code", "docs", "novels"])[text.sequences_S % 3]
     (logs / "cpu-toy" / "text").mkdir()
     save_trace(replace(text, domain_S=domains), logs / "cpu-toy" / "text" / "language-decode.trace.parquet")
+    bits = [("code", "language model", 1.5, 0.1, 0.0, 0.0), ("code", "5-gram", 2.0, 0.1, 0.5, 0.02)]
+    names = ["domain", "model", "bits_per_byte", "standard_error", "lead", "lead_error"]
+    table = pd.DataFrame(bits, columns=names).assign(segments=9, segment_bytes=4)
+    table.to_csv(logs / "cpu-toy" / "text" / "language.csv", index=False)
     serve_point("base-k2", toy_trace(used_k=2), folder, simulated / "cpu-toy" / "digits")
     study_world(60, 2, 0.0, np.random.default_rng(0)).save(folder / "dynamic_k.parquet")
     rng = np.random.default_rng(0)
@@ -98,8 +102,9 @@ def test_every_table_and_claim(folders):
     claims = json.loads((out / "claims.json").read_text())
     assert set(claims) == {
         "accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "open_loop", "random_routing",
-        "gating_memory", "delta_k_serving", "locality",
+        "gating_memory", "delta_k_serving", "locality", "language",
     }  # fmt: skip
+    assert "1.500 bits per byte, fewer than the best n-gram (5-gram: 2.000" in claims["language"]["claim"]
     assert "6 of 6 runs" in claims["fidelity"]["claim"]
     table = pd.read_csv(out / "queue_size.csv")
     found = table.groupby("source")["queue_size"].apply(sorted).to_dict()
