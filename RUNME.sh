@@ -92,7 +92,7 @@ later_stages() {
 lacking() {
     "$python" - <<'PY'
 import importlib.util
-names = ("numpy", "pandas", "scipy", "simpy", "matplotlib", "pyarrow", "joblib", "typer", "rich")
+names = ("numpy", "pandas", "scipy", "simpy", "matplotlib", "pyarrow", "joblib", "typer", "rich", "numba")
 print(" ".join(name for name in names if importlib.util.find_spec(name) is None))
 PY
 }

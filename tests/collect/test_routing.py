@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from collect.classifier import CONFIGURATIONS, Classifier
-from collect.commands import classifier  # noqa: F401 - registers the commands
+from collect.commands import route as route_command  # noqa: F401 - registers the command
 from collect.commands.app import app
 from collect.routing import record_trace, route
 from collect.training import TrainingConfig, evaluate, restore, train
