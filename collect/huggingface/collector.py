@@ -1,5 +1,6 @@
 """Runs prompts through a transformers model's generate() and records the experts that every token selects."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,8 @@ def generate(model: nn.Module, prompts: list[Prompt], plan: Plan, first: int) ->
         model.generate(
             input_ids=input_BS.to(device), attention_mask=mask_BS.to(device), do_sample=plan.sample, num_beams=1,
             max_new_tokens=max(plan.new_tokens, 1), pad_token_id=0,
+            # Whatever the model's own settings say: a call computes each new token once, one row per prompt.
+            use_cache=True, num_return_sequences=1, prompt_lookup_num_tokens=None, disable_compile=True,
         )  # fmt: skip
 
 
@@ -128,7 +131,8 @@ def probe(model: nn.Module, plan: Plan, prompt: Prompt) -> Watch:
     silent = [router.name for router in routers if router not in choices]
     if silent:
         raise InputError(f"router {silent[0]} did not run in a forward call, allowed: every router in every call")
-    watch = Watch(module, routers, [choices[router] for router in routers])
+    told = [router.told(choices[router]) for router in routers]
+    watch = Watch(module, [router for router, _ in told], [choice for _, choice in told])
     shapes = {(choice.logits_NE.shape[1], choice.experts_NK.shape[1]) for choice in watch.choices}
     if len(shapes) > 1:
         raise InputError(f"layers have different (experts, k): {sorted(shapes)}, allowed: the same in all layers")
@@ -175,13 +179,14 @@ def model_header(model: nn.Module, name: str, watch: Watch, plan: Plan, candidat
     """Return the header of the trace."""
     config = model.config.get_text_config()
     block = watch.routers[0].block
-    kind = score_kind(watch.choices)
+    kind = "softmax" if watch.routers[0].probabilities else score_kind(watch.choices)
     router = type(watch.routers[0].module).__name__
     rule = gate_rule(watch.choices, kind)
     return Header(
         model=ModelInfo(
             name=name, experts=watch.experts, used_k=watch.k, layer_ids=tuple(each.layer for each in watch.routers),
-            shared_experts=shared_experts(block, config), d_model=getattr(config, "hidden_size", None),
+            shared_experts=shared_experts(model, watch.routers[0], config),
+            d_model=getattr(config, "hidden_size", None),
             d_ff=getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None),
             expert_bytes=expert_bytes(block, watch.experts), dtype=str(next(model.parameters()).dtype).split(".")[-1],
         ),
@@ -193,14 +198,22 @@ def model_header(model: nn.Module, name: str, watch: Watch, plan: Plan, candidat
     )  # fmt: skip
 
 
-def shared_experts(block: nn.Module, config: object) -> int:
-    """Return how many experts a MoE block runs for every token, beside those it routes to."""
-    if not any(name.startswith("shared") and not name.endswith("gate") for name, _ in block.named_children()):
+def shared_experts(model: nn.Module, router: Router, config: object) -> int:
+    """Return how many experts a MoE block, or the layer around it, runs for every token beside those it routes to."""
+    layer = model.get_submodule(router.name.rpartition(".")[0].rpartition(".")[0])
+    children = itertools.chain(router.block.named_children(), layer.named_children())
+    if not any(name.startswith("shared") and not name.endswith("gate") for name, _ in children):
         return 0
     return next((n for name in ("n_shared_experts", "num_shared_experts") if (n := getattr(config, name, None))), 1)
 
 
 def expert_bytes(block: nn.Module, experts: int) -> int | None:
-    """Return the bytes of one expert's weights, None where the block does not keep them under `experts`."""
+    """Return the bytes of one expert's weights, None where the block does not keep them under `experts`.
+
+    Of several that stand in one tensor, the first axis counts them: a router may choose more than have weights.
+    """
     inner = getattr(block, "experts", None)
-    return sum(each.nbytes for each in inner.parameters()) // experts if isinstance(inner, nn.Module) else None
+    if not isinstance(inner, nn.Module):
+        return None
+    counts = {id(each): len(each) for each in inner.parameters(recurse=False) if each.ndim == 3}
+    return sum(each.nbytes // counts.get(id(each), experts) for each in inner.parameters())

@@ -8,6 +8,7 @@ from traces.errors import InputError
 
 CONTENTS = ("text", "prompt", "messages", "token_ids")
 BESIDE = ("domain", "label")
+LARGEST_LABEL = 2**31 - 1  # labels are int32
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def read_prompts(path: Path, tokenizer: object | None, limit: int | None, longes
     `tokenizer` None: only token ids are allowed. InputError names the line.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a string may hold what else splitlines() cuts at
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error!s:.80})") from None
     prompts = []
@@ -45,8 +46,9 @@ def parsed(line: str, tokenizer: object | None, longest: int | None) -> Prompt:
     """Return the prompt in a line."""
     try:
         content = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"is no JSON ({error})") from None
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # also halves of a surrogate pair, and endless numbers
+        raise InputError(f"is no JSON ({error!s:.80})") from None
     given = [key for key in CONTENTS if isinstance(content, dict) and key in content]
     if len(given) != 1:
         raise InputError(f"has {' and '.join(given) or 'none'} of {', '.join(CONTENTS)}, allowed exactly one")
@@ -56,8 +58,8 @@ def parsed(line: str, tokenizer: object | None, longest: int | None) -> Prompt:
     domain, label = content.get("domain", ""), content.get("label", -1)
     if not isinstance(domain, str):
         raise InputError(f"domain is {domain!r:.40}, allowed text")
-    if not whole(label) or label < -1:
-        raise InputError(f"label is {label!r:.40}, allowed a whole number >= 0")
+    if not whole(label) or not -1 <= label <= LARGEST_LABEL:
+        raise InputError(f"label is {label!r:.40}, allowed a whole number 0..{LARGEST_LABEL}")
     token_ids = tokens(given[0], content[given[0]], tokenizer)
     if not token_ids:
         raise InputError(f"{given[0]} holds no tokens, allowed one or more")

@@ -1,12 +1,13 @@
 """The router modules of a transformers model, and what each form of them returns.
 
 Which modules are routers is what the model class itself declares for `output_router_logits` (`_can_record_outputs`),
-not a pattern on names, which would catch a shared expert's gate too. What they return differs by family: three forms.
+not a pattern on names, which would catch a shared expert's gate too. What they return differs by family: FORMS. A MoE
+block whose router is not among them is refused, because left out it would pass for a dense layer.
 """
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -27,17 +28,37 @@ class Choice(NamedTuple):
     may_drop: bool = False
 
 
+# Routers of the same form as their model's declared one, which the model does not declare.
+UNDECLARED = ("DeepseekV4HashRouter",)
+SUM_TOLERANCE = 1e-2  # probabilities in bfloat16 do not sum to one exactly
+
+
 @dataclass(frozen=True)
 class Router:
-    """A router module, its place in the model, the MoE block around it, and the model's own number of its layer."""
+    """A router module, its place in the model, the MoE block around it, and the model's own number of its layer.
+
+    `probabilities`: it returns its softmax in the place of logits (Gemma 4); their logarithm stands in for these.
+    """
 
     layer: int
     name: str
     module: nn.Module
     block: nn.Module
+    probabilities: bool = False
 
     def choice(self, output: object) -> Choice:
         """Return what an output of this module says; InputError for a form that is not known."""
+        choice = self.read(output)
+        return choice._replace(logits_NE=as_logits(choice.logits_NE)) if self.probabilities else choice
+
+    def told(self, choice: Choice) -> tuple["Router", Choice]:
+        """Return the router knowing whether it returns probabilities, and its choice so understood."""
+        if not is_distribution(choice.logits_NE):
+            return self, choice
+        return replace(self, probabilities=True), choice._replace(logits_NE=as_logits(choice.logits_NE))
+
+    def read(self, output: object) -> Choice:
+        """Return what an output of this module says, as it stands there."""
         tensors = output if isinstance(output, tuple) else ()
         if not all(isinstance(each, torch.Tensor) for each in tensors):
             tensors = ()
@@ -75,8 +96,14 @@ def scattered(tensors: tuple, module: nn.Module) -> Choice:
 
 
 def is_one_hot(tensors: tuple) -> bool:
-    """Whether these are (one-hot [B, S, E] after capacity, probability [B, S, 1], logits [B, S, E]): Switch."""
-    return len(tensors) == 3 and is_integer(tensors[0]) and tensors[0].shape == tensors[2].shape
+    """Whether these are (one-hot [B, S, E] after capacity, probability [B, S, 1], logits [B, S, E]): Switch.
+
+    NLLB-MoE's mask of the better of two experts, with weights [N, E], is not: there transformers 5.23 runs the experts
+    0 and 1 alone, whatever its routers chose.
+    """
+    if len(tensors) != 3 or not is_integer(tensors[0]) or tensors[0].shape != tensors[2].shape:
+        return False
+    return tensors[1].shape == (*tensors[0].shape[:-1], 1)
 
 
 def one_hot(tensors: tuple, module: nn.Module) -> Choice:
@@ -88,6 +115,17 @@ def one_hot(tensors: tuple, module: nn.Module) -> Choice:
 
 
 FORMS = ((is_one_hot, one_hot), (is_top_k, top_k), (is_scattered, scattered))
+
+
+def is_distribution(values_NE: torch.Tensor) -> bool:
+    """Whether every row holds probabilities: none below 0, their sum 1."""
+    values_NE = values_NE.float()
+    return bool((values_NE >= 0).all() and ((values_NE.sum(1) - 1).abs() < SUM_TOLERANCE).all())
+
+
+def as_logits(probabilities_NE: torch.Tensor) -> torch.Tensor:
+    """Return logits whose softmax these probabilities are."""
+    return probabilities_NE.float().clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def is_integer(tensor: torch.Tensor) -> bool:
@@ -104,9 +142,10 @@ def find_routers(model: nn.Module, part: str | None = None) -> list[Router]:
     found = [
         Router(layer_number(name), name, module, model.get_submodule(name.rpartition(".")[0]))
         for name, module in model.named_modules()
-        if any(isinstance(module, kind) and (where is None or where in name) for kind, where in wanted)
+        if (any(isinstance(module, kind) and (where is None or where in name) for kind, where in wanted)
+            or type(module).__name__ in UNDECLARED)
         and (part is None or part in name.split("."))
-    ]
+    ]  # fmt: skip
     if not found:
         of = f" in its {part}" if part else ""
         raise InputError(f"{type(model).__name__}: no MoE router{of} that transformers knows of")
@@ -114,7 +153,18 @@ def find_routers(model: nn.Module, part: str | None = None) -> list[Router]:
     for before, router in itertools.pairwise(found):
         if before.layer == router.layer:
             raise InputError(f"routers {before.name} and {router.name}: two in layer {router.layer}, allowed one")
+    check_no_block_is_left(model, part, found)
     return found
+
+
+def check_no_block_is_left(model: nn.Module, part: str | None, found: list[Router]) -> None:
+    """Refuse a model with blocks like those found, experts in them, whose router was not found."""
+    known, kinds = {id(router.block) for router in found}, {type(router.block) for router in found}
+    for name, block in model.named_modules():
+        inner = getattr(block, "experts", None)
+        routed = type(block) in kinds and isinstance(inner, nn.Module) and any(True for _ in inner.parameters())
+        if routed and id(block) not in known and (part is None or part in name.split(".")):
+            raise InputError(f"{name} ({type(block).__name__}): its experts have no router that is known")
 
 
 def declared(model: nn.Module) -> list[tuple[type, str | None]]:
@@ -138,11 +188,13 @@ def layer_number(name: str) -> int:
 
 
 def limited(router: Router) -> bool:
-    """Whether a router ranks by something else than its scores: a correction bias, or a limit to groups of experts."""
+    """Whether a router ranks by something else than its scores: a correction bias, a limit to groups, a table."""
     module, block = router.module, router.block
     own = (*module.named_buffers(), *module.named_parameters())
     beside = (*block.named_buffers(recurse=False), *block.named_parameters(recurse=False))
     if any("bias" in name and name not in ("bias", "classifier.bias") for name, _ in (*own, *beside)):
+        return True
+    if type(module).__name__ in UNDECLARED:
         return True
     groups = getattr(module, "num_group", None) or getattr(module, "n_group", None) or 1
     chosen = getattr(module, "topk_group", None) or groups

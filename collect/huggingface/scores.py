@@ -41,7 +41,9 @@ def weight_ratio(choice: Choice, kind: str) -> torch.Tensor:
 
 
 def proportional(ratio_NK: torch.Tensor) -> bool:
-    """Whether the ratio is one number per row; where a row has one expert only, one number over all rows."""
+    """Whether the ratio is one number per row; where a row has one expert, one over all rows; of a lone one, 1."""
+    if ratio_NK.numel() == 1:
+        return close(ratio_NK, 1.0)
     return close(ratio_NK / (ratio_NK[:, :1] if ratio_NK.shape[1] > 1 else ratio_NK[:1]), 1.0)
 
 
