@@ -7,8 +7,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import collect.commands.classifier
+import collect.commands.route  # noqa: F401 - both register their commands
 from collect.classifier import CONFIGURATIONS, Classifier
-from collect.commands import route as route_command  # noqa: F401 - registers the command
 from collect.commands.app import app
 from collect.routing import record_trace, route
 from collect.training import TrainingConfig, evaluate, restore, train
