@@ -18,7 +18,7 @@ from traces.provenance import provenance
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
-PRINTED = {"policy": "policy", "slots": "slots", "accesses": "accesses", "misses": "misses", "miss_ratio": "ratio"}
+PRINTED = {"policy": "policy", "slots": "slots", "misses": "misses", "miss_ratio": "ratio"}
 OF_PREFETCHERS = {
     "prefetcher": "prefetcher", "prefetches": "ahead", "prefetches_used": "used", "transfers": "transfers",
 }  # fmt: skip
@@ -63,7 +63,7 @@ def misses_command(
         rows = miss_rows(trace, plan, knowledge, lambda: progress.advance(bar))
     write_table(out, rows, {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {}), seed)
     Console().print(printed(rows))
-    print(f"{out}: {len(rows)} rows")
+    print(f"{rows[0]['accesses']:,} accesses; {out}: {len(rows)} rows")
 
 
 def numbers_of_slots(text: str) -> tuple[int, ...]:

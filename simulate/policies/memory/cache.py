@@ -1,7 +1,7 @@
 """The base class of all cache policies: slots, transfers in flight, protected members, and every count.
 
-A policy keeps its own order in `insert`, `touch` and `remove` and names a `victim`. It counts nothing, and it cannot
-evict: what runs, is in flight or is protected is not among its candidates.
+A policy keeps its own order in `miss`, `insert`, `touch` and `remove` and names a `victim`. It counts nothing, and it
+cannot evict: what runs, is in flight or is protected is not among its candidates.
 """
 
 from __future__ import annotations
@@ -83,8 +83,11 @@ class Cache:
         """Say whether the policy would give this expert a slot at all."""
         return True
 
+    def miss(self, expert: int, now: int) -> None:
+        """Note the access of an expert that holds no slot."""
+
     def insert(self, expert: int, now: int) -> None:
-        """Note that an expert, which held no slot, has been given one."""
+        """Note that an expert, which held no slot, has been given one: for a demand, or ahead of its use."""
 
     def touch(self, expert: int, now: int) -> None:
         """Note the access of an expert that holds a slot."""
@@ -125,6 +128,7 @@ class Cache:
         counts.accesses += 1
         if expert not in self.slot_of:
             counts.misses += 1
+            self.miss(expert, now)
             return Access.MISS
         if expert in self.not_yet_used:
             self.not_yet_used.remove(expert)

@@ -14,19 +14,17 @@ class LeastStale(LRU):
     """Evict experts of layers that the present pass has reached or left behind before those of layers to come.
 
     Within both kinds the one used longest ago leaves first; so what was last used in an earlier pass (stale) leaves
-    before what this pass used. The present layer is that of the last access. A cache of one layer cannot tell layers
-    apart: there it is LRU.
+    before what this pass used. The present layer is that of the last access, hit or miss. A cache of one layer cannot
+    tell layers apart: there it is LRU.
     """
 
     def __init__(self, slots: int, keys: range, knowledge: Knowledge) -> None:
         super().__init__(slots, keys, knowledge)
         self.layer = 0
 
-    def insert(self, expert: int, now: int) -> None:
-        """Note the use; a load for a miss tells the present layer, a load ahead of its use does not."""
-        super().insert(expert, now)
-        if expert not in self.not_yet_used:
-            self.layer = expert // self.knowledge.experts
+    def miss(self, expert: int, now: int) -> None:
+        """Note the present layer."""
+        self.layer = expert // self.knowledge.experts
 
     def touch(self, expert: int, now: int) -> None:
         """Note the use and the present layer."""

@@ -7,10 +7,10 @@ from simulate.policies.memory.lfu import LFU
 
 
 class LFRU(LFU):
-    """Evict the expert with the fewest uses per access that passed since its last use; ties: used longest ago.
+    """Evict the expert with the lowest ratio of uses to age; ties: the one used longest ago.
 
-    Uses count since the slot was given, as in LFU; age is measured in accesses of this cache, not in time, so that
-    the order of evictions does not depend on durations.
+    Uses count since the slot was given, as in LFU. Age is the number of accesses from the last use to the present one,
+    both included: accesses and not time, so that the order of evictions does not depend on durations.
     """
 
     def __init__(self, slots: int, keys: range, knowledge: Knowledge) -> None:

@@ -1,0 +1,258 @@
+"""Miss counts without time: kernels against policy objects, brute force, theory and published counts."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulate.misses import MissPlan, importance_LE, known_from, miss_rows
+from simulate.misses_flat import CURVES, ONE_CAPACITY, flat_counts, flat_counts_by_object
+from simulate.misses_groups import group_counts
+from simulate.misses_stack import NARROW, lru_curve, one_lru, optimum_curve
+from simulate.misses_streams import Stream, flat_streams, group_stretches
+from simulate.policies.memory.knowledge import Knowledge
+from traces.errors import InputError
+from traces.header import Header, ModelInfo
+from traces.importers.named import import_files
+from traces.importers.source import Options
+from traces.selections import Trace
+
+REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
+START = np.zeros(1, np.int64)
+
+
+def one_stream(accesses, experts, starts=(0,)):
+    return Stream(np.array(accesses, np.int32), np.array(starts, np.int64), range(experts), None)
+
+
+def misses(policy, accesses, experts, slots, **known):
+    """The misses of a named policy with several numbers of slots, as the command counts them."""
+    counts = flat_counts(one_stream(accesses, experts), policy, slots, Knowledge(1, experts, **known), 0)
+    return [each.misses for each in counts]
+
+
+def brute_force(accesses, slots):
+    """The fewest misses of any way to serve the accesses without bypass: every reachable set of residents is kept."""
+    fewest = {frozenset(): 0}
+    for expert in accesses:
+        following = {}
+        for held, count in fewest.items():
+            if expert in held:
+                options = [(held, count)]
+            elif len(held) < slots:
+                options = [(held | {expert}, count + 1)]
+            else:
+                options = [(held - {victim} | {expert}, count + 1) for victim in held]
+            for after, total in options:
+                following[after] = min(total, following.get(after, total))
+        fewest = following
+    return min(fewest.values())
+
+
+def test_the_optimum_is_what_brute_force_finds():
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        experts = int(rng.integers(2, 6))
+        accesses = rng.integers(experts, size=rng.integers(1, 14))
+        found = [brute_force(accesses.tolist(), slots) for slots in range(1, experts + 1)]
+        curve = optimum_curve(accesses.astype(np.int32), START, experts)
+        assert curve[0] == len(accesses)
+        assert curve[1:].tolist() == found
+        stream = one_stream(accesses, experts)
+        for slots in range(1, experts + 1):
+            assert flat_counts_by_object(stream, "belady", slots, Knowledge(1, experts), 0).misses == found[slots - 1]
+
+
+@st.composite
+def streams(draw):
+    """A stream with empty stretches and repeats, of few or many experts."""
+    experts = draw(st.sampled_from([1, 2, 5, 11]))
+    lengths = draw(st.lists(st.integers(0, 60), min_size=1, max_size=4))
+    accesses = draw(st.lists(st.integers(0, experts - 1), min_size=sum(lengths), max_size=sum(lengths)))
+    return one_stream(accesses, experts, np.cumsum([0, *lengths[:-1]]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(streams())
+def test_kernels_count_what_the_policy_objects_count(stream):
+    experts = len(stream.keys)
+    every = range(1, experts + 1)
+    known = Knowledge(1, experts)
+    for policy in {**CURVES, **ONE_CAPACITY}:
+        by_kernel = [flat_counts(stream, policy, [slots], known, 0)[0].misses for slots in every]
+        assert by_kernel == [flat_counts_by_object(stream, policy, slots, known, 0).misses for slots in every]
+        assert by_kernel == [counts.misses for counts in flat_counts(stream, policy, every, known, 0)]
+    assert [one_lru(stream.expert_A, stream.start_S, experts, slots) for slots in every] == [
+        lru_curve(stream.expert_A, stream.start_S, experts)[slots] for slots in every
+    ]
+
+
+@pytest.mark.parametrize("experts", [NARROW - 1, NARROW, NARROW + 1, 600])
+def test_ranks_of_one_byte_and_wider_ones(experts):
+    """Every expert is used, so that the deepest rank occurs; the other LRU kernel knows no ranks."""
+    rng = np.random.default_rng(0)
+    accesses = np.concatenate([rng.permutation(experts) for _ in range(3)] + [rng.integers(experts, size=3000)])
+    curve = lru_curve(accesses.astype(np.int32), START, experts)
+    assert curve[experts] == experts
+    for slots in (1, 7, experts // 2, experts - 1, experts):
+        assert curve[slots] == one_lru(accesses.astype(np.int32), START, experts, slots)
+
+
+def test_no_policy_beats_the_optimum_and_more_slots_never_hurt_a_stack():
+    rng = np.random.default_rng(3)
+    accesses = rng.choice(24, 4000, p=(weight := np.arange(1, 25) ** -0.9) / weight.sum())
+    every = range(1, 25)
+    optimum = misses("belady", accesses, 24, every)
+    lru = misses("lru", accesses, 24, every)
+    for curve in (optimum, lru):
+        assert (np.diff(curve) <= 0).all()
+        assert curve[-1] == len(set(accesses.tolist()))
+    for policy in ("lru", "fifo", "lfu", "sieve", "s3fifo", "lifo", "random", "lfru"):
+        assert (np.array(misses(policy, accesses, 24, [2, 6, 12, 23])) >= np.array(optimum)[[1, 5, 11, 22]]).all()
+
+
+def test_belady_anomaly():
+    accesses = [1, 2, 3, 4, 1, 2, 5, 1, 2, 3, 4, 5]
+    assert misses("fifo", accesses, 6, [3, 4]) == [9, 10]
+
+
+@pytest.mark.parametrize(("experts", "slots"), [(3, 2), (5, 2), (7, 4), (16, 12)])
+def test_cyclic_scan(experts, slots):
+    """Steady state, exactly: whole periods of MIN and MRU hold N - 1 rounds of N, so count that many after warm-up."""
+    rounds = experts * (experts - 1)
+    scan = np.tile(np.arange(experts), 4 * rounds)
+    warm = 2 * rounds * experts
+
+    def steady(policy):
+        return (misses(policy, scan, experts, [slots])[0] - misses(policy, scan[:warm], experts, [slots])[0]) / warm
+
+    assert steady("lru") == steady("fifo") == 1
+    assert steady("lifo") == (experts - slots + 1) / experts
+    # The optimum sees the end of the stream coming: at most one round without a miss that an endless scan would have.
+    assert steady("belady") == pytest.approx((experts - slots) / (experts - 1), abs=experts / warm)
+    assert steady("lifo-use") == pytest.approx((experts - slots) / (experts - 1), abs=experts / warm)
+
+
+@pytest.mark.parametrize(
+    ("experts", "alpha", "slots", "lru", "static"),
+    [(64, 1.0, 8, 0.40432, 0.57292), (64, 1.0, 32, 0.79318, 0.85552), (128, 0.8, 16, 0.3274, 0.49293)],
+)
+def test_independent_accesses(experts, alpha, slots, lru, static):
+    """Hit ratios under Zipf: Che's approximation for LRU (within 0.003), the sum of the largest p for static."""
+    p = np.arange(1, experts + 1) ** -alpha
+    accesses = np.random.default_rng(0).choice(experts, 200_000, p=p / p.sum())
+    hits = 1 - np.array(misses("lru", accesses, experts, [slots])) / len(accesses)
+    assert hits[0] == pytest.approx(lru, abs=0.003)
+    hits = 1 - np.array(misses("static", accesses, experts, [slots], popularity=p.tolist())) / len(accesses)
+    assert hits[0] == pytest.approx(static, abs=4 * np.sqrt(static * (1 - static) / len(accesses)))
+
+
+def published(name):
+    path = REAL / "deepseek-v2-lite" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"needs the published trace deepseek-v2-lite/{name}.npz, which is not part of the project")
+    return import_files("npz", [path], Options(experts=64, phase="prefill"))
+
+
+@pytest.mark.parametrize(
+    ("name", "accesses", "hits"),
+    [("law", 1_299_012, [378_775, 608_771, 921_061]), ("intent", 1_282_632, [332_479, 588_818, 887_718])],
+)
+def test_published_lru_counts(name, accesses, hits):
+    """LRU per layer, emptied at each sequence start, in stored order."""
+    trace = published(name)
+    plan = MissPlan(("lru",), (8, 16, 32), reset_per_sequence=True)
+    rows = [row for row in miss_rows(trace, plan, known_from(trace, None, set())) if row["layer"] == "all"]
+    assert [(row["accesses"], row["hits"]) for row in rows] == [(accesses, each) for each in hits]
+
+
+def toy_trace():
+    """Two sequences of two and one tokens; two layers of three; a decode step of both after their prefills.
+
+    Layer 0 selects 0 1 | 1 - | 2 0 | 0 1 | 2 1 (- is an empty slot), layer 1 always 2 1.
+    """
+    experts_TLK = np.array([[[0, 1]], [[1, -1]], [[2, 0]], [[0, 1]], [[2, 1]]], np.int16)
+    experts_TLK = np.concatenate([experts_TLK, np.tile(np.array([2, 1], np.int16), (5, 1, 1))], axis=1)
+    model = ModelInfo(name="toy", experts=3, used_k=2, layer_ids=(4, 9))
+    header = Header(model=model, gate_rule="top-k", score_kind="softmax", ranked=True, device="none",
+                    data={"name": None, "digest": None, "note": None})  # fmt: skip
+    scores_TLK = np.where(experts_TLK >= 0, np.array([0.5, 0.25], np.float32), np.float32(0))
+    return Trace(
+        header=header, experts_TLK=experts_TLK, scores_TLK=scores_TLK.astype(np.float32),
+        sequence_T=np.array([0, 0, 1, 0, 1], np.int32), position_T=np.array([0, 1, 0, 2, 1], np.int32),
+        step_T=np.array([0, 0, 0, 1, 1], np.int32), phase_T=np.array([0, 0, 0, 1, 1], np.int8),
+        norm_TL=np.array([[1, 1], [2, 1], [4, 1], [8, 1], [16, 1]], np.float32),
+    )  # fmt: skip
+
+
+def test_flat_streams_of_a_toy():
+    first, second = flat_streams(toy_trace(), None, "layer")
+    assert (first.expert_A.tolist(), first.start_S.tolist()) == ([0, 1, 1, 2, 0, 0, 1, 2, 1], [0])
+    assert (second.stretches(), second.keys, second.layer) == ([[5, 4] * 5], range(3, 6), 1)
+    (both,) = flat_streams(toy_trace(), None, "global")
+    assert both.stretches() == [[0, 1, 5, 4, 1, 5, 4, 2, 0, 5, 4, 0, 1, 5, 4, 2, 1, 5, 4]]
+    alone, _ = flat_streams(toy_trace(), None, "layer", reset_per_sequence=True)
+    assert alone.stretches() == [[0, 1, 1, 0, 1], [2, 0, 2, 1]]
+    assert flat_streams(toy_trace(), 1, "layer")[0].expert_A.tolist() == [0, 1, 2, 0, 2]
+
+
+def test_groups_of_a_toy():
+    (groups,) = group_stretches(toy_trace(), None)
+    assert groups == [
+        (0, 0, (0, 1)), (1, 0, (4, 5)), (0, 1, (0, 2)), (1, 1, (4, 5)),
+        (0, 0, (0, 1)), (1, 0, (4, 5)), (0, 1, (1, 2)), (1, 1, (4, 5)),
+    ]  # fmt: skip
+    (steps,) = group_stretches(toy_trace(), None, "step")
+    assert steps == [(0, -1, (0, 1, 2)), (1, -1, (4, 5)), (0, -1, (0, 1, 2)), (1, -1, (4, 5))]
+    first, second = group_stretches(toy_trace(), None, reset_per_sequence=True)
+    assert first == [groups[i] for i in (0, 1, 4, 5)]
+    assert second == [groups[i] for i in (2, 3, 6, 7)]
+
+
+def test_rows_of_a_toy():
+    """Layer 0 in groups 01 02 01 12 with LRU and two slots: 2 takes 1's slot, 1 takes 2's, 2 takes 0's."""
+    trace = toy_trace()
+    rows = miss_rows(trace, MissPlan(("lru",), (2,), mode="group"), known_from(trace, None, set()))
+    assert [(row["layer"], row["accesses"], row["misses"]) for row in rows] == [("all", 16, 7), (4, 8, 5), (9, 8, 2)]
+    rows = miss_rows(trace, MissPlan(("lru",), mode="group", scope="global"), known_from(trace, None, set()))
+    assert [(row["slots"], row["misses"]) for row in rows][-1] == (6, 5)
+    assert {row["layer"] for row in rows} == {"all"}
+
+
+def test_importance_of_a_toy():
+    """Norm times score: expert 0 of layer 0 is first for tokens 0 and 3, second for token 2: (1 + 8) / 2 + 4 / 4."""
+    np.testing.assert_allclose(importance_LE(toy_trace()), [[5.5, 7.25, 10.0], [0.0, 1.25, 2.5]])
+    np.testing.assert_allclose(importance_LE(toy_trace(), 1), [[4.5, 1.0, 10.0], [0.0, 0.0, 2.5]])
+    assert known_from(toy_trace(), None, {"popularity"}).popularity == [3, 4, 2, 0, 5, 5]
+
+
+def test_refusals():
+    trace = toy_trace()
+    nothing = known_from(trace, None, set())
+    for plan, line in (
+        (MissPlan(("lru",), (4,)), "slots is 4, allowed 1..3, the experts that share them"),
+        (MissPlan(("lru",), (0,)), "slots is 0, allowed 1..3, the experts that share them"),
+        (MissPlan(("static",)), "cache policy 'static' needs the popularity of every expert; allowed without"),
+        (MissPlan(("lru",), mode="group", grouping="batch"), "unknown grouping 'batch'; known: pass, step"),
+        (
+            MissPlan(("lru",), mode="group", grouping="step", reset_per_sequence=True),
+            "not allowed for groups of a step",
+        ),
+        (MissPlan(("lru",), k=3), "k is 3, allowed 1..2"),
+    ):
+        with pytest.raises(InputError) as refused:
+            miss_rows(trace, plan, nothing)
+        assert line in str(refused.value)
+    for options, line in (
+        ({"mode": "timed"}, "unknown mode 'timed'; known: flat, group"),
+        ({"prefetchers": ("oracle",)}, "prefetcher 'oracle' needs groups; allowed in mode 'group' only"),
+        ({"prefetchers": ("psychic",), "mode": "group"}, "unknown prefetcher 'psychic'"),
+    ):
+        with pytest.raises(InputError) as refused:
+            MissPlan(("lru",), **options)
+        assert line in str(refused.value)
+    with pytest.raises(InputError, match="group mode needs groups"):
+        group_counts(None, "lru", 2, "layer", "none", nothing, 0)
