@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
@@ -16,7 +15,9 @@ from rich.table import Table
 
 from analysis.builds import BUILDS
 from analysis.inputs import Inputs
-from analysis.locality import ALL, drift_rows, locality_rows, shown_locality
+from analysis.locality import ALL, shown_locality
+from analysis.locality_build import TABLES as LOCALITY_TABLES
+from analysis.locality_build import add_rows, write_locality
 from analysis.locality_claim import drift_sentence
 from analysis.log_sets import find_log_sets
 from analysis.open_loop import RULE_OF_TRUST
@@ -25,7 +26,7 @@ from analysis.tables import holes
 from analysis.what_if import runs_table, shown
 from traces.command import new_app, run
 from traces.errors import unknown_name
-from traces.files import replacing
+from traces.files import replacing, sha256_of
 from traces.trace_file import load_trace
 
 app = new_app("Analysis: tables from records, with intervals, and the sentence that answers each figure's question.")
@@ -102,28 +103,25 @@ def open_loop_command(
 @app.command("locality", no_args_is_help=True)
 def locality_command(
     paths: Annotated[list[Path], typer.Argument(help="Traces of tokens, recorded or imported.")],
-    out: Annotated[Path | None, typer.Option(help="Write every domain and layer with all columns as CSV.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the shuffled control.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for all tables: domains, layers, hits, heat, drift.")] = None,
 ) -> None:
     """Reuse of experts by the next token and by an LRU cache, each beside the same tokens in random order.
 
     Printed are all layers together; where a trace has several domains, each of them too, and a test of whether their
-    use of experts differs. Caches are emptied where a sequence starts.
+    use of experts differs. Caches are emptied where a sequence starts. `python -m figures OUT --only locality` draws
+    the tables in OUT.
 
-    Example: `python -m analysis locality toy.trace.parquet --out locality.csv`
+    Example: `python -m analysis locality toy.trace.parquet --out locality`
     """
-    found, drift = [], []
+    tables: dict[str, list[dict]] = {name: [] for name in LOCALITY_TABLES}
     for path in track(paths, "counting", transient=True, disable=len(paths) == 1):
-        trace, name = load_trace(path), path.name.removesuffix(".trace.parquet")
-        found += locality_rows("", name, trace, np.random.default_rng(seed))
-        drift += [row for row in drift_rows("", name, trace, np.random.default_rng(seed)) if row["layer"] == ALL]
-    table = pd.DataFrame(found).drop(columns=["set", "status", "reason"])
+        add_rows(tables, "trace", path.name.removesuffix(".trace.parquet"), load_trace(path), heat=True)
     if out is not None:
-        with replacing(out) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
-    print_table(shown_locality(table))
-    for row in drift:
-        print(drift_sentence(row))
+        write_locality(out, tables, {path.name: sha256_of(path) for path in paths if path.is_file()})
+    print_table(shown_locality(pd.DataFrame(tables[LOCALITY_TABLES[0]])))
+    for row in tables[LOCALITY_TABLES[-1]]:
+        if row["layer"] == ALL:
+            print(drift_sentence(row))
 
 
 def print_table(text: pd.DataFrame) -> None:

@@ -105,7 +105,7 @@ def curve_rows(name: str, source: str, trace: Trace, rng: np.random.Generator) -
 
 
 def heat_rows(name: str, source: str, trace: Trace, rng: np.random.Generator) -> list[dict]:
-    """Return each expert's share of the selections per bin of time, in the first, middle and last layer.
+    """Return each expert's share of the selections per bin of time, in every layer.
 
     Time runs domain by domain, in each through its tokens in recorded order; the control puts all tokens of all
     domains into random order. Experts are ordered by the domain that uses them most, then by how much (`place`).
@@ -117,7 +117,7 @@ def heat_rows(name: str, source: str, trace: Trace, rng: np.random.Generator) ->
     mixed = np.split(rng.permutation(everything), np.cumsum([len(part) for part in parts])[:-1])
     experts_TLK = slots(trace, default_k(trace))
     rows = []
-    for layer in sorted({0, trace.L // 2, trace.L - 1}):
+    for layer in range(trace.L):
         one_TK = experts_TLK[:, layer : layer + 1]
         share_DE = np.stack([counts(one_TK[part], trace.E)[0] / len(part) for part in parts])
         place_E = np.lexsort((-share_DE.max(0), share_DE.argmax(0))).argsort()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from analysis.inputs import Inputs
 from analysis.locality import curve_rows, drift_rows, heat_rows, locality_rows
@@ -13,13 +14,14 @@ from traces.selections import Trace
 from traces.trace_file import load_trace
 
 NAME = "locality"
+TABLES = (NAME, f"{NAME}_hits", f"{NAME}_heat", f"{NAME}_drift")
 SEED = 0  # of the shuffles and permutations
 
 
 def build_locality(inputs: Inputs, out: Path) -> list[str]:
     """Write the tables and the claim. Sets without such traces are left out; none at all is a hole."""
     found = [(log_set, name) for log_set in inputs.sets for name in trace_names(log_set)]
-    tables: dict[str, list[dict]] = {NAME: [], f"{NAME}_hits": [], f"{NAME}_heat": [], f"{NAME}_drift": []}
+    tables: dict[str, list[dict]] = {name: [] for name in TABLES}
     for log_set, name in found:
         trace, reason = inputs.read(log_set, name, load_trace)
         short = Path(name).name.removesuffix(".trace.parquet")
@@ -30,9 +32,14 @@ def build_locality(inputs: Inputs, out: Path) -> list[str]:
     if not found:
         tables[NAME].append(hole_row("all sets", None, f"no set holds {LANGUAGE_TRACES[0]} or {VIDEO}/"))
     used = {path: digest for name in {name for _, name in found} for path, digest in inputs.used(name).items()}
-    written = write_tables(out, tables, used)
+    return holes(write_locality(out, tables, used))
+
+
+def write_locality(out: Path, tables: dict[str, list[dict]], digests: dict[str, str]) -> pd.DataFrame:
+    """Write the tables and the claim, and return the first table."""
+    written = write_tables(out, tables, digests)
     write_claims(out, {NAME: locality_claim(written[NAME], written[f"{NAME}_drift"])})
-    return holes(written[NAME])
+    return written[NAME]
 
 
 def trace_names(log_set: LogSet) -> list[str]:

@@ -38,10 +38,11 @@ def draw(tables: TableFiles) -> Figure:
 
 
 def heat_panels(row: np.ndarray, name: str, heat: pd.DataFrame) -> None:
-    """Draw the share of every expert over time, three layers as recorded and the middle one shuffled."""
+    """Draw the share of every expert over time: first, middle and last layer as recorded, the middle one shuffled."""
     layers = sorted(heat["layer"].unique())
-    shown = [(layer, "recorded") for layer in layers] + [(layers[len(layers) // 2], "shuffled")]
-    for axes, (layer, order) in zip(row, shown[:COLUMNS], strict=False):
+    middle = layers[len(layers) // 2]
+    shown = [(layer, "recorded") for layer in (layers[0], middle, layers[-1])] + [(middle, "shuffled")]
+    for axes, (layer, order) in zip(row, shown, strict=True):
         own = heat[(heat["layer"] == layer) & (heat["order"] == order)]
         domains = list(dict.fromkeys(own["domain"]))
         table = own.assign(at=own["domain"].map(domains.index) * (own["bin"].max() + 1) + own["bin"])

@@ -174,11 +174,17 @@ def test_sequence_counts_are_the_traces(text):
     assert not drift_rows("set", "text", replace(text, domain_S=None), np.random.default_rng(0))
 
 
-def test_the_command_prints_and_writes_the_table(text, tmp_path):
+def test_the_command_prints_and_writes_what_the_figure_draws(text, tmp_path):
     save_trace(text, tmp_path / "x.trace.parquet")
-    words = [sys.executable, "-m", "analysis", "locality", tmp_path / "x.trace.parquet", "--out", tmp_path / "x.csv"]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "p = " in done.stdout
-    table = pd.read_csv(tmp_path / "x.csv")
-    assert set(table["domain"]) == {"all", "a", "b"}
+
+    def run(*words):
+        done = subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "p = " in run("analysis", "locality", tmp_path / "x.trace.parquet", "--out", tmp_path / "tables")
+    assert set(pd.read_csv(tmp_path / "tables" / "locality.csv")["domain"]) == {"all", "a", "b"}
+    heat = pd.read_csv(tmp_path / "tables" / "locality_heat.csv")
+    assert set(heat["layer"]) == {0, 1, 2}
+    run("figures", tmp_path / "tables", "--only", "locality", "--out", tmp_path / "figures")
+    assert (tmp_path / "figures" / "locality.png").stat().st_size > 10_000
