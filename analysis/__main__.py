@@ -115,7 +115,8 @@ def locality_command(
     """
     tables: dict[str, list[dict]] = {name: [] for name in LOCALITY_TABLES}
     for path in track(paths, "counting", transient=True, disable=len(paths) == 1):
-        add_rows(tables, "trace", path.name.removesuffix(".trace.parquet"), load_trace(path), heat=True)
+        name = path.name.removesuffix(".trace.parquet")
+        add_rows(tables, name, name, load_trace(path), heat=True)
     if out is not None:
         write_locality(out, tables, {path.name: sha256_of(path) for path in paths if path.is_file()})
     print_table(shown_locality(pd.DataFrame(tables[LOCALITY_TABLES[0]])))
