@@ -57,7 +57,7 @@ def misses_command(
         reset_per_sequence=reset, k=default_k(trace) if k is None else k, seed=seed,
     )  # fmt: skip
     source = known_trace(known, trace)
-    knowledge = known_from(source, min(plan.k, source.K), plan.needs())
+    knowledge = known_from(source, plan.k, plan.needs())
     with progress_bar() as progress:
         bar = progress.add_task("counting", total=tasks(plan, knowledge))
         rows = miss_rows(trace, plan, knowledge, lambda: progress.advance(bar))

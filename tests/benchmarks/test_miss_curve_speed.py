@@ -103,8 +103,9 @@ def test_whole_curve(benchmark, expert_A, reader, policy):
         its.append(total)
     ratio = np.median(its) / np.median(ours)
     summary = {
-        "policy": policy, "ratio": round(float(ratio), 1), "target": target, "ours_s": spread(ours), "its_s": spread(its),
-        "its_hashpower": power, "ours_ns_per_access": round(float(np.median(ours)) / ACCESSES * 1e9, 2),
+        "policy": policy, "ratio": round(float(ratio), 1), "target": target, "ours_s": spread(ours),
+        "its_s": spread(its), "its_hashpower": power,
+        "ours_ns_per_access": round(float(np.median(ours)) / ACCESSES * 1e9, 2),
     }  # fmt: skip
     benchmark.extra_info.update(summary)
     print(f"\n{summary}")
