@@ -26,7 +26,9 @@ OF_PREFETCHERS = {
 
 def misses_command(
     trace_path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")],
-    out: Annotated[Path, typer.Option(metavar="TABLE.csv", help="The table; TABLE.json beside it says how it came.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="TABLE.csv", help="Write every row; TABLE.json beside it says how it came.")
+    ] = None,
     policy: Annotated[str, typer.Option(help=f"{', '.join(CACHES)}; several with commas.")] = "lru,belady",
     slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas, or `all`.")] = "all",
     mode: Annotated[str, typer.Option(help="flat: accesses stand alone; group: a layer's experts together.")] = "flat",
@@ -48,7 +50,7 @@ def misses_command(
     from simulate.misses import MissPlan, known_from, miss_rows, tasks  # imports numba, which others do not need
     from simulate.runs import progress_bar
 
-    if out.suffix != ".csv":
+    if out is not None and out.suffix != ".csv":
         raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")
     trace = load_trace(trace_path)
     plan = MissPlan(
@@ -61,9 +63,10 @@ def misses_command(
     with progress_bar() as progress:
         bar = progress.add_task("counting", total=tasks(plan, knowledge))
         rows = miss_rows(trace, plan, knowledge, lambda: progress.advance(bar))
-    write_table(out, rows, {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {}), seed)
+    if out is not None:
+        write_table(out, rows, {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {}), seed)
     Console().print(printed(rows))
-    print(f"{rows[0]['accesses']:,} accesses; {out}: {len(rows)} rows")
+    print(f"{rows[0]['accesses']:,} accesses" + (f"; {out}: {len(rows)} rows" if out else ""))
 
 
 def numbers_of_slots(text: str) -> tuple[int, ...]:
