@@ -1,0 +1,90 @@
+"""The language model's commands, from text files to traces, and what they refuse."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import collect.commands.classifier
+import collect.commands.language  # noqa: F401 - both register their commands
+from collect.commands.app import app
+from traces.trace_file import load_trace
+
+SIZES = [
+    "--layers",
+    "2",
+    "--experts",
+    "4",
+    "--k",
+    "2",
+    "--dmodel",
+    "8",
+    "--hidden",
+    "8",
+    "--heads",
+    "2",
+    "--window",
+    "32",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Texts of two domains, and a model trained on them for three steps."""
+    path = tmp_path_factory.mktemp("language")
+    for domain in ("docs", "novels"):
+        (path / domain).mkdir()
+        for number in range(30):
+            (path / domain / f"{number}.txt").write_text(f"Chapter {number} of {domain}. " * 6)
+    assert run(path, "language", "--steps", "3", *SIZES, "--out", path / "model.pt").exit_code == 0
+    return path
+
+
+def run(path, *words):
+    options = ["--domains", "docs,novels", "--data-dir", str(path)]
+    return CliRunner().invoke(app, [str(words[0]), *options, *map(str, words[1:])])
+
+
+def test_quality_stands_beside_the_n_grams(folder):
+    done = run(
+        folder, "language-quality", "--checkpoint", folder / "model.pt", "--segments", 5, "--out", folder / "q.csv"
+    )
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(folder / "q.csv")
+    assert len(table) == 2 * 3
+    np.testing.assert_allclose(table.groupby("domain")["lead"].first(), 0)
+    assert (table["bits_per_byte"] > 0).all()
+    about = json.loads((folder / "q.json").read_text())
+    assert about["training"]["steps"] == 3
+    assert set(about["data"]["digests"]) == {"docs.train", "docs.held_out", "novels.train", "novels.held_out"}
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_traces_know_domain_position_and_step(folder, phase):
+    out = folder / f"{phase}.trace.parquet"
+    sizes = ["--windows", 2, "--requests", 6, "--prompt", "3-8", "--new", "4-9", "--slots", 2, "--candidates", 3]
+    done = run(folder, "language-route", "--checkpoint", folder / "model.pt", "--phase", phase, *sizes, "--out", out)
+    assert done.exit_code == 0, done.output
+    trace = load_trace(out)
+    assert (trace.L, trace.E, trace.K) == (2, 4, 3)
+    assert set(trace.domain_S) == {"docs", "novels"}
+    assert set(trace.phase_T) == ({0} if phase == "prefill" else {0, 1})
+    assert trace.header.notes["text"]["digests"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--phase", "both"], "unknown phase 'both'; known: decode, prefill"),
+        (["--candidates", "1"], "--candidates 1: allowed 2..4"),
+        (["--prompt", "few"], "--prompt is 'few', allowed a number"),
+        (["--prompt", "30", "--new", "9"], "allowed together up to the window, 32"),
+        (["--checkpoint", "absent.pt"], "absent.pt: no such checkpoint"),
+    ],
+)
+def test_bad_options_are_refused(folder, words, message):
+    given = {"--checkpoint": folder / "model.pt", **dict(zip(words[::2], words[1::2], strict=True))}
+    done = run(folder, "language-route", *[each for pair in given.items() for each in pair], "--out", folder / "x")
+    assert message in str(done.exception)
