@@ -23,6 +23,8 @@ OUTSIDERS = {
     "torchvision": ("collect",),
     "sklearn": ("collect",),
     "simpy": ("simulate",),
+    "numba": ("simulate",),
+    "transformers": ("collect.huggingface",),
     "scipy": ("analysis",),
     "pandas": ("analysis", "figures", "collect.quality", "collect.datasets"),
     "matplotlib": ("figures",),

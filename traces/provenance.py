@@ -8,7 +8,18 @@ import sys
 from pathlib import Path
 
 SCHEMA_VERSION = 1
-PACKAGES = ("numpy", "pandas", "scipy", "simpy", "pyarrow", "torch", "matplotlib", "scikit-learn", "transformers")
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "simpy",
+    "pyarrow",
+    "torch",
+    "matplotlib",
+    "scikit-learn",
+    "transformers",
+    "numba",
+)
 
 
 def provenance(seed: int | None = None, command: list[str] | None = None) -> dict:
