@@ -28,7 +28,7 @@ def build_locality(inputs: Inputs, out: Path) -> list[str]:
         if trace is None:
             tables[NAME].append({**hole_row(log_set.name, None, reason), "trace": short})
             continue
-        add_rows(tables, log_set.name, short, trace, heat=name == LANGUAGE_TRACES[-1])
+        add_rows(tables, log_set.name, short, trace, heat=name != LANGUAGE_TRACES[0])
     if not found:
         tables[NAME].append(hole_row("all sets", None, f"no set holds {LANGUAGE_TRACES[0]} or {VIDEO}/"))
     used = {path: digest for name in {name for _, name in found} for path, digest in inputs.used(name).items()}

@@ -15,15 +15,15 @@ ALL = "all"
 
 
 def draw(tables: TableFiles) -> Figure:
-    """Return the figure: heat over time in a row per set that has it, then reuse, LRU hits and drift over all sets."""
+    """Return the figure: heat over time in a row per trace that has it, then reuse, LRU hits and drift over all sets."""
     rows, heat = tables.rows(NAME), tables.rows(f"{NAME}_heat")
     hits, drift = tables.rows(f"{NAME}_hits"), tables.rows(f"{NAME}_drift")
-    sets = list(dict.fromkeys(heat["set"])) if "share" in heat else []
+    traces = list(dict.fromkeys(heat["trace"])) if "share" in heat else []
     figure, grid = plt.subplots(
-        len(sets) + 1, COLUMNS, figsize=(15, 4.0 * (len(sets) + 1) + 0.2), layout="constrained", squeeze=False
+        len(traces) + 1, COLUMNS, figsize=(15, 3.4 * len(traces) + 4.2), layout="constrained", squeeze=False
     )
-    for row, name in zip(grid, sets, strict=False):
-        heat_panels(row, name, heat[heat["set"] == name])
+    for row, name in zip(grid, traces, strict=False):
+        heat_panels(row, name, heat[heat["trace"] == name])
     if "reuse" not in rows:
         for axes in grid[-1]:
             style.hole(axes, tables.holes)
@@ -54,9 +54,9 @@ def heat_panels(row: np.ndarray, name: str, heat: pd.DataFrame) -> None:
         axes.set_xticks([bins * (index + 0.5) - 0.5 for index in range(len(domains))], domains)
         for edge in range(1, len(domains)):
             axes.axvline(edge * bins - 0.5, color=style.COLOURS[1], linewidth=1)
-        title = "tokens in recorded order" if order == "recorded" else "control: tokens of all domains mixed"
+        title = "tokens in recorded order" if order == "recorded" else "control: tokens in random order"
         axes.set_title(f"{name}, layer {layer}\n{title}", fontsize="small")
-        axes.set(xlabel="time, domain by domain", ylabel="expert, by the domain that uses it most")
+        axes.set(xlabel="time, domain by domain", ylabel="expert, by use")
         axes.figure.colorbar(drawn, ax=axes, label="share of selections", shrink=0.8)
 
 
