@@ -15,7 +15,7 @@ ALL = "all"
 
 
 def draw(tables: TableFiles) -> Figure:
-    """Return the figure: heat over time in a row per trace that has it, then reuse, LRU hits and drift over all sets."""
+    """Return the figure: heat over time, a row per trace that has it; then reuse, LRU hits and drift over all sets."""
     rows, heat = tables.rows(NAME), tables.rows(f"{NAME}_heat")
     hits, drift = tables.rows(f"{NAME}_hits"), tables.rows(f"{NAME}_drift")
     traces = list(dict.fromkeys(heat["trace"])) if "share" in heat else []
