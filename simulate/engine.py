@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import simpy
 
 from simulate.policies.config import RunConfig
 from simulate.policies.instant import Replay
+from simulate.policies.memory.expert_memory import AccessOrder
+from simulate.policies.memory.known import Known
+from simulate.policies.memory.links import Transfer
 from simulate.policies.scheduler import Batch
 from simulate.policies.workload import Workload
 from traces.run_records import RunRecords
@@ -22,11 +26,12 @@ class Engine:
     handled together and in the order that `Replay.play` fixes.
     """
 
-    def __init__(self, workload: Workload, config: RunConfig, cost: Cost) -> None:
+    def __init__(self, workload: Workload, config: RunConfig, cost: Cost, known: Known | None = None) -> None:
         self.environment = simpy.Environment()
-        self.replay = Replay(workload, config, self.launch)
-        self.cost = cost
+        self.replay = Replay(workload, config, self.launch, self.send, known)
+        self.cost, self.memory, self.host = cost, config.memory, config.devices
         self.completed: list[Batch] = []
+        self.here: list[Transfer] = []
         self.planned_ns: int | None = None  # when the next wake-up for an arrival or a time-out stands in the calendar
 
     def run(self) -> None:
@@ -37,11 +42,24 @@ class Engine:
     def launch(self, batch: Batch) -> bool:
         """Put the completion of a batch into the calendar; return True if it takes no time."""
         service_ns = self.cost(batch.layer, batch.block, batch.tokens)
+        if batch.device == self.host:
+            service_ns = round(service_ns * self.memory.host_factor)
         batch.end_ns = batch.start_ns + service_ns
         if service_ns == 0:
             return True
         simpy.Timeout(self.environment, service_ns, batch).callbacks.append(self._complete)
         return False
+
+    def send(self, transfer: Transfer) -> bool:
+        """Put the end of a transfer into the calendar; return True if it takes no time."""
+        if self.memory.transfer_ns == 0:
+            return True
+        simpy.Timeout(self.environment, self.memory.transfer_ns, transfer).callbacks.append(self._arrive)
+        return False
+
+    def _arrive(self, event: simpy.Event) -> None:
+        self.here.append(event._value)
+        self._close_instant()
 
     def _complete(self, event: simpy.Event) -> None:
         self.completed.append(event._value)
@@ -64,7 +82,8 @@ class Engine:
         retire = self.replay.rules.retire
         retired = [(batch, retire(batch)) for batch in completed]
         completed.clear()
-        self.replay.play(now, retired)
+        here, self.here = sorted(self.here, key=lambda transfer: transfer.link), []
+        self.replay.play(now, retired, here)
         self._plan_wake_up()
 
     def _plan_wake_up(self) -> None:
@@ -76,12 +95,31 @@ class Engine:
             simpy.Timeout(self.environment, delay_ns).callbacks.append(self._wake_up)
 
 
-def simulate(workload: Workload, config: RunConfig, cost: Cost, header: dict) -> RunRecords:
+def simulate(workload: Workload, config: RunConfig, cost: Cost, header: dict, known: Known | None = None) -> RunRecords:
     """Return the records of a workload served under a configuration, with these costs and this header.
 
     `cost(layer, block, tokens)` gives the service time of a batch in whole ns. `header` is that of the records; see
-    `simulate.policies.recording.run_header`.
+    `simulate.policies.recording.run_header`. `known` is what cache policies and prefetchers know beforehand; the order
+    of the accesses, for those that need it and are not given it, is that of a first run with LRU and no prefetches.
     """
-    engine = Engine(workload, config, cost)
+    if config.memory is not None and config.memory.needs_order and (known is None or known.order is None):
+        known = replace(known or Known(), order=order_of(workload, config, cost))
+    engine = Engine(workload, config, cost, known)
     engine.run()
     return engine.replay.recording.records(header)
+
+
+def order_of(workload: Workload, config: RunConfig, cost: Cost) -> AccessOrder:
+    """Return the accesses and groups of a run, in order, as they are with LRU and no prefetches.
+
+    The run with an optimum or an oracle makes the same ones where its order does not depend on time: in lockstep, or
+    where misses block, in a closed loop on one device. Elsewhere it decides by an order that is only close to its own.
+    """
+    miss = "block" if config.memory.miss == "block" else "load"
+    plain = replace(
+        config.memory, cache="lru", miss=miss, prefetch="none", look_ahead=1, filled=False, link="fifo", host_factor=1.0
+    )
+    engine = Engine(workload, replace(config, memory=plain), cost)
+    engine.replay.memory.prefetches = True  # groups are announced and recorded; nothing is proposed
+    engine.run()
+    return engine.replay.memory.order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -46,7 +46,7 @@ class Runs:
             header = load_run(self.folder, name).header
         except InputError:
             return False
-        wanted = {"config": asdict(config), "trace_digest": self.trace_digest, "costs_digest": self.costs.digest}
+        wanted = {"config": config.as_dict(), "trace_digest": self.trace_digest, "costs_digest": self.costs.digest}
         return all(header.get(key) == value for key, value in wanted.items())
 
     def carry_out(self, name: str, config: RunConfig) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Records of one run, executed or simulated alike: one row per pass, one row per batch.
+"""Records of one run, executed or simulated alike: one row per pass, per batch, and per transfer of an expert.
 
 They live here because both `collect` (executions) and `simulate` write them and `analysis` reads them.
 """
@@ -34,13 +34,25 @@ BATCH_COLUMNS = {
     "hit": np.int8,  # 1 the expert was resident, 0 it was not, -1 no cache was simulated
     "members_crc": np.uint16,  # of the members, in queue order: tells runs whose batches have other members apart
 }
+TRANSFER_COLUMNS = {
+    "link": np.int16,  # of the device with this number
+    "layer": np.int16,
+    "expert": np.int16,
+    "slot": np.int16,  # within the cache of the layer, or of all; the number of slots: where declined experts pass
+    "victim": np.int32,  # layer * E + expert that left the slot, -1 none
+    "prefetch": np.bool_,
+    "asked_ns": np.int64,  # the slot was given
+    "start_ns": np.int64,  # the link began
+    "end_ns": np.int64,
+}
 
 
 @dataclass(frozen=True)
 class RunRecords:
-    """The two record tables of one run, and a header that says what ran.
+    """The record tables of one run, and a header that says what ran.
 
-    `passes` and `batches` map the column names above to arrays. Batches stand in the order in which they started.
+    `passes`, `batches` and `transfers` map the column names above to arrays. Batches stand in the order in which they
+    started, transfers in the order in which they were asked for; None where all experts were resident.
     The header holds `source` (`executed` or `simulated`), `config` (a RunConfig as a dictionary), `device`,
     digests of the trace and the cost table, and `provenance`.
     Raises InputError if a column is missing, of another type, or if times run backwards.
@@ -49,24 +61,30 @@ class RunRecords:
     passes: dict[str, np.ndarray]
     batches: dict[str, np.ndarray]
     header: dict
+    transfers: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        for kind, columns, allowed in (
-            ("passes", self.passes, PASS_COLUMNS), ("batches", self.batches, BATCH_COLUMNS),
-        ):  # fmt: skip
+        tables = [("passes", self.passes, PASS_COLUMNS), ("batches", self.batches, BATCH_COLUMNS)]
+        if self.transfers is not None:
+            tables.append(("transfers", self.transfers, TRANSFER_COLUMNS))
+        for kind, columns, allowed in tables:
             if list(columns) != list(allowed):
                 raise InputError(f"{kind}: columns are {', '.join(columns)}; allowed: {', '.join(allowed)}")
             for name, dtype in allowed.items():
                 if columns[name].dtype != dtype or columns[name].shape != columns[next(iter(allowed))].shape:
                     raise InputError(f"{kind}: column {name} is {columns[name].dtype}{columns[name].shape}")
-        for kind, columns, first in (("passes", self.passes, "arrival_ns"), ("batches", self.batches, "ready_ns")):
+        first_of = {"passes": "arrival_ns", "batches": "ready_ns", "transfers": "asked_ns"}
+        for kind, columns, _ in tables:
+            first = first_of[kind]
             late = (columns[first] > columns["start_ns"]) | (columns["start_ns"] > columns["end_ns"])
             if late.any():
                 raise InputError(f"{kind}: row {int(late.argmax())}: times run backwards ({int(late.sum())} such rows)")
 
     def save(self, folder: Path | str, name: str) -> None:
-        """Write `NAME.passes.parquet` and then `NAME.batches.parquet`; a run is complete once both are there."""
+        """Write `NAME.passes.parquet`, `.transfers.` if there are any, and `.batches.`, which makes it complete."""
         write_table(Path(folder) / f"{name}.passes.parquet", self.passes, self.header, "passes")
+        if self.transfers is not None:
+            write_table(Path(folder) / f"{name}.transfers.parquet", self.transfers, self.header, "transfers")
         # The batches name the passes they belong to: a run that is written again and cut off between the two files
         # would otherwise be read as a mixture of both times.
         header = {**self.header, "passes_end_digest": column_digest(self.passes["end_ns"])}
@@ -84,9 +102,20 @@ def load_run(folder: Path | str, name: str) -> RunRecords:
         raise InputError(f"{Path(folder) / name}: passes and batches come from different executions")
     table_keys = ("kind", "column_digests", "header_digest")
     try:
-        return RunRecords(passes, batches, {key: value for key, value in header.items() if key not in table_keys})
+        kept = {key: value for key, value in header.items() if key not in table_keys}
+        return RunRecords(passes, batches, kept, load_transfers(folder, name, header))
     except InputError as error:
         raise InputError(f"{Path(folder) / name}: {error}") from None
+
+
+def load_transfers(folder: Path | str, name: str, header: dict) -> dict[str, np.ndarray] | None:
+    """Return the transfers of a run with this header, None where it has no expert memory."""
+    if "memory" not in (header.get("config") or {}):
+        return None
+    transfers, other = read_table(Path(folder) / f"{name}.transfers.parquet", "transfers")
+    if other.get("config") != header["config"]:
+        raise InputError(f"{Path(folder) / name}: passes and transfers come from different configurations")
+    return transfers
 
 
 def run_names(folder: Path | str) -> list[str]:

@@ -10,12 +10,13 @@ import numpy as np
 
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.lockstep import Lockstep
+from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.placement import PLACEMENTS
 from simulate.policies.queueing import QueueScheduler
 from traces.errors import InputError, unknown_name
 
 SCHEDULERS = {"queues": QueueScheduler, "lockstep": Lockstep}
-STREAMS = ("sequences", "arrivals", "service")
+STREAMS = ("sequences", "arrivals", "service", "memory")
 
 LOWEST = {
     "queue_size": 1, "dense_queue_size": 1, "timeout_ns": 0, "max_step": 1, "in_flight": 1, "k": 1, "sequences": 1,
@@ -31,13 +32,14 @@ ONLY_UNDER = {
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run. `dataclasses.asdict` of it stands in the header of the run's records; `name` is their file name.
+    """One run. `as_dict` of it stands in the header of the run's records; `name` is their file name.
 
     `queue_size` is B of the expert queues, `dense_queue_size` that of dense queues (None: the same B), `max_step` the
     most passes in a step of lockstep (None: all that wait). Arrivals: `in_flight` sequences under `closed`,
     `rate_per_s` sequences per second under `poisson`; `load` only remembers which share of the capacity that rate was.
     `k` None takes the model's own; `sequences` None serves the trace once; `seed` permutes the sequences and draws
     the arrivals, None keeps the trace's order. `dense` False leaves the dense blocks out.
+    `memory` None: all experts are resident.
     Raises InputError for an unknown name, a value out of range, or a field without meaning in this combination.
     """
 
@@ -56,11 +58,14 @@ class RunConfig:
     dense: bool = True
     devices: int = 1
     placement: str = "contiguous"
+    memory: MemoryConfig | None = None
 
     def __post_init__(self) -> None:
         for kind, table in (("scheduler", SCHEDULERS), ("arrivals", ARRIVALS), ("placement", PLACEMENTS)):
             if getattr(self, kind) not in table:
                 raise unknown_name(kind, getattr(self, kind), table)
+        if self.memory is not None and not isinstance(self.memory, MemoryConfig):
+            raise InputError(f"memory is {self.memory!r}, allowed: a MemoryConfig, or None")
         for name, low in LOWEST.items():
             self._check_integer(name, low)
         for name in ("rate_per_s", "load"):
@@ -102,10 +107,16 @@ class RunConfig:
         unknown = sorted(fields.keys() - DEFAULTS.keys())
         if unknown:
             raise unknown_name("field of a run's configuration", unknown[0], DEFAULTS)
-        return cls(**fields)
+        memory = fields.get("memory")
+        return cls(**{**fields, "memory": memory and MemoryConfig.from_dict(memory)})
+
+    def as_dict(self) -> dict:
+        """Return the fields; `memory` only where there is one, as in the headers that were written without it."""
+        fields = dataclasses.asdict(self)
+        return fields if self.memory is not None else {name: fields[name] for name in fields if name != "memory"}
 
     def generator(self, stream: str) -> np.random.Generator:
-        """Return the generator of one of the independent streams `sequences`, `arrivals`, `service` of this seed.
+        """Return the generator of one of the independent streams `STREAMS` of this seed.
 
         Streams do not touch each other: another arrival rate or queue size meets the same draws (common random
         numbers), so that differences between configurations are not differences between draws.
@@ -123,6 +134,8 @@ class RunConfig:
             parts.append("nodense")
         if self.devices > 1 or self.placement != DEFAULTS["placement"]:
             parts.append(f"D{self.devices}{self.placement}")
+        if self.memory is not None:
+            parts.append(self.memory.name)
         return "-".join(parts)
 
     def _scheduler_parts(self) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.memory.known import Known, new_memory
+from simulate.policies.memory.links import Transfer
 from simulate.policies.placement import place
 from simulate.policies.recording import Recording
 from simulate.policies.scheduler import Batch
@@ -24,36 +26,48 @@ class Replay:
 
     `launch(batch)` is called for every batch that starts, in order; the driver sets `batch.end_ns` by the time the
     batch completes. It returns True if the batch has completed already (a duration of zero), otherwise a false value.
+    `send(transfer)` is the same for every transfer that a link begins; `known` is what its policies may know.
     """
 
-    def __init__(self, workload: Workload, config: RunConfig, launch: Callable[[Batch], bool | None]) -> None:
+    def __init__(
+        self, workload: Workload, config: RunConfig, launch: Callable[[Batch], bool | None],
+        send: Callable[[Transfer], bool | None] | None = None, known: Known | None = None,
+    ) -> None:  # fmt: skip
         device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
-        self.rules = SCHEDULERS[config.scheduler](workload, device_LB, config)
+        self.memory = new_memory(workload, device_LB, config, known) if config.memory is not None else None
+        self.rules = SCHEDULERS[config.scheduler](workload, device_LB, config, self.memory)
         self.arrivals = ARRIVALS[config.arrivals](workload, config)
-        self.recording = Recording(workload)
-        self.launch = launch
+        self.recording = Recording(workload, self.memory)
+        self.launch, self.send = launch, send
 
-    def play(self, now: int, completed: Sequence[Completed] = ()) -> None:
+    def play(self, now: int, completed: Sequence[Completed] = (), here: Sequence[Transfer] = ()) -> None:
         """Play the instant `now`. `completed`: its batches with what `rules.retire` returned, devices ascending.
 
-        A round is the README's list; what a round creates at the same instant is handled in a further round.
+        `here`: the transfers that are complete, links ascending. A round is the README's list; what a round creates
+        at the same instant is handled in a further round.
         """
         rules, recording = self.rules, self.recording
         arriving = self.arrivals.due(now)
         while True:
             finished = []
             for batch, (moved, done) in completed:  # (1) completions
-                rules.release(batch)
+                rules.release(batch, now)
                 rules.enqueue(moved, now)
                 finished += done
+            for transfer in here:  # (2) transfers
+                transfer.end_ns = now
+                rules.arrived(transfer, now)
             if arriving:  # (3) arrivals
                 recording.arrived(arriving, now)
                 finished += rules.admit(arriving, now)
             started = rules.settle(now)  # (4) time-outs, (5) ready queues join the list, (6) free devices take
             recording.batches += started
             completed = [(batch, rules.retire(batch)) for batch in started if self.launch(batch)]
+            here = [transfer for transfer in rules.begin_transfers(now) if self.send(transfer)]  # (7) links begin
+            emptied, rules.emptied = rules.emptied, []
+            finished += emptied
             arriving = self._leave(finished, now) if finished else ()
-            if completed or arriving:
+            if completed or arriving or here or emptied:
                 continue
             if not self.is_stalled():
                 return
@@ -62,12 +76,16 @@ class Replay:
     def _leave(self, finished: list[int], now: int) -> list[int]:
         """Record that passes finished; return the passes that their end releases."""
         self.recording.finished(finished, now)
+        if self.memory is not None:
+            self.memory.finished(len(finished))
         return self.arrivals.after(finished)
 
     def is_stalled(self) -> bool:
-        """Say whether passes wait although no batch runs and neither an arrival nor a time-out is pending."""
+        """Say whether passes wait although nothing runs and no transfer, arrival or time-out is pending."""
         rules = self.rules
-        return not rules.running and rules.present > 0 and self.next_due() is None
+        if rules.running or not rules.present or (self.memory is not None and self.memory.pending):
+            return False
+        return self.next_due() is None
 
     def next_due(self) -> int | None:
         """Return when the next arrival or time-out is due by itself, None where neither is pending."""

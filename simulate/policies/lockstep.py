@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulate.policies.config import RunConfig
+    from simulate.policies.memory.expert_memory import ExpertMemory
     from simulate.policies.workload import Workload
 
 
@@ -21,8 +22,10 @@ class Lockstep(Scheduler):
     stage begins when the last of them is done. All passes of a step finish together.
     """
 
-    def __init__(self, workload: Workload, device_LB: np.ndarray, config: RunConfig) -> None:
-        super().__init__(workload, device_LB, config)
+    def __init__(
+        self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
+    ) -> None:
+        super().__init__(workload, device_LB, config, memory)
         self.max_step = config.max_step or workload.passes
         self.queued: deque[int] = deque()  # passes that wait for a step
         self.step: list[int] = []
@@ -49,15 +52,48 @@ class Lockstep(Scheduler):
             return [], []
         if self._gather_next_stage():
             return self.step, []
+        return [], self._end_step()
+
+    def _end_step(self) -> list[int]:
         finished, self.step = self.step, []
         self.present -= len(finished)
-        return [], finished
+        return finished
 
     def enqueue(self, passes: list[int], now: int) -> None:
         """Make every block that has members in the step's present stage ready."""
-        for queue in sorted(self.members) if passes else ():
+        if not passes:
+            return
+        if self.masked and not self._mask_stage(now):
+            self.emptied += self._end_step()
+            return
+        queues = sorted(self.members)
+        for queue in queues:
             self.ready_ns_Q[queue] = now
             self.ready_D[self.device_Q[queue]].append(queue)
+        if self.memory is not None and self.stage % 2:
+            self._announce(queues, now)
+
+    def _announce(self, queues: list[int], now: int) -> None:
+        """Tell the memory which experts run in this stage, and for which passes."""
+        if not self.masked:
+            self.memory.begin_stage(queues, now)
+        layer = self.stage // 2
+        self.note_group([p for p in self.step if self.members_PS[p][self.stage]], layer)
+
+    def _mask_stage(self, now: int) -> bool:
+        """Let masked gating choose the experts of the stage, or of the next that has any; return False if none has."""
+        while self.stage % 2:
+            layer = self.stage // 2
+            working = [p for p in self.step if self.members_PS[p][self.stage]]
+            for p in working:
+                self.route(p, layer, now)
+            self.members = self._by_expert(working, layer)
+            self.unfinished = len(self.members)
+            if self.members:
+                return True
+            if not self._gather_next_stage():
+                return False
+        return True
 
     def settle(self, now: int) -> list[Batch]:
         """Take the waiting passes as the next step if none is under way; free devices take their next block."""
@@ -78,16 +114,18 @@ class Lockstep(Scheduler):
             working = [p for p in self.step if self.members_PS[p][stage]]
             if working:
                 layer, experts_run = divmod(stage, 2)
-                self.members = self._by_expert(working, layer) if experts_run else {layer * self.width: working}
+                if not experts_run:
+                    self.members = {layer * self.width: working}
+                elif not self.masked:
+                    self.members = self._by_expert(working, layer)
                 self.stage, self.unfinished = stage, len(self.members)
                 return True
         return False
 
     def _by_expert(self, passes: list[int], layer: int) -> dict[int, list[int]]:
-        route_T, members = self.route_LT[layer], {}
+        members: dict[int, list[int]] = {}
         for p in passes:
-            first_token, first_row = self.token_offset_P[p], self.first_row_P[p]
-            for i in range(self.tokens_P[p]):
-                for queue in route_T[first_row + i]:
-                    members.setdefault(queue, []).append(first_token + i)
+            for token, queues in enumerate(self.rows_of(p, layer), self.token_offset_P[p]):
+                for queue in queues:
+                    members.setdefault(queue, []).append(token)
         return members

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulate.policies.config import RunConfig
+    from simulate.policies.memory.expert_memory import ExpertMemory
     from simulate.policies.workload import Workload
 
 
@@ -22,8 +23,10 @@ class QueueScheduler(Scheduler):
     ready queue and binds min(B, length) members then, not earlier (late binding).
     """
 
-    def __init__(self, workload: Workload, device_LB: np.ndarray, config: RunConfig) -> None:
-        super().__init__(workload, device_LB, config)
+    def __init__(
+        self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
+    ) -> None:
+        super().__init__(workload, device_LB, config, memory)
         self.size = config.queue_size
         self.dense_size = config.dense_queue_size or config.queue_size
         self.timeout_ns = config.timeout_ns
@@ -82,23 +85,34 @@ class QueueScheduler(Scheduler):
             self.entered_ns_P[p] = now
             layer, experts_run = divmod(self.stage_P[p], 2)
             if experts_run:
-                self._enqueue_selections(p, self.route_LT[layer], now)
+                self._enqueue_selections(p, layer, now)
             else:
                 queue = layer * self.width
                 self.queues[queue].append(p)
                 self._grown(queue, len(self.queues[queue]), self.dense_size, now)
 
-    def _enqueue_selections(self, p: int, route_T: list[list[int]], now: int) -> None:
-        queues, size, row = self.queues, self.size, self.first_row_P[p]
-        first_token = self.token_offset_P[p]
-        for token in range(first_token, first_token + self.tokens_P[p]):
-            for queue in route_T[row]:
+    def _enqueue_selections(self, p: int, layer: int, now: int) -> None:
+        if self.masked and not self._mask(p, layer, now):
+            return
+        queues, size = self.queues, self.size
+        for token, joined in enumerate(self.rows_of(p, layer), self.token_offset_P[p]):
+            for queue in joined:
                 members = queues[queue]
                 members.append(token)
                 length = len(members)
                 if length == size or length == 1:  # the only lengths at which something can change
                     self._grown(queue, length, size, now)
-            row += 1
+        self.note_group([p], layer)
+
+    def _mask(self, p: int, layer: int, now: int) -> bool:
+        """Let masked gating choose a pass's experts; where it leaves none the pass moves on, and False is returned."""
+        self.left_P[p] = self.route(p, layer, now)
+        if self.left_P[p]:
+            return True
+        moved, finished = self.advance([p])
+        self.emptied += finished
+        self.enqueue(moved, now)
+        return False
 
     def _grown(self, queue: int, length: int, size: int, now: int) -> None:
         """Note a queue that reached B, or one that got a head whose time-out starts now."""

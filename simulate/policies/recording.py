@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulate.policies.scheduler import Batch
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords, members_crc
+from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords, members_crc
 
 if TYPE_CHECKING:
     from simulate.policies.config import RunConfig
+    from simulate.policies.memory.expert_memory import ExpertMemory
     from simulate.policies.workload import Workload
 
 
 class Recording:
     """Arrival and end of every pass, and the batches in the order in which they started."""
 
-    def __init__(self, workload: Workload) -> None:
-        self.workload = workload
+    def __init__(self, workload: Workload, memory: ExpertMemory | None = None) -> None:
+        self.workload, self.memory = workload, memory
         self.arrival_ns_P = [-1] * workload.passes
         self.end_ns_P = [-1] * workload.passes
         self.batches: list[Batch] = []
@@ -46,13 +46,30 @@ class Recording:
         sizes = [len(batch.members) for batch in self.batches]
         members = np.fromiter(chain.from_iterable(batch.members for batch in self.batches), np.int64, sum(sizes))
         batches = self._batch_columns(sizes, members)
-        return RunRecords(self._pass_columns(batches, members), batches, header)
+        if self.memory is None:
+            return RunRecords(self._pass_columns(batches, members), batches, header)
+        header = {**header, "memory": self.memory.summary}
+        return RunRecords(self._pass_columns(batches, members), batches, header, self._transfer_columns())
+
+    def _transfer_columns(self) -> dict[str, np.ndarray]:
+        """Return the columns of the transfers that ended; what was prefetched last may still be under way."""
+        experts = self.workload.experts
+        rows = [
+            (each.link, each.key // experts, each.key % experts, each.slot, each.victim,
+             each.prefetch, each.asked_ns, each.start_ns, each.end_ns)
+            for each in self.memory.transfers if each.end_ns >= 0
+        ]  # fmt: skip
+        columns = zip(*rows, strict=True) if rows else [[] for _ in TRANSFER_COLUMNS]
+        return {
+            name: np.array(values, dtype)
+            for (name, dtype), values in zip(TRANSFER_COLUMNS.items(), columns, strict=True)
+        }
 
     def _batch_columns(self, sizes: list[int], members: np.ndarray) -> dict[str, np.ndarray]:
         """Return the columns of the batches; `members` are those of all batches, one batch after another."""
         columns = {name: [getattr(batch, name) for batch in self.batches] for name in Batch.__slots__}
         ends = np.cumsum(sizes, dtype=np.int64).tolist()
-        columns["size"], columns["hit"] = sizes, [-1] * len(sizes)
+        columns["size"] = sizes
         columns["members_crc"] = [members_crc(members[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
         return {name: np.array(columns[name], dtype) for name, dtype in BATCH_COLUMNS.items()}
 
@@ -84,7 +101,7 @@ def run_header(
     With more than one device it says that communication was not modelled.
     """
     header = {
-        "source": source, "config": asdict(config), "device": device, "trace_digest": trace_digest,
+        "source": source, "config": config.as_dict(), "device": device, "trace_digest": trace_digest,
         "costs_digest": costs_digest, "provenance": provenance,
     }  # fmt: skip
     return {**header, "communication": "communication not modelled"} if config.devices > 1 else header

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulate.policies.memory.knowledge import Group
+from simulate.policies.memory.masking import MaskedMemory
+
 if TYPE_CHECKING:
     from simulate.policies.config import RunConfig
+    from simulate.policies.memory.expert_memory import ExpertMemory
+    from simulate.policies.memory.links import Transfer
     from simulate.policies.workload import Workload
 
 
@@ -22,7 +27,8 @@ class Batch:
     """Members bound to run together in one block on one device.
 
     `members` are token numbers for an expert (block 1+e) and pass numbers for a dense block (block 0), in queue
-    order; `tokens` is what the batch costs by. `forced`: the stall rule made it ready. The driver fills in `end_ns`.
+    order; `tokens` is what the batch costs by. `forced`: the stall rule made it ready. `hit`: its expert was resident
+    when it was demanded (1), was not (0), or there are no expert slots (-1). The driver fills in `end_ns`.
     """
 
     device: int
@@ -34,29 +40,38 @@ class Batch:
     start_ns: int
     forced: bool = False
     end_ns: int = -1
+    hit: int = -1
 
 
 class Scheduler:
     """Base class: knows the stages of every pass and which device is free; a subclass decides what becomes ready.
 
     `running` counts the batches that run, `present` the passes that were admitted and have not finished. While
-    `present > 0` and `running == 0`, members wait in some queue.
+    `present > 0` and `running == 0`, members wait in some queue, or for a transfer of `memory` (None: all experts are
+    resident). The last device is the host server, which has no blocks of its own.
     """
 
-    def __init__(self, workload: Workload, device_LB: np.ndarray, config: RunConfig) -> None:
+    def __init__(
+        self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
+    ) -> None:
+        self.memory, self.masked = memory, isinstance(memory, MaskedMemory)
         self.width = workload.experts + 1  # queue number = layer * width + block: ascending (layer, block)
         self.device_Q = device_LB.ravel().tolist()
         self.ready_ns_Q = [0] * len(self.device_Q)
-        self.ready_D = [deque() for _ in range(config.devices)]  # one list per device: a device looks at its own only
-        self.free_D = [True] * config.devices
+        self.host = config.devices  # the number of the host server
+        self.ready_D = [deque() for _ in range(config.devices + 1)]  # a device looks at its own list only
+        self.free_D = [True] * (config.devices + 1)
         self.running = self.present = 0
         self.first_row_P = workload.first_row_P.tolist()
         self.tokens_P = workload.tokens_P.tolist()
         self.token_offset_P = workload.token_offset_P.tolist()
         self.pass_N = workload.pass_N.tolist()
+        self.sequence_P = workload.sequence_P.tolist()
         self.members_PS = members_of_stages(workload, config.dense)
         self.stages = len(self.members_PS[0])
         self.route_LT = routes(workload)
+        self.emptied: list[int] = []  # passes that finished because masked gating left them no member
+        self.routed: dict[int, list[list[int]]] = {}  # masked gating: the queues that a pass's tokens join at present
 
     def admit(self, passes: list[int], now: int) -> list[int]:
         """Take arriving passes in; return those that finish at once, because they have no members in any stage."""
@@ -87,14 +102,56 @@ class Scheduler:
         raise RuntimeError(f"{type(self).__name__} stalled: no batch runs and nothing is pending, yet passes wait")
 
     def start_batches(self, now: int) -> list[Batch]:
-        """Let every free device, ascending, take the first ready queue placed on it."""
+        """Let every free device, ascending, take the first ready queue placed on it that it can run."""
         started = []
         for device, ready in enumerate(self.ready_D):
             if ready and self.free_D[device]:
-                self.free_D[device] = False
-                self.running += 1
-                started.append(self.bind(ready.popleft(), now))
+                queue = self._take(device, ready, now)
+                if queue is not None:
+                    self.free_D[device] = False
+                    self.running += 1
+                    started.append(self._start(queue, device, now))
         return started
+
+    def _take(self, device: int, ready: deque[int], now: int) -> int | None:
+        if self.memory is None or self.masked or device == self.host:
+            return ready.popleft()
+        return self.memory.take(ready, self.ready_D[self.host], now)
+
+    def _start(self, queue: int, device: int, now: int) -> Batch:
+        batch = self.bind(queue, now)
+        batch.device = device
+        if batch.block and self.memory is not None:
+            self.memory.bound(batch)
+        return batch
+
+    def rows_of(self, p: int, layer: int) -> list[list[int]]:
+        """Return the queues that each token of a pass joins in a layer, in rank order."""
+        if self.masked:
+            return self.routed[p]
+        first = self.first_row_P[p]
+        return self.route_LT[layer][first : first + self.tokens_P[p]]
+
+    def route(self, p: int, layer: int, now: int) -> int:
+        """Masked gating decides which experts a pass runs in a layer; return how many selections are left."""
+        self.routed[p] = self.memory.route(layer, self.first_row_P[p], self.tokens_P[p], now)
+        return sum(map(len, self.routed[p]))
+
+    def note_group(self, passes: list[int], layer: int) -> None:
+        """Tell prefetchers which experts passes have selected together in a layer."""
+        if self.memory is None or not self.memory.prefetches:
+            return
+        queues = {queue for p in passes for row in self.rows_of(p, layer) for queue in row}
+        sequence = self.sequence_P[passes[0]] if len(passes) == 1 else -1
+        self.memory.enter(Group(layer, sequence, tuple(sorted(map(self.memory.key_of, queues)))))
+
+    def begin_transfers(self, now: int) -> list[Transfer]:
+        """Return the transfers that the links begin now."""
+        return self.memory.begin_transfers(now) if self.memory is not None else []
+
+    def arrived(self, transfer: Transfer, now: int) -> None:
+        """Note that a transfer is there."""
+        self.memory.arrived(transfer, self.ready_D, now)
 
     def bind(self, queue: int, now: int) -> Batch:
         """Bind members of a ready queue to a batch that starts now."""
@@ -106,10 +163,12 @@ class Scheduler:
         tokens = len(members) if block else sum(self.tokens_P[p] for p in members)
         return Batch(self.device_Q[queue], layer, block, members, tokens, self.ready_ns_Q[queue], now)
 
-    def release(self, batch: Batch) -> None:
+    def release(self, batch: Batch, now: int) -> None:
         """Free the device of a completed batch."""
         self.free_D[batch.device] = True
         self.running -= 1
+        if batch.block and self.memory is not None:
+            self.memory.released(batch, now)
 
 
 def members_of_stages(workload: Workload, dense: bool) -> list[list[int]]:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulate.policies.memory.config import MASKED
 from traces.errors import InputError
+
+GATE_MASS = ("softmax", "sigmoid", "selected")  # kinds of scores that are gate mass
 
 if TYPE_CHECKING:
     from simulate.policies.config import RunConfig
@@ -24,6 +27,8 @@ class Workload:
     `token_offset_P[p] + 1`, ... so that token numbers ascend with the passes over the whole run. `sequence_P` and
     `step_P` are the trace's own numbers, `group_P` counts sequence instances and `round_P` how often the trace had
     been served before. `arrival_ns_G` is when each sequence arrived, None where the trace does not tell.
+    `candidates_TLK` are all recorded candidates of the trace's rows in rank order, `scores_TLK` their gate mass and
+    `norm_TL` the norms of their inputs: given where masked gating needs them, `norm_TL` only where the trace has it.
     """
 
     experts_TLK: np.ndarray
@@ -35,6 +40,9 @@ class Workload:
     group_P: np.ndarray
     round_P: np.ndarray
     arrival_ns_G: np.ndarray | None = None
+    candidates_TLK: np.ndarray | None = None
+    scores_TLK: np.ndarray | None = None
+    norm_TL: np.ndarray | None = None
 
     @property
     def layers(self) -> int:
@@ -109,10 +117,23 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
     workload = build_workload(
         at_k.experts_TLK, at_k.sequence_T, at_k.step_T, trace.header.model.experts, config.sequences, rng
     )
+    if config.memory is not None and config.memory.miss in MASKED:
+        workload = replace(workload, **candidates(trace))
     if trace.arrival_ns_S is None:
         return workload
     sequence_G = workload.sequence_P[workload.first_pass_G]
     return replace(workload, arrival_ns_G=trace.arrival_ns_S[np.searchsorted(trace.sequences_S, sequence_G)])
+
+
+def candidates(trace: Trace) -> dict[str, np.ndarray | None]:
+    """Return what masked gating looks at; InputError for a trace without ranked candidates that carry gate mass."""
+    header = trace.header
+    if not header.ranked or header.score_kind not in GATE_MASS:
+        raise InputError(
+            f"masked gating needs ranked candidates with scores ({', '.join(GATE_MASS)}); the trace has"
+            f" {header.score_kind or 'no'} scores, {'ranked' if header.ranked else 'not ranked'}"
+        )
+    return {"candidates_TLK": trace.experts_TLK, "scores_TLK": trace.scores_TLK, "norm_TL": trace.norm_TL}
 
 
 def find_passes(sequence_T: np.ndarray, step_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,5 @@
 """Hand-made runs: records whose every statistic can be worked out in the margin."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 
@@ -42,7 +40,7 @@ def make_run():
         fields = {"arrivals": "closed", "in_flight": 1, **config}
         if fields["arrivals"] != "closed":
             fields.pop("in_flight")
-        whole = {"source": source, "config": asdict(RunConfig(**fields)), "trace_digest": "t", **dict(header)}
+        whole = {"source": source, "config": RunConfig(**fields).as_dict(), "trace_digest": "t", **dict(header)}
         return RunRecords(passes_of(*passes), batches_of(batches), whole)
 
     return make

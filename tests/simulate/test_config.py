@@ -1,6 +1,6 @@
 """Configurations: names that tell runs apart, values refused at the door, placements."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -46,7 +46,7 @@ def test_equal_names_mean_equal_configurations(first, second):
 
 @given(configs)
 def test_a_header_gives_the_configuration_back(config):
-    assert RunConfig.from_dict(asdict(config)) == config
+    assert RunConfig.from_dict(config.as_dict()) == config
 
 
 @pytest.mark.parametrize(

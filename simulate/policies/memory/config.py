@@ -1,0 +1,110 @@
+"""How a run keeps its experts: which cache, what a miss does, and the link that brings experts to their slots."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from simulate.policies.memory.named import CACHES, SCOPES
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+from traces.errors import InputError, unknown_name
+
+HANDLINGS = ("load", "block", "host", "redirect", "skip")
+MASKED = ("redirect", "skip")  # change which experts run
+LINKS = ("fifo", "wide", "free-prefetch")
+LOWEST = {"slots": 1, "look_ahead": 1, "link_latency_ns": 0, "expert_bytes": 1, "period": 1}
+POSITIVE = ("link_bytes_per_s", "host_factor")
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Expert slots of every device, and what happens when an expert is not in one.
+
+    `cache` names the policy, `slots` counts experts per layer or, under scope `global`, of all layers together. `miss`:
+    `load` (other queues run meanwhile), `block` (the device waits), `host` (computed there, at `host_factor` times the
+    device's cost), `redirect` (to the best resident recorded candidate) or `skip`. `filled` starts with the slots full
+    of the most popular experts (importance: the most important). `period` makes SwapMoE's online scheduler choose
+    residents anew after so many passes. A transfer takes `link_latency_ns` and `expert_bytes` / `link_bytes_per_s`;
+    `link`: one transfer at a time (`fifo`), or, to tell causes apart, all at once (`wide`), with prefetches that take
+    neither time nor the link (`free-prefetch`).
+    Raises InputError for an unknown name, a value out of range, or a field without meaning in this combination.
+    """
+
+    cache: str = "lru"
+    slots: int = 1
+    scope: str = "layer"
+    miss: str = "load"
+    prefetch: str = "none"
+    look_ahead: int = 1
+    filled: bool = False
+    period: int | None = None
+    link_latency_ns: int = 0
+    link_bytes_per_s: float = 1e9
+    expert_bytes: int = 1
+    link: str = "fifo"
+    host_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        for kind, name, table in (
+            ("cache policy", self.cache, CACHES), ("scope", self.scope, SCOPES), ("link", self.link, LINKS),
+            ("miss handling", self.miss, HANDLINGS), ("prefetcher", self.prefetch, PREFETCHERS),
+        ):  # fmt: skip
+            if name not in table:
+                raise unknown_name(kind, name, table)
+        for name, low in LOWEST.items():
+            value = getattr(self, name)
+            if (value is None and name == "period") or (type(value) is int and value >= low):
+                continue
+            raise InputError(f"{name} is {value!r}, allowed: integers >= {low}")
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise InputError(f"{name} is {value!r}, allowed: numbers > 0")
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        if self.miss in ("host", *MASKED) and not self.filled and self.prefetch == "none":
+            raise InputError(f"miss {self.miss!r} loads nothing by itself: it needs filled slots or a prefetcher")
+        if self.period is not None and (self.miss not in MASKED or self.cache != "importance"):
+            raise InputError(
+                f"period needs miss redirect or skip and cache 'importance'; it is {self.miss!r} with {self.cache!r}"
+            )
+        if self.miss in MASKED and self.cache in ("none", "belady"):
+            raise InputError(f"cache {self.cache!r} has no meaning where misses are not loaded ({self.miss})")
+        if self.host_factor != 1.0 and self.miss != "host":
+            raise InputError(f"host_factor has no meaning under miss {self.miss!r}, only under 'host'")
+        if self.look_ahead != 1 and self.prefetch != "oracle":
+            raise InputError(f"look_ahead has no meaning under prefetch {self.prefetch!r}, only under 'oracle'")
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> MemoryConfig:
+        """Return the memory in a record header; InputError if it has a field this version does not know."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(fields.keys() - set(known))
+        if unknown:
+            raise unknown_name("field of a run's memory", unknown[0], known)
+        return cls(**fields)
+
+    @property
+    def transfer_ns(self) -> int:
+        """How long one transfer takes, rounded once."""
+        return self.link_latency_ns + round(self.expert_bytes / self.link_bytes_per_s * 1e9)
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether it asks for the accesses to come: an optimum or an oracle."""
+        return "future" in CACHES[self.cache].needs or "groups" in PREFETCHERS[self.prefetch].needs
+
+    @property
+    def name(self) -> str:
+        """The memory's part of a run's file name, equal for equal configurations only: `lru-C08-load-x2000000ns`."""
+        parts = [self.cache, f"C{self.slots:02d}" + ("all" if self.scope == "global" else ""), self.miss]
+        if self.prefetch != "none":
+            parts.append(self.prefetch + (str(self.look_ahead) if self.look_ahead > 1 else ""))
+        parts += ["filled"] * self.filled + [f"p{self.period}"] * (self.period is not None)
+        if self.host_factor != 1.0:
+            parts.append(f"h{self.host_factor!r}")
+        if self.link != "fifo":
+            parts.append(self.link)
+        return "-".join([*parts, f"x{self.link_latency_ns}ns+{self.expert_bytes}by{self.link_bytes_per_s:g}"])

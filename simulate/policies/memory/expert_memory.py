@@ -1,0 +1,298 @@
+"""Expert memory of a run with time: what a device may run now, what it must fetch first, and what the links carry.
+
+Schedulers ask; drivers move the weights and say when they are there. The rules of a single cache stand in `cache`,
+their place in the order of an instant in the README ("Time").
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulate.policies.memory.cache import Access, Cache, Counts
+from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.memory.knowledge import Future, Group, Knowledge
+from simulate.policies.memory.links import Link, Transfer
+from simulate.policies.memory.named import new_caches
+from simulate.policies.memory.prefetch.named import new_prefetcher
+from traces.errors import InputError
+
+if TYPE_CHECKING:
+    from simulate.policies.scheduler import Batch
+
+
+@dataclass
+class AccessOrder:
+    """The accesses of every cache of every device and the groups, in the order in which a run made them."""
+
+    keys_DC: list[list[list[int]]]
+    groups: list[Group]
+
+
+class ExpertMemory:
+    """The caches and links of all devices.
+
+    `ordered` (lockstep): the members of a stage run in ascending order, each waits for its own weights. Otherwise a
+    queue whose expert is absent is set aside (`parked`), comes to the head of the ready list with its weights, and
+    other queues run meanwhile, unless misses block. `knowledge` is what policies may know, `order` the accesses to
+    come.
+    Raises InputError for more slots than a device has experts, or a policy that needs what is not known.
+    """
+
+    def __init__(
+        self, config: MemoryConfig, device_LB: np.ndarray, knowledge: Knowledge, ordered: bool,
+        order: AccessOrder | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.knowledge, self.ordered = config, knowledge, ordered
+        self.width, self.experts = knowledge.experts + 1, knowledge.experts
+        self.devices = int(device_LB.max()) + 1
+        self.device_K = device_LB[: knowledge.layers, 1:].ravel().tolist()  # by key
+        self.check_slots()
+        self.caches_DC = [self._new_caches(device, order) for device in range(self.devices)]
+        self.links = [Link(config.link == "wide") for _ in range(self.devices)]
+        self.prefetcher = new_prefetcher(config.prefetch, self._with_groups(order))
+        self.prefetches = config.prefetch != "none"
+        self.asking_DC = [[deque() for _ in caches] for caches in self.caches_DC]  # demands that wait for a slot
+        self.passing_DC = [[-1] * len(caches) for caches in self.caches_DC]  # the declined expert in the extra slot
+        self.met: dict[int, Access] = {}  # by queue: what its next batch met, until it is bound
+        self.parked: set[int] = set()
+        self.entered: list[Group] = []  # groups whose experts were selected since the last prefetches
+        self.transfers: list[Transfer] = []  # all that were asked for, in order
+        self.order = AccessOrder([[[] for _ in caches] for caches in self.caches_DC], [])
+        if config.filled:
+            self.fill()
+
+    # Building.
+
+    def check_slots(self) -> None:
+        """Refuse more slots than the experts that a device holds for them."""
+        count_DL = np.zeros((self.devices, self.knowledge.layers), np.int64)
+        layer_K = np.arange(len(self.device_K)) // self.experts
+        np.add.at(count_DL, (self.device_K, layer_K), 1)
+        held = count_DL.sum(1) if self.config.scope == "global" else count_DL.max(1)
+        if self.config.slots > held.max():
+            raise InputError(f"slots is {self.config.slots}, allowed 1..{held.max()}, the experts that share them")
+
+    def _new_caches(self, device: int, order: AccessOrder | None) -> list[Cache]:
+        futures = [Future(keys) for keys in order.keys_DC[device]] if order else None
+        return new_caches(self.config.cache, self.config.slots, self.config.scope, self.knowledge, futures)
+
+    def _with_groups(self, order: AccessOrder | None) -> Knowledge:
+        return replace(self.knowledge, groups=order.groups if order else None, look_ahead=self.config.look_ahead)
+
+    def fill(self) -> None:
+        """Fill every cache before the run, the most wanted expert last; it counts as nothing."""
+        value = self.knowledge.importance if self.config.cache == "importance" else self.knowledge.popularity
+        if value is None:
+            raise InputError("filled slots need the popularity (cache 'importance': the importance) of every expert")
+        for device, caches in enumerate(self.caches_DC):
+            for cache in caches:
+                held = (key for key in cache.keys if self.device_K[key] == device)
+                for key in reversed(sorted(held, key=lambda key: -value[key])[: cache.slots]):
+                    cache.load(key, 0, prefetch=True)
+                cache.counts = Counts()
+                cache.not_yet_used.clear()
+
+    # Where a queue's expert stands.
+
+    def key_of(self, queue: int) -> int:
+        """Return the key of an expert's queue."""
+        layer, block = divmod(queue, self.width)
+        return layer * self.experts + block - 1
+
+    def queue_of(self, key: int) -> int:
+        """Return the queue of an expert."""
+        layer, expert = divmod(key, self.experts)
+        return layer * self.width + 1 + expert
+
+    def place_of(self, key: int) -> tuple[int, int]:
+        """Return (device, index of its cache there) of an expert."""
+        return self.device_K[key], key // self.experts % len(self.caches_DC[0])
+
+    def is_here(self, key: int) -> bool:
+        """Say whether an expert can run now: in its slot, or in the extra one."""
+        device, index = self.place_of(key)
+        cache = self.caches_DC[device][index]
+        return cache.is_resident(key) or (self.passing_DC[device][index] == key and key not in cache.in_flight)
+
+    # What a scheduler asks.
+
+    def begin_stage(self, queues: list[int], now: int) -> None:
+        """Lockstep: the experts of a stage, ascending, are known; unless misses block all are accessed at once."""
+        keys = [self.key_of(queue) for queue in queues]
+        for device, index in dict.fromkeys(map(self.place_of, keys)):
+            self.caches_DC[device][index].protect([key for key in keys if self.place_of(key) == (device, index)])
+        if self.config.miss == "load":
+            for queue in queues:
+                self.meet(queue, now)
+
+    def enter(self, group: Group) -> None:
+        """Note a group that has been selected: prefetchers look at it when its own demands are on their way."""
+        self.entered.append(group)
+
+    def take(self, ready: deque[int], host: deque[int], now: int) -> int | None:
+        """Return the queue that a free device runs next, taken off its ready list; None if it has to wait."""
+        while ready:
+            queue = ready[0]
+            if queue % self.width == 0:
+                return ready.popleft()
+            if queue not in self.met:
+                self.meet(queue, now)
+            if self.is_here(self.key_of(queue)):
+                return ready.popleft()
+            if self.config.miss == "host" and self.met[queue] is Access.MISS:
+                host.append(ready.popleft())
+            elif self.ordered or self.config.miss == "block":
+                return None
+            else:
+                self.parked.add(ready.popleft())
+        return None
+
+    def meet(self, queue: int, now: int) -> None:
+        """Access the expert of a queue; a miss that is loaded asks for a slot."""
+        key = self.key_of(queue)
+        device, index = self.place_of(key)
+        cache = self.caches_DC[device][index]
+        self.order.keys_DC[device][index].append(key)
+        met = self.met[queue] = cache.access(key, now)
+        if met is Access.HIT:
+            return
+        if key not in cache.protected:
+            cache.protect([*cache.protected, key])
+        if met is Access.MISS and self.config.miss != "host":
+            self.asking_DC[device][index].append(key)
+            self.grant(device, index, now)
+
+    def bound(self, batch: Batch) -> None:
+        """Note that a batch of an expert has been bound: on its device its expert is pinned."""
+        key = batch.layer * self.experts + batch.block - 1
+        batch.hit = int(self.met.pop(batch.layer * self.width + batch.block) is Access.HIT)
+        device, index = self.place_of(key)
+        if batch.device == device:
+            self.caches_DC[device][index].start(key)
+
+    def released(self, batch: Batch, now: int) -> None:
+        """Note that a batch of an expert is complete; demands that waited for a slot may have it."""
+        key = batch.layer * self.experts + batch.block - 1
+        device, index = self.place_of(key)
+        self.caches_DC[device][index].finish(key)
+        if self.passing_DC[device][index] == key and batch.device == device:
+            self.passing_DC[device][index] = -1
+        self.grant(device, index, now)
+
+    # Slots and transfers.
+
+    def grant(self, device: int, index: int, now: int) -> None:
+        """Give slots to the demands that wait for one, first come first served, as far as there are any."""
+        asking = self.asking_DC[device][index]
+        while asking and self._admit(asking[0], device, index, now):
+            asking.popleft()
+
+    def _admit(self, key: int, device: int, index: int, now: int) -> bool:
+        cache = self.caches_DC[device][index]
+        if key in cache.slot_of:  # a prefetch has brought it since
+            return True
+        if not cache.wants(key):
+            return self._pass_through(key, device, index, now)
+        admission = cache.admit(key, now)
+        if admission is None:
+            return False
+        victim = -1 if admission.victim is None else admission.victim
+        if victim >= 0 and self.queue_of(victim) in self.met:  # a prefetched expert, demanded and not yet run
+            self.asking_DC[device][index].append(victim)
+        self.ask(Transfer(device, key, admission.slot, victim, False, now))
+        return True
+
+    def _pass_through(self, key: int, device: int, index: int, now: int) -> bool:
+        """Give the extra slot to an expert that the policy declines, if nobody is in it."""
+        if self.passing_DC[device][index] >= 0:
+            return False
+        self.passing_DC[device][index] = key
+        cache = self.caches_DC[device][index]
+        cache.in_flight.add(key)
+        self.ask(Transfer(device, key, cache.slots, -1, False, now))
+        return True
+
+    def ask(self, transfer: Transfer) -> None:
+        """Put a transfer at the end of its link's queue."""
+        self.transfers.append(transfer)
+        self.links[transfer.link].waiting.append(transfer)
+
+    def prefetch(self, now: int) -> None:
+        """Let the prefetcher see the groups that were selected, and ask for what it proposes."""
+        for group in self.entered:
+            self.order.groups.append(group)
+            self.prefetcher.observe(group)
+            ahead = [key for key in self.prefetcher.propose(group) if not self._is_coming(key)]
+            if self.ordered:
+                self._protect_ahead(ahead)
+            for key in ahead:
+                self.load_ahead(key, now)
+        self.entered.clear()
+
+    def _is_coming(self, key: int) -> bool:
+        device, index = self.place_of(key)
+        return key in self.caches_DC[device][index].slot_of or key in self.asking_DC[device][index]
+
+    def _protect_ahead(self, ahead: list[int]) -> None:
+        """Keep what one proposal brings from replacing itself."""
+        for device, index in dict.fromkeys(map(self.place_of, ahead)):
+            cache = self.caches_DC[device][index]
+            mine = [key for key in ahead if self.place_of(key) == (device, index) and key not in cache.protected]
+            cache.protect([*cache.protected, *mine])
+
+    def load_ahead(self, key: int, now: int) -> bool:
+        """Begin to bring an expert before it is demanded; False if it finds no slot."""
+        device, index = self.place_of(key)
+        cache = self.caches_DC[device][index]
+        admission = cache.admit(key, now, prefetch=True)
+        if admission is None:
+            return False
+        victim = -1 if admission.victim is None else admission.victim
+        transfer = Transfer(device, key, admission.slot, victim, True, now)
+        if self.config.link == "free-prefetch":
+            transfer.start_ns = transfer.end_ns = now
+            self.transfers.append(transfer)
+            cache.arrive(key)
+        else:
+            self.ask(transfer)
+        return True
+
+    def begin_transfers(self, now: int) -> list[Transfer]:
+        """Return the transfers that begin now, links ascending; prefetches have asked behind all demands."""
+        if self.entered:
+            self.prefetch(now)
+        return [transfer for link in self.links if link.waiting for transfer in link.begin(now)]
+
+    def arrived(self, transfer: Transfer, ready_D: list[deque[int]], now: int) -> None:
+        """Note that a transfer is there; a queue that waited for it goes to the head of its device's ready list."""
+        self.links[transfer.link].end()
+        device, index = self.place_of(transfer.key)
+        cache = self.caches_DC[device][index]
+        cache.arrive(transfer.key)
+        queue = self.queue_of(transfer.key)
+        if queue in self.parked:
+            self.parked.remove(queue)
+            ready_D[device].appendleft(queue)
+        self.grant(device, index, now)
+
+    def finished(self, passes: int) -> None:
+        """Note that passes have finished."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether a transfer is under way."""
+        return any(link.busy for link in self.links)
+
+    @property
+    def counts(self) -> Counts:
+        """The counts of all caches together."""
+        return sum((cache.counts for caches in self.caches_DC for cache in caches), Counts())
+
+    @property
+    def summary(self) -> dict:
+        """The counts of all caches together, for the header of the records."""
+        return vars(self.counts)

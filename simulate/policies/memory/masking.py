@@ -1,0 +1,101 @@
+"""Masked gating: selections of absent experts go to resident ones, or are dropped (SwapMoE, arXiv 2308.15030)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulate.policies.memory.cache import Access
+from simulate.policies.memory.expert_memory import ExpertMemory
+
+if TYPE_CHECKING:
+    from simulate.policies.memory.config import MemoryConfig
+    from simulate.policies.memory.knowledge import Knowledge
+    from simulate.policies.scheduler import Batch
+    from simulate.policies.workload import Workload
+
+
+class MaskedMemory(ExpertMemory):
+    """What runs is decided when a pass enters the experts of a layer, and stays: its experts are pinned until then.
+
+    `redirect` takes, for every selection of an absent expert in rank order, the best resident recorded candidate that
+    the token does not use already; where there is none, and under `skip`, the selection is dropped. A pass and layer
+    access each of the experts selected once. `lost_mass` sums 1 - (scores of what runs) / (scores of what was selected)
+    over `routed_rows` tokens and layers.
+    """
+
+    def __init__(
+        self, config: MemoryConfig, device_LB: np.ndarray, knowledge: Knowledge, workload: Workload,
+        expert_norm: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(config, device_LB, knowledge, ordered=False)
+        self.redirects, self.k = config.miss == "redirect", workload.experts_TLK.shape[2]
+        self.candidates_LTK = workload.candidates_TLK.transpose(1, 0, 2).tolist()
+        self.scores_LTK = workload.scores_TLK.transpose(1, 0, 2).astype(np.float64).tolist()
+        self.members_K = [0] * len(self.device_K)  # selections that wait or run
+        self.lost_mass, self.routed_rows = 0.0, 0
+
+    def route(self, layer: int, first_row: int, tokens: int, now: int) -> list[list[int]]:
+        """Return the queues that each token of a pass joins in a layer, and pin their experts."""
+        candidates_TK, base = self.candidates_LTK[layer], layer * self.experts
+        rows = range(first_row, first_row + tokens)
+        chosen = {expert for row in rows for expert in candidates_TK[row][: self.k] if expert >= 0}
+        here = set()
+        for key in sorted(base + expert for expert in chosen):
+            self._access(key, now)
+        for key in range(base, base + self.experts):
+            if self.is_here(key):
+                here.add(key - base)
+        routed = []
+        for row in rows:
+            runs = self._masked(candidates_TK[row], here)
+            self._count_mass(layer, row, runs)
+            for expert in runs:
+                self._pin(base + expert)
+            routed.append([layer * self.width + 1 + expert for expert in runs])
+        return routed
+
+    def _access(self, key: int, now: int) -> Access:
+        device, index = self.place_of(key)
+        self.order.keys_DC[device][index].append(key)
+        return self.caches_DC[device][index].access(key, now)
+
+    def _masked(self, candidates_K: list[int], here: set[int]) -> list[int]:
+        """Return what runs of a token's candidates (-1: none) when only `here` may; a stand-in keeps the place."""
+        chosen, others = candidates_K[: self.k], candidates_K[self.k :]
+        free = iter([expert for expert in others if expert in here] if self.redirects else ())
+        runs = (expert if expert in here else next(free, -1) for expert in chosen if expert >= 0)
+        return [expert for expert in runs if expert >= 0]
+
+    def _count_mass(self, layer: int, row: int, runs: list[int]) -> None:
+        mass = dict(zip(self.candidates_LTK[layer][row], self.scores_LTK[layer][row], strict=True))
+        whole = sum(mass[expert] for expert in self.candidates_LTK[layer][row][: self.k] if expert >= 0)
+        if whole > 0:
+            self.lost_mass += 1 - sum(mass[expert] for expert in runs) / whole
+            self.routed_rows += 1
+
+    def _pin(self, key: int) -> None:
+        self.members_K[key] += 1
+        if self.members_K[key] == 1:
+            device, index = self.place_of(key)
+            self.caches_DC[device][index].start(key)
+
+    def bound(self, batch: Batch) -> None:
+        """What runs is resident: the misses were counted when the pass was routed."""
+        batch.hit = 1
+
+    def released(self, batch: Batch, now: int) -> None:
+        """Unpin an expert when nothing waits for it."""
+        key = batch.layer * self.experts + batch.block - 1
+        self.members_K[key] -= len(batch.members)
+        if not self.members_K[key]:
+            device, index = self.place_of(key)
+            self.caches_DC[device][index].finish(key)
+            self.grant(device, index, now)
+
+    @property
+    def summary(self) -> dict:
+        """The counts of all caches together, and the mean gate mass lost per token and layer."""
+        return {**super().summary, "lost_mass": self.lost_mass / max(1, self.routed_rows)}
