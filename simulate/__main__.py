@@ -1,4 +1,4 @@
-"""`python -m simulate run|compose|like|open-loop|misses`: parses, reads, calls, writes."""
+"""`python -m simulate run|compose|like|open-loop|misses|memory`: parses, reads, calls, writes."""
 
 import fnmatch
 from dataclasses import replace
@@ -10,17 +10,17 @@ from rich.progress import Progress
 
 from simulate.composition import ARRIVALS as COMPOSED_ARRIVALS
 from simulate.composition import Demand, Engine, compose
-from simulate.costs import CostModel
+from simulate.costs import CostModel, read_costs
 from simulate.grid import Sweep, capacity_per_s
+from simulate.memory_command import memory_command
 from simulate.misses_command import misses_command
 from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
 from simulate.policies.placement import PLACEMENTS
 from simulate.policies.workload import trace_workload
-from simulate.runs import Runs, choices_only, simulate_all
+from simulate.runs import Runs, choices_only, refuse_failed, report
 from traces import command
-from traces.cost_table import load_costs
 from traces.errors import InputError
 from traces.provenance import provenance
 from traces.run_records import load_run, run_names
@@ -178,6 +178,7 @@ def open_loop_command(
 
 
 app.command("misses")(misses_command)
+app.command("memory")(memory_command)
 
 
 def executed_folders(executed: Path, trace: Path, out: Path) -> list[tuple[Path, Path, Path]]:
@@ -205,14 +206,6 @@ def given(**options: float | None) -> dict:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def read_costs(path: Path | None, affine: str | None, resample: bool) -> CostModel:
-    """Return the costs in a table or in an option's `A,B`."""
-    line_ns = command.numbers(affine, "--affine", 0, float) if affine else None
-    if line_ns is not None and len(line_ns) != 2:
-        raise InputError(f"--affine: {affine!r} is not allowed; allowed: two numbers A,B in ns")
-    return CostModel(load_costs(path) if path else None, tuple(line_ns) if line_ns else None, resample)
-
-
 def capacities(sweep: Sweep, trace: Trace, costs: CostModel) -> dict[int | None, float]:
     """Return the capacity at the largest queue size for every k that is swept."""
     largest, dense, devices = max(sweep.queue_sizes), sweep.fixed["dense"], sweep.fixed["devices"]
@@ -237,21 +230,6 @@ def executed_config(folder: Path, name: str, trace: Trace) -> RunConfig:
 def new_runs(trace: Trace, costs: CostModel, out: Path) -> Runs:
     """Return what the runs share, with the running command as their provenance."""
     return Runs(choices_only(trace), trace.digest, costs, out, provenance())
-
-
-def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
-    """Simulate and say where the records are; every run that failed is named, and the exit status says so."""
-    failed = simulate_all(runs, configs, jobs)
-    print(f"{len(configs) - len(failed)} of {len(configs)} runs in {runs.folder}")
-    refuse_failed(failed, f" of {len(configs)}")
-
-
-def refuse_failed(failed: dict[str, str], of: str = "") -> None:
-    """Name the runs that failed, and end with an error if there are any."""
-    for name, reason in failed.items():
-        typer.echo(f"{name}: failed: {reason}", err=True)
-    if failed:
-        raise InputError(f"{len(failed)}{of} runs failed, for the reasons above")
 
 
 if __name__ == "__main__":

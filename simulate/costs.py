@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from traces.cost_table import CostTable, neighbours
+from traces import command
+from traces.cost_table import CostTable, load_costs, neighbours
 from traces.errors import InputError
 from traces.parquet import column_digest, header_digest
 
@@ -118,3 +120,11 @@ class CostModel:
     def device(self) -> str:
         """The machine whose costs these are."""
         return str(self.table.header.get("device", "unknown")) if self.table else "affine costs"
+
+
+def read_costs(path: Path | None, affine: str | None, resample: bool) -> CostModel:
+    """Return the costs in a table or in an option's `A,B`."""
+    line_ns = command.numbers(affine, "--affine", 0, float) if affine else None
+    if line_ns is not None and len(line_ns) != 2:
+        raise InputError(f"--affine: {affine!r} is not allowed; allowed: two numbers A,B in ns")
+    return CostModel(load_costs(path) if path else None, tuple(line_ns) if line_ns else None, resample)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from simulate.beforehand import needs_of
 from simulate.misses_flat import flat_counts
 from simulate.misses_groups import group_counts
 from simulate.misses_streams import flat_streams, group_stretches
@@ -12,7 +13,6 @@ from simulate.policies.memory.cache import Counts
 from simulate.policies.memory.knowledge import Future, Knowledge
 from simulate.policies.memory.named import CACHES, key_ranges, new_cache
 from simulate.policies.memory.prefetch.named import PREFETCHERS, new_prefetcher
-from traces.describe import load_LE, slots
 from traces.errors import InputError, unknown_name
 from traces.selections import Trace
 
@@ -65,32 +65,7 @@ class MissPlan:
 
     def needs(self) -> set[str]:
         """Return the fields of Knowledge that its policies and prefetchers ask for."""
-        chosen = [CACHES[name] for name in self.policies] + [PREFETCHERS[name] for name in self.prefetchers]
-        return {need for each in chosen for need in each.needs}
-
-
-def known_from(trace: Trace, k: int | None, needs: set[str]) -> Knowledge:
-    """Return what a trace tells beforehand, as far as it is needed: popularity and importance of its experts."""
-    popularity = load_LE(trace, k).ravel().tolist() if "popularity" in needs else None
-    importance = importance_LE(trace, k).ravel().tolist() if "importance" in needs else None
-    return Knowledge(trace.L, trace.E, popularity, importance)
-
-
-def importance_LE(trace: Trace, k: int | None = None) -> np.ndarray:
-    """Return SwapMoE's importance of every expert: the sum of input norm times gate weight over its tokens.
-
-    Equation 1 of arXiv 2308.15030, with the norm of an expert's own weights, which no trace holds, taken as equal.
-    Counts the first k slots (all). Raises InputError for a trace without norms, or without scores that are weights.
-    """
-    if trace.norm_TL is None or trace.header.score_kind not in ("softmax", "sigmoid", "selected"):
-        held = f"norms: {'no' if trace.norm_TL is None else 'yes'}, scores: {trace.header.score_kind or 'none'}"
-        raise InputError(f"importance needs norm_TL and scores (softmax, sigmoid or selected); the trace has {held}")
-    experts_TLK = slots(trace, k)
-    gain_TLK = trace.norm_TL[..., None].astype(np.float64) * trace.scores_TLK[..., : experts_TLK.shape[2]]
-    key_TLK = experts_TLK + np.arange(trace.L)[:, None] * trace.E
-    filled = experts_TLK >= 0
-    gain = np.bincount(key_TLK[filled], gain_TLK[filled], minlength=trace.L * trace.E)
-    return gain.reshape(trace.L, trace.E)
+        return needs_of(self.policies, self.prefetchers)
 
 
 def miss_rows(trace: Trace, plan: MissPlan, knowledge: Knowledge, advance: Advance = lambda: None) -> list[dict]:

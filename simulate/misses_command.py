@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from simulate.beforehand import known_from
 from simulate.policies.memory.named import CACHES, SCOPES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from traces import command
@@ -47,7 +48,7 @@ def misses_command(
 
     Example: `python -m simulate misses wide.trace.parquet --policy lru,lfu,belady --slots 4,8 --out misses.csv`
     """
-    from simulate.misses import MissPlan, known_from, miss_rows, tasks  # imports numba, which others do not need
+    from simulate.misses import MissPlan, miss_rows, tasks  # imports numba, which others do not need
     from simulate.runs import progress_bar
 
     if out is not None and out.suffix != ".csv":

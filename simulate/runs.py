@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simulate.costs import CostModel
 from simulate.engine import simulate
 from simulate.policies.config import RunConfig
+from simulate.policies.memory.known import Known
 from simulate.policies.recording import run_header
 from simulate.policies.workload import trace_workload
 from traces.errors import InputError
@@ -21,13 +23,17 @@ from traces.selections import Trace
 
 @dataclass(frozen=True)
 class Runs:
-    """What the runs of one folder share: the trace (its choices only), where costs come from, and their provenance."""
+    """What the runs of one folder share: the trace, where costs come from, and their provenance.
+
+    Of the trace its choices are enough (`choices_only`), but for masked gating. `known` is what cache policies know.
+    """
 
     trace: Trace
     trace_digest: str
     costs: CostModel
     folder: Path
     provenance: dict
+    known: Known | None = None
 
     def simulate(self, config: RunConfig) -> RunRecords:
         """Return the records of one configuration."""
@@ -38,7 +44,7 @@ class Runs:
             "simulated", config, self.costs.device, self.trace_digest, self.costs.digest,
             {**self.provenance, "seed": config.seed},
         )  # fmt: skip
-        return simulate(workload, config, self.costs.cost(config.generator("service")), header)
+        return simulate(workload, config, self.costs.cost(config.generator("service")), header, self.known)
 
     def is_complete(self, name: str, config: RunConfig) -> bool:
         """Say whether the folder holds this run already: both files whole, same configuration, trace and costs."""
@@ -88,3 +94,18 @@ def progress_bar() -> Progress:
     """Return a progress bar on stderr that says how many are done and how long the rest will take."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))
+
+
+def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
+    """Simulate and say where the records are; every run that failed is named, and the exit status says so."""
+    failed = simulate_all(runs, configs, jobs)
+    print(f"{len(configs) - len(failed)} of {len(configs)} runs in {runs.folder}")
+    refuse_failed(failed, f" of {len(configs)}")
+
+
+def refuse_failed(failed: dict[str, str], of: str = "") -> None:
+    """Name the runs that failed, and end with an error if there are any."""
+    for name, reason in failed.items():
+        print(f"{name}: failed: {reason}", file=sys.stderr)
+    if failed:
+        raise InputError(f"{len(failed)}{of} runs failed, for the reasons above")

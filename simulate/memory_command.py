@@ -1,0 +1,107 @@
+"""`python -m simulate memory`: parses, reads, calls, writes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simulate.costs import CostModel, read_costs
+from simulate.memory_grid import MemoryGrid, known_of
+from simulate.misses_command import known_trace
+from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.memory.config import HANDLINGS, MASKED
+from simulate.policies.memory.named import CACHES, SCOPES, key_ranges
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+from simulate.runs import Runs, choices_only, report
+from traces import command
+from traces.errors import InputError
+from traces.provenance import provenance
+from traces.selections import Trace
+from traces.trace_file import load_trace
+
+
+def memory_command(
+    trace_path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run records; runs that are complete there are kept.")],
+    costs: Annotated[Path | None, typer.Option(help="A measured cost table.")] = None,
+    affine: Annotated[str | None, typer.Option(metavar="A,B", help="Instead: A + B n ns for every batch of n.")] = None,
+    cache: Annotated[str, typer.Option(help=f"{', '.join(CACHES)}; several with commas.")] = "lru,belady",
+    slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas.")] = "1",
+    scope: Annotated[str, typer.Option(help=f"{', '.join(SCOPES)}: a cache for each layer, or one for all.")] = "layer",
+    miss: Annotated[str, typer.Option(help=f"{', '.join(HANDLINGS)}; several with commas.")] = "load",
+    prefetch: Annotated[str, typer.Option(help=f"{', '.join(PREFETCHERS)}; several with commas.")] = "none",
+    look_ahead: Annotated[int, typer.Option(min=1, help="Groups that the oracle prefetcher sees ahead.")] = 1,
+    period: Annotated[
+        str | None, typer.Option(help="Importance, redirect or skip: passes between new residents; with commas.")
+    ] = None,
+    filled: Annotated[bool, typer.Option("--filled", help="Start with the most popular experts in the slots.")] = False,
+    bandwidth: Annotated[float, typer.Option(min=1e-9, help="Of the link to a device, GB/s.")] = 16.0,
+    latency_us: Annotated[float, typer.Option(min=0, help="Of one transfer, beside its bytes.")] = 10.0,
+    expert_bytes: Annotated[int | None, typer.Option(min=1, help="Of one expert; default: the trace's model.")] = None,
+    host_factor: Annotated[float, typer.Option(min=1e-9, help="Host: its cost over the device's.")] = 10.0,
+    scheduler: Annotated[str, typer.Option(help=f"{', '.join(SCHEDULERS)}.")] = "lockstep",
+    queue_size: Annotated[int, typer.Option(min=1, help="Queues: B.")] = 1,
+    max_step: Annotated[int | None, typer.Option(min=1, help="Lockstep: most passes in a step.")] = None,
+    arrivals: Annotated[str, typer.Option(help=f"{', '.join(ARRIVALS)}.")] = "closed",
+    in_flight: Annotated[int, typer.Option(min=1, help="Closed loop: sequences in flight; 1 is batch 1.")] = 1,
+    rate: Annotated[float | None, typer.Option(min=1e-9, help="Poisson: sequences per second.")] = None,
+    sequences: Annotated[int | None, typer.Option(min=1, help="Sequences to serve; default each once.")] = None,
+    replications: Annotated[int, typer.Option(min=0, help="Seeds 0..n-1; 0: one run in the trace's order.")] = 0,
+    k: Annotated[int | None, typer.Option(min=1, help="Experts per token; default the model's own.")] = None,
+    no_dense: Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Devices, each with its own slots and link.")] = 1,
+    known: Annotated[
+        Path | None, typer.Option(help="Trace that popularity and importance come from; default: TRACE, in hindsight.")
+    ] = None,
+    no_explain: Annotated[bool, typer.Option("--no-explain", help="Leave out the worlds behind the regret.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes; 0 is one per core.")] = 0,
+) -> None:  # fmt: skip
+    """What do absent experts cost? Every cache, number of slots, miss handling and prefetcher, with time.
+
+    Beside them runs the same with all experts resident and, unless `--no-explain`, the worlds that tell why time is
+    lost; `python -m analysis memory OUT` shows both.
+
+    Example: `python -m simulate memory toy.trace.parquet --affine 20000,500 --cache lru,belady --slots 2,4
+    --miss load,block --bandwidth 1 --expert-bytes 100000 --out memory`
+    """
+    trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample=False)
+    grid = MemoryGrid(
+        cache.split(","), command.numbers(slots, "--slots"), miss.split(","), prefetch.split(","),
+        command.numbers(period, "--period") if period else [None],
+        {
+            "scope": scope, "filled": filled, "look_ahead": look_ahead, "host_factor": host_factor,
+            "link_latency_ns": round(latency_us * 1000), "link_bytes_per_s": bandwidth * 1e9,
+            "expert_bytes": bytes_of_expert(trace, expert_bytes),
+        },
+    )  # fmt: skip
+    base = RunConfig(
+        scheduler=scheduler, arrivals=arrivals, sequences=sequences, k=k, dense=not no_dense, devices=devices,
+        **({"queue_size": queue_size} if scheduler == "queues" else {"max_step": max_step}),
+        **({"in_flight": in_flight} if arrivals == "closed" else {}),
+        **({"rate_per_s": rate, "seed": 0} if arrivals == "poisson" else {}),
+    )  # fmt: skip
+    seeds = list(range(replications)) or [base.seed]
+    per_device = len(key_ranges(scope, trace.L, trace.E)[0]) // devices
+    configs = grid.configs([replace(base, seed=seed) for seed in seeds], per_device, not no_explain)
+    report(new_memory_runs(trace, cost_model, out, grid, k, known), configs, jobs)
+
+
+def bytes_of_expert(trace: Trace, given: int | None) -> int:
+    """Return the bytes of one expert, given or as the trace's model says; InputError where neither does."""
+    found = given or trace.header.model.expert_bytes
+    if found is None:
+        raise InputError("the trace does not say how many bytes an expert has; allowed: --expert-bytes N")
+    return found
+
+
+def new_memory_runs(
+    trace: Trace, costs: CostModel, out: Path, grid: MemoryGrid, k: int | None, known: Path | None
+) -> Runs:
+    """Return what the runs share; scores travel with the trace only where gating is masked."""
+    memories = grid.memories()
+    masked = any(each.miss in MASKED for each in memories)
+    source = known_trace(known, trace)
+    told = known_of(source, k or trace.header.model.used_k, memories)
+    return Runs(trace if masked else choices_only(trace), trace.digest, costs, out, provenance(), told)

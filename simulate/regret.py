@@ -1,0 +1,47 @@
+"""Why a run with expert slots takes longer than one with all experts resident: worlds that differ by one cause each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from simulate.policies.config import RunConfig
+
+EXPLAINED = ("load", "block")  # handlings whose lost time is split; the others change what is computed, or where
+
+# Every cause with the two worlds between which it is the only difference; the causes add up to the whole loss.
+CAUSES = {
+    "compulsory": ("resident", "ample"),
+    "capacity": ("ample", "optimum"),
+    "policy": ("optimum", "alone"),
+    "bandwidth": ("alone", "queued"),
+    "prefetching": ("queued", "timely"),
+    "late_prefetch": ("timely", "run"),
+}
+
+
+def worlds(config: RunConfig, experts: int) -> dict[str, RunConfig]:
+    """Return the worlds that explain a run with expert memory; `experts` share a cache's slots at most.
+
+    `resident`: all experts are there from the start. `ample`: a slot for each, filled as the run's are. `optimum`: the
+    slots of the run under Belady's optimum. `alone`: the run's policy. In these transfers do not wait for each other.
+    `queued`: they do. `timely`: and what the run prefetches is there at once and takes nothing of the link.
+    Worlds may coincide: without a prefetcher the last three do. Empty for a run whose misses are not loaded.
+    """
+    memory = config.memory
+    if memory is None or memory.miss not in EXPLAINED:
+        return {}
+    alone = replace(memory, prefetch="none", look_ahead=1, link="wide")
+    changed = {
+        "ample": replace(alone, cache="lru", slots=experts), "optimum": replace(alone, cache="belady"),
+        "alone": alone, "queued": replace(alone, link="fifo"), "run": memory,
+        "timely": memory if memory.prefetch == "none" else replace(memory, link="free-prefetch"),
+    }  # fmt: skip
+    return {
+        "resident": replace(config, memory=None),
+        **{name: replace(config, memory=each) for name, each in changed.items()},
+    }
+
+
+def split(time_of: dict[str, float]) -> dict[str, float]:
+    """Return what each cause adds, from the time that each world of `worlds` takes; they sum to run - resident."""
+    return {cause: time_of[after] - time_of[before] for cause, (before, after) in CAUSES.items()}
