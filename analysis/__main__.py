@@ -1,6 +1,6 @@
 """`python -m analysis tables`: the tables behind the figures. `runs`: one row per configuration of a folder of runs.
 
-`open-loop`: one row per recorded rule, what re-gating predicts of it.
+`open-loop`: one row per recorded rule, what re-gating predicts of it. `memory`: what expert slots cost, and why.
 """
 
 import sys
@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 
 from analysis.builds import BUILDS
+from analysis.expert_memory import memory_table, remarks, shown_memory
 from analysis.inputs import Inputs
 from analysis.locality import ALL, shown_locality
 from analysis.locality_build import TABLES as LOCALITY_TABLES
@@ -123,6 +124,24 @@ def locality_command(
     for row in tables[LOCALITY_TABLES[-1]]:
         if row["layer"] == ALL:
             print(drift_sentence(row))
+
+
+@app.command("memory", no_args_is_help=True)
+def memory_command(
+    folder: Annotated[Path, typer.Argument(help="A folder of runs with expert slots, from `simulate memory`.")],
+    out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
+) -> None:
+    """What do absent experts cost, how far is each policy from the optimum, and why is time lost? In ms per pass.
+
+    Example: `python -m analysis memory memory --out memory.csv`
+    """
+    table = memory_table(folder)
+    if out is not None:
+        with replacing(out) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    print_table(shown_memory(table))
+    for line in remarks(table):
+        print(line)
 
 
 def print_table(text: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ their place in the order of an instant in the README ("Time").
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,11 @@ import numpy as np
 
 from simulate.policies.memory.cache import Access, Cache, Counts
 from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.memory.filling import fill, sharing
 from simulate.policies.memory.knowledge import Future, Group, Knowledge
 from simulate.policies.memory.links import Link, Transfer
 from simulate.policies.memory.named import new_caches
 from simulate.policies.memory.prefetch.named import new_prefetcher
-from traces.errors import InputError
 
 if TYPE_CHECKING:
     from simulate.policies.scheduler import Batch
@@ -50,7 +51,7 @@ class ExpertMemory:
         self.width, self.experts = knowledge.experts + 1, knowledge.experts
         self.devices = int(device_LB.max()) + 1
         self.device_K = device_LB[: knowledge.layers, 1:].ravel().tolist()  # by key
-        self.check_slots()
+        self.sharing = sharing(config, self.device_K, self.experts)
         self.caches_DC = [self._new_caches(device, order) for device in range(self.devices)]
         self.links = [Link(config.link == "wide") for _ in range(self.devices)]
         self.prefetcher = new_prefetcher(config.prefetch, self._with_groups(order))
@@ -63,18 +64,9 @@ class ExpertMemory:
         self.transfers: list[Transfer] = []  # all that were asked for, in order
         self.order = AccessOrder([[[] for _ in caches] for caches in self.caches_DC], [])
         if config.filled:
-            self.fill()
+            fill(self.caches_DC, self.device_K, self._worth())
 
     # Building.
-
-    def check_slots(self) -> None:
-        """Refuse more slots than the experts that a device holds for them."""
-        count_DL = np.zeros((self.devices, self.knowledge.layers), np.int64)
-        layer_K = np.arange(len(self.device_K)) // self.experts
-        np.add.at(count_DL, (self.device_K, layer_K), 1)
-        held = count_DL.sum(1) if self.config.scope == "global" else count_DL.max(1)
-        if self.config.slots > held.max():
-            raise InputError(f"slots is {self.config.slots}, allowed 1..{held.max()}, the experts that share them")
 
     def _new_caches(self, device: int, order: AccessOrder | None) -> list[Cache]:
         futures = [Future(keys) for keys in order.keys_DC[device]] if order else None
@@ -83,18 +75,8 @@ class ExpertMemory:
     def _with_groups(self, order: AccessOrder | None) -> Knowledge:
         return replace(self.knowledge, groups=order.groups if order else None, look_ahead=self.config.look_ahead)
 
-    def fill(self) -> None:
-        """Fill every cache before the run, the most wanted expert last; it counts as nothing."""
-        value = self.knowledge.importance if self.config.cache == "importance" else self.knowledge.popularity
-        if value is None:
-            raise InputError("filled slots need the popularity (cache 'importance': the importance) of every expert")
-        for device, caches in enumerate(self.caches_DC):
-            for cache in caches:
-                held = (key for key in cache.keys if self.device_K[key] == device)
-                for key in reversed(sorted(held, key=lambda key: -value[key])[: cache.slots]):
-                    cache.load(key, 0, prefetch=True)
-                cache.counts = Counts()
-                cache.not_yet_used.clear()
+    def _worth(self) -> Sequence[float] | None:
+        return self.knowledge.importance if self.config.cache == "importance" else self.knowledge.popularity
 
     # Where a queue's expert stands.
 
@@ -202,9 +184,14 @@ class ExpertMemory:
             return False
         victim = -1 if admission.victim is None else admission.victim
         if victim >= 0 and self.queue_of(victim) in self.met:  # a prefetched expert, demanded and not yet run
-            self.asking_DC[device][index].append(victim)
+            self._ask_again(victim, self.asking_DC[device][index])
         self.ask(Transfer(device, key, admission.slot, victim, False, now))
         return True
+
+    def _ask_again(self, victim: int, asking: deque[int]) -> None:
+        """Let an expert that lost its slot before it ran wait for another: where order is fixed, at its place in it."""
+        later = next((i for i, key in enumerate(asking) if key > victim), len(asking)) if self.ordered else len(asking)
+        asking.insert(later, victim)
 
     def _pass_through(self, key: int, device: int, index: int, now: int) -> bool:
         """Give the extra slot to an expert that the policy declines, if nobody is in it."""
@@ -257,6 +244,7 @@ class ExpertMemory:
             transfer.start_ns = transfer.end_ns = now
             self.transfers.append(transfer)
             cache.arrive(key)
+            self.grant(device, index, now)
         else:
             self.ask(transfer)
         return True
@@ -294,5 +282,5 @@ class ExpertMemory:
 
     @property
     def summary(self) -> dict:
-        """The counts of all caches together, for the header of the records."""
-        return vars(self.counts)
+        """The counts of all caches together, and how many experts share one at most, for the header of the records."""
+        return {**vars(self.counts), "experts": self.sharing}

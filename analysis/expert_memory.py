@@ -1,0 +1,104 @@
+"""What expert slots cost in time, and why: one row per memory of a folder of runs, the lost time split by cause."""
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.intervals import half_width
+from simulate.policies.config import RunConfig
+from simulate.policies.memory.config import MASKED
+from simulate.regret import CAUSES, split, worlds
+from traces.errors import InputError
+from traces.run_records import RunRecords, load_run, run_names
+
+OF_MEMORY = ("cache", "slots", "scope", "miss", "prefetch", "period", "filled")
+SHOWN = {
+    "cache": "cache", "slots": "C", "scope": "scope", "miss": "miss", "prefetch": "prefetch", "period": "period",
+    "runs": "runs", "hit_ratio": "hits", "delayed_ratio": "delayed", "transfers_per_pass": "transfers/pass",
+    "time_ms": "ms/pass", "lost_ms": "lost", **{f"{cause}_ms": cause.replace("_", " ") for cause in CAUSES},
+    "lost_mass": "lost mass",
+}  # fmt: skip
+NOT_VALIDATED = (
+    "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
+)
+NOT_EXACT = "the optimum knows the order of a run with LRU: exact in lockstep and where misses block in a closed loop"
+
+
+def memory_table(folder: Path) -> pd.DataFrame:
+    """Return one row per memory and setting in a folder of run records, seeds combined.
+
+    `time_ms` is the run's length over its passes; under arrivals that do not wait for the model (poisson, recorded) it
+    is the mean time from arrival to end. `lost_ms` is what it exceeds the run with all experts resident by, the
+    causes (`simulate.regret`) are empty where the folder lacks a world; half-widths are of 95 % intervals over seeds.
+    InputError where no run has expert slots.
+    """
+    runs = {}
+    for name in run_names(folder):
+        records = load_run(folder, name)
+        runs[RunConfig.from_dict(records.header["config"])] = records
+    times_ms = {config: time_ms(records) for config, records in runs.items()}
+    groups = defaultdict(list)
+    for config, records in runs.items():
+        if config.memory is not None and config.memory.link == "fifo":  # the other worlds only explain
+            groups[replace(config, seed=None) if config.arrivals != "poisson" else config].append(
+                one_run(config, records, times_ms)
+            )
+    if not groups:
+        raise InputError(f"{folder}: no run with expert slots; allowed: what `simulate memory` wrote")
+    rows = [{**settings(config), **combined(found)} for config, found in groups.items()]
+    return pd.DataFrame(rows).sort_values(["miss", "slots", "cache", "prefetch"], kind="stable")
+
+
+def settings(config: RunConfig) -> dict:
+    """Return the columns that tell memories apart, and the schedule they stand in."""
+    memory = config.memory
+    return {"scheduler": config.scheduler, "arrivals": config.arrivals} | {
+        name: getattr(memory, name) for name in OF_MEMORY
+    }
+
+
+def time_ms(records: RunRecords) -> float:
+    """Return the time per pass in ms: of the whole run, or where arrivals do not wait, from arrival to end."""
+    passes = records.passes
+    if records.header["config"]["arrivals"] in ("poisson", "recorded"):
+        return float((passes["end_ns"] - passes["arrival_ns"]).mean()) / 1e6
+    return float(passes["end_ns"].max() - passes["arrival_ns"].min()) / len(passes["end_ns"]) / 1e6
+
+
+def one_run(config: RunConfig, records: RunRecords, times_ms: dict[RunConfig, float]) -> dict:
+    """Return the numbers of one run."""
+    counts = records.header["memory"]
+    accesses = max(1, counts["accesses"])
+    numbers = {
+        "hit_ratio": counts["hits"] / accesses, "delayed_ratio": counts["delayed_hits"] / accesses,
+        "transfers_per_pass": len(records.transfers["link"]) / len(records.passes["end_ns"]),
+        "time_ms": times_ms[config], "lost_mass": counts.get("lost_mass", np.nan),
+        "lost_ms": times_ms[config] - times_ms.get(replace(config, memory=None), np.nan),
+    }  # fmt: skip
+    around = {name: times_ms.get(each, np.nan) for name, each in worlds(config, counts["experts"]).items()}
+    causes = split(around) if around else dict.fromkeys(CAUSES, np.nan)
+    return numbers | {f"{cause}_ms": value for cause, value in causes.items()}
+
+
+def combined(found: list[dict]) -> dict:
+    """Return the means of several runs, the half-width of the time's interval among them."""
+    times = np.array([numbers["time_ms"] for numbers in found])
+    means = {name: float(np.mean([numbers[name] for numbers in found])) for name in found[0]}
+    return {"runs": len(found), **means, "time_half_ms": half_width(times)}
+
+
+def shown_memory(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that a person reads first, as text, empty ones left out."""
+    kept = table[list(SHOWN)].rename(columns=SHOWN)
+    text = kept.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
+    text = text.replace({"nan": "", "None": "", "<NA>": ""})
+    return text.loc[:, (text != "").any()]
+
+
+def remarks(table: pd.DataFrame) -> list[str]:
+    """Return what a reader of the table must know."""
+    said = [NOT_EXACT] if table["capacity_ms"].notna().any() else []
+    return said + [NOT_VALIDATED] * bool(table["miss"].isin(MASKED).any())
