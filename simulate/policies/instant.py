@@ -63,10 +63,10 @@ class Replay:
             started = rules.settle(now)  # (4) time-outs, (5) ready queues join the list, (6) free devices take
             recording.batches += started
             completed = [(batch, rules.retire(batch)) for batch in started if self.launch(batch)]
-            here = [transfer for transfer in rules.begin_transfers(now) if self.send(transfer)]  # (7) links begin
             emptied, rules.emptied = rules.emptied, []
             finished += emptied
             arriving = self._leave(finished, now) if finished else ()
+            here = [transfer for transfer in rules.begin_transfers(now) if self.send(transfer)]  # (7) links begin
             if completed or arriving or here or emptied:
                 continue
             if not self.is_stalled():

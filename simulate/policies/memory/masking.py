@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulate.policies.memory.cache import Access
 from simulate.policies.memory.expert_memory import ExpertMemory
+from simulate.policies.memory.swapping import Importance, exchanges
 
 if TYPE_CHECKING:
     from simulate.policies.memory.config import MemoryConfig
     from simulate.policies.memory.knowledge import Knowledge
+    from simulate.policies.memory.links import Transfer
     from simulate.policies.scheduler import Batch
     from simulate.policies.workload import Workload
 
@@ -24,18 +28,29 @@ class MaskedMemory(ExpertMemory):
     the token does not use already; where there is none, and under `skip`, the selection is dropped. A pass and layer
     access each of the experts selected once. `lost_mass` sums 1 - (scores of what runs) / (scores of what was selected)
     over `routed_rows` tokens and layers.
+
+    With a period, the importance of the passes since the last choice decides which experts a cache should hold. They
+    come one at a time, cache after cache, while compute goes on; each takes the slot of the least important expert
+    that may leave, none if that is more important. A choice replaces what is left of the one before.
     """
 
     def __init__(
         self, config: MemoryConfig, device_LB: np.ndarray, knowledge: Knowledge, workload: Workload,
         expert_norm: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
+        self.worth_K = list(knowledge.importance or [0.0] * (knowledge.layers * knowledge.experts))
+        if config.cache == "importance":
+            knowledge = replace(knowledge, importance=self.worth_K)  # written anew each period
         super().__init__(config, device_LB, knowledge, ordered=False)
         self.redirects, self.k = config.miss == "redirect", workload.experts_TLK.shape[2]
         self.candidates_LTK = workload.candidates_TLK.transpose(1, 0, 2).tolist()
         self.scores_LTK = workload.scores_TLK.transpose(1, 0, 2).astype(np.float64).tolist()
         self.members_K = [0] * len(self.device_K)  # selections that wait or run
         self.lost_mass, self.routed_rows = 0.0, 0
+        self.norm_TL = None if workload.norm_TL is None else workload.norm_TL.astype(np.float64).tolist()
+        self.window = Importance(len(self.device_K), expert_norm)
+        self.passes_done = 0
+        self.plans_D: list[deque[int]] = [deque() for _ in self.links]  # experts that are to come
 
     def route(self, layer: int, first_row: int, tokens: int, now: int) -> list[list[int]]:
         """Return the queues that each token of a pass joins in a layer, and pin their experts."""
@@ -51,7 +66,7 @@ class MaskedMemory(ExpertMemory):
         routed = []
         for row in rows:
             runs = self._masked(candidates_TK[row], here)
-            self._count_mass(layer, row, runs)
+            self._count(layer, row, runs)
             for expert in runs:
                 self._pin(base + expert)
             routed.append([layer * self.width + 1 + expert for expert in runs])
@@ -69,12 +84,55 @@ class MaskedMemory(ExpertMemory):
         runs = (expert if expert in here else next(free, -1) for expert in chosen if expert >= 0)
         return [expert for expert in runs if expert >= 0]
 
-    def _count_mass(self, layer: int, row: int, runs: list[int]) -> None:
+    def _count(self, layer: int, row: int, runs: list[int]) -> None:
+        """Count the gate mass that a token loses, and what it says about the importance of the experts it selected."""
         mass = dict(zip(self.candidates_LTK[layer][row], self.scores_LTK[layer][row], strict=True))
-        whole = sum(mass[expert] for expert in self.candidates_LTK[layer][row][: self.k] if expert >= 0)
+        chosen = [expert for expert in self.candidates_LTK[layer][row][: self.k] if expert >= 0]
+        if self.config.period is not None:
+            input_norm = 1.0 if self.norm_TL is None else self.norm_TL[row][layer]
+            self.window.add(
+                [layer * self.experts + expert for expert in chosen], [mass[expert] for expert in chosen], input_norm
+            )
+        whole = sum(mass[expert] for expert in chosen)
         if whole > 0:
             self.lost_mass += 1 - sum(mass[expert] for expert in runs) / whole
             self.routed_rows += 1
+
+    def finished(self, passes: int) -> None:
+        """Choose the experts to hold anew, if a period has ended."""
+        period, before = self.config.period, self.passes_done
+        self.passes_done += passes
+        if period is None or self.passes_done // period == before // period:
+            return
+        self.worth_K[:] = self.window.score_K
+        for device, caches in enumerate(self.caches_DC):
+            self.plans_D[device] = exchanges(
+                self.worth_K, [self._held_by(device, cache.keys) for cache in caches], self.config.slots,
+                [cache.slot_of for cache in caches],
+            )  # fmt: skip
+        self.window.clear()
+
+    def _held_by(self, device: int, keys: range) -> list[int]:
+        return [key for key in keys if self.device_K[key] == device]
+
+    def begin_transfers(self, now: int) -> list[Transfer]:
+        """Return the transfers that begin now; an idle link takes the next exchange of its device's plan."""
+        for link, plan in zip(self.links, self.plans_D, strict=True):
+            while plan and not link.busy and self._exchange(plan[0], now):
+                plan.popleft()
+        return super().begin_transfers(now)
+
+    def _exchange(self, key: int, now: int) -> bool:
+        """Bring an expert if it is worth a slot that may be had; return False if that has to wait."""
+        device, index = self.place_of(key)
+        cache = self.caches_DC[device][index]
+        if key in cache.slot_of or cache.free:
+            return key in cache.slot_of or self.load_ahead(key, now)
+        if min(self.worth_K[held] for held in cache.slot_of) >= self.worth_K[key]:
+            return True  # nobody is worth less
+        fixed = cache.in_flight | cache.running
+        leaving = [self.worth_K[held] for held in cache.slot_of if held not in fixed]
+        return bool(leaving) and min(leaving) < self.worth_K[key] and self.load_ahead(key, now)
 
     def _pin(self, key: int) -> None:
         self.members_K[key] += 1
