@@ -21,9 +21,7 @@ SHOWN = {
     "time_ms": "ms/pass", "lost_ms": "lost", **{f"{cause}_ms": cause.replace("_", " ") for cause in CAUSES},
     "lost_mass": "lost mass",
 }  # fmt: skip
-NOT_VALIDATED = (
-    "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
-)
+NOT_VALIDATED = "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
 NOT_EXACT = "the optimum knows the order of a run with LRU: exact in lockstep and where misses block in a closed loop"
 
 
