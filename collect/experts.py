@@ -30,6 +30,11 @@ class Experts(nn.Module):
         return self.b2_EO.shape[1]
 
     @property
+    def stacks(self) -> tuple[torch.Tensor, ...]:
+        """The stacked weights, in the order that `perceptron` takes them: [E, ...] each."""
+        return self.w1_EMH, self.b1_EH, self.w2_EHO, self.b2_EO
+
+    @property
     def expert_bytes(self) -> int:
         """Bytes of one expert's weights."""
         return sum(parameter[0].nbytes for parameter in self.parameters())
@@ -43,7 +48,7 @@ class Experts(nn.Module):
 
         The stacks are unbound once: the gradient of indexing would be one zero tensor of the whole stack per expert.
         """
-        stacks = (stack.unbind() for stack in (self.w1_EMH, self.b1_EH, self.w2_EHO, self.b2_EO))
+        stacks = (stack.unbind() for stack in self.stacks)
         return [lambda x_NM, tensors=tensors: perceptron(x_NM, *tensors) for tensors in zip(*stacks, strict=True)]
 
     def run_each(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
