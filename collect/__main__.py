@@ -12,7 +12,8 @@ if __name__ == "__main__":
         sys.exit(2)
     from collect.commands.app import app
 
-    for subject in ("classifier", "dynamic_k", "language", "memory", "route", "rules", "video", "vision"):
+    subjects = "classifier", "dynamic_k", "execution", "language", "memory", "route", "rules", "video", "vision"
+    for subject in subjects:
         import_module(f"collect.commands.{subject}")  # importing registers its commands
 
     run(app, "collect")

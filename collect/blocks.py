@@ -1,48 +1,59 @@
-"""A classifier cut into the blocks that queues feed: each call runs one block on one batch of tokens.
+"""A model cut into the blocks that queues feed: each call runs one block on one batch of tokens.
 
 The state of every token of a run lies in buffers on the device, one row per token: the residual stream, the normed
 input of the layer it is in, and the gate weights of that layer. Expert batches add their share to the residual
 stream in whatever order the queues produce, so results equal the plain forward pass up to float rounding.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
+from torch import nn
 
-from collect.classifier import Classifier
 from collect.devices import synchronise
-from collect.dispatch.dynamic import dynamic_dispatch
 from collect.gates.selection import recorded_weights
 from traces.errors import InputError
 
+Source = Callable[[int, int, torch.Tensor], torch.Tensor]  # (layer, expert, inputs [N, M]) -> outputs [N, O]
 
-class ClassifierBlocks:
-    """Blocks of a trained classifier over the tokens of one run.
 
-    `images_TF`: uint8 [T, F] on the device, the input of each token. `experts_TLK`: the recorded selections to replay.
-    The gate runs for real on every token and gives the weights; *which* experts run is read from the trace, because
-    the last bits of a matrix product depend on the batch it stands in, and one choice that flips on a near-tie would
-    send execution and simulation down different paths. `disagreements` counts such flips. -1 marks an empty slot;
-    `renormalised`: the weights of a token's experts sum to one.
+class Blocks:
+    """Blocks of a trained model over the tokens of one run; a subclass knows what lies between the experts.
+
+    `experts_TLK`: the recorded selections to replay, -1 marks an empty slot. The gate runs for real on every token and
+    gives the weights; *which* experts run is read from the trace, because the last bits of a matrix product depend on
+    the batch it stands in, and one choice that flips on a near-tie would send execution and simulation down different
+    paths. `disagreements` counts such flips. `renormalised`: the weights of a token's experts sum to one. `outputs`:
+    the classes, or the bytes that may come next. `source` runs an expert: the model's own weights, until someone sets
+    another.
     """
 
     def __init__(
-        self, model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, renormalised: bool = True
+        self, model: nn.Module, outputs: int, experts_TLK: np.ndarray, renormalised: bool, device: torch.device
     ) -> None:
-        if model.config.width is None:
-            raise InputError("execute: needs a residual model (base, wide); the one-layer configuration has no blocks")
         tokens, layers, _ = experts_TLK.shape
-        if layers != model.config.layers:
-            raise InputError(f"execute: the trace has {layers} layers, the model {model.config.layers}")
-        device = images_TF.device
-        self.model, self.device, self.images_TF, self.renormalised = model.eval(), device, images_TF, renormalised
+        config = model.config
+        if layers != config.layers:
+            raise InputError(f"execute: the trace has {layers} layers, the model {config.layers}")
+        self.model, self.device, self.renormalised = model.eval(), device, renormalised
         self.experts_LTK = torch.from_numpy(experts_TLK.astype(np.int64)).to(device).transpose(0, 1).contiguous()
-        width = model.config.width
+        self.source: Source = lambda layer, expert, x_NM: model.experts[layer].run(expert, x_NM)
         # Written once here, so that no page of the buffers is touched for the first time inside a measured batch.
-        self.residual_TM = torch.full((tokens, width), torch.nan, device=device)
-        self.normed_TM = torch.full((tokens, width), torch.nan, device=device)
-        self.weights_TE = torch.zeros((tokens, model.config.experts + 1), device=device)  # last column: empty slots
-        self.logits_TC = torch.full((tokens, model.classes), torch.nan, device=device)
+        self.residual_TM = torch.full((tokens, config.width), torch.nan, device=device)
+        self.normed_TM = torch.full((tokens, config.width), torch.nan, device=device)
+        self.weights_TE = torch.zeros((tokens, config.experts + 1), device=device)  # last column: empty slots
+        self.logits_TC = torch.full((tokens, outputs), torch.nan, device=device)
         self.differing = torch.zeros((), dtype=torch.int64, device=device)
+        self.masked, self.ran_TLK = False, np.full(experts_TLK.shape, -1, np.int16)
+
+    def dense(self, layer: int, tokens: list[int], rows_N: torch.Tensor) -> torch.Tensor:
+        """Bring the residual stream of tokens up to a layer's experts; return their normed inputs [N, M]."""
+        raise NotImplementedError
+
+    def finish(self, tokens: list[int], rows_N: torch.Tensor) -> torch.Tensor:
+        """Return the outputs [N, C] of tokens that have passed all layers."""
+        raise NotImplementedError
 
     @property
     def disagreements(self) -> int:
@@ -59,37 +70,54 @@ class ClassifierBlocks:
         self.differing.zero_()
 
     @torch.inference_mode()
-    def run(self, layer: int, block: int, tokens: list[int]) -> None:
-        """Run block `block` of `layer` on a batch of tokens and wait until the device is done."""
-        rows = torch.tensor(tokens, device=self.device)
+    def run(self, layer: int, block: int, tokens: list[int], routed: Sequence[Sequence[int]] = ()) -> None:
+        """Run block `block` of `layer` on a batch of tokens and wait until the device is done.
+
+        `routed`, under masked gating: all experts that each token of an expert's batch runs in this layer.
+        """
+        rows_N = torch.tensor(tokens, device=self.device)
         if block > 0:
-            self.run_expert(layer, block - 1, rows)
+            self.run_expert(layer, block - 1, rows_N, self.share(layer, tokens, rows_N, routed) if routed else None)
         elif layer < self.model.config.layers:
-            self.run_gate(layer, rows)
+            self.run_gate(layer, tokens, rows_N)
         else:
-            self.logits_TC[rows] = self.model.finish(self.residual_TM[rows])
+            self.logits_TC[rows_N] = self.finish(tokens, rows_N)
         synchronise(self.device)
 
-    def run_gate(self, layer: int, rows_N: torch.Tensor) -> None:
-        """Embed (before the first layer), norm, and weigh the recorded experts."""
-        if layer == 0:
-            x_NM = self.model.embed(self.images_TF[rows_N])
-            self.residual_TM[rows_N] = x_NM
-        else:
-            x_NM = self.residual_TM[rows_N]
-        normed_NM = self.model.norms[layer](x_NM)
+    def run_gate(self, layer: int, tokens: list[int], rows_N: torch.Tensor) -> None:
+        """Run what lies before a layer's experts, and weigh the recorded ones; under masked gating, all of them."""
+        normed_NM = self.dense(layer, tokens, rows_N)
         self.normed_TM[rows_N] = normed_NM
         logits_NE = self.model.gates[layer].logits(normed_NM)
         recorded_NK = self.experts_LTK[layer][rows_N]
-        weights_NK = recorded_weights(logits_NE, recorded_NK, self.renormalised)
-        weights_NE = logits_NE.new_zeros(len(rows_N), self.weights_TE.shape[1])
-        self.weights_TE[rows_N] = weights_NE.scatter_(1, recorded_NK % weights_NE.shape[1], weights_NK)
+        if self.masked:
+            self.weights_TE[rows_N, :-1] = logits_NE.softmax(1)
+        else:
+            weights_NK = recorded_weights(logits_NE, recorded_NK, self.renormalised)
+            weights_NE = logits_NE.new_zeros(len(rows_N), self.weights_TE.shape[1])
+            self.weights_TE[rows_N] = weights_NE.scatter_(1, recorded_NK % weights_NE.shape[1], weights_NK)
         self.differing += (outside_the_best(logits_NE, recorded_NK)).sum()
 
-    def run_expert(self, layer: int, expert: int, rows_N: torch.Tensor) -> None:
+    def share(
+        self, layer: int, tokens: list[int], rows_N: torch.Tensor, routed: Sequence[Sequence[int]]
+    ) -> torch.Tensor | None:
+        """Note what tokens run under masked gating; return the gate mass [N] of that, by which weights are divided."""
+        width = self.ran_TLK.shape[2]
+        ran_NK = np.array([[*experts, *[-1] * (width - len(experts))] for experts in routed])
+        self.ran_TLK[tokens, layer] = ran_NK
+        if not self.renormalised:
+            return None
+        return (
+            self.weights_TE[rows_N]
+            .gather(1, torch.from_numpy(ran_NK % self.weights_TE.shape[1]).to(self.device))
+            .sum(1)
+        )
+
+    def run_expert(self, layer: int, expert: int, rows_N: torch.Tensor, mass_N: torch.Tensor | None) -> None:
         """Add one expert's weighted output to the residual stream of its tokens."""
-        output_NM = self.model.experts[layer].run(expert, self.normed_TM.index_select(0, rows_N))
-        output_NM *= self.weights_TE[rows_N, expert].unsqueeze(1)
+        output_NM = self.source(layer, expert, self.normed_TM.index_select(0, rows_N))
+        weights_N = self.weights_TE[rows_N, expert]
+        output_NM *= (weights_N if mass_N is None else weights_N / mass_N).unsqueeze(1)
         self.residual_TM.index_add_(0, rows_N, output_NM)
 
 
@@ -100,20 +128,3 @@ def outside_the_best(logits_NE: torch.Tensor, recorded_NK: torch.Tensor) -> torc
     best_NK = torch.where(filled_NK, ranked_NK, -1)
     found_NK = (recorded_NK[:, :, None] == best_NK[:, None, :]).any(2)
     return filled_NK & ~found_NK
-
-
-@torch.inference_mode()
-def plain_forward(
-    model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, renormalised: bool = True, batch: int = 500
-) -> torch.Tensor:
-    """Return the class logits [T, classes] of the plain forward pass under recorded selections, batch by batch."""
-    experts_TLK = torch.from_numpy(experts_TLK.astype(np.int64)).to(images_TF.device)
-    logits = []
-    for images_NF, experts_NLK in zip(images_TF.split(batch), experts_TLK.split(batch), strict=True):
-        x_NM = model.embed(images_NF)
-        for layer, (norm, gate, experts) in enumerate(zip(model.norms, model.gates, model.experts, strict=True)):
-            h_NM, chosen_NK = norm(x_NM), experts_NLK[:, layer]
-            weights_NK = recorded_weights(gate.logits(h_NM), chosen_NK, renormalised)
-            x_NM = model.combine(x_NM, dynamic_dispatch(h_NM, weights_NK, chosen_NK, experts))
-        logits.append(model.finish(x_NM))
-    return torch.cat(logits)

@@ -6,22 +6,26 @@ members: queues hold n, and the selections are laid out so that n consecutive pa
 experts, the next n the following k, over all experts of every layer in turn. As many groups are in flight as it takes
 to visit all experts once: dense blocks then follow each other and experts follow each other about as they do in a run.
 (With a single group in flight a dense block always came behind k experts that had emptied the cache, and cost up to a
-third more than in the runs it was to predict.) The images are training images, never those of the predicted runs.
+third more than in the runs it was to predict.) The inputs are never those of the predicted runs. With expert memory the
+calibration runs have it too, with a victim drawn at random: experts then run from slots that copies change beside them,
+and what a copy takes is measured in passing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
-from collect.blocks import ClassifierBlocks
-from collect.classifier import Classifier
-from collect.executor import execute
+from collect.blocks import Blocks
+from collect.executor import execute, pace_of
 from simulate.policies.config import RunConfig
-from simulate.policies.workload import build_workload
-from traces.cost_table import COST_COLUMNS, CostTable
+from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.workload import Workload
+from traces.cost_table import COST_COLUMNS, TRANSFER, CostTable
 from traces.errors import InputError
+from traces.run_records import RunRecords
+
+NewBlocks = Callable[[np.ndarray, np.random.Generator], tuple[Workload, Blocks]]  # of experts_TLK; it has `model`
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -40,56 +44,65 @@ class CalibrationPlan:
 
 
 def measure_costs(
-    model: Classifier,
-    images_NF: torch.Tensor,
-    k: int,
-    plan: CalibrationPlan,
-    header: dict,
+    new_blocks: NewBlocks, k: int, plan: CalibrationPlan, header: dict, memory: MemoryConfig | None = None,
     say: Callable[[int], object] = lambda _: None,
-) -> CostTable:
-    """Return the cost table of a model on the device that holds `images_NF` (uint8 training images).
+) -> CostTable:  # fmt: skip
+    """Return the cost table of the model whose blocks `new_blocks` builds, on the device on which they lie.
 
     In every repetition all sizes are visited in a new order; each visit runs every expert of every layer twice (and the
-    dense blocks 2 E/k times) on batches of exactly that size. `say(size)` is called after each visit.
+    dense blocks 2 E/k times) on batches of exactly that size. `memory`: the slots and the link of the runs to predict.
+    `say(size)` is called after each visit.
     """
     draws = np.random.default_rng(plan.seed)
     rows = []
     for repetition in range(plan.repetitions):
         for size in draws.permutation(plan.sizes).tolist():
-            batches = calibration_run(model, images_NF, k, size, draws)
+            records, layers, experts = calibration_run(new_blocks, k, size, draws, memory)
+            batches = records.batches
             full = batches["size"] == size
             if not full.all() or batches["forced"].any():
                 raise RuntimeError(
                     f"calibration at n = {size} ran other batches too: the layout of selections is wrong"
                 )
-            groups = groups_of_a_round(model.config.experts, k)
-            warm = slice(groups * (model.config.layers * (k + 1) + 1), None)  # behind the batches of the first round
-            service_ns = (batches["end_ns"] - batches["start_ns"])[warm]
-            layers, experts = batches["layer"][warm].tolist(), batches["block"][warm].tolist()
-            rows += [
-                (layer, block, size, repetition, ns)
-                for layer, block, ns in zip(layers, experts, service_ns.tolist(), strict=True)
-            ]
+            first = groups_of_a_round(experts, k) * (layers * (k + 1) + 1)  # behind the batches of the first round
+            rows += [(layer, block, size, repetition, ns) for layer, block, ns in served(batches, first)]
+            if memory is not None:
+                rows += transfer_rows(records, repetition, int(batches["start_ns"][first]))
             say(size)
     columns = {
         name: np.array(values, dtype)
         for (name, dtype), values in zip(COST_COLUMNS.items(), zip(*rows, strict=True), strict=True)
     }
-    return CostTable(columns, header)
+    return CostTable(columns, header if memory is None else {**header, "link": memory.link_fields})
+
+
+def served(batches: dict[str, np.ndarray], first: int) -> list[tuple[int, int, int]]:
+    """Return (layer, block, service_ns) of the batches from the `first` on."""
+    service_ns = (batches["end_ns"] - batches["start_ns"])[first:]
+    columns = batches["layer"][first:].tolist(), batches["block"][first:].tolist(), service_ns.tolist()
+    return list(zip(*columns, strict=True))
+
+
+def transfer_rows(records: RunRecords, repetition: int, since_ns: int) -> list[tuple[int, int, int, int, int]]:
+    """Return rows of a cost table for what the link carried since a moment."""
+    start_ns, end_ns = records.transfers["start_ns"], records.transfers["end_ns"]
+    took_ns = (end_ns - start_ns)[start_ns >= since_ns]
+    return [(*TRANSFER, 1, repetition, ns) for ns in took_ns.tolist()]
 
 
 def calibration_run(
-    model: Classifier, images_NF: torch.Tensor, k: int, size: int, draws: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Return the batch records of one visit: three rounds over all experts, on batches of exactly `size`."""
-    layers, experts = model.config.layers, model.config.experts
-    experts_TLK = round_robin_selections(experts, k, layers, size)
-    tokens = len(experts_TLK)
-    chosen = draws.integers(len(images_NF), size=tokens)
-    blocks = ClassifierBlocks(model, images_NF[torch.from_numpy(chosen)], experts_TLK)
-    workload = build_workload(experts_TLK, np.arange(tokens), np.zeros(tokens, np.int64), experts)
-    config = RunConfig(queue_size=size, arrivals="closed", in_flight=size * groups_of_a_round(experts, k))
-    return execute(workload, config, blocks, {}).batches
+    new_blocks: NewBlocks, k: int, size: int, draws: np.random.Generator, memory: MemoryConfig | None
+) -> tuple[RunRecords, int, int]:
+    """Return (records, L, E) of one visit: three rounds over all experts, on batches of exactly `size`."""
+    config = new_blocks.model.config
+    experts_TLK = round_robin_selections(config.experts, k, config.layers, size)
+    workload, blocks = new_blocks(experts_TLK, draws)
+    if memory is not None:
+        memory = replace(memory, cache="random", miss="load", prefetch="none", look_ahead=1, filled=False, period=None)
+    run = RunConfig(
+        queue_size=size, arrivals="closed", in_flight=size * groups_of_a_round(config.experts, k), memory=memory
+    )
+    return execute(workload, run, blocks, {}, pace=pace_of(run)), config.layers, config.experts
 
 
 def round_robin_selections(experts: int, k: int, layers: int, size: int) -> np.ndarray:

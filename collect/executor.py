@@ -3,19 +3,27 @@
 One device, one batch in flight, one thread. The order of an instant is `Replay.play`, the same code that the simulator
 plays; only the time comes from the clock. Of a batch two moments are known: the one at which it was bound (its start,
 the end of the batch before it on a busy device) and one clock reading after its numbers are there and its successors
-are worked out (its end). What fell due meanwhile is played before the completion, at the moment it was due.
+are worked out (its end). What fell due meanwhile is played before the completion, at the moment it was due; so is an
+expert that a link brought meanwhile (`collect.expert_memory`), at the moment its copy was whole.
 """
 
 import gc
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-from collect.blocks import ClassifierBlocks, plain_forward
-from collect.classifier import Classifier
+from collect.blocks import Blocks
+from collect.expert_memory.slots import ExpertSlots
+from collect.expert_memory.slow_tier import Copied, Pace
 from simulate.policies.config import RunConfig
-from simulate.policies.instant import Replay
+from simulate.policies.instant import Completed, Replay
+from simulate.policies.memory.config import MASKED
+from simulate.policies.memory.known import Known
+from simulate.policies.memory.links import Transfer
 from simulate.policies.scheduler import Batch
 from simulate.policies.workload import Workload, trace_workload
 from traces.errors import InputError
@@ -25,53 +33,113 @@ from traces.selections import Trace
 
 SLEEP_ABOVE_NS = 2_000_000  # shorter waits spin: a sleeping thread may wake a tenth of a millisecond late
 WAKE_EARLY_NS = 1_000_000
+SWITCH_SECONDS = 1e-4  # after which the copying thread gets Python's lock, when it asks
 
 
 class Executor:
-    """Plays one run on real blocks. `lateness_ns`: of every wake-up of an idle device, how late the loop noticed."""
+    """Plays one run on real blocks. `lateness_ns`: of every wake-up of an idle device, how late the loop noticed.
 
-    def __init__(self, workload: Workload, config: RunConfig, blocks: ClassifierBlocks) -> None:
-        if config.devices != 1:
-            raise InputError(f"execute: devices is {config.devices}, allowed 1")
-        self.blocks, self.bound, self.lateness_ns = blocks, None, []
-        self.replay = Replay(workload, config, self.launch)
+    With expert memory, `slots` holds what is on the device; copies on a CPU take at least what `pace` says.
+    """
+
+    def __init__(
+        self, workload: Workload, config: RunConfig, blocks: Blocks, known: Known | None = None,
+        pace: Pace | None = None,
+    ) -> None:  # fmt: skip
+        check_executable(config)
+        self.blocks, self.bound, self.lateness_ns, self.origin, self.last_ns = blocks, None, [], 0, -1
+        self.replay = Replay(workload, config, self.launch, self.send, known)
         self.first_token_P, self.tokens_P = workload.token_offset_P.tolist(), workload.tokens_P.tolist()
+        self.memory, self.submitted = self.replay.memory, 0
+        self.slots = None
+        if self.memory is not None:
+            self.slots = ExpertSlots(list(blocks.model.experts), self.memory, blocks.device, pace)
+            blocks.masked = config.memory.miss in MASKED
 
     def launch(self, batch: Batch) -> bool:
         """Note the batch that the rules bound; it runs as soon as the instant is over."""
         self.bound = batch
         return False
 
+    def send(self, transfer: Transfer) -> bool:
+        """Nothing to do: a copy was asked for with its transfer, and begins when those before it are done."""
+        return False
+
     def run(self) -> None:
         """Play the run to its end, with Python's garbage collector off."""
-        gc.collect()
-        gc.disable()
-        try:
-            self._play_all()
-        finally:
-            gc.enable()
+        with undisturbed():
+            if self.slots is None:
+                self._play_all()
+            else:
+                self.blocks.source = self.slots.run
+                with self.slots.copier:
+                    self._play_all()
 
     def _play_all(self) -> None:
-        replay, origin = self.replay, time.perf_counter_ns()
-        replay.play(0)
+        self.origin = time.perf_counter_ns()
+        self._play(0)
         while True:
             if self.bound is not None:
                 batch, self.bound = self.bound, None
-                self.blocks.run(batch.layer, batch.block, self.tokens_of(batch))
-                retired = replay.rules.retire(batch)
-                batch.end_ns = time.perf_counter_ns() - origin
+                self.blocks.run(batch.layer, batch.block, self.tokens_of(batch), self.routed(batch))
+                retired = self.replay.rules.retire(batch)
+                batch.end_ns = time.perf_counter_ns() - self.origin
                 self._play_due_before(batch.end_ns)
-                replay.play(batch.end_ns, [(batch, retired)])
-            elif (due := replay.next_due()) is not None:
-                self.lateness_ns.append(wait_until(origin + due))
-                replay.play(due)
-            else:
+                self._play(batch.end_ns, [(batch, retired)])
+            elif not self._play_next():
                 return
+
+    def _play(self, now: int, completed: list[Completed] = (), here: list[Transfer] = ()) -> None:
+        """Play an instant, and ask for the copies of the transfers that it asked for."""
+        self.replay.play(now, completed, here)
+        self.last_ns = now
+        if self.memory is not None:
+            for transfer in self.memory.transfers[self.submitted :]:
+                self.slots.begin(transfer)
+            self.submitted = len(self.memory.transfers)
 
     def _play_due_before(self, now: int) -> None:
         """Play what fell due by itself while a batch ran: the device is still taken, so members only queue."""
-        while (due := self.replay.next_due()) is not None and due < now:
-            self.replay.play(due)
+        while True:
+            due, copied = self.replay.next_due(), self._copied_before(now)
+            if copied is not None and (due is None or self._moment(copied) < due):
+                self._arrive(self.slots.copier.done.popleft())
+            elif due is not None and due < now:
+                self._play(due)
+            else:
+                return
+
+    def _copied_before(self, now: int) -> Copied | None:
+        copied = self.slots.copier.first() if self.slots is not None else None
+        return copied if copied is not None and self._moment(copied) < now else None
+
+    def _moment(self, copied: Copied) -> int:
+        """Return when a copy was whole; where that is noticed too late, right after the instant played last."""
+        return max(copied.end_ns - self.origin, self.last_ns + 1)
+
+    def _arrive(self, copied: Copied) -> None:
+        self.slots.arrived(copied.transfer)
+        self._play(self._moment(copied), here=[copied.transfer])
+
+    def _play_next(self) -> bool:
+        """Wait, on an idle device, for what comes next and play it; return False where nothing comes any more."""
+        while self.memory is not None and self.memory.pending:
+            due = self.replay.next_due()
+            copied = self.slots.copier.first()
+            if copied is not None and (due is None or self._moment(copied) <= due):
+                self._arrive(self.slots.copier.done.popleft())
+                return True
+            if due is not None and (late_ns := time.perf_counter_ns() - self.origin - due) >= 0:
+                self.lateness_ns.append(late_ns)
+                self._play(due)
+                return True
+            time.sleep(0)  # the copying thread gets Python's lock
+        due = self.replay.next_due()
+        if due is None:
+            return False
+        self.lateness_ns.append(wait_until(self.origin + due))
+        self._play(due)
+        return True
 
     def tokens_of(self, batch: Batch) -> list[int]:
         """Return a batch's tokens: its members, or all tokens of its passes in a dense block."""
@@ -79,6 +147,46 @@ class Executor:
             return batch.members
         first_token_P, tokens_P = self.first_token_P, self.tokens_P
         return [token for p in batch.members for token in range(first_token_P[p], first_token_P[p] + tokens_P[p])]
+
+    def routed(self, batch: Batch) -> list[list[int]]:
+        """Return the experts that each token of an expert's batch runs under masked gating; empty without."""
+        if not self.blocks.masked or not batch.block:
+            return []
+        rules = self.replay.rules
+        passes = [(token, rules.pass_N[token]) for token in batch.members]
+        return [
+            [queue % rules.width - 1 for queue in rules.routed[p][token - self.first_token_P[p]]]
+            for token, p in passes
+        ]  # fmt: skip
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep Python's garbage collector off, and let a second thread have Python's lock soon when it asks."""
+    gc.collect()
+    gc.disable()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.enable()
+
+
+def check_executable(config: RunConfig) -> None:
+    """Raise InputError for what cannot be executed: several devices, and memories that are no memory of a machine."""
+    if config.devices != 1:
+        raise InputError(f"execute: devices is {config.devices}, allowed 1")
+    memory = config.memory
+    if memory is None:
+        return
+    if memory.needs_order:
+        raise InputError(f"execute: {memory.name} needs to know the future; allowed: policies that do without")
+    if memory.miss == "host":
+        raise InputError("execute: miss is 'host', allowed load, block, redirect, skip (experts run on the device)")
+    if memory.link != "fifo":
+        raise InputError(f"execute: link is {memory.link!r}, allowed 'fifo' (others are worlds of simulation)")
 
 
 def wait_until(moment_ns: int) -> int:
@@ -91,15 +199,20 @@ def wait_until(moment_ns: int) -> int:
     return late_ns
 
 
-def execute(workload: Workload, config: RunConfig, blocks: ClassifierBlocks, header: dict) -> RunRecords:
+def execute(
+    workload: Workload, config: RunConfig, blocks: Blocks, header: dict, known: Known | None = None,
+    pace: Pace | None = None,
+) -> RunRecords:  # fmt: skip
     """Execute a configuration and return its records, the header extended by lateness and disagreements.
 
-    `header` comes from `simulate.policies.recording.run_header`. Raises InputError for more than one device.
+    `header` comes from `simulate.policies.recording.run_header`. Raises InputError for what cannot be executed.
     """
-    executor = Executor(workload, config, blocks)
+    executor = Executor(workload, config, blocks, known, pace)
     blocks.warm_up()
     executor.run()
     late_ns = np.array(executor.lateness_ns or [0])
+    if executor.slots is not None:
+        header = {**header, "device_bytes": executor.slots.device_bytes, "expert_bytes": executor.slots.expert_bytes}
     return executor.replay.recording.records({
         **header,
         "lateness_ns": {"mean": int(late_ns.mean()), "max": int(late_ns.max()), "wake_ups": len(executor.lateness_ns)},
@@ -108,37 +221,46 @@ def execute(workload: Workload, config: RunConfig, blocks: ClassifierBlocks, hea
 
 
 class TraceOnWeights:
-    """A trace together with the model and the inputs it was recorded from: any configuration of it can be executed.
+    """A trace together with the model it was recorded from: any configuration of it can be executed.
 
-    `images_SF`: uint8 on the device, the input of sequence s in row s. Raises InputError where the trace has a
-    sequence without an image.
+    A subclass knows the inputs. `known` is what cache policies may know beforehand.
     """
 
-    def __init__(self, model: Classifier, trace: Trace, images_SF: torch.Tensor) -> None:
-        if int(trace.sequences_S[-1]) >= len(images_SF):
-            raise InputError(
-                f"the trace has sequence {trace.sequences_S[-1]}, allowed 0..{len(images_SF) - 1} (images)"
-            )
+    def __init__(self, model: torch.nn.Module, trace: Trace) -> None:
         self.model, self.trace, self.renormalised = model, trace, trace.header.gate_rule != PROBABILITIES
-        self.images_TF = images_SF[torch.from_numpy(trace.sequence_T.astype(np.int64)).to(images_SF.device)]
-        self.plain: dict[int, torch.Tensor] = {}  # by k: class logits of the plain forward pass, per row of the trace
 
-    def execute(self, config: RunConfig, header: dict) -> RunRecords:
+    def new_blocks(self, workload: Workload, config: RunConfig) -> Blocks:
+        """Return the blocks of one run."""
+        raise NotImplementedError
+
+    def expected(self, workload: Workload, experts_TLK: np.ndarray) -> torch.Tensor:
+        """Return the outputs [T, C] of the plain forward pass of a run's tokens under given selections."""
+        raise NotImplementedError
+
+    def quality(self, workload: Workload, logits_TC: torch.Tensor) -> dict[str, float]:
+        """Return how good executed outputs are, by name."""
+        raise NotImplementedError
+
+    def execute(self, config: RunConfig, header: dict, known: Known | None = None) -> RunRecords:
         """Execute a configuration, hold its outputs to those of the plain forward pass, and return its records."""
         workload = trace_workload(self.trace, config)
-        rows_N = torch.from_numpy(workload.row_N).to(self.images_TF.device)
-        k = workload.experts_TLK.shape[2]
-        if k not in self.plain:
-            self.plain[k] = plain_forward(self.model, self.images_TF, workload.experts_TLK, self.renormalised)
-        chosen_TLK = workload.experts_TLK[workload.row_N]
-        blocks = ClassifierBlocks(self.model, self.images_TF[rows_N], chosen_TLK, self.renormalised)
-        records = execute(workload, config, blocks, header)
-        records.header["largest_output_difference"] = check_outputs(blocks.logits_TC, self.plain[k][rows_N])
+        blocks = self.new_blocks(workload, config)
+        records = execute(workload, config, blocks, header, known, pace_of(config))
+        ran_TLK = blocks.ran_TLK if blocks.masked else workload.experts_TLK[workload.row_N]
+        difference = check_outputs(blocks.logits_TC, self.expected(workload, ran_TLK))
+        records.header["largest_output_difference"] = difference
+        records.header["quality"] = self.quality(workload, blocks.logits_TC)
         return records
 
 
+def pace_of(config: RunConfig) -> Pace | None:
+    """Return the pace of a configuration's link."""
+    memory = config.memory
+    return None if memory is None else Pace(memory.link_latency_ns, memory.link_bytes_per_s)
+
+
 def check_outputs(executed_TC: torch.Tensor, expected_TC: torch.Tensor, tolerance: float = 1e-3) -> float:
-    """Return the largest absolute difference between executed class logits and those of the plain forward pass.
+    """Return the largest absolute difference between executed logits and those of the plain forward pass.
 
     Raises RuntimeError where a token has no output, or differs by more than `tolerance` times the largest logit: then
     a token was lost or sent to a wrong expert, and no time that was measured means anything.

@@ -1,9 +1,10 @@
-"""The experiment on queue size B: which configurations are executed, and how long each must run to mean something."""
+"""Experiments: which configurations are executed, and how long each must run to mean something."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simulate.policies.config import RunConfig
+from simulate.policies.memory.config import MemoryConfig
 from traces.cost_table import CostTable
 
 MEASURED_SHARE = 0.65  # of a run's passes lie between warm-up and drain, with a margin
@@ -82,3 +83,36 @@ class QueueSizeExperiment:
             )
             for count in self.in_flight
         ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MemoryExperiment:
+    """Every memory, and all experts resident, under closed loops: queues of every size, and lockstep.
+
+    `sequences` are served (None: each of the trace once), in the trace's order in replication 0, permuted later on.
+    """
+
+    memories: tuple[MemoryConfig, ...]
+    queue_sizes: tuple[int, ...] = ()
+    in_flight: tuple[int, ...] = (1,)
+    lockstep_step: int | None = None
+    replications: int = 1
+    sequences: int | None = None
+
+    def configurations(self) -> list[RunConfig]:
+        """Return every configuration of every replication, replication by replication."""
+        return [
+            replace(base, memory=memory, seed=seed or None)
+            for seed in range(self.replications)
+            for base in self._bases()
+            for memory in (None, *self.memories)
+        ]
+
+    def _bases(self) -> list[RunConfig]:
+        found = []
+        for count in self.in_flight:
+            loop = {"arrivals": "closed", "in_flight": count, "sequences": self.sequences}
+            found += [RunConfig(queue_size=size, **loop) for size in self.queue_sizes]
+            if self.lockstep_step is not None:
+                found.append(RunConfig(scheduler="lockstep", max_step=self.lockstep_step, **loop))
+        return found

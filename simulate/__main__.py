@@ -1,6 +1,7 @@
 """`python -m simulate run|compose|like|open-loop|misses|memory`: parses, reads, calls, writes."""
 
 import fnmatch
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +14,12 @@ from simulate.composition import Demand, Engine, compose
 from simulate.costs import CostModel, read_costs
 from simulate.grid import Sweep, capacity_per_s
 from simulate.memory_command import memory_command
-from simulate.misses_command import misses_command
+from simulate.misses_command import known_trace, misses_command
 from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.memory.beforehand import known_of
+from simulate.policies.memory.config import MASKED
 from simulate.policies.placement import PLACEMENTS
 from simulate.policies.workload import trace_workload
 from simulate.runs import Runs, choices_only, refuse_failed, report
@@ -132,6 +135,9 @@ def like_command(
     affine: Affine = None,
     resample: Resample = False,
     only: Only = "*",
+    known: Annotated[
+        Path | None, typer.Option(help="Trace that caches know popularity and importance from, as in the execution.")
+    ] = None,
     jobs: Jobs = 0,
 ) -> None:
     """Simulate every executed run's own configuration, under its own name.
@@ -148,7 +154,8 @@ def like_command(
         if not names:
             raise InputError(f"{folder}: no complete run whose name matches {only!r}")
         configs = {name: executed_config(folder, name, trace) for name in names}
-        work.append((new_runs(trace, cost_model, target), configs))
+        source = known_trace(known, trace)
+        work.append((new_runs(trace, cost_model, target, list(configs.values()), source), configs))
     for runs, configs in work:
         report(runs, configs, jobs)
 
@@ -227,9 +234,17 @@ def executed_config(folder: Path, name: str, trace: Trace) -> RunConfig:
     return RunConfig.from_dict(header["config"])
 
 
-def new_runs(trace: Trace, costs: CostModel, out: Path) -> Runs:
-    """Return what the runs share, with the running command as their provenance."""
-    return Runs(choices_only(trace), trace.digest, costs, out, provenance())
+def new_runs(
+    trace: Trace, costs: CostModel, out: Path, configs: Sequence[RunConfig] = (), known: Trace | None = None
+) -> Runs:
+    """Return what the runs share, with the running command as their provenance.
+
+    `known` tells the caches of the configurations that have any; scores travel along only where gating is masked.
+    """
+    memories = [config.memory for config in configs if config.memory is not None]
+    told = known_of(known, known.header.model.used_k, memories) if memories else None
+    masked = any(memory.miss in MASKED for memory in memories)
+    return Runs(trace if masked else choices_only(trace), trace.digest, costs, out, provenance(), told)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simulate.policies.memory.config import MemoryConfig
 from traces import command
 from traces.cost_table import CostTable, load_costs, neighbours
 from traces.errors import InputError
@@ -99,6 +100,10 @@ class CostModel:
         if self.line_ns is not None:
             return affine(*self.line_ns)
         return ResampledCosts(self.table, rng) if self.resampled else MeanCosts(self.table)
+
+    def transfer_ns(self, memory: MemoryConfig | None) -> int | None:
+        """Return what a transfer takes by measurement; None where this link was not measured: then by its fields."""
+        return self.table.transfer_ns(memory.link_fields) if self.table is not None and memory is not None else None
 
     def check_dense(self, layers: int) -> None:
         """Refuse a table in which a dense block of one of the layers 0..L is missing."""

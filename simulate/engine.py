@@ -23,13 +23,19 @@ class Engine:
     """Plays a replay against simulated time, in whole ns.
 
     Events only note what happened; the last event of an instant plays it, so that everything due at one instant is
-    handled together and in the order that `Replay.play` fixes.
+    handled together and in the order that `Replay.play` fixes. `transfer_ns` is what a transfer takes, None: what the
+    fields of the memory's link say.
     """
 
-    def __init__(self, workload: Workload, config: RunConfig, cost: Cost, known: Known | None = None) -> None:
+    def __init__(
+        self, workload: Workload, config: RunConfig, cost: Cost, known: Known | None = None,
+        transfer_ns: int | None = None,
+    ) -> None:  # fmt: skip
         self.environment = simpy.Environment()
         self.replay = Replay(workload, config, self.launch, self.send, known)
         self.cost, self.memory, self.host = cost, config.memory, config.devices
+        nominal_ns = config.memory.transfer_ns if config.memory is not None else 0
+        self.transfer_ns = nominal_ns if transfer_ns is None else transfer_ns
         self.completed: list[Batch] = []
         self.here: list[Transfer] = []
         self.planned_ns: int | None = None  # when the next wake-up for an arrival or a time-out stands in the calendar
@@ -52,9 +58,9 @@ class Engine:
 
     def send(self, transfer: Transfer) -> bool:
         """Put the end of a transfer into the calendar; return True if it takes no time."""
-        if self.memory.transfer_ns == 0:
+        if self.transfer_ns == 0:
             return True
-        simpy.Timeout(self.environment, self.memory.transfer_ns, transfer).callbacks.append(self._arrive)
+        simpy.Timeout(self.environment, self.transfer_ns, transfer).callbacks.append(self._arrive)
         return False
 
     def _arrive(self, event: simpy.Event) -> None:
@@ -95,21 +101,25 @@ class Engine:
             simpy.Timeout(self.environment, delay_ns).callbacks.append(self._wake_up)
 
 
-def simulate(workload: Workload, config: RunConfig, cost: Cost, header: dict, known: Known | None = None) -> RunRecords:
+def simulate(
+    workload: Workload, config: RunConfig, cost: Cost, header: dict, known: Known | None = None,
+    transfer_ns: int | None = None,
+) -> RunRecords:  # fmt: skip
     """Return the records of a workload served under a configuration, with these costs and this header.
 
     `cost(layer, block, tokens)` gives the service time of a batch in whole ns. `header` is that of the records; see
     `simulate.policies.recording.run_header`. `known` is what cache policies and prefetchers know beforehand; the order
     of the accesses, for those that need it and are not given it, is that of a first run with LRU and no prefetches.
+    `transfer_ns`: as in `Engine`.
     """
     if config.memory is not None and config.memory.needs_order and (known is None or known.order is None):
-        known = replace(known or Known(), order=order_of(workload, config, cost))
-    engine = Engine(workload, config, cost, known)
+        known = replace(known or Known(), order=order_of(workload, config, cost, transfer_ns))
+    engine = Engine(workload, config, cost, known, transfer_ns)
     engine.run()
     return engine.replay.recording.records(header)
 
 
-def order_of(workload: Workload, config: RunConfig, cost: Cost) -> AccessOrder:
+def order_of(workload: Workload, config: RunConfig, cost: Cost, transfer_ns: int | None = None) -> AccessOrder:
     """Return the accesses and groups of a run, in order, as they are with LRU and no prefetches.
 
     The run with an optimum or an oracle makes the same ones where its order does not depend on time: in lockstep, or
@@ -119,7 +129,7 @@ def order_of(workload: Workload, config: RunConfig, cost: Cost) -> AccessOrder:
     plain = replace(
         config.memory, cache="lru", miss=miss, prefetch="none", look_ahead=1, filled=False, link="fifo", host_factor=1.0
     )
-    engine = Engine(workload, replace(config, memory=plain), cost)
+    engine = Engine(workload, replace(config, memory=plain), cost, transfer_ns=transfer_ns)
     engine.replay.memory.prefetches = True  # groups are announced and recorded; nothing is proposed
     engine.run()
     return engine.replay.memory.order

@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from simulate.costs import CostModel, read_costs
-from simulate.memory_grid import MemoryGrid, known_of
 from simulate.misses_command import known_trace
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import HANDLINGS, MASKED
+from simulate.policies.memory.grid import MemoryGrid
 from simulate.policies.memory.named import CACHES, SCOPES, key_ranges
 from simulate.policies.memory.prefetch.named import PREFETCHERS
+from simulate.regret import memory_configs
 from simulate.runs import Runs, choices_only, report
 from traces import command
 from traces.errors import InputError
@@ -84,7 +86,8 @@ def memory_command(
     )  # fmt: skip
     seeds = list(range(replications)) or [base.seed]
     per_device = len(key_ranges(scope, trace.L, trace.E)[0]) // devices
-    configs = grid.configs([replace(base, seed=seed) for seed in seeds], per_device, not no_explain)
+    bases = [replace(base, seed=seed) for seed in seeds]
+    configs = memory_configs(bases, grid.memories(), per_device, not no_explain)
     report(new_memory_runs(trace, cost_model, out, grid, k, known), configs, jobs)
 
 

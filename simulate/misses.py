@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulate.beforehand import needs_of
 from simulate.misses_flat import flat_counts
 from simulate.misses_groups import group_counts
 from simulate.misses_streams import flat_streams, group_stretches
+from simulate.policies.memory.beforehand import needs_of
 from simulate.policies.memory.cache import Counts
 from simulate.policies.memory.knowledge import Future, Knowledge
 from simulate.policies.memory.named import CACHES, key_ranges, new_cache

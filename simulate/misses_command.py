@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from simulate.beforehand import known_from
+from simulate.policies.memory.beforehand import known_from
 from simulate.policies.memory.named import CACHES, SCOPES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from traces import command

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 from simulate.policies.config import RunConfig
+from simulate.policies.memory.config import MemoryConfig
 
 EXPLAINED = ("load", "block")  # handlings whose lost time is split; the others change what is computed, or where
 
@@ -45,3 +48,19 @@ def worlds(config: RunConfig, experts: int) -> dict[str, RunConfig]:
 def split(time_of: dict[str, float]) -> dict[str, float]:
     """Return what each cause adds, from the time that each world of `worlds` takes; they sum to run - resident."""
     return {cause: time_of[after] - time_of[before] for cause, (before, after) in CAUSES.items()}
+
+
+def memory_configs(
+    base: Sequence[RunConfig], memories: Sequence[MemoryConfig], experts: int, explain: bool
+) -> dict[str, RunConfig]:
+    """Return {name: configuration} of every base under every memory, with `explain` also of the worlds behind it.
+
+    Without it the run with all experts resident stands beside them. `experts`: as in `worlds`.
+    """
+    found = {}
+    for config, memory in product(base, memories):
+        run = replace(config, memory=memory)
+        around = worlds(run, experts) if explain else {}
+        for each in (config, run, *around.values()):
+            found[each.name] = each
+    return found

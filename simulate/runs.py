@@ -44,7 +44,8 @@ class Runs:
             "simulated", config, self.costs.device, self.trace_digest, self.costs.digest,
             {**self.provenance, "seed": config.seed},
         )  # fmt: skip
-        return simulate(workload, config, self.costs.cost(config.generator("service")), header, self.known)
+        cost, transfer_ns = self.costs.cost(config.generator("service")), self.costs.transfer_ns(config.memory)
+        return simulate(workload, config, cost, header, self.known, transfer_ns)
 
     def is_complete(self, name: str, config: RunConfig) -> bool:
         """Say whether the folder holds this run already: both files whole, same configuration, trace and costs."""

@@ -10,11 +10,12 @@ from traces.parquet import read_table, write_table
 
 COST_COLUMNS = {
     "layer": np.int16,
-    "block": np.int16,  # 0 dense, 1+e expert e
+    "block": np.int16,  # 0 dense, 1+e expert e, -1 (with layer -1, one token) an expert's way over a link
     "tokens": np.int32,  # tokens of the batch
     "repetition": np.int32,
     "service_ns": np.int64,
 }
+TRANSFER = (-1, -1)  # layer and block of a transfer
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class CostTable:
 
     The experts of one model have equal shapes, so the curve of "an expert" is the mean over all experts that were
     measured in turn; the dense blocks differ between layers (the first embeds, the last is the head), so each has
-    its own. The header holds `device`, `model`, and `provenance`.
+    its own. The header holds `device`, `model`, and `provenance`; where transfers were measured `link` says over
+    which link: its latency and bandwidth, and the bytes of an expert.
     """
 
     columns: dict[str, np.ndarray]
@@ -71,6 +73,12 @@ class CostTable:
         experts_ns = self.service_ns(0, 1, batch) / batch * k * layers
         dense_ns = sum(self.service_ns(layer, 0, batch) / batch for layer in self.dense_layers)
         return 1e9 / (experts_ns + dense_ns)
+
+    def transfer_ns(self, link: dict) -> int | None:
+        """Return the mean time of one transfer over this link; None where another or none was measured."""
+        if self.header.get("link") != link:
+            return None
+        return round(float(self.columns["service_ns"][self.columns["block"] == TRANSFER[1]].mean()))
 
     def save(self, path: Path | str) -> None:
         """Write the table as Parquet."""

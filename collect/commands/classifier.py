@@ -6,12 +6,9 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.progress import Progress, track
 
-from collect.calibration import SIZES, CalibrationPlan, measure_costs
 from collect.classifier import CONFIGURATIONS, ClassifierConfig
 from collect.commands.app import (
-    Checkpoint,
     Data,
     DataDir,
     Device,
@@ -19,21 +16,13 @@ from collect.commands.app import (
     Threads,
     TrainImages,
     app,
-    check_belonging,
     read_images,
 )
-from collect.devices import device_name, on_device, pick_device
-from collect.executor import TraceOnWeights
-from collect.experiment import QueueSizeExperiment
+from collect.devices import device_name, pick_device
 from collect.quality import measure_quality, write_quality
-from collect.training import TrainingConfig, restore, train
-from simulate.policies.recording import run_header
+from collect.training import TrainingConfig, train
 from traces import command
-from traces.cost_table import load_costs
 from traces.errors import unknown_name
-from traces.provenance import provenance
-from traces.run_records import run_names
-from traces.trace_file import load_trace
 
 
 def configuration(name: str) -> ClassifierConfig:
@@ -112,90 +101,3 @@ def quality_command(
         lambda line: print(line, flush=True),
     )  # fmt: skip
     write_quality(rows, images, device_name(chosen), out)
-
-
-@app.command("costs")
-def costs_command(
-    checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Option(help="Cost table to write.")],
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
-    sizes: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = ",".join(map(str, SIZES)),
-    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every size, in a new order each time.")] = 10,
-    device: Device = "auto",
-    threads: Threads = 1,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
-) -> None:
-    """Measure what batches cost, inside the executor's own loop, on training images. Let nothing else run.
-
-    Example: `python -m collect costs --checkpoint digits.pt --data digits --out costs.parquet`
-    """
-    torch.set_num_threads(threads)
-    images = read_images(data, data_dir, train_images, test_images)
-    model, description = restore(checkpoint, images)
-    where = pick_device(device)
-    plan = CalibrationPlan(tuple(command.numbers(sizes, "--sizes")), repetitions)
-    header = {
-        "device": device_name(where), "model": description["model"], "data": images.name, "threads": threads,
-        "provenance": provenance(plan.seed),
-    }  # fmt: skip
-    train_NF = on_device(images.train_NF, where)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("calibrating", total=len(plan.sizes) * repetitions)
-        table = measure_costs(
-            model.to(where), train_NF, model.config.k, plan, header, lambda _: progress.advance(task)
-        )  # fmt: skip
-    table.save(out)
-    print(f"{out}: {len(table.columns['tokens'])} batches of {len(plan.sizes)} sizes")
-
-
-@app.command("execute")
-def execute_command(
-    checkpoint: Checkpoint,
-    trace: Annotated[Path, typer.Option(help="Trace of this model on these test images.")],
-    costs: Annotated[Path, typer.Option(help="Cost table of this device: it fixes the rates that loads mean.")],
-    out: Annotated[Path, typer.Option(help="Folder for the records; finished runs found there are kept.")],
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
-    queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,2,4,8,16,32,64,128",
-    load: Annotated[
-        str, typer.Option(help="Poisson loads as shares of the capacity at the largest B.")
-    ] = "0.3,0.6,0.9",
-    in_flight: Annotated[str, typer.Option(help="Closed loops: sequences in flight.")] = "32,256,2048",
-    lockstep: Annotated[int, typer.Option(min=0, help="Most passes in a step of lockstep; 0 leaves it out.")] = 512,
-    replications: Annotated[int, typer.Option(min=1, help="Replication i permutes and draws by seed i.")] = 3,
-    batches_per_queue: Annotated[int, typer.Option(min=1, help="Full batches per mean queue that are measured.")] = 50,
-    least_passes: Annotated[int, typer.Option(min=1, help="Passes of the shortest runs.")] = 600,
-    device: Device = "auto",
-    threads: Threads = 1,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
-) -> None:
-    """Execute queues of size B on real weights and images: closed loops, Poisson loads, lockstep.
-
-    Let nothing else run. Every run's outputs are compared with the plain forward pass of the same images before its
-    records are written.
-
-    Example: `python -m collect execute --checkpoint m.pt --trace m.trace.parquet --costs costs.parquet --out runs`
-    """
-    torch.set_num_threads(threads)
-    images = read_images(data, data_dir, train_images, test_images)
-    model, _ = restore(checkpoint, images)
-    where, recorded, table = pick_device(device), load_trace(trace), load_costs(costs)
-    check_belonging(trace, recorded, costs, table, images, where)
-    experiment = QueueSizeExperiment(
-        tuple(command.numbers(queue_size, "--queue-size")), tuple(command.numbers(load, "--load", 1e-6, float)),
-        tuple(command.numbers(in_flight, "--in-flight")), lockstep or None, replications, batches_per_queue,
-        least_passes,
-    )  # fmt: skip
-    plan = experiment.configurations(table, recorded.header.model.used_k, recorded.L, recorded.E)
-    done = set(run_names(out)) if out.is_dir() else set()
-    real = TraceOnWeights(model.to(where), recorded, on_device(images.test_NF, where))
-    for config in track([config for config in plan if config.name not in done], "executing", transient=True):
-        header = run_header(
-            "executed", config, device_name(where), recorded.digest, table.header["header_digest"],
-            provenance(config.seed),
-        )  # fmt: skip
-        real.execute(config, header).save(out, config.name)
-    print(f"{out}: {len(plan)} runs, {sum(config.name not in done for config in plan)} of them new")

@@ -29,7 +29,7 @@ Domains = Annotated[
     str | None, typer.Option(help=f"{', '.join(SOURCES)}, with commas; default: those that this machine has.")
 ]
 TextDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder with docs/, novels/; else MOE_REPLAY_DATA.")]
-PHASES = ("prefill", "decode")
+PHASES = ("prefill", "stepwise", "decode")
 
 
 def corpus_of(domains: str | None, data_dir: Path | None) -> Corpus:
@@ -125,11 +125,11 @@ def language_route_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
     phase: Annotated[
-        str, typer.Option(help=f"{' or '.join(PHASES)}: read whole windows, or serve prompts.")
+        str, typer.Option(help=f"{', '.join(PHASES)}: whole windows at once, byte by byte, or prompts served.")
     ] = "decode",
     domains: Domains = None,
     data_dir: TextDir = None,
-    windows: Annotated[int, typer.Option(min=1, help="Prefill: windows per domain.")] = 8,
+    windows: Annotated[int, typer.Option(min=1, help="Prefill, stepwise: windows per domain.")] = 8,
     requests: Annotated[int, typer.Option(min=1, help="Decode: sequences, domains taking turns.")] = 96,
     prompt: Annotated[str, typer.Option(help="Decode: bytes of a prompt, low-high, log-uniform.")] = "16-128",
     new: Annotated[str, typer.Option(help="Decode: bytes generated, low-high, log-uniform.")] = "32-128",
@@ -142,7 +142,7 @@ def language_route_command(
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Record which experts held-out text selects: `--phase prefill` whole windows, `--phase decode` prompts served.
+    """Record which experts held-out text selects: whole windows, the same byte by byte, or prompts served.
 
     Serving batches sequences of different lengths; where one ends the next joins, so steps have different sizes.
 
@@ -163,8 +163,11 @@ def language_route_command(
     header = language_header(model, about, corpus, where, seed, notes)
     with Progress(transient=True) as progress:
         task = progress.add_task("recording", total=None)
-        if phase == "prefill":
-            record_prefill(model, corpus, header, recorder, windows, slots, draws, out, lambda: progress.advance(task))
+        if phase != "decode":
+            record_prefill(
+                model, corpus, header, recorder, windows, slots, draws, out, lambda: progress.advance(task),
+                stepwise=phase == "stepwise",
+            )  # fmt: skip
         else:
             lengths = command.length_range("--prompt", prompt), command.length_range("--new", new)
             wanted = draw_requests(corpus, requests, *lengths, model.config.window, draws)

@@ -7,6 +7,7 @@ import torch
 import typer
 from rich.progress import Progress
 
+from collect.classifier_blocks import ClassifierOnWeights
 from collect.commands.app import (
     Checkpoint,
     Data,
@@ -22,7 +23,6 @@ from collect.commands.app import (
 from collect.devices import device_name, on_device, pick_device
 from collect.dynamic_k.study import MOST
 from collect.dynamic_k.thresholds import rule_for
-from collect.executor import TraceOnWeights
 from collect.routing import record_trace
 from collect.serving import ServingExperiment, serve
 from collect.training import restore
@@ -114,7 +114,7 @@ def serve_command(
     for name, path in zip(names, traces, strict=True):
         trace = load_trace(path)
         check_belonging(path, trace, costs, table, images, where)
-        points[name] = TraceOnWeights(model.to(where), trace, test_NF)
+        points[name] = ClassifierOnWeights(model.to(where), trace, test_NF, images.test_label_N)
     experiment = ServingExperiment(
         queue_size, tuple(command.numbers(in_flight, "--in-flight")), load or None, replications, batches_per_queue
     )

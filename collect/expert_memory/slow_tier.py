@@ -67,11 +67,11 @@ class Copier:
         """Ask for an expert's weights to be copied to a row of the slots."""
         self.asked.put((transfer, row))
 
-    def take(self) -> Copied | None:
-        """Return the oldest finished copy that was not taken yet; RuntimeError if the thread has failed."""
+    def first(self) -> Copied | None:
+        """Return the oldest finished copy that was not taken off `done`; RuntimeError if the thread has failed."""
         if self.failure is not None:
             raise RuntimeError(f"the copying thread failed: {self.failure}") from self.failure
-        return self.done.popleft() if self.done else None
+        return self.done[0] if self.done else None
 
     def _work(self) -> None:
         try:

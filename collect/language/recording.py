@@ -69,11 +69,13 @@ def language_header(
 @torch.inference_mode()
 def record_prefill(
     model: LanguageModel, corpus: Corpus, header: Header, recorder: Recorder, windows: int, batch: int,
-    draws: np.random.Generator, out: Path, advance: Callable[[], object] = lambda: None,
+    draws: np.random.Generator, out: Path, advance: Callable[[], object] = lambda: None, stepwise: bool = False,
 ) -> None:  # fmt: skip
     """Record `windows` windows per domain of held-out text, at places drawn evenly, domains taking turns.
 
-    A window is one sequence and one pass; `batch` windows make a step. `advance` is called after every step.
+    A window is one sequence and one pass; `batch` windows make a step. `stepwise`: a window's bytes are passes of their
+    own, one after another, as if the text was being generated, each in a step of its own. `advance` is called after
+    every forward call.
     """
     length, names = model.config.window, corpus.names
     count = windows * len(names)
@@ -86,12 +88,14 @@ def record_prefill(
             parts = [corpus.domains[s % len(names)].held_out_B[start_S[s] : start_S[s] + length] for s in sequence_S]
             bytes_N = np.concatenate(parts).astype(np.int64)
             model(torch.from_numpy(bytes_N).to(model.embedding.device), len(parts), select=recorder)
+            position_T = np.tile(np.arange(length, dtype=np.int32), len(parts))
+            sequence_T = sequence_S.repeat(length)
             writer.append(Trace(
-                header=header, **recorder.take(), token_id_T=bytes_N.astype(np.int32),
-                sequence_T=sequence_S.repeat(length), position_T=np.tile(np.arange(length, dtype=np.int32), len(parts)),
-                step_T=np.full(len(bytes_N), step, np.int32), phase_T=np.zeros(len(bytes_N), np.int8),
+                header=header, **recorder.take(), token_id_T=bytes_N.astype(np.int32), sequence_T=sequence_T,
+                position_T=position_T, phase_T=np.full(len(bytes_N), stepwise, np.int8),
+                step_T=sequence_T * length + position_T if stepwise else np.full(len(bytes_N), step, np.int32),
                 domain_S=np.array([names[s % len(names)] for s in sequence_S]),
-                prompt_len_S=np.full(len(parts), length, np.int32),
+                prompt_len_S=np.full(len(parts), 0 if stepwise else length, np.int32),
             ))  # fmt: skip
             writer.flush()
             advance()

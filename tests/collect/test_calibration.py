@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from collect.calibration import CalibrationPlan, measure_costs, round_robin_selections
+from collect.classifier_blocks import ClassifierCalibration
 from collect.experiment import QueueSizeExperiment
 from traces.cost_table import COST_COLUMNS, CostTable
 from traces.errors import InputError
@@ -22,7 +23,9 @@ def test_cost_table_has_every_block_at_every_size(trained, blobs):
     model, _, _ = trained
     said = []
     plan = CalibrationPlan(sizes=(1, 3, 8), repetitions=2)
-    table = measure_costs(model, torch.from_numpy(blobs.train_NF), 2, plan, {"device": "test"}, said.append)
+    table = measure_costs(
+        ClassifierCalibration(model, torch.from_numpy(blobs.train_NF)), 2, plan, {"device": "test"}, say=said.append
+    )
     assert sorted(said) == [1, 1, 3, 3, 8, 8]
     for layer in range(2):
         for block in range(7):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from collect.blocks import ClassifierBlocks, plain_forward
 from collect.classifier import CONFIGURATIONS, Classifier
-from collect.executor import Executor, TraceOnWeights, check_outputs
+from collect.classifier_blocks import ClassifierBlocks, ClassifierOnWeights, plain_forward
+from collect.executor import Executor, check_outputs
 from simulate.engine import simulate
 from simulate.policies.config import RunConfig
 from simulate.policies.workload import trace_workload
@@ -21,7 +21,7 @@ SEQUENCE_COLUMNS = ("device", "layer", "block", "size", "tokens", "forced", "mem
 @pytest.fixture
 def real(trained, blobs):
     model, _, trace = trained
-    return TraceOnWeights(model, trace, torch.from_numpy(blobs.test_NF))
+    return ClassifierOnWeights(model, trace, torch.from_numpy(blobs.test_NF), blobs.test_label_N)
 
 
 CLOSED = RunConfig(arrivals="closed", in_flight=40, sequences=200, seed=3)
@@ -73,7 +73,7 @@ def test_whole_log_of_a_scripted_run(trained, blobs, monkeypatch):
     model, _, trace = trained
     clock = ScriptedClock()
     monkeypatch.setattr("collect.executor.time", clock)
-    real = TraceOnWeights(model, trace, torch.from_numpy(blobs.test_NF))
+    real = ClassifierOnWeights(model, trace, torch.from_numpy(blobs.test_NF), blobs.test_label_N)
     records = real.execute(RunConfig(arrivals="closed", in_flight=1, sequences=2), {})
     per_pass = [(0, 0), (0, 1), (0, 1), (1, 0), (1, 1), (1, 1), (2, 0)]
     kinds = [
@@ -93,7 +93,9 @@ def test_what_fell_due_while_a_batch_ran_is_played_at_its_own_moment(trained):
     workload = trace_workload(trace, config)
 
     class Recorder:
-        def run(self, layer, block, tokens):
+        masked = False
+
+        def run(self, layer, block, tokens, routed=()):
             ran.append((layer, block, list(tokens)))
 
     ran = []
@@ -144,7 +146,7 @@ def test_what_cannot_be_executed_is_refused(trained, blobs):
     with pytest.raises(InputError, match="one-layer"):
         ClassifierBlocks(bare, torch.zeros(1, 3072), np.zeros((1, 1, 4), np.int16))
     with pytest.raises(InputError, match=r"sequence 149, allowed 0\.\.99"):
-        TraceOnWeights(model, trace, torch.from_numpy(blobs.test_NF[:100]))
-    real = TraceOnWeights(model, trace, torch.from_numpy(blobs.test_NF))
+        ClassifierOnWeights(model, trace, torch.from_numpy(blobs.test_NF[:100]), blobs.test_label_N)
+    real = ClassifierOnWeights(model, trace, torch.from_numpy(blobs.test_NF), blobs.test_label_N)
     with pytest.raises(InputError, match="devices is 2, allowed 1"):
         real.execute(replace(CLOSED, devices=2), {})

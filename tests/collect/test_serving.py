@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from collect.calibration import CalibrationPlan, measure_costs
-from collect.executor import TraceOnWeights
+from collect.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
 from collect.routing import record_trace
 from collect.serving import ServingExperiment, serve
 from simulate.engine import simulate
@@ -29,7 +29,8 @@ def by_rule(trained, blobs, tmp_path_factory):
         for name, k in ways.items()
     }
     return model, {
-        name: TraceOnWeights(model, trace, torch.from_numpy(blobs.test_NF)) for name, trace in recorded.items()
+        name: ClassifierOnWeights(model, trace, torch.from_numpy(blobs.test_NF), blobs.test_label_N)
+        for name, trace in recorded.items()
     }
 
 
@@ -50,7 +51,12 @@ def test_dynamic_k_runs_what_was_recorded_and_what_the_simulator_predicts(by_rul
 def test_every_point_meets_the_same_arrivals_and_a_second_call_runs_nothing_anew(by_rule, blobs, tmp_path):
     model, points = by_rule
     plan = CalibrationPlan(sizes=(1, 4, 8), repetitions=1)
-    costs = measure_costs(model, torch.from_numpy(blobs.train_NF), 2, plan, {"device": "test", "header_digest": "d"})
+    costs = measure_costs(
+        ClassifierCalibration(model, torch.from_numpy(blobs.train_NF)),
+        2,
+        plan,
+        {"device": "test", "header_digest": "d"},
+    )
     experiment = ServingExperiment(queue_size=4, in_flight=(16,), load=0.2, replications=1, batches_per_queue=3)
     ran = list(serve(points, experiment, costs, model.config.k, "test", tmp_path))
     assert len(ran) == 4

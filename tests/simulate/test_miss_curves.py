@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulate.beforehand import importance_LE, known_from
 from simulate.misses import MissPlan, miss_rows
 from simulate.misses_flat import CURVES, ONE_CAPACITY, flat_counts, flat_counts_by_object
 from simulate.misses_groups import group_counts
 from simulate.misses_stack import NARROW, lru_curve, one_lru, optimum_curve
 from simulate.misses_streams import Stream, flat_streams, group_stretches
+from simulate.policies.memory.beforehand import importance_LE, known_from
 from simulate.policies.memory.knowledge import Knowledge
 from traces.errors import InputError
 from traces.header import Header, ModelInfo

@@ -92,6 +92,11 @@ class MemoryConfig:
         return self.link_latency_ns + round(self.expert_bytes / self.link_bytes_per_s * 1e9)
 
     @property
+    def link_fields(self) -> dict:
+        """What a transfer's time depends on: a cost table that measured transfers says over which link."""
+        return {"latency_ns": self.link_latency_ns, "bytes_per_s": self.link_bytes_per_s, "bytes": self.expert_bytes}
+
+    @property
     def needs_order(self) -> bool:
         """Whether it asks for the accesses to come: an optimum or an oracle."""
         return "future" in CACHES[self.cache].needs or "groups" in PREFETCHERS[self.prefetch].needs

@@ -1,18 +1,13 @@
-"""Grids over expert memory: caches, slots, miss handling, prefetchers, and the worlds that explain them."""
+"""Grids over expert memory: caches, slots, miss handling, prefetchers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
-from simulate.beforehand import known_from, needs_of
-from simulate.policies.config import RunConfig
 from simulate.policies.memory.config import MASKED, MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.regret import worlds
 from traces.errors import InputError
-from traces.selections import Trace
 
 
 @dataclass(frozen=True)
@@ -55,25 +50,3 @@ class MemoryGrid:
             **{**fixed, "filled": fixed.get("filled", False) or miss in ("host", *MASKED)},
             **({"host_factor": host_factor} if miss == "host" else {}),
         )  # fmt: skip
-
-    def configs(self, base: Sequence[RunConfig], experts: int, explain: bool) -> dict[str, RunConfig]:
-        """Return {name: configuration} of all runs, with `explain` also of the worlds behind their lost time.
-
-        Without it the run with all experts resident stands beside them. `experts`: as in `worlds`.
-        """
-        found = {}
-        for config, memory in product(base, self.memories()):
-            run = replace(config, memory=memory)
-            around = worlds(run, experts) if explain else {}
-            for each in (config, run, *around.values()):
-                found[each.name] = each
-        return found
-
-
-def known_of(trace: Trace, k: int | None, memories: Sequence[MemoryConfig]) -> Known:
-    """Return what a trace tells the policies of some memories: popularity and importance, where they ask for it."""
-    needs = needs_of(tuple(each.cache for each in memories), tuple(each.prefetch for each in memories))
-    if any(each.filled and each.cache != "importance" for each in memories):
-        needs.add("popularity")
-    knowledge = known_from(trace, k, needs)
-    return Known(knowledge.popularity, knowledge.importance)

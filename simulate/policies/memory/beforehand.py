@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.knowledge import Knowledge
+from simulate.policies.memory.known import Known
 from simulate.policies.memory.named import CACHES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from traces.describe import load_LE, slots
@@ -40,3 +44,12 @@ def importance_LE(trace: Trace, k: int | None = None) -> np.ndarray:
     filled = experts_TLK >= 0
     gain = np.bincount(key_TLK[filled], gain_TLK[filled], minlength=trace.L * trace.E)
     return gain.reshape(trace.L, trace.E)
+
+
+def known_of(trace: Trace, k: int | None, memories: Sequence[MemoryConfig]) -> Known:
+    """Return what a trace tells the policies of some memories: popularity and importance, where they ask for it."""
+    needs = needs_of(tuple(each.cache for each in memories), tuple(each.prefetch for each in memories))
+    if any(each.filled and each.cache != "importance" for each in memories):
+        needs.add("popularity")
+    knowledge = known_from(trace, k, needs)
+    return Known(knowledge.popularity, knowledge.importance)

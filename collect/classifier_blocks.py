@@ -1,0 +1,109 @@
+"""A classifier cut into blocks: every image is a token, and a pass of its own."""
+
+import numpy as np
+import torch
+
+from collect.blocks import Blocks
+from collect.classifier import Classifier
+from collect.dispatch.dynamic import dynamic_dispatch
+from collect.executor import TraceOnWeights
+from collect.gates.selection import recorded_weights
+from simulate.policies.config import RunConfig
+from simulate.policies.workload import Workload, build_workload
+from traces.errors import InputError
+from traces.selections import Trace
+
+
+class ClassifierBlocks(Blocks):
+    """Blocks of a trained classifier. `images_TF`: uint8 [T, F] on the device, the input of each token of the run.
+
+    Raises InputError for the one-layer configuration, which has no blocks.
+    """
+
+    def __init__(
+        self, model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, renormalised: bool = True
+    ) -> None:
+        if model.config.width is None:
+            raise InputError("execute: needs a residual model (base, wide); the one-layer configuration has no blocks")
+        super().__init__(model, model.classes, experts_TLK, renormalised, images_TF.device)
+        self.images_TF = images_TF
+
+    def dense(self, layer: int, tokens: list[int], rows_N: torch.Tensor) -> torch.Tensor:
+        """Embed (before the first layer) and norm."""
+        if layer == 0:
+            x_NM = self.model.embed(self.images_TF[rows_N])
+            self.residual_TM[rows_N] = x_NM
+        else:
+            x_NM = self.residual_TM[rows_N]
+        return self.model.norms[layer](x_NM)
+
+    def finish(self, tokens: list[int], rows_N: torch.Tensor) -> torch.Tensor:
+        """Return the class logits."""
+        return self.model.finish(self.residual_TM[rows_N])
+
+
+class ClassifierOnWeights(TraceOnWeights):
+    """A trace of images with the classifier it was recorded from.
+
+    `images_SF`: uint8 on the device, `label_S` their classes; sequence s is row s. Raises InputError where the trace
+    has a sequence without an image.
+    """
+
+    def __init__(self, model: Classifier, trace: Trace, images_SF: torch.Tensor, label_S: np.ndarray) -> None:
+        if int(trace.sequences_S[-1]) >= len(images_SF):
+            raise InputError(
+                f"the trace has sequence {trace.sequences_S[-1]}, allowed 0..{len(images_SF) - 1} (images)"
+            )
+        super().__init__(model, trace)
+        self.images_TF = images_SF[torch.from_numpy(trace.sequence_T.astype(np.int64)).to(images_SF.device)]
+        self.label_T = torch.from_numpy(label_S[trace.sequence_T].astype(np.int64)).to(images_SF.device)
+
+    def new_blocks(self, workload: Workload, config: RunConfig) -> ClassifierBlocks:
+        """Return the blocks of one run."""
+        images_TF = self.images_TF[self.rows(workload)]
+        return ClassifierBlocks(self.model, images_TF, workload.experts_TLK[workload.row_N], self.renormalised)
+
+    def expected(self, workload: Workload, experts_TLK: np.ndarray) -> torch.Tensor:
+        """Return the class logits of the plain forward pass of a run's tokens under given selections."""
+        return plain_forward(self.model, self.images_TF[self.rows(workload)], experts_TLK, self.renormalised)
+
+    def quality(self, workload: Workload, logits_TC: torch.Tensor) -> dict[str, float]:
+        """Return the accuracy of executed logits."""
+        right_T = logits_TC.argmax(1) == self.label_T[self.rows(workload)]
+        return {"accuracy": float(right_T.double().mean())}
+
+    def rows(self, workload: Workload) -> torch.Tensor:
+        """Return the trace's row of every token of a run, on the device."""
+        return torch.from_numpy(workload.row_N).to(self.images_TF.device)
+
+
+@torch.inference_mode()
+def plain_forward(
+    model: Classifier, images_TF: torch.Tensor, experts_TLK: np.ndarray, renormalised: bool = True, batch: int = 500
+) -> torch.Tensor:
+    """Return the class logits [T, classes] of the plain forward pass under recorded selections, batch by batch."""
+    experts_TLK = torch.from_numpy(experts_TLK.astype(np.int64)).to(images_TF.device)
+    logits = []
+    for images_NF, experts_NLK in zip(images_TF.split(batch), experts_TLK.split(batch), strict=True):
+        x_NM = model.embed(images_NF)
+        for layer, (norm, gate, experts) in enumerate(zip(model.norms, model.gates, model.experts, strict=True)):
+            h_NM, chosen_NK = norm(x_NM), experts_NLK[:, layer]
+            weights_NK = recorded_weights(gate.logits(h_NM), chosen_NK, renormalised)
+            x_NM = model.combine(x_NM, dynamic_dispatch(h_NM, weights_NK, chosen_NK, experts))
+        logits.append(model.finish(x_NM))
+    return torch.cat(logits)
+
+
+class ClassifierCalibration:
+    """Builds the calibration runs of a classifier: every pass is one training image, drawn anew."""
+
+    def __init__(self, model: Classifier, images_NF: torch.Tensor) -> None:
+        self.model, self.images_NF = model, images_NF
+
+    def __call__(self, experts_TLK: np.ndarray, draws: np.random.Generator) -> tuple[Workload, ClassifierBlocks]:
+        """Return the workload of these selections and its blocks."""
+        tokens = len(experts_TLK)
+        chosen = torch.from_numpy(draws.integers(len(self.images_NF), size=tokens))
+        blocks = ClassifierBlocks(self.model, self.images_NF[chosen.to(self.images_NF.device)], experts_TLK)
+        experts = self.model.config.experts
+        return build_workload(experts_TLK, np.arange(tokens), np.zeros(tokens, np.int64), experts), blocks

@@ -1,0 +1,239 @@
+"""Commands that run models under the rules of `simulate.policies`: costs and execute. They parse, read, call, write."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress, track
+
+from collect.calibration import SIZES, CalibrationPlan, NewBlocks, measure_costs
+from collect.checkpoints import load_checkpoint
+from collect.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
+from collect.commands.app import (
+    Checkpoint,
+    Data,
+    DataDir,
+    Device,
+    TestImages,
+    Threads,
+    TrainImages,
+    app,
+    check_belonging,
+    read_images,
+)
+from collect.devices import device_name, on_device, pick_device
+from collect.executor import TraceOnWeights, check_executable
+from collect.experiment import MemoryExperiment, QueueSizeExperiment
+from collect.language.blocks import LanguageCalibration, LanguageOnWeights
+from collect.language.training import KIND as LANGUAGE
+from collect.language.training import restore_language
+from collect.training import restore
+from simulate.policies.memory.beforehand import known_of
+from simulate.policies.memory.config import HANDLINGS, MemoryConfig
+from simulate.policies.memory.grid import MemoryGrid
+from simulate.policies.memory.named import CACHES
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+from simulate.policies.recording import run_header
+from traces import command
+from traces.cost_table import CostTable, load_costs
+from traces.errors import InputError
+from traces.provenance import provenance
+from traces.run_records import run_names
+from traces.selections import Trace
+from traces.trace_file import load_trace
+
+Slots = Annotated[str | None, typer.Option(help="Expert slots per layer, with commas; default: all are resident.")]
+Bandwidth = Annotated[float, typer.Option(min=1e-9, help="Slots, on a CPU: pace of the slow tier, GB/s.")]
+Latency = Annotated[float, typer.Option(min=0, help="Slots, on a CPU: least time of a transfer beside its bytes.")]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained model on its device: what is measured or executed, whatever its kind.
+
+    `about` describes it, `calibration` builds runs that measure costs, `on_weights` makes a trace of it executable.
+    """
+
+    about: dict
+    data: str
+    k: int
+    expert_bytes: int
+    calibration: Callable[[], NewBlocks]
+    on_weights: Callable[[Path, Trace, Path, CostTable], TraceOnWeights]
+
+
+def classifier_subject(
+    checkpoint: Path, data: str, data_dir: Path | None, train: int | None, test: int | None, where: torch.device
+) -> Subject:
+    """Return a classifier with its images; InputError where they do not belong together."""
+    images = read_images(data, data_dir, train, test)
+    model, about = restore(checkpoint, images)
+    model = model.to(where)
+
+    def on_weights(path: Path, trace: Trace, costs: Path, table: CostTable) -> TraceOnWeights:
+        check_belonging(path, trace, costs, table, images, where)
+        return ClassifierOnWeights(model, trace, on_device(images.test_NF, where), images.test_label_N)
+
+    return Subject(
+        about, images.name, model.config.k, model.experts[0].expert_bytes,
+        lambda: ClassifierCalibration(model, on_device(images.train_NF, where)), on_weights,
+    )  # fmt: skip
+
+
+def language_subject(checkpoint: Path, where: torch.device) -> Subject:
+    """Return a language model: its traces hold their text."""
+    model, about = restore_language(checkpoint)
+    model = model.to(where)
+
+    def on_weights(path: Path, trace: Trace, costs: Path, table: CostTable) -> TraceOnWeights:
+        if trace.header.data["digest"] != about["data_digest"]:
+            raise InputError(f"{path}: is of another text than the one that {checkpoint} was trained on")
+        if table.header["device"] != device_name(where):
+            raise InputError(f"{costs}: was measured on {table.header['device']}, this is {device_name(where)}")
+        return LanguageOnWeights(model, trace)
+
+    return Subject(
+        about, "text", model.config.k, model.experts[0].expert_bytes, lambda: LanguageCalibration(model), on_weights
+    )
+
+
+def subject_of(
+    checkpoint: Path, data: str, data_dir: Path | None, train: int | None, test: int | None, where: torch.device
+) -> Subject:
+    """Return the model of a checkpoint, a classifier or a language model."""
+    if load_checkpoint(checkpoint)["description"].get("kind") == LANGUAGE:
+        return language_subject(checkpoint, where)
+    return classifier_subject(checkpoint, data, data_dir, train, test, where)
+
+
+@app.command("costs")
+def costs_command(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="Cost table to write.")],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    sizes: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = ",".join(map(str, SIZES)),
+    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every size, in a new order each time.")] = 10,
+    slots: Slots = None,
+    bandwidth: Bandwidth = 0.25,
+    latency_us: Latency = 100.0,
+    device: Device = "auto",
+    threads: Threads = 1,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Measure what batches cost, inside the executor's own loop, on inputs of no run. Let nothing else run.
+
+    With `--slots C` experts lie in the slow tier and C of a layer on the device; what a transfer takes is measured too.
+
+    Example: `python -m collect costs --checkpoint digits.pt --data digits --out costs.parquet`
+    """
+    torch.set_num_threads(threads)
+    where = pick_device(device)
+    subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
+    plan = CalibrationPlan(tuple(command.numbers(sizes, "--sizes")), repetitions)
+    header = {
+        "device": device_name(where), "model": subject.about["model"], "data": subject.data, "threads": threads,
+        "provenance": provenance(plan.seed),
+    }  # fmt: skip
+    memory = None
+    if slots is not None:
+        memory = MemoryConfig(
+            cache="random", slots=command.numbers(slots, "--slots")[0],
+            **link_fields(bandwidth, latency_us, subject.expert_bytes),
+        )  # fmt: skip
+    with Progress(transient=True) as progress:
+        task = progress.add_task("calibrating", total=len(plan.sizes) * repetitions)
+        table = measure_costs(
+            subject.calibration(), subject.k, plan, header, memory, lambda _: progress.advance(task)
+        )  # fmt: skip
+    table.save(out)
+    print(f"{out}: {len(table.columns['tokens'])} batches of {len(plan.sizes)} sizes")
+
+
+def link_fields(bandwidth: float, latency_us: float, expert_bytes: int) -> dict:
+    """Return the fields of a MemoryConfig that say what a transfer takes."""
+    return {
+        "link_latency_ns": round(latency_us * 1000), "link_bytes_per_s": bandwidth * 1e9, "expert_bytes": expert_bytes,
+    }  # fmt: skip
+
+
+@app.command("execute")
+def execute_command(
+    checkpoint: Checkpoint,
+    trace: Annotated[Path, typer.Option(help="Trace of this model on these inputs.")],
+    costs: Annotated[Path, typer.Option(help="Cost table of this device: it fixes the rates that loads mean.")],
+    out: Annotated[Path, typer.Option(help="Folder for the records; finished runs found there are kept.")],
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,2,4,8,16,32,64,128",
+    load: Annotated[
+        str, typer.Option(help="Poisson loads as shares of the capacity at the largest B.")
+    ] = "0.3,0.6,0.9",
+    in_flight: Annotated[str, typer.Option(help="Closed loops: sequences in flight.")] = "32,256,2048",
+    lockstep: Annotated[int, typer.Option(min=0, help="Most passes in a step of lockstep; 0 leaves it out.")] = 512,
+    replications: Annotated[int, typer.Option(min=1, help="Replication i permutes and draws by seed i.")] = 3,
+    batches_per_queue: Annotated[int, typer.Option(min=1, help="Full batches per mean queue that are measured.")] = 50,
+    least_passes: Annotated[int, typer.Option(min=1, help="Passes of the shortest runs.")] = 600,
+    slots: Slots = None,
+    cache: Annotated[str, typer.Option(help=f"Slots: {', '.join(CACHES)}; with commas.")] = "lru",
+    miss: Annotated[str, typer.Option(help=f"Slots: {', '.join(HANDLINGS)}; with commas.")] = "load",
+    prefetch: Annotated[str, typer.Option(help=f"Slots: {', '.join(PREFETCHERS)}; with commas.")] = "none",
+    period: Annotated[
+        str | None, typer.Option(help="Slots, importance: passes between new residents; with commas.")
+    ] = None,
+    filled: Annotated[bool, typer.Option("--filled", help="Slots: start with the most popular experts.")] = False,
+    bandwidth: Bandwidth = 0.25,
+    latency_us: Latency = 100.0,
+    sequences: Annotated[int | None, typer.Option(min=1, help="Slots: sequences served; default each once.")] = None,
+    known: Annotated[
+        Path | None, typer.Option(help="Slots: trace that popularity and importance come from; default: --trace.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Execute queues of size B on real weights and inputs: closed loops, Poisson loads, lockstep.
+
+    With `--slots` every cache, number of slots, miss handling and prefetcher is executed in the closed loops, beside
+    all experts resident: experts lie in host memory and have to come. Let nothing else run. Every run's outputs are
+    compared with the plain forward pass under the same selections before its records are written.
+
+    Example: `python -m collect execute --checkpoint m.pt --trace m.trace.parquet --costs costs.parquet --out runs`
+    """
+    torch.set_num_threads(threads)
+    where, recorded, table = pick_device(device), load_trace(trace), load_costs(costs)
+    subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
+    real = subject.on_weights(trace, recorded, costs, table)
+    sizes, counts = tuple(command.numbers(queue_size, "--queue-size")), tuple(command.numbers(in_flight, "--in-flight"))
+    if slots is None:
+        experiment = QueueSizeExperiment(
+            sizes, tuple(command.numbers(load, "--load", 1e-6, float)), counts, lockstep or None, replications,
+            batches_per_queue, least_passes,
+        )  # fmt: skip
+        plan, told = experiment.configurations(table, recorded.header.model.used_k, recorded.L, recorded.E), None
+    else:
+        grid = MemoryGrid(
+            cache.split(","), command.numbers(slots, "--slots"), miss.split(","), prefetch.split(","),
+            command.numbers(period, "--period") if period else [None],
+            {"filled": filled, **link_fields(bandwidth, latency_us, subject.expert_bytes)},
+        )  # fmt: skip
+        memories = grid.memories()
+        plan = MemoryExperiment(
+            tuple(memories), sizes, counts, lockstep or None, replications, sequences
+        ).configurations()
+        told = known_of(load_trace(known) if known else recorded, subject.k, memories)
+    for config in plan:
+        check_executable(config)
+    done = set(run_names(out)) if out.is_dir() else set()
+    for config in track([config for config in plan if config.name not in done], "executing", transient=True):
+        header = run_header(
+            "executed", config, device_name(where), recorded.digest, table.header["header_digest"],
+            provenance(config.seed),
+        )  # fmt: skip
+        real.execute(config, header, told).save(out, config.name)
+    print(f"{out}: {len(plan)} runs, {sum(config.name not in done for config in plan)} of them new")
