@@ -8,7 +8,9 @@ to visit all experts once: dense blocks then follow each other and experts follo
 (With a single group in flight a dense block always came behind k experts that had emptied the cache, and cost up to a
 third more than in the runs it was to predict.) The inputs are never those of the predicted runs. With expert memory the
 calibration runs have it too, with a victim drawn at random: experts then run from slots that copies change beside them,
-and what a copy takes is measured in passing.
+on a device that has just waited for them, and what a copy takes is measured in passing. (Blocks cost up to twice as
+much there as where all experts are resident, so a table stands for one of the two.) Masked gating does not wait: its
+runs are calibrated with a slot for every expert.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,8 @@ import numpy as np
 from collect.blocks import Blocks
 from collect.executor import execute, pace_of
 from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.memory.config import MASKED, MemoryConfig
+from simulate.policies.memory.known import Known
 from simulate.policies.workload import Workload
 from traces.cost_table import COST_COLUMNS, TRANSFER, CostTable
 from traces.errors import InputError
@@ -73,7 +76,9 @@ def measure_costs(
         name: np.array(values, dtype)
         for (name, dtype), values in zip(COST_COLUMNS.items(), zip(*rows, strict=True), strict=True)
     }
-    return CostTable(columns, header if memory is None else {**header, "link": memory.link_fields})
+    if (columns["block"] == TRANSFER[1]).any():
+        header = {**header, "link": memory.link_fields}
+    return CostTable(columns, header if memory is None else {**header, "miss": memory.miss})
 
 
 def served(batches: dict[str, np.ndarray], first: int) -> list[tuple[int, int, int]]:
@@ -97,12 +102,16 @@ def calibration_run(
     config = new_blocks.model.config
     experts_TLK = round_robin_selections(config.experts, k, config.layers, size)
     workload, blocks = new_blocks(experts_TLK, draws)
-    if memory is not None:
-        memory = replace(memory, cache="random", miss="load", prefetch="none", look_ahead=1, filled=False, period=None)
+    if memory is not None and memory.miss in MASKED:
+        memory = replace(memory, cache="lru", slots=config.experts, filled=True, prefetch="none", period=None)
+        workload = replace(workload, candidates_TLK=experts_TLK, scores_TLK=np.ones(experts_TLK.shape))
+    elif memory is not None:
+        memory = replace(memory, cache="random", prefetch="none", filled=False)
     run = RunConfig(
         queue_size=size, arrivals="closed", in_flight=size * groups_of_a_round(config.experts, k), memory=memory
     )
-    return execute(workload, run, blocks, {}, pace=pace_of(run)), config.layers, config.experts
+    known = Known(popularity=[1.0] * config.layers * config.experts)
+    return execute(workload, run, blocks, {}, known, pace_of(run)), config.layers, config.experts
 
 
 def round_robin_selections(experts: int, k: int, layers: int, size: int) -> np.ndarray:

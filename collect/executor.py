@@ -33,6 +33,7 @@ from traces.selections import Trace
 
 SLEEP_ABOVE_NS = 2_000_000  # shorter waits spin: a sleeping thread may wake a tenth of a millisecond late
 WAKE_EARLY_NS = 1_000_000
+EXECUTABLE = "load", "block", *MASKED  # ways to handle a miss
 SWITCH_SECONDS = 1e-4  # after which the copying thread gets Python's lock, when it asks
 
 
@@ -183,8 +184,8 @@ def check_executable(config: RunConfig) -> None:
         return
     if memory.needs_order:
         raise InputError(f"execute: {memory.name} needs to know the future; allowed: policies that do without")
-    if memory.miss == "host":
-        raise InputError("execute: miss is 'host', allowed load, block, redirect, skip (experts run on the device)")
+    if memory.miss not in EXECUTABLE:
+        raise InputError(f"execute: miss is {memory.miss!r}, allowed {', '.join(EXECUTABLE)} (on the device)")
     if memory.link != "fifo":
         raise InputError(f"execute: link is {memory.link!r}, allowed 'fifo' (others are worlds of simulation)")
 

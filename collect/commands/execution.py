@@ -25,21 +25,21 @@ from collect.commands.app import (
     read_images,
 )
 from collect.devices import device_name, on_device, pick_device
-from collect.executor import TraceOnWeights, check_executable
+from collect.executor import EXECUTABLE, TraceOnWeights, check_executable
 from collect.experiment import MemoryExperiment, QueueSizeExperiment
 from collect.language.blocks import LanguageCalibration, LanguageOnWeights
 from collect.language.training import KIND as LANGUAGE
 from collect.language.training import restore_language
 from collect.training import restore
 from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import HANDLINGS, MemoryConfig
+from simulate.policies.memory.config import MASKED, MemoryConfig
 from simulate.policies.memory.grid import MemoryGrid
 from simulate.policies.memory.named import CACHES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.recording import run_header
 from traces import command
 from traces.cost_table import CostTable, load_costs
-from traces.errors import InputError
+from traces.errors import InputError, unknown_name
 from traces.provenance import provenance
 from traces.run_records import run_names
 from traces.selections import Trace
@@ -118,6 +118,7 @@ def costs_command(
     sizes: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = ",".join(map(str, SIZES)),
     repetitions: Annotated[int, typer.Option(min=1, help="Visits of every size, in a new order each time.")] = 10,
     slots: Slots = None,
+    miss: Annotated[str, typer.Option(help=f"Slots: {', '.join(EXECUTABLE)}.")] = "load",
     bandwidth: Bandwidth = 0.25,
     latency_us: Latency = 100.0,
     device: Device = "auto",
@@ -127,7 +128,8 @@ def costs_command(
 ) -> None:
     """Measure what batches cost, inside the executor's own loop, on inputs of no run. Let nothing else run.
 
-    With `--slots C` experts lie in the slow tier and C of a layer on the device; what a transfer takes is measured too.
+    With `--slots C` experts lie in the slow tier and C of a layer on the device, and what a transfer takes is measured
+    too. Loading, masked gating and all experts resident need a table each: blocks do not cost the same under them.
 
     Example: `python -m collect costs --checkpoint digits.pt --data digits --out costs.parquet`
     """
@@ -140,9 +142,11 @@ def costs_command(
         "provenance": provenance(plan.seed),
     }  # fmt: skip
     memory = None
+    if miss not in EXECUTABLE:
+        raise unknown_name("miss handling", miss, EXECUTABLE)
     if slots is not None:
         memory = MemoryConfig(
-            cache="random", slots=command.numbers(slots, "--slots")[0],
+            cache="random", slots=command.numbers(slots, "--slots")[0], miss=miss, filled=miss in MASKED,
             **link_fields(bandwidth, latency_us, subject.expert_bytes),
         )  # fmt: skip
     with Progress(transient=True) as progress:
@@ -180,7 +184,7 @@ def execute_command(
     least_passes: Annotated[int, typer.Option(min=1, help="Passes of the shortest runs.")] = 600,
     slots: Slots = None,
     cache: Annotated[str, typer.Option(help=f"Slots: {', '.join(CACHES)}; with commas.")] = "lru",
-    miss: Annotated[str, typer.Option(help=f"Slots: {', '.join(HANDLINGS)}; with commas.")] = "load",
+    miss: Annotated[str, typer.Option(help=f"Slots: {', '.join(EXECUTABLE)}; with commas.")] = "load",
     prefetch: Annotated[str, typer.Option(help=f"Slots: {', '.join(PREFETCHERS)}; with commas.")] = "none",
     period: Annotated[
         str | None, typer.Option(help="Slots, importance: passes between new residents; with commas.")
