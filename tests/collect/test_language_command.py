@@ -61,7 +61,7 @@ def test_quality_stands_beside_the_n_grams(folder):
     assert set(about["data"]["digests"]) == {"docs.train", "docs.held_out", "novels.train", "novels.held_out"}
 
 
-@pytest.mark.parametrize("phase", ["prefill", "decode"])
+@pytest.mark.parametrize("phase", ["prefill", "stepwise", "decode"])
 def test_traces_know_domain_position_and_step(folder, phase):
     out = folder / f"{phase}.trace.parquet"
     sizes = ["--windows", 2, "--requests", 6, "--prompt", "3-8", "--new", "4-9", "--slots", 2, "--candidates", 3]
@@ -70,14 +70,15 @@ def test_traces_know_domain_position_and_step(folder, phase):
     trace = load_trace(out)
     assert (trace.L, trace.E, trace.K) == (2, 4, 3)
     assert set(trace.domain_S) == {"docs", "novels"}
-    assert set(trace.phase_T) == ({0} if phase == "prefill" else {0, 1})
+    assert set(trace.phase_T) == {"prefill": {0}, "stepwise": {1}, "decode": {0, 1}}[phase]
+    assert phase != "stepwise" or len(set(trace.step_T)) == trace.T
     assert trace.header.notes["text"]["digests"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--phase", "both"], "unknown phase 'both'; known: decode, prefill"),
+        (["--phase", "both"], "unknown phase 'both'; known: decode, prefill, stepwise"),
         (["--candidates", "1"], "--candidates 1: allowed 2..4"),
         (["--prompt", "few"], "--prompt is 'few', allowed a number"),
         (["--prompt", "30", "--new", "9"], "allowed together up to the window, 32"),
