@@ -12,7 +12,10 @@ if __name__ == "__main__":
         sys.exit(2)
     from collect.commands.app import app
 
-    subjects = "classifier", "dynamic_k", "execution", "language", "memory", "route", "rules", "video", "vision"
+    subjects = (
+        "classifier", "dynamic_k", "execution", "expert_memory", "language", "memory", "route", "rules", "video",
+        "vision",
+    )  # fmt: skip
     for subject in subjects:
         import_module(f"collect.commands.{subject}")  # importing registers its commands
 

@@ -9,7 +9,7 @@ from collect.dispatch.dynamic import dynamic_dispatch
 from collect.dispatch.named import Dispatch
 from collect.experts import Experts
 from collect.gates.named import GateOptions, build_gate
-from collect.gates.selection import ExpertsPerLayer
+from collect.gates.selection import ExpertsPerLayer, Selector
 from traces.errors import InputError
 
 
@@ -90,16 +90,18 @@ class Classifier(nn.Module):
 
     def forward(
         self, images_NF: torch.Tensor, k: ExpertsPerLayer | None = None, generator: torch.Generator | None = None,
-        dispatch: Dispatch = dynamic_dispatch,
+        dispatch: Dispatch = dynamic_dispatch, select: Selector | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Return (class logits [N, classes], gate loss): experts per row by `k`, a number or a rule, one for all layers
-        or a list with one each (default: the gates' own)."""
+        or a list with one each (default: the gates' own). `select(layer, h_NM)` returns a layer's selection in
+        the place of its gate."""
         x_NM = self.embed(images_NF)
         loss = x_NM.new_zeros(())
         per_layer = k if isinstance(k, list) else [k] * self.config.layers
-        for norm, gate, experts, layer_k in zip(self.norms, self.gates, self.experts, per_layer, strict=True):
+        for layer, (norm, gate, experts) in enumerate(zip(self.norms, self.gates, self.experts, strict=True)):
             h_NM = norm(x_NM)
-            weights_NK, experts_NK, gate_loss = gate(h_NM, layer_k, generator)
+            chosen = select(layer, h_NM) if select else gate(h_NM, per_layer[layer], generator)
+            weights_NK, experts_NK, gate_loss = chosen
             x_NM = self.combine(x_NM, dispatch(h_NM, weights_NK, experts_NK, experts))
             loss = loss + gate_loss
         return self.finish(x_NM), loss

@@ -5,9 +5,8 @@ import torch
 
 from collect.blocks import Blocks
 from collect.classifier import Classifier
-from collect.dispatch.dynamic import dynamic_dispatch
 from collect.executor import TraceOnWeights
-from collect.gates.selection import recorded_weights
+from collect.gates.selection import recorded_selector
 from simulate.policies.config import RunConfig
 from simulate.policies.workload import Workload, build_workload
 from traces.errors import InputError
@@ -85,12 +84,7 @@ def plain_forward(
     experts_TLK = torch.from_numpy(experts_TLK.astype(np.int64)).to(images_TF.device)
     logits = []
     for images_NF, experts_NLK in zip(images_TF.split(batch), experts_TLK.split(batch), strict=True):
-        x_NM = model.embed(images_NF)
-        for layer, (norm, gate, experts) in enumerate(zip(model.norms, model.gates, model.experts, strict=True)):
-            h_NM, chosen_NK = norm(x_NM), experts_NLK[:, layer]
-            weights_NK = recorded_weights(gate.logits(h_NM), chosen_NK, renormalised)
-            x_NM = model.combine(x_NM, dynamic_dispatch(h_NM, weights_NK, chosen_NK, experts))
-        logits.append(model.finish(x_NM))
+        logits.append(model(images_NF, select=recorded_selector(model.gates, experts_NLK, renormalised))[0])
     return torch.cat(logits)
 
 

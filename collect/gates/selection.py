@@ -1,8 +1,10 @@
 """What a gate returns, and how ranked probabilities become one."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
+from torch import nn
 
 from traces.k_rules import KRule
 
@@ -27,6 +29,9 @@ class Selection(NamedTuple):
     weights_NK: torch.Tensor
     experts_NK: torch.Tensor
     loss: torch.Tensor
+
+
+Selector = Callable[[int, torch.Tensor], Selection]  # (layer, its normed inputs [N, M]) -> what stands for its gate
 
 
 def choose(logits_NE: torch.Tensor, k: ExpertsPerRow, renormalised: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,3 +82,13 @@ def recorded_weights(logits_NE: torch.Tensor, experts_NK: torch.Tensor, renormal
     if renormalised:
         return chosen_NK.softmax(1).masked_fill(empty_NK, 0)
     return (chosen_NK - logits_NE.logsumexp(1, keepdim=True)).exp()
+
+
+def recorded_selector(gates: Sequence[nn.Module], experts_NLK: torch.Tensor, renormalised: bool) -> Selector:
+    """Return the selector that takes the experts [N, L, K] that were chosen elsewhere and weighs them now."""
+
+    def select(layer: int, x_NM: torch.Tensor) -> Selection:
+        logits_NE, experts_NK = gates[layer].logits(x_NM), experts_NLK[:, layer]
+        return Selection(recorded_weights(logits_NE, experts_NK, renormalised), experts_NK, logits_NE.new_zeros(()))
+
+    return select

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from collect.blocks import Blocks
 from collect.executor import TraceOnWeights
-from collect.gates.selection import Selection, recorded_weights
+from collect.gates.selection import recorded_selector
 from collect.language.model import VOCABULARY, Cache, LanguageModel, Rows, rotary
 from simulate.policies.config import RunConfig
 from simulate.policies.workload import Workload, build_workload
@@ -105,15 +105,11 @@ class LanguageOnWeights(TraceOnWeights):
     @torch.inference_mode()
     def plain(self, bytes_N: np.ndarray, experts_NLK: np.ndarray) -> torch.Tensor:
         """Return the logits [N, 256] of one sequence under given selections."""
-        model, device = self.model, self.model.embedding.device
-        experts_LNK = torch.from_numpy(experts_NLK.astype(np.int64)).to(device).transpose(0, 1)
-
-        def select(layer: int, x_NM: torch.Tensor) -> Selection:
-            logits_NE = model.gates[layer].logits(x_NM)
-            weights_NK = recorded_weights(logits_NE, experts_LNK[layer], self.renormalised)
-            return Selection(weights_NK, experts_LNK[layer], logits_NE.new_zeros(()))
-
-        return model(torch.from_numpy(bytes_N).to(device), select=select)[0]
+        device = self.model.embedding.device
+        select = recorded_selector(
+            self.model.gates, torch.from_numpy(experts_NLK.astype(np.int64)).to(device), self.renormalised
+        )
+        return self.model(torch.from_numpy(bytes_N).to(device), select=select)[0]
 
     def quality(self, workload: Workload, logits_TC: torch.Tensor) -> dict[str, float]:
         """Return the bits per byte of executed logits; the last byte of a sequence has no next one."""

@@ -4,7 +4,6 @@ Embedding -> `layers` pre-norm blocks (causal attention with rotary positions, m
 One forward pass serves training (whole windows) and, through `cache`, serving: any rows of any sequences.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +13,12 @@ from torch.nn import functional
 from collect.classifier import seeded_linear
 from collect.dispatch.dynamic import dynamic_dispatch
 from collect.experts import Experts
-from collect.gates.selection import Selection
+from collect.gates.selection import Selector
 from collect.gates.top_k import TopK
 from traces.errors import InputError
 
 VOCABULARY = 256  # bytes
 ROTARY_BASE = 10000.0
-Selector = Callable[[int, torch.Tensor], Selection]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from collect.gates.selection import Selector
 from collect.language.corpus import SEPARATOR, Corpus
-from collect.language.model import Cache, LanguageModel, Rows, Selector
+from collect.language.model import Cache, LanguageModel, Rows
 from traces.errors import InputError
 
 

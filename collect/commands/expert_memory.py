@@ -1,0 +1,170 @@
+"""Commands about what absent or damaged experts cost in quality: swap-quality, skip-exchange."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+
+from collect.checkpoints import load_checkpoint
+from collect.commands.app import Checkpoint, Data, DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.commands.language import corpus_of
+from collect.devices import device_name, pick_device
+from collect.expert_memory.probes import ClassifierProbe, LanguageProbe, Probe
+from collect.expert_memory.quality import (
+    HANDLINGS,
+    STATIC,
+    MaskedPlan,
+    altered_rows,
+    masked_rows,
+    scored,
+    summary,
+    way_row,
+)
+from collect.language.corpus import Corpus
+from collect.language.training import KIND as LANGUAGE
+from collect.language.training import restore_language
+from collect.training import restore
+from traces import command
+from traces.errors import InputError, unknown_name
+from traces.files import write_json, write_rows
+from traces.provenance import provenance
+
+Out = Annotated[Path, typer.Option(help="Table to write, CSV; OUT.json beside it.")]
+Units = Annotated[int, typer.Option(min=2, help="Held-out windows of a language model, test images of a classifier.")]
+Stretch = Annotated[int, typer.Option(min=1, help="Language model: windows of one domain that follow each other.")]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A probe of a trained model and what describes it. `corpus` is a language model's."""
+
+    probe: Probe
+    renormalised: bool
+    about: dict
+    corpus: Corpus | None
+
+
+def measured(
+    checkpoint: Path, data: str, data_dir: Path | None, units: int, stretch: int, where: torch.device,
+    train_images: int | None = None, test_images: int | None = None,
+) -> Measured:  # fmt: skip
+    """Return the probe of a checkpoint; InputError where its data is not what it was trained on."""
+    described = load_checkpoint(checkpoint)["description"]
+    about = {"device": device_name(where), "model": described["model"], "units": units, "provenance": provenance()}
+    if described.get("kind") == LANGUAGE:
+        corpus = corpus_of(None, data_dir)
+        model, _ = restore_language(checkpoint, corpus)
+        probe = LanguageProbe(model.to(where), corpus, units, stretch)
+        text = {"name": "text", "digest": corpus.digest, "stretch": stretch, **corpus.about()}
+        return Measured(probe, True, {**about, "data": text, **sizes(model)}, corpus)
+    images = read_images(data, data_dir, train_images, test_images)
+    model, _ = restore(checkpoint, images)
+    probe = ClassifierProbe(model.to(where), images, units, where)
+    renormalised = all(getattr(gate, "renormalised", True) for gate in model.gates)
+    return Measured(
+        probe, renormalised, {**about, "data": {"name": images.name, "digest": images.digest}, **sizes(model)}, None
+    )
+
+
+def sizes(model: torch.nn.Module) -> dict:
+    """Return the bytes of one expert, of all experts and of everything, and how many experts there are."""
+    expert_bytes, config = model.experts[0].expert_bytes, model.config
+    return {
+        "expert_bytes": expert_bytes, "layers": config.layers, "experts": config.experts, "k": config.k,
+        "model_bytes": sum(each.nbytes for each in model.parameters()),
+    }  # fmt: skip
+
+
+@app.command("swap-quality")
+def swap_quality_command(
+    checkpoint: Checkpoint,
+    out: Out,
+    slots: Annotated[str, typer.Option(help="Experts of a layer that are resident, with commas.")] = "4,8,16,24",
+    period: Annotated[str, typer.Option(help="SwapMoE: units between new residents, with commas.")] = "1,8,64",
+    miss: Annotated[str, typer.Option(help=f"{', '.join(HANDLINGS)}, with commas.")] = ",".join(HANDLINGS),
+    random_keeps: Annotated[int, typer.Option(min=0, help="How many random choices of residents.")] = 3,
+    dense: Annotated[Path | None, typer.Option(help="Language model with one expert, measured beside.")] = None,
+    units: Units = 240,
+    stretch: Stretch = 20,
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Measure the quality of a model of which only some experts are resident, by how they were chosen.
+
+    Every row says how much worse the model is than with all its experts, on the same windows or images.
+
+    Example: `python -m collect swap-quality --checkpoint wide.pt --slots 8,16 --period 64 --units 2000 --out swap.csv`
+    """
+    torch.set_num_threads(threads)
+    for name in miss.split(","):
+        if name not in HANDLINGS:
+            raise unknown_name("handling", name, HANDLINGS)
+    plan = MaskedPlan(
+        tuple(command.numbers(slots, "--slots")), tuple(command.numbers(period, "--period")), tuple(miss.split(",")),
+        random_keeps,
+    )  # fmt: skip
+    where = pick_device(device)
+    found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("measuring", total=plan.ways)
+        rows = masked_rows(found.probe, found.renormalised, plan, lambda: progress.advance(task))
+    about = found.about
+    if dense is not None:
+        row, size = dense_row(dense, found, units, stretch, where)
+        rows.append(row)
+        about = {**about, "dense": size}
+    write_rows(out, rows)
+    write_json(out.with_suffix(".json"), about)
+    print(f"{out}: {len(rows)} rows; residents: {', '.join(STATIC)}, random, swapmoe")
+
+
+def dense_row(
+    path: Path, found: Measured, units: int, stretch: int, where: torch.device
+) -> tuple[dict, dict]:  # fmt: skip
+    """Return the row of a dense language model on the same windows, and its sizes."""
+    if found.corpus is None:
+        raise InputError("--dense: allowed beside a language model")
+    model, _ = restore_language(path, found.corpus)
+    if model.config.experts != 1:
+        raise InputError(f"{path}: has {model.config.experts} experts per layer, allowed 1 (dense)")
+    if model.config.window != found.probe.model.config.window:
+        raise InputError(f"{path}: its window is {model.config.window}, allowed that of the other model")
+    probe = LanguageProbe(model.to(where), found.corpus, units, stretch)
+    return way_row("dense", summary(probe, scored(probe, None), scored(found.probe, None))), sizes(model)
+
+
+@app.command("skip-exchange")
+def skip_exchange_command(
+    checkpoint: Checkpoint,
+    out: Out,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of a layer's experts that is treated.")] = 0.5,
+    seeds: Annotated[int, typer.Option(min=1, help="Random choices of the treated experts.")] = 5,
+    units: Units = 240,
+    stretch: Stretch = 20,
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Skip half of the experts, or let them run in each other's place: in the first layer, and in all layers.
+
+    Example: `python -m collect skip-exchange --checkpoint wide.pt --units 2000 --out skip-exchange.csv`
+    """
+    torch.set_num_threads(threads)
+    where = pick_device(device)
+    found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("measuring", total=1 + 4 * seeds)
+        rows = altered_rows(found.probe, found.renormalised, share, seeds, lambda: progress.advance(task))
+    write_rows(out, rows)
+    write_json(out.with_suffix(".json"), found.about)
+    print(f"{out}: {len(rows)} rows")
