@@ -58,6 +58,11 @@ simulated() {
         "$python" -m simulate like "$set/executed" "$set/wide.trace.parquet" --costs "$set/costs.parquet" \
             --only "$pattern" --out "$out" || status=1
     fi
+    if [ -d "$set/memory-executed" ]; then
+        echo "== simulate: what would the runs with expert memory of $name have cost?"
+        "$python" -m simulate like "$set/memory-executed" "$set/language-stepwise.trace.parquet" \
+            --costs "$set/memory-costs" --known "$set/language-prefill.trace.parquet" --out "$out/memory-executed" || status=1
+    fi
     for model in wide served; do
         compgen -G "$set/rules/$model-*.trace.parquet" >/dev/null || continue
         costs="$set/$model.costs.parquet"
@@ -112,6 +117,7 @@ collect_all() {
         local vision_sizes=(--patch 4 --dmodel 300 --heads 6 --hidden 600) vision_epochs=20 batch=(--batch 256)
         local vision_timed=() seen=switch32
         local language=(--steps 20000 --batch 32 --dmodel 256 --hidden 256) segments=1000 windows=32 requests=384
+        local dense=(--experts 1 --k 1 --steps 20000 --batch 32 --dmodel 256 --hidden 1024) windowed=240
     else
         images=(--train-images 10000 --test-images 5000)
         local wide_epochs=2 quality=(--epochs 3 --jobs 2) costs=5 serve=(--replications 1 --in-flight 256)
@@ -121,6 +127,7 @@ collect_all() {
         local vision_sizes=(--patch $patch) vision_epochs=3 batch=()
         local vision_timed=(--training-images 1280 --inference-images 5000) seen=switch8
         local language=(--steps 900) segments=200 windows=6 requests=72
+        local dense=(--experts 1 --k 1 --steps 900 --hidden 512) windowed=60
     fi
     common=(--data "$data" --device "$device" "${images[@]}" "${from[@]}")
     collect_classifiers
@@ -130,6 +137,7 @@ collect_all() {
     collect_vision
     collect_video
     collect_language
+    collect_expert_memory
 }
 
 collect_classifiers() {
@@ -210,6 +218,41 @@ collect_language() {
         --candidates 8 --score-bits 7 --out "$text/language-prefill.trace.parquet"
     "$python" -m collect language-route "${options[@]}" --checkpoint "$model" --phase decode --requests $requests \
         --candidates 8 --score-bits 7 --out "$text/language-decode.trace.parquet"
+}
+
+# Slots are as many as the model has experts for; the slow tier's pace on a CPU is the commands' default.
+collect_expert_memory() {
+    local text="${set%/*}/text" way masked=() known trace
+    known="$text/language-prefill.trace.parquet" trace="$text/language-stepwise.trace.parquet"
+    local options=(--device "$device" --checkpoint "$models/language.pt")
+    echo "== collect expert memory: a dense model, costs, executions with expert slots, quality of masked gating"
+    "$python" -m collect language --device "$device" "${from[@]}" "${dense[@]}" --out "$models/language-dense.pt"
+    "$python" -m collect language-route "${options[@]}" "${from[@]}" --phase stepwise --windows 1 --seed 7 \
+        --score-bits 7 --out "$trace"
+    for way in resident load masked; do
+        case $way in resident) masked=() ;; load) masked=(--slots 8) ;; masked) masked=(--slots 8 --miss redirect) ;; esac
+        "$python" -m collect costs "${options[@]}" --sizes 1,2,3 --repetitions 5 "${masked[@]}" \
+            --out "$text/memory-costs/$way.parquet"
+    done
+    remember() {
+        "$python" -m collect execute "${options[@]}" --trace "$trace" --costs "$text/memory-costs/load.parquet" \
+            --known "$known" --replications 1 --queue-size 1 "$@" --out "$text/memory-executed"
+    }
+    local one=(--in-flight 1 --lockstep 0)
+    remember "${one[@]}" --slots 4,8,16 --cache lru --miss load,block
+    remember "${one[@]}" --slots 8 --cache fifo,lifo,lfu
+    remember "${one[@]}" --slots 16 --cache lru --prefetch previous-token
+    remember "${one[@]}" --slots 4,8,16 --cache importance --miss redirect
+    remember "${one[@]}" --slots 4,8,16 --cache importance --miss redirect --period 64
+    remember "${one[@]}" --slots 16 --cache importance --miss skip --period 64
+    remember --in-flight 3 --lockstep 3 --slots 8 --cache lru
+    "$python" -m collect skip-exchange "${options[@]}" "${from[@]}" --units $windowed --out "$text/skip-exchange.csv"
+    "$python" -m collect swap-quality "${options[@]}" "${from[@]}" --units $windowed --period 1,4,16 \
+        --dense "$models/language-dense.pt" --out "$text/swap-quality.csv"
+    "$python" -m collect skip-exchange "${common[@]}" --checkpoint "$models/$data-wide.pt" --units 10000 \
+        --out "$set/skip-exchange.csv"
+    "$python" -m collect swap-quality "${common[@]}" --checkpoint "$models/$data-wide.pt" --units 10000 \
+        --slots 2,4,8,12 --period 64,512 --out "$set/swap-quality.csv"
 }
 
 fresh() {

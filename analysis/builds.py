@@ -18,11 +18,13 @@ from analysis.inputs import Inputs
 from analysis.language import build_language
 from analysis.locality_build import build_locality
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
+from analysis.miss_ratio import build_miss_ratio
 from analysis.open_loop_build import build_open_loop
 from analysis.random_routing_build import build_random_routing
 from analysis.repeatability import repeatability, repeatability_sentence
 from analysis.run_pairs import RunPair
 from analysis.serving import build_serving
+from analysis.swapping import build_swapping
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.trace_file import load_trace
 
@@ -126,4 +128,6 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "serving": build_serving,
     "locality": build_locality,
     "language": build_language,
+    "miss-ratio": build_miss_ratio,
+    "swapping": build_swapping,
 }

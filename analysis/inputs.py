@@ -41,6 +41,10 @@ class Inputs:
         self._digests[f"{log_set.name}/{name}"] = sha256_of(path)
         return content, ""
 
+    def note(self, place: str, digest: str) -> None:
+        """Note the digest of something that was read otherwise."""
+        self._digests[place] = digest
+
     def per_data(self, name: str, reader: Callable[[Path], object]) -> Iterator[tuple[str, object | None, str]]:
         """Yield (set, content or None, reason) of a file that belongs to the data, each distinct file once.
 
@@ -99,9 +103,13 @@ class Inputs:
         """Return the digests of one kind of file, by set."""
         return {path: digest for path, digest in sorted(self._digests.items()) if path.endswith(f"/{name}")}
 
+    def within(self, folder: str) -> dict[str, str]:
+        """Return the digests of what stands in a folder of the sets."""
+        return {path: digest for path, digest in sorted(self._digests.items()) if f"/{folder}/" in path}
+
     def served(self) -> dict[str, str]:
         """Return the digests of all runs of operating points."""
-        return {path: digest for path, digest in sorted(self._digests.items()) if f"/{SERVING}/" in path}
+        return self.within(SERVING)
 
     def used_by_runs(self) -> dict[str, str]:
         """Return the digests of everything a table of runs rests on."""

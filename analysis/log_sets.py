@@ -19,11 +19,15 @@ VISION_EPOCHS = "vision_epochs.csv"
 VISION_TIMES = "vision_times.csv"
 MEMORY = "memory.csv"
 LANGUAGE = "language.csv"
+MEMORY_EXECUTED = "memory-executed"  # executed runs with expert memory, and with all experts resident
+SWAP_QUALITY = "swap-quality.csv"
+SKIP_EXCHANGE = "skip-exchange.csv"
+STEPWISE_TRACE = "language-stepwise.trace.parquet"  # of those runs
 LANGUAGE_TRACES = ("language-prefill.trace.parquet", "language-decode.trace.parquet")
 VIDEO = "video"  # traces of clips: CLIP.trace.parquet
 KNOWN = (
     BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION, MEMORY,
-    *LANGUAGE_TRACES, LANGUAGE, VIDEO,
+    *LANGUAGE_TRACES, LANGUAGE, VIDEO, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE,
 )  # fmt: skip
 
 
@@ -44,7 +48,8 @@ class LogSet:
     @property
     def of_images(self) -> bool:
         """Whether it holds anything beside the logs of a language model: those tables want every file of a set."""
-        return any((self.folder / name).exists() for name in KNOWN if name not in (*LANGUAGE_TRACES, LANGUAGE))
+        of_text = (*LANGUAGE_TRACES, LANGUAGE, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE)
+        return any((self.folder / name).exists() for name in KNOWN if name not in of_text)
 
     @property
     def executed(self) -> Path:

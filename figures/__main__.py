@@ -19,16 +19,19 @@ from figures import (
     gating_memory,
     load_vs_k,
     locality,
+    miss_ratio,
     queue_size,
     random_routing,
+    skip_exchange,
     style,
+    swap_tradeoff,
 )
 from figures.captions import caption
 from figures.table_files import TableFiles
 
 DRAWN = (
     accuracy_vs_k, delta_k, delta_k_serving, load_vs_k, queue_size, fidelity, random_routing, gating_memory,
-    locality,
+    locality, miss_ratio, swap_tradeoff, skip_exchange,
 )  # fmt: skip
 FIGURES = {module.NAME: module.draw for module in DRAWN}
 

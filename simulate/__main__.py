@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from simulate.composition import ARRIVALS as COMPOSED_ARRIVALS
 from simulate.composition import Demand, Engine, compose
-from simulate.costs import CostModel, read_costs
+from simulate.costs import CostModel, read_costs, table_for
 from simulate.grid import Sweep, capacity_per_s
 from simulate.memory_command import memory_command
 from simulate.misses_command import known_trace, misses_command
@@ -142,11 +142,11 @@ def like_command(
 ) -> None:
     """Simulate every executed run's own configuration, under its own name.
 
+    Where runs keep experts differently `--costs` is a folder with resident.parquet, load.parquet, masked.parquet.
     With folders of both (operating points, say) the runs in EXECUTED/NAME are simulated on TRACE/NAME.trace.parquet.
 
     Example: `python -m simulate like executed wide.trace.parquet --costs costs.parquet --out simulated`
     """
-    cost_model = read_costs(costs, affine, resample)
     work = []
     for folder, path, target in executed_folders(executed, trace_path, out):
         trace = load_trace(path)
@@ -155,7 +155,10 @@ def like_command(
             raise InputError(f"{folder}: no complete run whose name matches {only!r}")
         configs = {name: executed_config(folder, name, trace) for name in names}
         source = known_trace(known, trace)
-        work.append((new_runs(trace, cost_model, target, list(configs.values()), source), configs))
+        for table in dict.fromkeys(table_for(costs, config.memory) for config in configs.values()):
+            own = {name: config for name, config in configs.items() if table_for(costs, config.memory) == table}
+            model = read_costs(table, affine, resample)
+            work.append((new_runs(trace, model, target, list(own.values()), source), own))
     for runs, configs in work:
         report(runs, configs, jobs)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.memory.config import MASKED, MemoryConfig
 from traces import command
 from traces.cost_table import CostTable, load_costs, neighbours
 from traces.errors import InputError
@@ -133,3 +133,15 @@ def read_costs(path: Path | None, affine: str | None, resample: bool) -> CostMod
     if line_ns is not None and len(line_ns) != 2:
         raise InputError(f"--affine: {affine!r} is not allowed; allowed: two numbers A,B in ns")
     return CostModel(load_costs(path) if path else None, tuple(line_ns) if line_ns else None, resample)
+
+
+def table_for(path: Path | None, memory: MemoryConfig | None) -> Path | None:
+    """Return the table of a run's way to keep its experts, where `path` is a folder with one for each.
+
+    They are `resident.parquet`, `load.parquet` and `masked.parquet`: blocks do not cost the same under them.
+    """
+    if path is None or not path.is_dir():
+        return path
+    if memory is None:
+        return path / "resident.parquet"
+    return path / ("masked.parquet" if memory.miss in MASKED else "load.parquet")

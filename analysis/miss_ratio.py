@@ -1,0 +1,107 @@
+"""Which expert does a cache miss? Miss ratios against slots, one access after another and step by step (Huang et al.).
+
+One access after another (flat) every selection is an access; step by step (group) the experts that a step selects in a
+layer run in ascending order, once each, as batched engines do: there the rule of arXiv 2303.06182 (LIFO) was made for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.inputs import Inputs
+from analysis.log_sets import LANGUAGE_TRACES
+from analysis.tables import hole_row, holes, write_claims, write_tables
+from simulate.misses import MissPlan, miss_rows
+from simulate.policies.memory.beforehand import known_from
+from traces.selections import Trace
+from traces.trace_file import load_trace
+
+NAME = "miss_ratio"
+FLAT = ("lru", "fifo", "lfu", "sieve", "belady")
+GROUPED = ("lru", "fifo", "lifo", "lfu", "belady")
+SHARES = (8, 4, 2, 4 / 3)  # experts over slots, of the replays step by step
+
+
+def build_miss_ratio(inputs: Inputs, out: Path) -> list[str]:
+    """Write the table `miss_ratio` and its claim, from every language model's trace."""
+    rows: list[dict] = []
+    for log_set in inputs.sets:
+        for name in LANGUAGE_TRACES:
+            if (log_set.folder / name).exists():
+                trace, reason = inputs.read(log_set, name, load_trace)
+                short = name.removesuffix(".trace.parquet")
+                if trace is None:
+                    rows.append({**hole_row(log_set.name, None, reason), "trace": short})
+                else:
+                    rows += trace_rows(log_set.name, short, trace)
+    if not rows:
+        rows.append(hole_row("all sets", None, f"no set holds {LANGUAGE_TRACES[0]}"))
+    used = {path: digest for name in LANGUAGE_TRACES for path, digest in inputs.used(name).items()}
+    return holes(write_miss_ratio(out, rows, used))
+
+
+def write_miss_ratio(out: Path, rows: list[dict], digests: dict[str, str]) -> pd.DataFrame:
+    """Write the table and the claim, and return the table."""
+    table = write_tables(out, {NAME: rows}, digests)[NAME]
+    write_claims(out, {NAME: miss_ratio_claim(table)})
+    return table
+
+
+def trace_rows(name: str, source: str, trace: Trace, grouped: tuple[str, ...] = GROUPED) -> list[dict]:
+    """Return the rows of one trace: flat at every number of slots, step by step at a few."""
+    k = trace.header.model.used_k
+    few = tuple(sorted({max(1, round(trace.E / share)) for share in SHARES}))
+    plans = [MissPlan(FLAT, k=k), MissPlan(grouped, few, mode="group", grouping="step", k=k)]
+    rows = []
+    for plan in plans:
+        found = miss_rows(trace, plan, known_from(trace, k, plan.needs()))
+        rows += [
+            {
+                "set": name, "trace": source, "status": "ok", "reason": "", "order": plan.mode,
+                **{column: row[column] for column in ("policy", "slots", "accesses", "misses", "miss_ratio")},
+                "experts": trace.E, "group": group_size(row, trace) if plan.mode == "group" else 1.0,
+            }
+            for row in found if row["layer"] == "all"
+        ]  # fmt: skip
+    return rows
+
+
+def group_size(row: dict, trace: Trace) -> float:
+    """Return how many distinct experts of a layer a step runs, on average."""
+    return row["accesses"] / (len(set(trace.step_T.tolist())) * trace.L)
+
+
+def miss_ratio_claim(rows: pd.DataFrame) -> dict:
+    """Return the sentence: the best policy's distance from the optimum, and where LIFO beats LRU and FIFO."""
+    fine = rows[rows["status"] == "ok"] if "miss_ratio" in rows else rows.iloc[:0]
+    if fine.empty:
+        return {"claim": "No trace could be replayed.", "numbers": {}}
+    sentences, numbers = [], {}
+    for (name, source), own in fine.groupby(["set", "trace"], sort=False):
+        flat, grouped = (of_order(own, order) for order in ("flat", "group"))
+        half = int(own["experts"].iloc[0]) // 2
+        at = flat.loc[half]
+        best = at.drop("belady").idxmin()
+        wins = [
+            slots for slots in grouped.index if grouped.loc[slots, "lifo"] < grouped.loc[slots, ["lru", "fifo"]].min()
+        ]
+        losses = [slots for slots in grouped.index if slots not in wins]
+        size = own.loc[own["order"] == "group", "group"].iloc[0]
+        said = ", ".join(map(str, wins)) if wins else "no number of slots tried"
+        sentences.append(
+            f"{source}: with {half} slots per layer {best} misses {at[best]:.1%} of accesses, the optimum "
+            f"{at['belady']:.1%}; step by step ({size:.1f} experts per layer and step) LIFO misses least of LIFO, LRU "
+            f"and FIFO at {said}" + (f" and not at {', '.join(map(str, losses))} slots." if losses and wins else ".")
+        )
+        numbers[f"{name} {source}"] = {
+            "slots": half, **{f"flat {policy}": value for policy, value in at.items()},
+            "lifo_best_at": wins, "group_size": size,
+        }  # fmt: skip
+    return {"claim": " ".join(sentences), "numbers": numbers}
+
+
+def of_order(rows: pd.DataFrame, order: str) -> pd.DataFrame:
+    """Return miss ratios by slots (rows) and policy (columns) of one order of access."""
+    return rows[rows["order"] == order].pivot(index="slots", columns="policy", values="miss_ratio")

@@ -1,0 +1,168 @@
+"""SwapMoE's trade: how much memory and latency are saved at what loss of quality, and which way to choose residents.
+
+Quality is that of the live model under masked gating (`collect swap-quality`), latency that of executed runs on the
+recorded trace; both at the same number of slots per layer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.csv_logs import read_csv_log
+from analysis.inputs import Inputs
+from analysis.intervals import half_width
+from analysis.log_sets import MEMORY_EXECUTED, SKIP_EXCHANGE, SWAP_QUALITY, LogSet
+from analysis.memory_executed import RESIDENT, fidelity_sentence, memory_executed_rows
+from analysis.tables import hole_row, holes, write_claims, write_tables
+from traces.errors import InputError
+
+NAMES = ("swap_tradeoff", "swap_latency", "skip_exchange")
+NORMAL = 1.96  # 95 %, of standard errors over hundreds of units
+QUALITY_COLUMNS = {
+    "method": None, "miss": None, "slots": None, "period": None, "seed": None, "lost_mass": None, "measure": None,
+    "units": (2, 2**31), "quality": (0, 100), "quality_error": (0, 100), "loss": (-100, 100), "loss_error": (0, 100),
+}  # fmt: skip
+ALTERED_COLUMNS = {
+    "treatment": None, "place": None, "share": None, "seed": None, "measure": None, "units": (2, 2**31),
+    "quality": (0, 100), "loss": (-100, 100), "loss_error": (0, 100),
+}  # fmt: skip
+
+
+def build_swapping(inputs: Inputs, out: Path) -> list[str]:
+    """Write `swap_tradeoff`, `swap_latency` and `skip_exchange`; sets without their logs are left out."""
+    tables: dict[str, list[dict]] = {name: [] for name in NAMES}
+    for log_set in inputs.sets:
+        if (log_set.folder / SWAP_QUALITY).exists():
+            tables["swap_tradeoff"] += quality_rows(inputs, log_set)
+        if (log_set.folder / MEMORY_EXECUTED).is_dir():
+            tables["swap_latency"] += memory_executed_rows(inputs, log_set)
+        if (log_set.folder / SKIP_EXCHANGE).exists():
+            tables["skip_exchange"] += altered_rows(inputs, log_set)
+    for name, source in zip(NAMES, (SWAP_QUALITY, MEMORY_EXECUTED, SKIP_EXCHANGE), strict=True):
+        tables[name] = tables[name] or [hole_row("all sets", None, f"no set holds {source}")]
+    used = {path: digest for name in (SWAP_QUALITY, SKIP_EXCHANGE) for path, digest in inputs.used(name).items()}
+    written = write_tables(out, tables, used | inputs.within(MEMORY_EXECUTED))
+    trade, latency, altered = (written[name] for name in NAMES)
+    sentence, numbers = fidelity_sentence(latency)
+    claim = tradeoff_claim(trade, latency)
+    claim = {"claim": f"{claim['claim']} {sentence}", "numbers": {**claim["numbers"], "fidelity": numbers}}
+    write_claims(out, {"swap_tradeoff": claim, "skip_exchange": altered_claim(altered)})
+    return holes(trade) + holes(latency) + holes(altered)
+
+
+def quality_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
+    """Return the rows of a set's quality under masked gating, random choices combined."""
+    table, reason = inputs.read(log_set, SWAP_QUALITY, lambda path: read_csv_log(path, QUALITY_COLUMNS))
+    about, other = inputs.read(log_set, SWAP_QUALITY.replace(".csv", ".json"), read_about)
+    if table is None or about is None:
+        return [hole_row(log_set.name, None, reason or other)]
+    rows = []
+    for (method, miss, slots, period), own in table.groupby(["method", "miss", "slots", "period"], dropna=False):
+        units_error = float(np.sqrt((own["loss_error"] ** 2).mean()))
+        between = half_width(own["loss"].to_numpy()) if len(own) > 1 else 0.0
+        rows.append({
+            "set": log_set.name, "status": "ok", "reason": "", "method": method, "miss": miss, "slots": slots,
+            "period": period, "choices": len(own), "measure": own["measure"].iloc[0], "units": own["units"].iloc[0],
+            "quality": own["quality"].mean(), "loss": own["loss"].mean(),
+            "loss_half_width": max(NORMAL * units_error, between), "lost_mass": own["lost_mass"].mean(),
+            "experts": about["experts"], "memory_bytes": memory_bytes(method, slots, about),
+            "memory_share": memory_bytes(method, slots, about) / about["model_bytes"],
+        })  # fmt: skip
+    return rows
+
+
+def read_about(path: Path) -> dict:
+    """Return what stands beside a table; InputError where it cannot be read."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {'no such file' if isinstance(error, OSError) else 'not JSON'}") from None
+
+
+def memory_bytes(method: str, slots: float, about: dict) -> float:
+    """Return the bytes of weights that have to be on the device: the slots, and everything that is no expert."""
+    if method == "dense":
+        return about["dense"]["model_bytes"]
+    missing = 0 if np.isnan(slots) else about["experts"] - slots
+    return about["model_bytes"] - missing * about["layers"] * about["expert_bytes"]
+
+
+def altered_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
+    """Return a row per treatment and place of a set, with the interval over the choices of experts."""
+    table, reason = inputs.read(log_set, SKIP_EXCHANGE, lambda path: read_csv_log(path, ALTERED_COLUMNS))
+    if table is None:
+        return [hole_row(log_set.name, None, reason)]
+    rows = []
+    for (treatment, place), own in table.groupby(["treatment", "place"], dropna=False, sort=False):
+        rows.append({
+            "set": log_set.name, "status": "ok", "reason": "", "treatment": treatment, "place": place,
+            "choices": len(own), "share": own["share"].iloc[0], "measure": own["measure"].iloc[0],
+            "units": own["units"].iloc[0], "quality": own["quality"].mean(), "loss": own["loss"].mean(),
+            "loss_half_width": half_width(own["loss"].to_numpy()) if len(own) > 1 else 0.0,
+            "perplexity": 2 ** own["quality"].mean() if own["measure"].iloc[0] == "bits_per_byte" else np.nan,
+        })  # fmt: skip
+    return rows
+
+
+def tradeoff_claim(trade: pd.DataFrame, latency: pd.DataFrame) -> dict:
+    """Return the sentence that the paper has: memory and latency saved, and the loss of quality that this costs."""
+    if "loss" not in trade or "executed_mean_ms" not in latency:
+        return {"claim": "No log of swapping could be read.", "numbers": {}}
+    sentences, numbers = [], {}
+    alone = latency[(latency["status"] == "ok") & (latency["in_flight"] == 1)]
+    for name, own in trade[trade["status"] == "ok"].groupby("set", sort=False):
+        half = own["experts"].iloc[0] // 2
+        at = own[(own["slots"] == half) & (own["miss"] == "redirect")]
+        swapped = at[at["method"] == "swapmoe"].sort_values("loss")
+        if swapped.empty:
+            continue
+        best, rest = swapped.iloc[0], at[at["method"] != "swapmoe"].sort_values("loss")
+        unit = "bits per byte" if best["measure"] == "bits_per_byte" else "of accuracy"
+        others = ", ".join(
+            f"{row['method']} {row['loss']:.3f} ± {row['loss_half_width']:.3f}" for row in rest.to_dict("records")
+        )
+        sentences.append(
+            f"{name}: with {half} of {best['experts']} experts resident (memory -{1 - best['memory_share']:.0%}) "
+            f"SwapMoE (period {best['period']:g}) loses {best['loss']:.3f} ± {best['loss_half_width']:.3f} {unit}; "
+            f"residents chosen once: {others}."
+        )
+        numbers[name] = {"slots": half, "memory_saved": 1 - best["memory_share"], "loss": best["loss"]}
+        times = alone[(alone["set"] == name) & ((alone["slots"] == half) | (alone["cache"] == RESIDENT))]
+        if not times.empty:
+            sentences.append(latency_sentence(times, numbers[name]))
+    return {"claim": " ".join(sentences), "numbers": numbers}
+
+
+def latency_sentence(times: pd.DataFrame, numbers: dict) -> str:
+    """Return what a pass takes at batch 1, executed: resident, swapped, on demand."""
+    mean = {
+        "all resident": times.loc[times["cache"] == RESIDENT, "executed_mean_ms"].mean(),
+        "swapped": times.loc[(times["miss"] == "redirect") & times["period"].notna(), "executed_mean_ms"].mean(),
+        "on demand": times.loc[(times["miss"] == "load") & (times["prefetch"] == "none"), "executed_mean_ms"].min(),
+    }
+    numbers.update({f"{name} ms": value for name, value in mean.items()})
+    return (
+        f"A pass at batch 1 takes {mean['all resident']:.2f} ms with all experts resident, {mean['swapped']:.2f} ms "
+        f"swapped and {mean['on demand']:.2f} ms on demand at the same slots."
+    )
+
+
+def altered_claim(rows: pd.DataFrame) -> dict:
+    """Return the sentence: what skipping or exchanging experts costs in the first layer and in all layers."""
+    fine = rows[(rows["status"] == "ok") & (rows["treatment"] != "none")] if "treatment" in rows else rows.iloc[:0]
+    if fine.empty:
+        return {"claim": "No log of skipped or exchanged experts could be read.", "numbers": {}}
+    sentences, numbers = [], {}
+    for name, own in fine.groupby("set", sort=False):
+        unit = "bits per byte" if own["measure"].iloc[0] == "bits_per_byte" else "of accuracy"
+        said = ", ".join(
+            f"{row['treatment']} in {row['place']} {row['loss']:.3f} ± {row['loss_half_width']:.3f}"
+            for row in own.to_dict("records")
+        )
+        sentences.append(f"{name}: {own['share'].iloc[0]:.0%} of the experts; loss in {unit}: {said}.")
+        numbers[name] = {f"{row['treatment']} {row['place']}": row["loss"] for row in own.to_dict("records")}
+    return {"claim": " ".join(sentences), "numbers": numbers}

@@ -1,0 +1,46 @@
+"""Does it matter which expert runs? Half of the experts skipped, or exchanged, in the first layer and in all layers."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.table_files import TableFiles
+
+NAME = "skip_exchange"
+TREATMENTS = ("skip", "exchange")
+PLACES = ("first layer", "all layers")
+LABELS = {"bits_per_byte": "bits per byte (held-out text)", "accuracy": "accuracy (test images)"}
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: a panel per set, quality of the model under each treatment."""
+    rows = tables.rows(NAME)
+    sets = list(dict.fromkeys(rows["set"])) if "loss" in rows else []
+    count = max(1, len(sets))
+    figure, grid = plt.subplots(1, count, figsize=(6 * count, 4), layout="constrained", squeeze=False)
+    for axes, name in zip(grid[0], sets, strict=False):
+        panel(axes, name, rows[rows["set"] == name])
+    if not sets:
+        style.hole(grid[0][0], tables.holes)
+    style.footer(figure, tables.footer())
+    return figure
+
+
+def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
+    """Draw quality with the interval over random choices of the treated experts, untreated as a line."""
+    untreated = float(rows.loc[rows["treatment"] == "none", "quality"].iloc[0])
+    for index, treatment in enumerate(TREATMENTS):
+        own = rows[rows["treatment"] == treatment].set_index("place").reindex(PLACES)
+        at = np.arange(len(PLACES)) + 0.36 * (index - 0.5)
+        axes.bar(
+            at, own["quality"], 0.34, yerr=own["loss_half_width"], capsize=3, color=style.COLOURS[index],
+            hatch=("", "//")[index], edgecolor="white", label=f"{treatment} {own['share'].iloc[0]:.0%} of the experts",
+        )  # fmt: skip
+    axes.axhline(untreated, color=style.DARK, linestyle=style.DOTTED, label=f"untreated: {untreated:.3f}")
+    axes.set_xticks(range(len(PLACES)), PLACES)
+    axes.set_title(name)
+    axes.set(ylabel=LABELS[rows["measure"].iloc[0]])
+    axes.legend()

@@ -1,0 +1,97 @@
+"""What does running with a part of the experts cost? Quality, latency, and gate mass as a sign of lost quality."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.table_files import TableFiles
+
+NAME = "swap_tradeoff"
+LATENCY = "swap_latency"
+METHODS = ("swapmoe", "importance", "popularity", "magnitude", "random")
+LABELS = {
+    "swapmoe": "SwapMoE, chosen anew", "importance": "most important", "popularity": "most used (pruning)",
+    "magnitude": "largest weights (pruning)", "random": "random",
+}  # fmt: skip
+WAYS = (("load", "none", "on demand, overlapped"), ("block", "none", "on demand, blocking"),
+        ("load", "previous-token", "on demand, prefetching"), ("redirect", "none", "masked, residents fixed"),
+        ("redirect", "period", "masked, chosen anew"), ("skip", "period", "skipped, chosen anew"))  # fmt: skip
+UNITS = {"bits_per_byte": "loss of quality, bits per byte", "accuracy": "loss of accuracy"}
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: a row per set; its quality, lost mass against it, and the latency of executed runs."""
+    quality, latency = tables.rows(NAME), tables.rows(LATENCY)
+    sets = list(dict.fromkeys(quality["set"])) if "loss" in quality else []
+    figure, grid = plt.subplots(
+        max(1, len(sets)), 3, figsize=(15, 4.2 * max(1, len(sets))), layout="constrained", squeeze=False
+    )
+    for row, name in zip(grid, sets, strict=False):
+        own = quality[quality["set"] == name]
+        quality_panel(row[0], name, own)
+        mass_panel(row[1], own)
+        times = latency[latency["set"] == name] if "executed_mean_ms" in latency else latency.iloc[:0]
+        latency_panel(row[2], times)
+    if not sets:
+        for axes in grid[0]:
+            style.hole(axes, tables.holes)
+    style.footer(figure, tables.footer())
+    return figure
+
+
+def quality_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
+    """Draw the loss of quality against resident memory; of SwapMoE the best period at each number of slots."""
+    masked = rows[rows["miss"] == "redirect"]
+    for index, method in enumerate(METHODS):
+        own = masked[masked["method"] == method].sort_values(["slots", "loss"]).drop_duplicates("slots")
+        axes.errorbar(
+            100 * own["memory_share"], own["loss"], own["loss_half_width"], label=LABELS[method], capsize=2,
+            **style.look(index),
+        )  # fmt: skip
+    dense = rows[rows["method"] == "dense"]
+    if not dense.empty:
+        axes.errorbar(
+            100 * dense["memory_share"], dense["loss"], dense["loss_half_width"], label="dense model of its own",
+            fmt="*", color=style.DARK, markersize=9, capsize=2,
+        )  # fmt: skip
+    axes.axhline(0, color=style.MIDDLE, linewidth=0.8)
+    axes.set_title(f"{name}: masked gating")
+    axes.set(xlabel="weights on the device, % of the model", ylabel=UNITS[rows["measure"].iloc[0]])
+    axes.legend()
+
+
+def mass_panel(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw the measured relation of lost gate mass to lost quality, for both handlings."""
+    for index, miss in enumerate(("redirect", "skip")):
+        own = rows[rows["miss"] == miss]
+        look = {**style.look(index), "linestyle": "none"}
+        axes.errorbar(own["lost_mass"], own["loss"], own["loss_half_width"], label=miss, capsize=2, **look)
+    axes.set_title("what lost gate mass means: every way to choose")
+    axes.set(xlabel="lost gate mass, share of what was selected", ylabel=UNITS[rows["measure"].iloc[0]])
+    axes.legend()
+
+
+def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw the mean time of a pass at batch 1 against slots: executed marks, the simulation's crosses beside them."""
+    alone = rows[rows["in_flight"] == 1] if "in_flight" in rows else rows
+    if alone.empty:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "latency: not executed on this set", ha="center", color=style.MIDDLE)
+        return
+    for index, (miss, kind, label) in enumerate(WAYS):
+        own = alone[alone["miss"] == miss]
+        own = own[own["period"].notna()] if kind == "period" else own[own["period"].isna() & (own["prefetch"] == kind)]
+        own = own[own["cache"].isin(("lru", "importance"))].sort_values("slots")
+        look = style.look(index)
+        axes.plot(own["slots"], own["executed_mean_ms"], label=label, **look)
+        if "simulated_mean_ms" in own:
+            axes.plot(own["slots"], own["simulated_mean_ms"], "x", color=look["color"], markersize=8)
+    resident = alone.loc[alone["cache"] == "resident", "executed_mean_ms"]
+    axes.axhline(float(np.mean(resident)), label="all experts resident", color=style.DARK, linestyle=style.DOTTED)
+    axes.plot([], [], "x", color=style.MIDDLE, markersize=8, label="simulated")
+    axes.set_title("latency at batch 1, executed")
+    axes.set(xlabel="expert slots per layer", ylabel="ms per pass, mean", ylim=(0, None))
+    axes.legend()
