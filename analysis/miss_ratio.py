@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.inputs import Inputs
-from analysis.log_sets import LANGUAGE_TRACES
+from analysis.log_sets import LANGUAGE_TRACES, STEPWISE_TRACE
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from simulate.misses import MissPlan, miss_rows
 from simulate.policies.memory.beforehand import known_from
@@ -21,14 +21,15 @@ from traces.trace_file import load_trace
 NAME = "miss_ratio"
 FLAT = ("lru", "fifo", "lfu", "sieve", "belady")
 GROUPED = ("lru", "fifo", "lifo", "lfu", "belady")
+TRACES = (*LANGUAGE_TRACES, STEPWISE_TRACE)
 SHARES = (8, 4, 2, 4 / 3)  # experts over slots, of the replays step by step
 
 
 def build_miss_ratio(inputs: Inputs, out: Path) -> list[str]:
-    """Write the table `miss_ratio` and its claim, from every language model's trace."""
+    """Write the table `miss_ratio` and its claim, from every trace of a language model."""
     rows: list[dict] = []
     for log_set in inputs.sets:
-        for name in LANGUAGE_TRACES:
+        for name in TRACES:
             if (log_set.folder / name).exists():
                 trace, reason = inputs.read(log_set, name, load_trace)
                 short = name.removesuffix(".trace.parquet")
@@ -37,8 +38,8 @@ def build_miss_ratio(inputs: Inputs, out: Path) -> list[str]:
                 else:
                     rows += trace_rows(log_set.name, short, trace)
     if not rows:
-        rows.append(hole_row("all sets", None, f"no set holds {LANGUAGE_TRACES[0]}"))
-    used = {path: digest for name in LANGUAGE_TRACES for path, digest in inputs.used(name).items()}
+        rows.append(hole_row("all sets", None, f"no set holds {TRACES[0]}"))
+    used = {path: digest for name in TRACES for path, digest in inputs.used(name).items()}
     return holes(write_miss_ratio(out, rows, used))
 
 

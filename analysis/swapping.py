@@ -158,7 +158,7 @@ def altered_claim(rows: pd.DataFrame) -> dict:
         return {"claim": "No log of skipped or exchanged experts could be read.", "numbers": {}}
     sentences, numbers = [], {}
     for name, own in fine.groupby("set", sort=False):
-        unit = "bits per byte" if own["measure"].iloc[0] == "bits_per_byte" else "of accuracy"
+        unit = "bits per byte" if own["measure"].iloc[0] == "bits_per_byte" else "accuracy"
         said = ", ".join(
             f"{row['treatment']} in {row['place']} {row['loss']:.3f} ± {row['loss_half_width']:.3f}"
             for row in own.to_dict("records")
