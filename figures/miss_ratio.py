@@ -11,7 +11,6 @@ from figures.table_files import TableFiles
 NAME = "miss_ratio"
 POLICIES = ("lru", "fifo", "lfu", "sieve", "lifo")  # each keeps its look in every panel
 LABELS = {"lifo": "LIFO (Huang et al.)", "belady": "optimum (Belady)"}
-TITLES = {"flat": "every selection an access", "group": "each expert once per step, ascending"}
 
 
 def draw(tables: TableFiles) -> Figure:
@@ -22,8 +21,8 @@ def draw(tables: TableFiles) -> Figure:
         max(1, len(pairs)), 2, figsize=(10, 3.6 * max(1, len(pairs))), layout="constrained", squeeze=False
     )
     for row, ((_, trace), own) in zip(grid, pairs, strict=False):
-        for axes, order in zip(row, TITLES, strict=True):
-            panel(axes, trace, order, own[own["order"] == order])
+        flat_panel(row[0], trace, own[own["order"] == "flat"])
+        step_panel(row[1], own[own["order"] == "group"])
     if not pairs:
         for axes in grid[0]:
             style.hole(axes, tables.holes)
@@ -31,18 +30,34 @@ def draw(tables: TableFiles) -> Figure:
     return figure
 
 
-def panel(axes: Axes, trace: str, order: str, rows: pd.DataFrame) -> None:
+def flat_panel(axes: Axes, trace: str, rows: pd.DataFrame) -> None:
     """Draw miss ratio against slots per layer, a line per policy, the optimum dotted."""
     for policy, own in rows.groupby("policy", sort=False):
-        if policy == "belady":
-            look = {"color": style.DARK, "marker": "", **style.THEORY}
-        else:
-            look = style.look(POLICIES.index(policy))
-        label, every = LABELS.get(policy, policy.upper()), 4 if order == "flat" else 1
-        axes.plot(own["slots"], own["miss_ratio"], label=label, markevery=every, **look)
-    title = TITLES[order]
-    if order == "group":
-        title += f" ({rows['group'].iloc[0]:.1f} experts per layer)"
-    axes.set_title(f"{trace}: {title}")
+        axes.plot(own["slots"], own["miss_ratio"], label=label(policy), markevery=4, **look(policy))
+    axes.set_title(f"{trace}: every selection an access")
     axes.set(xlabel=f"expert slots per layer, of {rows['experts'].iloc[0]}", ylabel="misses per access", ylim=(0, 1))
     axes.legend()
+
+
+def step_panel(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw how many more misses than LRU each policy has, at a few numbers of slots."""
+    lru = rows[rows["policy"] == "lru"].set_index("slots")["misses"]
+    for policy, own in rows.groupby("policy", sort=False):
+        more = 100 * (own.set_index("slots")["misses"] / lru - 1)
+        axes.plot(more.index, more, label=label(policy), **look(policy))
+    axes.set_title(f"by step: each of its {rows['group'].iloc[0]:.0f} experts per layer once, ascending")
+    axes.set_xticks(sorted(rows["slots"].unique()))
+    axes.set(xlabel=f"expert slots per layer, of {rows['experts'].iloc[0]}", ylabel="misses, % more than LRU's")
+    axes.legend()
+
+
+def look(policy: str) -> dict:
+    """Return the look of a policy's line."""
+    if policy == "belady":
+        return {"color": style.DARK, "marker": "", **style.THEORY}
+    return style.look(POLICIES.index(policy))
+
+
+def label(policy: str) -> str:
+    """Return the name of a policy."""
+    return LABELS.get(policy, policy.upper())

@@ -43,4 +43,4 @@ def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     axes.set_xticks(range(len(PLACES)), PLACES)
     axes.set_title(name)
     axes.set(ylabel=LABELS[rows["measure"].iloc[0]])
-    axes.legend()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3)
