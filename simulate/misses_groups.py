@@ -38,7 +38,8 @@ def group_counts(
     rng = np.random.default_rng(seed)
     for groups in stretches:
         known = replace(knowledge, groups=groups, rng=rng)
-        caches = new_caches(policy, slots, scope, known, futures(groups, policy, scope, knowledge))
+        count = len(key_ranges(scope, known.layers, known.experts))
+        caches = new_caches(policy, [slots] * count, scope, known, futures(groups, policy, scope, knowledge))
         replay_groups(groups, caches, new_prefetcher(prefetcher, known))
         totals = [total + cache.counts for total, cache in zip(totals, caches, strict=True)]
     return totals

@@ -158,6 +158,15 @@ def costs_command(
     print(f"{out}: {len(table.columns['tokens'])} batches of {len(plan.sizes)} sizes")
 
 
+def numbers_of_slots(slots: str | None, layer_slots: str | None) -> list[int | tuple[int, ...]]:
+    """Return the numbers of slots of two options; InputError where both are given."""
+    if slots is not None and layer_slots is not None:
+        raise InputError("--slots and --layer-slots: allowed one of them")
+    if layer_slots is not None:
+        return [tuple(command.numbers(layer_slots, "--layer-slots"))]
+    return command.numbers(slots, "--slots")
+
+
 def link_fields(bandwidth: float, latency_us: float, expert_bytes: int) -> dict:
     """Return the fields of a MemoryConfig that say what a transfer takes."""
     return {
@@ -183,6 +192,9 @@ def execute_command(
     batches_per_queue: Annotated[int, typer.Option(min=1, help="Full batches per mean queue that are measured.")] = 50,
     least_passes: Annotated[int, typer.Option(min=1, help="Passes of the shortest runs.")] = 600,
     slots: Slots = None,
+    layer_slots: Annotated[
+        str | None, typer.Option(help="Instead of --slots: one number of slots for every layer, with commas.")
+    ] = None,
     cache: Annotated[str, typer.Option(help=f"Slots: {', '.join(CACHES)}; with commas.")] = "lru",
     miss: Annotated[str, typer.Option(help=f"Slots: {', '.join(EXECUTABLE)}; with commas.")] = "load",
     prefetch: Annotated[str, typer.Option(help=f"Slots: {', '.join(PREFETCHERS)}; with commas.")] = "none",
@@ -214,7 +226,7 @@ def execute_command(
     subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
     real = subject.on_weights(trace, recorded, costs, table)
     sizes, counts = tuple(command.numbers(queue_size, "--queue-size")), tuple(command.numbers(in_flight, "--in-flight"))
-    if slots is None:
+    if slots is None and layer_slots is None:
         experiment = QueueSizeExperiment(
             sizes, tuple(command.numbers(load, "--load", 1e-6, float)), counts, lockstep or None, replications,
             batches_per_queue, least_passes,
@@ -222,7 +234,7 @@ def execute_command(
         plan, told = experiment.configurations(table, recorded.header.model.used_k, recorded.L, recorded.E), None
     else:
         grid = MemoryGrid(
-            cache.split(","), command.numbers(slots, "--slots"), miss.split(","), prefetch.split(","),
+            cache.split(","), numbers_of_slots(slots, layer_slots), miss.split(","), prefetch.split(","),
             command.numbers(period, "--period") if period else [None],
             {"filled": filled, **link_fields(bandwidth, latency_us, subject.expert_bytes)},
         )  # fmt: skip

@@ -65,16 +65,18 @@ class MaskedGates:
         """The mean gate mass lost per token and layer."""
         return float(self.lost) / max(1, self.rows)
 
-    def keep(self, score_LE: torch.Tensor, slots: int) -> None:
+    def keep(self, score_LE: torch.Tensor, slots: int | Sequence[int]) -> None:
         """Make the `slots` best experts of every layer the residents; ties: those that are resident, then the lowest.
 
-        The order is that of `simulate.policies.memory.swapping.wanted`.
+        `slots`: one number for all layers, or one each. The order is `simulate.policies.memory.swapping.wanted`'s.
         """
-        held = self.here_LE if int(self.here_LE[0].sum()) == slots else torch.zeros_like(self.here_LE)
+        layers, experts = self.here_LE.shape
+        slots_L = torch.tensor([slots] * layers if isinstance(slots, int) else list(slots), device=score_LE.device)
+        held = self.here_LE & (self.here_LE.sum(1) == slots_L)[:, None]
         by_held = held.to(torch.int8).sort(dim=1, descending=True, stable=True).indices
         by_score = score_LE.gather(1, by_held).sort(dim=1, descending=True, stable=True).indices
-        best = by_held.gather(1, by_score)[:, :slots]
-        self.here_LE = torch.zeros_like(self.here_LE).scatter_(1, best, True)
+        kept = torch.arange(experts, device=score_LE.device).expand(layers, experts) < slots_L[:, None]
+        self.here_LE = torch.zeros_like(self.here_LE).scatter_(1, by_held.gather(1, by_score), kept)
 
     def forget(self) -> None:
         """Begin a new window of importance."""

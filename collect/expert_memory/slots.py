@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 
 from collect.expert_memory.slow_tier import Copier, Pace, pack
@@ -21,10 +23,10 @@ class ExpertSlots:
         self.experts = len(experts_L[0])
         on_gpu = device.type == "cuda"
         self.source_KF = pack(experts_L, pinned=on_gpu)
-        self.per_cache = memory.config.slots + 1
-        self.caches = len(memory.caches_DC[0])
+        sizes_C = [cache.slots + 1 for cache in memory.caches_DC[0]]
+        self.first_row_C = [0, *accumulate(sizes_C)][:-1]
         self.rows_SF = torch.full(
-            (self.caches * self.per_cache, self.source_KF.shape[1]),
+            (sum(sizes_C), self.source_KF.shape[1]),
             torch.nan,
             dtype=self.source_KF.dtype,
             device=device,
@@ -49,20 +51,25 @@ class ExpertSlots:
         """Copy what the caches hold before the run."""
         for index, cache in enumerate(memory.caches_DC[0]):
             for key, slot in cache.slot_of.items():
-                row = index * self.per_cache + slot
+                row = self.first_row_C[index] + slot
                 self.rows_SF[row].copy_(self.source_KF[key])
                 self.where[key] = row
 
     def begin(self, transfer: Transfer) -> None:
         """Let a copy begin as soon as those before it are done; what was in its slot may not run from now on."""
-        row = transfer.key // self.experts % self.caches * self.per_cache + transfer.slot
+        row = self.row_of(transfer)
         for key in [key for key, held in self.where.items() if held == row]:
             del self.where[key]
         self.copier.copy(transfer, row)
 
     def arrived(self, transfer: Transfer) -> None:
         """Note that an expert is whole."""
-        self.where[transfer.key] = transfer.key // self.experts % self.caches * self.per_cache + transfer.slot
+        self.where[transfer.key] = self.row_of(transfer)
+
+    def row_of(self, transfer: Transfer) -> int:
+        """Return the row of a transfer's slot: caches stand one behind the other."""
+        index = transfer.key // self.experts % len(self.first_row_C)
+        return self.first_row_C[index] + transfer.slot
 
     def run(self, layer: int, expert: int, x_NM: torch.Tensor) -> torch.Tensor:
         """Return the outputs [N, O] of one expert, from its slot; RuntimeError where it is in none."""

@@ -113,7 +113,11 @@ class RunConfig:
     def as_dict(self) -> dict:
         """Return the fields; `memory` only where there is one, as in the headers that were written without it."""
         fields = dataclasses.asdict(self)
-        return fields if self.memory is not None else {name: fields[name] for name in fields if name != "memory"}
+        if self.memory is None:
+            return {name: fields[name] for name in fields if name != "memory"}
+        if isinstance(self.memory.slots, tuple):
+            fields["memory"]["slots"] = list(self.memory.slots)  # as it comes back from a header
+        return fields
 
     def generator(self, stream: str) -> np.random.Generator:
         """Return the generator of one of the independent streams `STREAMS` of this seed.

@@ -88,6 +88,17 @@ def test_lockstep_is_what_was_simulated(images, miss, cache, slots):
     assert_same(*both(images, with_memory(STEPS, cache=cache, slots=slots, miss=miss)))
 
 
+@pytest.mark.parametrize("miss", ["block", "redirect"])
+def test_layers_may_have_slots_of_their_own(images, miss):
+    config = with_memory(LOOP, slots=(1, 4), miss=miss, filled=miss == "redirect")
+    executed, simulated = both(images, config)
+    assert_same(executed, simulated)
+    assert executed.header["device_bytes"] == (1 + 1 + 4 + 1) * executed.header["expert_bytes"]
+    assert RunConfig.from_dict(executed.header["config"]) == config
+    with pytest.raises(InputError, match="slots has 3 numbers, allowed 2, one per cache"):
+        images.execute(with_memory(LOOP, slots=(1, 4, 2)), {})
+
+
 @pytest.mark.parametrize("miss", ["load", "block"])
 def test_a_language_model_decodes_from_slots(text, miss):
     executed, simulated = both(text, with_memory(replace(LOOP, sequences=4), slots=3, miss=miss))

@@ -272,7 +272,7 @@ def test_what_the_policy_does_not_want_runs_without_a_slot():
 def prefetched(name, groups, slots):
     """Run groups with LRU, two layers of three; return the members without a slot, by group, and the summed counts."""
     given = knowledge(2, 3, [key for group in groups for key in group.members], groups)
-    caches, prefetcher = new_caches("lru", slots, "layer", given), new_prefetcher(name, given)
+    caches, prefetcher = new_caches("lru", [slots] * given.layers, "layer", given), new_prefetcher(name, given)
     missed = []
     for group in groups:
         missed.append([member for member in group.members if member not in caches[group.layer].slot_of])
@@ -342,8 +342,8 @@ def test_refusals():
     line = refusal(new_prefetcher, "oracle", live)
     assert line.startswith("prefetcher 'oracle' needs the groups to come, which a live run does not have")
     assert "look_ahead is 0" in refusal(new_prefetcher, "none", Knowledge(2, 4, look_ahead=0))
-    assert len(new_caches("lru", 4, "layer", live)) == 2
-    assert len(new_caches("lru", 8, "global", live)) == 1
+    assert len(new_caches("lru", [4, 4], "layer", live)) == 2
+    assert len(new_caches("lru", [8], "global", live)) == 1
 
 
 def test_a_policy_that_breaks_the_rules_is_stopped():

@@ -13,7 +13,7 @@ from traces.errors import InputError, unknown_name
 HANDLINGS = ("load", "block", "host", "redirect", "skip")
 MASKED = ("redirect", "skip")  # change which experts run
 LINKS = ("fifo", "wide", "free-prefetch")
-LOWEST = {"slots": 1, "look_ahead": 1, "link_latency_ns": 0, "expert_bytes": 1, "period": 1}
+LOWEST = {"look_ahead": 1, "link_latency_ns": 0, "expert_bytes": 1, "period": 1}
 POSITIVE = ("link_bytes_per_s", "host_factor")
 
 
@@ -21,18 +21,18 @@ POSITIVE = ("link_bytes_per_s", "host_factor")
 class MemoryConfig:
     """Expert slots of every device, and what happens when an expert is not in one.
 
-    `cache` names the policy, `slots` counts experts per layer or, under scope `global`, of all layers together. `miss`:
-    `load` (other queues run meanwhile), `block` (the device waits), `host` (computed there, at `host_factor` times the
-    device's cost), `redirect` (to the best resident recorded candidate) or `skip`. `filled` starts with the slots full
-    of the most popular experts (importance: the most important). `period` makes SwapMoE's online scheduler choose
-    residents anew after so many passes. A transfer takes `link_latency_ns` and `expert_bytes` / `link_bytes_per_s`;
-    `link`: one transfer at a time (`fifo`), or, to tell causes apart, all at once (`wide`), with prefetches that take
-    neither time nor the link (`free-prefetch`).
+    `cache` names the policy, `slots` counts experts per layer (a tuple: one number for each), under scope `global` of
+    all layers together. `miss`: `load` (other queues run meanwhile), `block` (the device waits), `host` (computed
+    there, at `host_factor` times the device's cost), `redirect` (to the best resident recorded candidate) or `skip`.
+    `filled` starts with the slots full of the most popular experts (importance: the most important). `period` makes
+    SwapMoE's online scheduler choose residents anew after so many passes. A transfer takes `link_latency_ns` and
+    `expert_bytes` / `link_bytes_per_s`; `link`: one transfer at a time (`fifo`), or, to tell causes apart, all at once
+    (`wide`), with prefetches that take neither time nor the link (`free-prefetch`).
     Raises InputError for an unknown name, a value out of range, or a field without meaning in this combination.
     """
 
     cache: str = "lru"
-    slots: int = 1
+    slots: int | tuple[int, ...] = 1
     scope: str = "layer"
     miss: str = "load"
     prefetch: str = "none"
@@ -52,6 +52,9 @@ class MemoryConfig:
         ):  # fmt: skip
             if name not in table:
                 raise unknown_name(kind, name, table)
+        for value in self.slots if isinstance(self.slots, tuple) else (self.slots,):
+            if type(value) is not int or value < 1:
+                raise InputError(f"slots is {self.slots!r}, allowed: integers >= 1")
         for name, low in LOWEST.items():
             value = getattr(self, name)
             if (value is None and name == "period") or (type(value) is int and value >= low):
@@ -84,7 +87,17 @@ class MemoryConfig:
         unknown = sorted(fields.keys() - set(known))
         if unknown:
             raise unknown_name("field of a run's memory", unknown[0], known)
+        if isinstance(fields.get("slots"), list):
+            fields = {**fields, "slots": tuple(fields["slots"])}
         return cls(**fields)
+
+    def slots_of(self, caches: int) -> list[int]:
+        """Return the slots of each of a device's caches; InputError where there are not as many numbers as caches."""
+        if not isinstance(self.slots, tuple):
+            return [self.slots] * caches
+        if len(self.slots) != caches:
+            raise InputError(f"slots has {len(self.slots)} numbers, allowed {caches}, one per cache (or one for all)")
+        return list(self.slots)
 
     @property
     def transfer_ns(self) -> int:
@@ -104,7 +117,12 @@ class MemoryConfig:
     @property
     def name(self) -> str:
         """The memory's part of a run's file name, equal for equal configurations only: `lru-C08-load-x2000000ns`."""
-        parts = [self.cache, f"C{self.slots:02d}" + ("all" if self.scope == "global" else ""), self.miss]
+        numbers = self.slots if isinstance(self.slots, tuple) else (self.slots,)
+        parts = [
+            self.cache,
+            "C" + ".".join(f"{each:02d}" for each in numbers) + ("all" if self.scope == "global" else ""),
+            self.miss,
+        ]
         if self.prefetch != "none":
             parts.append(self.prefetch + (str(self.look_ahead) if self.look_ahead > 1 else ""))
         parts += ["filled"] * self.filled + [f"p{self.period}"] * (self.period is not None)

@@ -70,7 +70,8 @@ class ExpertMemory:
 
     def _new_caches(self, device: int, order: AccessOrder | None) -> list[Cache]:
         futures = [Future(keys) for keys in order.keys_DC[device]] if order else None
-        return new_caches(self.config.cache, self.config.slots, self.config.scope, self.knowledge, futures)
+        caches = 1 if self.config.scope == "global" else self.knowledge.layers
+        return new_caches(self.config.cache, self.config.slots_of(caches), self.config.scope, self.knowledge, futures)
 
     def _with_groups(self, order: AccessOrder | None) -> Knowledge:
         return replace(self.knowledge, groups=order.groups if order else None, look_ahead=self.config.look_ahead)

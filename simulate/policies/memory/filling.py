@@ -22,8 +22,9 @@ def sharing(config: MemoryConfig, device_K: list[int], experts: int) -> int:
     count_DL = np.zeros((max(device_K) + 1, len(device_K) // experts), np.int64)
     np.add.at(count_DL, (device_K, np.arange(len(device_K)) // experts), 1)
     held = int((count_DL.sum(1) if config.scope == "global" else count_DL).max())
-    if config.slots > held:
-        raise InputError(f"slots is {config.slots}, allowed 1..{held}, the experts that share them")
+    caches = 1 if config.scope == "global" else count_DL.shape[1]
+    if (most := max(config.slots_of(caches))) > held:
+        raise InputError(f"slots is {most}, allowed 1..{held}, the experts that share them")
     return held
 
 

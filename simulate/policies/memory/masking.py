@@ -107,7 +107,8 @@ class MaskedMemory(ExpertMemory):
         self.worth_K[:] = self.window.score_K
         for device, caches in enumerate(self.caches_DC):
             self.plans_D[device] = exchanges(
-                self.worth_K, [self._held_by(device, cache.keys) for cache in caches], self.config.slots,
+                self.worth_K, [self._held_by(device, cache.keys) for cache in caches],
+                [cache.slots for cache in caches],
                 [cache.slot_of for cache in caches],
             )  # fmt: skip
         self.window.clear()

@@ -1,5 +1,6 @@
 """The cache policies by name, and how one is built for a layer or for all layers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from simulate.policies.memory.belady import Belady
@@ -50,12 +51,12 @@ def new_cache(policy: str, slots: int, keys: range, knowledge: Knowledge) -> Cac
 
 
 def new_caches(
-    policy: str, slots: int, scope: str, knowledge: Knowledge, futures: list[Future] | None = None
+    policy: str, slots_C: Sequence[int], scope: str, knowledge: Knowledge, futures: list[Future] | None = None
 ) -> list[Cache]:
-    """Return the caches of a device, one per layer with `slots` each, or one for all; `futures` holds one for each."""
+    """Return the caches of a device, one per layer or one for all; `slots_C` and `futures` hold one entry for each."""
     ranges = key_ranges(scope, knowledge.layers, knowledge.experts)
     return [
-        new_cache(policy, slots, keys, replace(knowledge, future=futures[i] if futures else None))
+        new_cache(policy, slots_C[i], keys, replace(knowledge, future=futures[i] if futures else None))
         for i, keys in enumerate(ranges)
     ]
 

@@ -42,11 +42,11 @@ def wanted(score_K: Sequence[float], keys: Sequence[int], slots: int, held: Iter
 
 
 def exchanges(
-    score_K: Sequence[float], keys_C: Sequence[Sequence[int]], slots: int, held_C: Sequence[Iterable[int]]
+    score_K: Sequence[float], keys_C: Sequence[Sequence[int]], slots_C: Sequence[int], held_C: Sequence[Iterable[int]]
 ) -> deque[int]:
     """Return the experts to bring, layer by layer (cache by cache), the most important of each first."""
     plan: deque[int] = deque()
-    for keys, held in zip(keys_C, held_C, strict=True):
+    for keys, slots, held in zip(keys_C, slots_C, held_C, strict=True):
         there = set(held)
         plan.extend(key for key in wanted(score_K, keys, slots, there) if key not in there)
     return plan
