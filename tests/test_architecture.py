@@ -25,7 +25,7 @@ OUTSIDERS = {
     "simpy": ("simulate",),
     "numba": ("simulate",),
     "transformers": ("collect.huggingface",),
-    "scipy": ("analysis",),
+    "scipy": ("analysis", "simulate.planning"),
     "pandas": ("analysis", "figures", "collect.quality", "collect.datasets"),
     "matplotlib": ("figures",),
     "seaborn": ("figures",),

@@ -1,0 +1,89 @@
+"""Profiles: measured configurations of slots per layer and update period, as `collect swap-profile` writes them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from traces.errors import InputError
+
+COLUMNS = ("slots", "period", "loss", "loss_error", "latency_ms", "memory_bytes", "experts", "k")
+NO_PERIOD = 0  # residents stay
+
+
+@dataclass(frozen=True)
+class Profile:
+    """N measured configurations: `slots_NL`, `period_N` (passes; 0: residents stay), and what they gave.
+
+    `loss_N` is how much worse quality is than with all experts, `latency_ms_N` the mean of a pass, `memory_bytes_N`
+    what lies on the device. Raises InputError for fewer configurations than the models have parameters.
+    """
+
+    slots_NL: np.ndarray
+    period_N: np.ndarray
+    loss_N: np.ndarray
+    latency_ms_N: np.ndarray
+    memory_bytes_N: np.ndarray
+    experts: int
+    k: int
+
+    def __post_init__(self) -> None:
+        needed = self.layers + len(self.periods) + 2
+        if len(self.slots_NL) < needed:
+            raise InputError(f"the profile has {len(self.slots_NL)} configurations, allowed {needed} and more")
+
+    @property
+    def layers(self) -> int:
+        """The number L of layers."""
+        return self.slots_NL.shape[1]
+
+    @property
+    def periods(self) -> list[int]:
+        """The update periods that were measured, ascending; 0 where residents stay."""
+        return sorted(set(self.period_N.tolist()))
+
+
+def read_profile(path: Path | str) -> Profile:
+    """Return the profile in a CSV file; InputError names the file, the row and what is wrong."""
+    try:
+        with open(path, newline="") as opened:
+            rows = list(csv.DictReader(opened))
+    except OSError:
+        raise InputError(f"{path}: no such file") from None
+    if not rows or (absent := [name for name in COLUMNS if name not in rows[0]]):
+        raise InputError(f"{path}: {'holds no rows' if not rows else f'column {absent[0]} is missing'}")
+    slots = [numbers_of(path, number, row["slots"]) for number, row in enumerate(rows)]
+    if len({len(each) for each in slots}) > 1:
+        raise InputError(f"{path}: slots of {sorted({len(each) for each in slots})} layers, allowed one model's")
+    values = {name: [number_of(path, i, name, row[name]) for i, row in enumerate(rows)] for name in COLUMNS[1:]}
+    return Profile(
+        np.array(slots), np.array(values["period"], np.int64), np.array(values["loss"]), np.array(values["latency_ms"]),
+        np.array(values["memory_bytes"]), int(values["experts"][0]), int(values["k"][0]),
+    )  # fmt: skip
+
+
+def numbers_of(path: Path | str, row: int, text: str) -> list[int]:
+    """Return slots per layer from `4.8.16`; InputError where that is something else."""
+    if not all(part.isdecimal() and int(part) > 0 for part in text.split(".")):
+        raise InputError(f"{path}: row {row}: slots is {text!r}, allowed numbers >= 1 with points between: 4.8.16")
+    return [int(part) for part in text.split(".")]
+
+
+def number_of(path: Path | str, row: int, name: str, text: str) -> float:
+    """Return a number; InputError where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{path}: row {row}: {name} is {text!r}, allowed a number")
+    return value
+
+
+def text_of(slots_L: list[int] | np.ndarray) -> str:
+    """Return slots per layer as they stand in profiles and plans."""
+    return ".".join(str(int(each)) for each in slots_L)
