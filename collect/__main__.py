@@ -13,8 +13,8 @@ if __name__ == "__main__":
     from collect.commands.app import app
 
     subjects = (
-        "classifier", "dynamic_k", "execution", "expert_memory", "language", "memory", "route", "rules", "video",
-        "vision",
+        "classifier", "dynamic_k", "execution", "expert_memory", "language", "memory", "planning", "route", "rules",
+        "video", "vision",
     )  # fmt: skip
     for subject in subjects:
         import_module(f"collect.commands.{subject}")  # importing registers its commands

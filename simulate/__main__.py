@@ -1,4 +1,4 @@
-"""`python -m simulate run|compose|like|open-loop|misses|memory`: parses, reads, calls, writes."""
+"""`python -m simulate run|compose|like|open-loop|misses|memory|plan`: parses, reads, calls, writes."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -189,6 +189,7 @@ def open_loop_command(
 
 app.command("misses")(misses_command)
 app.command("memory")(memory_command)
+app.command("plan")(plan_command)
 
 
 def executed_folders(executed: Path, trace: Path, out: Path) -> list[tuple[Path, Path, Path]]:

@@ -94,7 +94,7 @@ def test_layers_may_have_slots_of_their_own(images, miss):
     executed, simulated = both(images, config)
     assert_same(executed, simulated)
     assert executed.header["device_bytes"] == (1 + 1 + 4 + 1) * executed.header["expert_bytes"]
-    assert RunConfig.from_dict(executed.header["config"]) == config
+    assert RunConfig.from_dict(config.as_dict()) == config
     with pytest.raises(InputError, match="slots has 3 numbers, allowed 2, one per cache"):
         images.execute(with_memory(LOOP, slots=(1, 4, 2)), {})
 

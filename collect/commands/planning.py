@@ -1,0 +1,96 @@
+"""`collect swap-profile`: measure configurations of swapping, for the planner or after it."""
+
+import csv
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+
+from collect.commands.app import Checkpoint, Data, DataDir, Device, TestImages, Threads, TrainImages, app
+from collect.commands.execution import Bandwidth, Latency, link_fields, subject_of
+from collect.commands.expert_memory import Out, Stretch, Units, measured
+from collect.devices import pick_device
+from collect.expert_memory.profile import Candidate, ProfileStage, draw_candidates
+from simulate.policies.memory.beforehand import known_of
+from simulate.policies.memory.config import MemoryConfig
+from traces import command
+from traces.cost_table import load_costs
+from traces.errors import InputError
+from traces.files import write_json, write_rows
+from traces.trace_file import load_trace
+
+
+@app.command("swap-profile")
+def swap_profile_command(
+    checkpoint: Checkpoint,
+    trace: Annotated[Path, typer.Option(help="Trace of this model with all candidates: what is executed.")],
+    costs: Annotated[Path, typer.Option(help="Any cost table of this device.")],
+    out: Out,
+    plans: Annotated[Path | None, typer.Option(help="Measure these plans (`simulate plan --out`).")] = None,
+    configurations: Annotated[int, typer.Option(min=1, help="Without plans: how many are drawn at random.")] = 30,
+    period: Annotated[
+        str, typer.Option(help="Without plans: passes between new residents, with commas; 0: they stay.")
+    ] = "0,256,1024",
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn configurations.")] = 0,
+    known: Annotated[Path | None, typer.Option(help="Trace that importance comes from; default: --trace.")] = None,
+    bandwidth: Bandwidth = 0.25,
+    latency_us: Latency = 100.0,
+    units: Units = 48,
+    stretch: Stretch = 12,
+    data: Data = "cifar10",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+) -> None:
+    """Measure quality, latency and memory of slots per layer and update periods: random ones, or those of plans.
+
+    Let nothing else run. `python -m simulate plan` fits its models to the table.
+
+    Example: `python -m collect swap-profile --checkpoint language.pt --trace stepwise.trace.parquet
+    --costs costs.parquet --out profile.csv`
+    """
+    torch.set_num_threads(threads)
+    where, recorded = pick_device(device), load_trace(trace)
+    subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
+    found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
+    config, link = found.probe.model.config, link_fields(bandwidth, latency_us, subject.expert_bytes)
+    memory = MemoryConfig(cache="importance", miss="redirect", filled=True, **link)
+    stage = ProfileStage(
+        found.probe, found.renormalised, subject.on_weights(trace, recorded, costs, load_costs(costs)),
+        known_of(load_trace(known) if known else recorded, subject.k, [memory]), link,
+        getattr(config, "window", 1),
+        found.about["model_bytes"] - config.layers * config.experts * subject.expert_bytes,
+    )  # fmt: skip
+    if plans is None:
+        candidates = draw_candidates(
+            config.layers, config.experts, command.numbers(period, "--period", 0), configurations, seed
+        )
+    else:
+        candidates = read_plans(plans)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("measuring", total=len(candidates))
+        rows = stage.rows(candidates, lambda: progress.advance(task))
+    write_rows(out, rows)
+    write_json(out.with_suffix(".json"), {**found.about, "link": link, "seed": seed})
+    print(f"{out}: {len(rows)} configurations")
+
+
+def read_plans(path: Path) -> list[Candidate]:
+    """Return the distinct configurations of a table of plans; InputError where it is none."""
+    try:
+        with open(path, newline="") as opened:
+            rows = list(csv.DictReader(opened))
+        found = [
+            Candidate(tuple(map(int, row["slots"].split("."))), int(row["period"])) for row in rows if row["slots"]
+        ]
+    except OSError:
+        raise InputError(f"{path}: no such file") from None
+    except (KeyError, ValueError, AttributeError):
+        raise InputError(f"{path}: not a table of plans; allowed: what `simulate plan --out` wrote") from None
+    if not found:
+        raise InputError(f"{path}: holds no plan")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,83 @@
+"""`python -m simulate plan`: parses, reads, calls, writes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from simulate.planning.models import fit, left_out_errors
+from simulate.planning.profile import read_profile, text_of
+from simulate.planning.search import Budget, Plan, search_all
+from traces import command
+from traces.errors import InputError
+from traces.files import write_json, write_rows
+from traces.parquet import header_digest
+from traces.provenance import provenance
+
+
+def plan_command(
+    profile_path: Annotated[Path, typer.Argument(metavar="PROFILE", help="Table of `collect swap-profile`.")],
+    memory_bytes: Annotated[str, typer.Option(help="Budget: most bytes on the device; several with commas.")],
+    latency_ms: Annotated[str | None, typer.Option(help="Budget: most ms of a pass in the mean; with commas.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Table of plans, CSV; OUT.json beside it.")] = None,
+) -> None:
+    """Which experts' slots should each layer get, and how often should residents change, within a budget?
+
+    Fits models of quality, latency and memory to the profile and searches them twice: exactly, by dynamic programming,
+    and by the paper's genetic algorithm. `collect swap-profile --plans` measures what the plans really give.
+
+    Example: `python -m simulate plan profile.csv --memory-bytes 30e6 --latency-ms 4`
+    """
+    profile = read_profile(profile_path)
+    models, errors = fit(profile), left_out_errors(profile)
+    latencies = command.numbers(latency_ms, "--latency-ms", 0, float) if latency_ms else [None]
+    budgets = [
+        Budget(memory, latency)
+        for memory in command.numbers(memory_bytes, "--memory-bytes", 1, float)
+        for latency in latencies
+    ]
+    rows, refused = [], []
+    for budget in budgets:
+        try:
+            rows += [plan_row(budget, plan) for plan in search_all(models, profile.layers, budget)]
+        except InputError as error:
+            refused.append(str(error))
+    show(rows)
+    print("left out, predicted: median error of loss {loss:.3f}, latency {latency_ms:.3f} ms, memory "
+          "{memory_bytes:.0f} bytes".format(**errors))  # fmt: skip
+    if out is not None and rows:
+        write_rows(out, rows)
+        write_json(out.with_suffix(".json"), {
+            "profile": profile_path.name, "profile_rows": len(profile.loss_N), "errors": errors,
+            "loss_model": {"beta": models.beta, "gamma": models.gamma, "weights": models.weights_L.tolist(),
+                           "scale": {str(period): value for period, value in models.scale.items()}},
+            "digest": header_digest({"slots": profile.slots_NL.tolist(), "loss": profile.loss_N.tolist()}),
+            "refused": refused, "provenance": provenance(),
+        })  # fmt: skip
+    if refused:
+        raise InputError("; ".join(refused))
+
+
+def plan_row(budget: Budget, plan: Plan) -> dict:
+    """Return the row of a plan."""
+    return {
+        "memory_budget": budget.memory_bytes, "latency_budget": budget.latency_ms, "search": plan.search,
+        "slots": text_of(plan.slots_L), "period": plan.period, "predicted_loss": plan.loss,
+        "predicted_latency_ms": plan.latency_ms, "predicted_memory_bytes": plan.memory_bytes, "seconds": plan.seconds,
+    }  # fmt: skip
+
+
+def show(rows: list[dict]) -> None:
+    """Print the plans, the best of a budget first."""
+    names = "memory budget", "latency budget", "search", "slots per layer", "period", "loss", "ms", "bytes", "took"
+    table = Table(*names, box=None)
+    for row in rows:
+        latency = "any" if row["latency_budget"] is None else f"{row['latency_budget']:g} ms"
+        table.add_row(
+            f"{row['memory_budget']:,.0f}", latency, row["search"], row["slots"], str(row["period"] or "stay"),
+            f"{row['predicted_loss']:.4f}", f"{row['predicted_latency_ms']:.3f}",
+            f"{row['predicted_memory_bytes']:,.0f}", f"{row['seconds']:.2f} s",
+        )  # fmt: skip
+    Console(width=140).print(table)
