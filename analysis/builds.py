@@ -24,6 +24,7 @@ from analysis.random_routing_build import build_random_routing
 from analysis.repeatability import repeatability, repeatability_sentence
 from analysis.run_pairs import RunPair
 from analysis.serving import build_serving
+from analysis.swap_budget import build_swap_budget
 from analysis.swapping import build_swapping
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.trace_file import load_trace
@@ -130,4 +131,5 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "language": build_language,
     "miss-ratio": build_miss_ratio,
     "swapping": build_swapping,
+    "swap-budget": build_swap_budget,
 }

@@ -24,6 +24,7 @@ from figures import (
     random_routing,
     skip_exchange,
     style,
+    swap_budget,
     swap_tradeoff,
 )
 from figures.captions import caption
@@ -31,7 +32,7 @@ from figures.table_files import TableFiles
 
 DRAWN = (
     accuracy_vs_k, delta_k, delta_k_serving, load_vs_k, queue_size, fidelity, random_routing, gating_memory,
-    locality, miss_ratio, swap_tradeoff, skip_exchange,
+    locality, miss_ratio, swap_tradeoff, swap_budget, skip_exchange,
 )  # fmt: skip
 FIGURES = {module.NAME: module.draw for module in DRAWN}
 

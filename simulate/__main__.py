@@ -16,6 +16,7 @@ from simulate.grid import Sweep, capacity_per_s
 from simulate.memory_command import memory_command
 from simulate.misses_command import known_trace, misses_command
 from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
+from simulate.plan_command import plan_command
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
 from simulate.policies.memory.beforehand import known_of

@@ -1,0 +1,78 @@
+"""What did a budget buy? Loss of quality, memory and latency of plans, promised and measured; violations marked."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.table_files import TableFiles
+
+NAME = "swap_budget"
+SEARCHES = ("exact", "genetic")
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: a row per set; loss, memory and latency against the memory budget."""
+    rows = tables.rows(NAME)
+    sets = list(dict.fromkeys(rows["set"])) if "loss" in rows else []
+    count = max(1, len(sets))
+    figure, grid = plt.subplots(count, 3, figsize=(14, 4 * count), layout="constrained", squeeze=False)
+    for row, name in zip(grid, sets, strict=False):
+        own = rows[rows["set"] == name].copy()
+        own["latency_budget"] = pd.to_numeric(own["latency_budget"], errors="coerce").fillna(np.inf)
+        loss_panel(row[0], name, own)
+        measured_panel(row[1], own, "memory_bytes", "memory_budget", 1e6, "MB on the device", "memory_kept")
+        measured_panel(row[2], own, "latency_ms", "latency_budget", 1, "ms per pass, mean", "latency_kept")
+    if not sets:
+        for axes in grid[0]:
+            style.hole(axes, tables.holes)
+    style.footer(figure, tables.footer())
+    return figure
+
+
+def loss_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
+    """Draw the measured loss with its interval, and the promise as a cross."""
+    for index, (key, own) in enumerate(rows.groupby(["search", "latency_budget"], sort=False)):
+        at = own["memory_budget"] / 1e6
+        look = style.look(index)
+        axes.errorbar(at, own["loss"], own["loss_half_width"], capsize=2, label=called(*key), **look)
+        axes.plot(at, own["predicted_loss"], "x", color=look["color"], markersize=8)
+    axes.plot([], [], "x", color=style.MIDDLE, markersize=8, label="promised")
+    axes.set_title(f"{name}: loss of quality, measured")
+    axes.set(xlabel="memory budget, MB", ylabel="loss, bits per byte" if is_text(rows) else "loss of accuracy")
+    axes.legend()
+
+
+def measured_panel(
+    axes: Axes, rows: pd.DataFrame, column: str, budget: str, unit: float, label: str, kept: str
+) -> None:  # fmt: skip
+    """Draw what was used against the memory budget, budgets as lines, violations in an alarming colour."""
+    for index, (key, own) in enumerate(rows.groupby(["search", "latency_budget"], sort=False)):
+        look = style.look(index)
+        axes.plot(own["memory_budget"] / 1e6, own[column] / unit, label=called(*key), **look)
+        if budget == "latency_budget" and np.isfinite(key[1]):
+            axes.axhline(key[1], color=look["color"], linestyle=style.DOTTED)
+    broken = rows[~rows[kept].astype(bool)]
+    if budget == "memory_budget":
+        ends = np.array([rows[budget].min(), rows[budget].max()]) / unit
+        axes.plot(ends, ends, color=style.DARK, linestyle=style.DOTTED, label="the budget")
+    if not broken.empty:
+        axes.plot(
+            broken["memory_budget"] / 1e6, broken[column] / unit, "o", markersize=13, markerfacecolor="none",
+            markeredgecolor=style.ALARM, markeredgewidth=1.8, label="budget broken",
+        )  # fmt: skip
+    axes.set_title(label)
+    axes.set(xlabel="memory budget, MB", ylabel=label)
+    axes.legend()
+
+
+def called(search: str, latency: float) -> str:
+    """Return the name of a series."""
+    return f"{search}, any latency" if np.isinf(latency) else f"{search}, at most {latency:g} ms"
+
+
+def is_text(rows: pd.DataFrame) -> bool:
+    """Say whether quality is that of text."""
+    return rows["measure"].iloc[0] == "bits_per_byte"
