@@ -10,7 +10,6 @@ from figures import style
 from figures.table_files import TableFiles
 
 NAME = "swap_budget"
-SEARCHES = ("exact", "genetic")
 
 
 def draw(tables: TableFiles) -> Figure:

@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from simulate.planning.models import fit, left_out_errors
-from simulate.planning.profile import read_profile, text_of
+from simulate.planning.measurements import read_profiles, text_of
+from simulate.planning.models import errors, fit
 from simulate.planning.search import Budget, Plan, search_all
 from traces import command
 from traces.errors import InputError
@@ -18,7 +18,9 @@ from traces.provenance import provenance
 
 
 def plan_command(
-    profile_path: Annotated[Path, typer.Argument(metavar="PROFILE", help="Table of `collect swap-profile`.")],
+    profiles: Annotated[
+        list[Path], typer.Argument(metavar="PROFILE...", help="Tables of `collect swap-profile`, used together.")
+    ],
     memory_bytes: Annotated[str, typer.Option(help="Budget: most bytes on the device; several with commas.")],
     latency_ms: Annotated[str | None, typer.Option(help="Budget: most ms of a pass in the mean; with commas.")] = None,
     out: Annotated[Path | None, typer.Option(help="Table of plans, CSV; OUT.json beside it.")] = None,
@@ -26,12 +28,14 @@ def plan_command(
     """Which experts' slots should each layer get, and how often should residents change, within a budget?
 
     Fits models of quality, latency and memory to the profile and searches them twice: exactly, by dynamic programming,
-    and by the paper's genetic algorithm. `collect swap-profile --plans` measures what the plans really give.
+    and by the paper's genetic algorithm; the best plan that gives all layers the same stands beside them. `collect
+    swap-profile --plans` measures what plans really give; its table is a profile again, and makes the next plan better.
 
     Example: `python -m simulate plan profile.csv --memory-bytes 30e6 --latency-ms 4`
     """
-    profile = read_profile(profile_path)
-    models, errors = fit(profile), left_out_errors(profile)
+    profile = read_profiles(profiles)
+    models = fit(profile)
+    off = errors(profile, models)
     latencies = command.numbers(latency_ms, "--latency-ms", 0, float) if latency_ms else [None]
     budgets = [
         Budget(memory, latency)
@@ -46,13 +50,14 @@ def plan_command(
             refused.append(str(error))
     show(rows)
     print("left out, predicted: median error of loss {loss:.3f}, latency {latency_ms:.3f} ms, memory "
-          "{memory_bytes:.0f} bytes".format(**errors))  # fmt: skip
+          "{memory_bytes:.0f} bytes".format(**off))  # fmt: skip
     if out is not None and rows:
         write_rows(out, rows)
+        quality = models.quality
         write_json(out.with_suffix(".json"), {
-            "profile": profile_path.name, "profile_rows": len(profile.loss_N), "errors": errors,
-            "loss_model": {"beta": models.beta, "gamma": models.gamma, "weights": models.weights_L.tolist(),
-                           "scale": {str(period): value for period, value in models.scale.items()}},
+            "profiles": [path.name for path in profiles], "configurations": len(profile.loss_N), "errors": off,
+            "loss_model": {"powers": quality.powers, "gamma": quality.gamma, "weights": quality.weights_LP.tolist(),
+                           "scale": {str(period): value for period, value in quality.scale.items()}},
             "digest": header_digest({"slots": profile.slots_NL.tolist(), "loss": profile.loss_N.tolist()}),
             "refused": refused, "provenance": provenance(),
         })  # fmt: skip

@@ -12,7 +12,7 @@ from collect.commands.app import Checkpoint, Data, DataDir, Device, TestImages, 
 from collect.commands.execution import Bandwidth, Latency, link_fields, subject_of
 from collect.commands.expert_memory import Out, Stretch, Units, measured
 from collect.devices import pick_device
-from collect.expert_memory.profile import Candidate, ProfileStage, draw_candidates
+from collect.expert_memory.swap_profile import Candidate, ProfileStage, draw_candidates
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MemoryConfig
 from traces import command
@@ -29,7 +29,7 @@ def swap_profile_command(
     costs: Annotated[Path, typer.Option(help="Any cost table of this device.")],
     out: Out,
     plans: Annotated[Path | None, typer.Option(help="Measure these plans (`simulate plan --out`).")] = None,
-    configurations: Annotated[int, typer.Option(min=1, help="Without plans: how many are drawn at random.")] = 30,
+    configurations: Annotated[int, typer.Option(min=1, help="Without plans: how many are drawn at random.")] = 60,
     period: Annotated[
         str, typer.Option(help="Without plans: passes between new residents, with commas; 0: they stay.")
     ] = "0,256,1024",

@@ -4,40 +4,61 @@ The paper (arXiv 2308.15030, section 4.3) profiles all three and does not give t
 
 - memory: a + b * (slots of all layers);
 - latency: a + b * (experts that a pass runs: the smaller of k and the slots, summed over layers) + c / period;
-- loss of quality: (s(period) * sum over layers of w_l * (1 - C_l / E) ** beta) ** gamma, all weights >= 0: every layer
-  has its own weight, losses grow faster (or slower) than the experts that are missing, and periods scale them.
+- loss of quality: (s(period) * sum over layers of f_l(C_l)) ** gamma, where f_l is a sum of powers of 1 - C_l / E with
+  weights >= 0: every layer has a falling, convex curve of its own, and periods scale the whole.
 
-The first two are least squares. Of the third, beta and gamma are the best of a grid; weights and scales take turns in
-non-negative least squares. `errors` are from leaving one configuration out at a time.
+The first two are least squares. Of the third, weights and scales take turns in non-negative least squares; the set of
+powers and gamma are those of a grid that predict left-out tenths of the profile best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.optimize import nnls
 
-from simulate.planning.profile import NO_PERIOD, Profile
+from simulate.planning.measurements import NO_PERIOD, Profile
+from traces.errors import InputError
 
-BETAS = (1.0, 1.5, 2.0, 3.0)
+POWERS = ((1,), (1.5,), (2,), (3,), (1, 4), (1, 3, 8), (2, 8))
 GAMMAS = (0.75, 1.0, 1.5, 2.0, 3.0)
-TURNS = 8
+TURNS = 6
+FOLDS = 10
+
+
+@dataclass(frozen=True)
+class LossModel:
+    """`weights_LP` of every layer's powers, and `scale` by period."""
+
+    experts: int
+    powers: tuple[float, ...]
+    gamma: float
+    weights_LP: np.ndarray
+    scale: dict[int, float]
+
+    def pain_LC(self) -> np.ndarray:
+        """Return f_l(C) for C = 0..E, [L, E + 1]."""
+        gone_C = 1 - np.arange(self.experts + 1) / self.experts
+        return self.weights_LP @ np.array([gone_C**power for power in self.powers])
+
+    def loss(self, slots_NL: np.ndarray, period_N: np.ndarray) -> np.ndarray:
+        """Return the loss of N configurations."""
+        pain_LC, scale_N = self.pain_LC(), np.array([self.scale[int(period)] for period in period_N])
+        pain_N = pain_LC[np.arange(len(pain_LC)), slots_NL].sum(1)
+        return (scale_N * pain_N) ** self.gamma
 
 
 @dataclass(frozen=True)
 class Models:
-    """Fitted models. `weights_L`, `beta`, `gamma`, `scale` (by period) of the loss; the rest are coefficients."""
+    """Fitted models; `memory` and `latency` are coefficients in the order of the module's text."""
 
     experts: int
     k: int
     memory: tuple[float, float]
     latency: tuple[float, float, float]
-    weights_L: np.ndarray
-    beta: float
-    gamma: float
-    scale: dict[int, float]
+    quality: LossModel
 
     def memory_bytes(self, slots_L: np.ndarray) -> float:
         """Return the bytes on the device."""
@@ -49,30 +70,36 @@ class Models:
         ran = float(np.minimum(slots_L, self.k).sum())
         return first + per_expert * ran + (swapping / period if period != NO_PERIOD else 0.0)
 
-    def pain(self, slots_L: np.ndarray) -> float:
-        """Return what the loss grows with, whatever the period: the sum over layers."""
-        return float((self.weights_L * missing(np.asarray(slots_L), self.experts, self.beta)).sum())
-
     def loss(self, slots_L: np.ndarray, period: int) -> float:
         """Return the loss of quality."""
-        return (self.scale[period] * self.pain(slots_L)) ** self.gamma
+        return float(self.quality.loss(np.asarray(slots_L)[None], np.array([period]))[0])
 
-
-def missing(slots: np.ndarray, experts: int, beta: float) -> np.ndarray:
-    """Return (1 - C / E) ** beta."""
-    return (1 - slots / experts) ** beta
+    @property
+    def periods(self) -> list[int]:
+        """The periods that were measured."""
+        return sorted(self.quality.scale)
 
 
 def fit(profile: Profile) -> Models:
-    """Return the models that fit a profile best."""
+    """Return the models that fit a profile best; InputError where it has too few configurations."""
+    needed = 2 * profile.layers
+    if len(profile.loss_N) < needed:
+        raise InputError(f"the profile has {len(profile.loss_N)} configurations, allowed {needed} and more")
     total_N = profile.slots_NL.sum(1)
-    ran_N = np.minimum(profile.slots_NL, profile.k).sum(1)
-    swapping_N = np.where(profile.period_N == NO_PERIOD, 0.0, 1 / np.maximum(profile.period_N, 1))
     memory = least_squares(profile.memory_bytes_N, total_N)
-    latency = least_squares(profile.latency_ms_N, ran_N, swapping_N)
-    best = min((fit_loss(profile, beta, gamma) for beta in BETAS for gamma in GAMMAS), key=lambda found: found[0])
-    _, weights_L, scale, beta, gamma = best
-    return Models(profile.experts, profile.k, memory, latency, weights_L, beta, gamma, scale)
+    latency = least_squares(profile.latency_ms_N, *latency_columns(profile))
+    tried = [
+        (float(((left_out(profile, powers, gamma) - profile.loss_N) ** 2).mean()), powers, gamma)
+        for powers, gamma in product(POWERS, GAMMAS)
+    ]
+    _, powers, gamma = min(tried)
+    return Models(profile.experts, profile.k, memory, latency, fit_loss(profile, powers, gamma))
+
+
+def latency_columns(profile: Profile) -> tuple[np.ndarray, np.ndarray]:
+    """Return what latency depends on: experts that a pass runs, and changes of residents per pass."""
+    swapping_N = np.where(profile.period_N == NO_PERIOD, 0.0, 1 / np.maximum(profile.period_N, 1))
+    return np.minimum(profile.slots_NL, profile.k).sum(1), swapping_N
 
 
 def least_squares(target_N: np.ndarray, *columns: np.ndarray) -> tuple[float, ...]:
@@ -83,42 +110,46 @@ def least_squares(target_N: np.ndarray, *columns: np.ndarray) -> tuple[float, ..
     return (float(found[0] - found[1]), *map(float, found[2:]))
 
 
-def fit_loss(
-    profile: Profile, beta: float, gamma: float
-) -> tuple[float, np.ndarray, dict[int, float], float, float]:  # fmt: skip
-    """Return (squared error, weights, scales, beta, gamma) of the loss for given exponents."""
-    gone_NL = missing(profile.slots_NL, profile.experts, beta)
+def fit_loss(profile: Profile, powers: tuple[float, ...], gamma: float) -> LossModel:
+    """Return the loss model of given powers and gamma."""
+    gone_NL = 1 - profile.slots_NL / profile.experts
+    design_NX = np.concatenate([gone_NL**power for power in powers], axis=1)
     target_N = np.maximum(profile.loss_N, 0.0) ** (1 / gamma)
     scale = dict.fromkeys(profile.periods, 1.0)
-    weights_L = np.zeros(profile.layers)
+    weights_X = np.zeros(design_NX.shape[1])
     for _ in range(TURNS):
         scale_N = np.array([scale[period] for period in profile.period_N.tolist()])
-        weights_L = nnls(gone_NL * scale_N[:, None], target_N)[0]
-        pain_N = gone_NL @ weights_L
+        weights_X = nnls(design_NX * scale_N[:, None], target_N)[0]
+        pain_N = design_NX @ weights_X
         for period in profile.periods[1:]:  # the first stays 1: it fixes the unit
             own = profile.period_N == period
             square = float((pain_N[own] ** 2).sum())
             scale[period] = float((pain_N[own] * target_N[own]).sum()) / square if square else 1.0
-    scale_N = np.array([scale[period] for period in profile.period_N.tolist()])
-    predicted_N = (scale_N * (gone_NL @ weights_L)) ** gamma
-    return float(((predicted_N - profile.loss_N) ** 2).sum()), weights_L, scale, beta, gamma
+    return LossModel(profile.experts, powers, gamma, weights_X.reshape(len(powers), -1).T, scale)
 
 
-def left_out_errors(profile: Profile, fit_models: Callable[[Profile], Models] = fit) -> dict[str, float]:
-    """Return the median absolute error of every model at configurations that it was not fitted to."""
-    count = len(profile.slots_NL)
-    errors: dict[str, list[float]] = {"loss": [], "latency_ms": [], "memory_bytes": []}
-    for i in range(count):
-        others = np.arange(count) != i
-        rest = Profile(
-            profile.slots_NL[others], profile.period_N[others], profile.loss_N[others], profile.latency_ms_N[others],
-            profile.memory_bytes_N[others], profile.experts, profile.k,
-        )  # fmt: skip
-        slots_L, period = profile.slots_NL[i], int(profile.period_N[i])
-        if period not in rest.periods:
-            continue
-        models = fit_models(rest)
-        errors["loss"].append(abs(models.loss(slots_L, period) - profile.loss_N[i]))
-        errors["latency_ms"].append(abs(models.latency_ms(slots_L, period) - profile.latency_ms_N[i]))
-        errors["memory_bytes"].append(abs(models.memory_bytes(slots_L) - profile.memory_bytes_N[i]))
-    return {name: float(np.median(found)) for name, found in errors.items()}
+def left_out(profile: Profile, powers: tuple[float, ...], gamma: float) -> np.ndarray:
+    """Return the loss that models predict for every tenth of a profile that they were not fitted to."""
+    count = len(profile.loss_N)
+    fold_N = np.random.default_rng(0).permutation(count) % FOLDS
+    predicted_N = np.empty(count)
+    for fold in range(FOLDS):
+        own = fold_N == fold
+        model = fit_loss(profile.only(~own), powers, gamma)
+        scale = {period: model.scale.get(period, 1.0) for period in profile.periods}
+        known = LossModel(model.experts, powers, gamma, model.weights_LP, scale)
+        predicted_N[own] = known.loss(profile.slots_NL[own], profile.period_N[own])
+    return predicted_N
+
+
+def errors(profile: Profile, models: Models) -> dict[str, float]:
+    """Return median absolute errors: of the loss at left-out configurations, of latency and memory at all."""
+    predicted_N = left_out(profile, models.quality.powers, models.quality.gamma)
+    pairs = list(zip(profile.slots_NL, profile.period_N.tolist(), strict=True))
+    latency_N = np.array([models.latency_ms(slots_L, period) for slots_L, period in pairs])
+    memory_N = np.array([models.memory_bytes(slots_L) for slots_L, _ in pairs])
+    return {
+        "loss": float(np.median(np.abs(predicted_N - profile.loss_N))),
+        "latency_ms": float(np.median(np.abs(latency_N - profile.latency_ms_N))),
+        "memory_bytes": float(np.median(np.abs(memory_N - profile.memory_bytes_N))),
+    }

@@ -3,7 +3,7 @@
 `exact` uses that the models are sums over layers: dynamic programming over layers, with the slots and the experts run
 so far as its state, gives the best plan of every pair of sums at once. `genetic` is the paper's: configurations drawn
 at random, of which in every generation the best that keep the budgets survive, one entry is mutated, and pairs exchange
-or average their entries.
+or average their entries. `uniform`, all layers alike, is the baseline of both.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulate.planning.measurements import NO_PERIOD
 from simulate.planning.models import Models
-from simulate.planning.profile import NO_PERIOD
 from traces.errors import InputError
 
 POPULATION, GENERATIONS, MUTATED = 96, 150, 0.3
@@ -46,7 +46,7 @@ def check_feasible(models: Models, layers: int, budget: Budget) -> None:
     least = np.ones(layers, int)
     reasons = []
     memory = models.memory_bytes(least)
-    latency = min(models.latency_ms(least, period) for period in periods_of(models))
+    latency = min(models.latency_ms(least, period) for period in models.periods)
     if memory > budget.memory_bytes:
         reasons.append(
             f"memory: {budget.memory_bytes:.0f} bytes, the smallest plan needs {memory:.0f}, "
@@ -59,11 +59,6 @@ def check_feasible(models: Models, layers: int, budget: Budget) -> None:
         )
     if reasons:
         raise InputError(f"no plan meets the budget: {'; '.join(reasons)}")
-
-
-def periods_of(models: Models) -> list[int]:
-    """Return the periods to choose from: those of the profile."""
-    return sorted(models.scale)
 
 
 def most_slots(models: Models, layers: int, budget: Budget) -> int:
@@ -79,7 +74,7 @@ def exact(models: Models, layers: int, budget: Budget) -> Plan:
     begun = time.perf_counter()
     pain_SR, choice_LSR = least_pain(models, layers, most_slots(models, layers, budget))
     candidates = []
-    for period in periods_of(models):
+    for period in models.periods:
         ran = most_run(models, layers, budget, period)
         if ran < layers:
             continue
@@ -104,16 +99,15 @@ def most_run(models: Models, layers: int, budget: Budget, period: int) -> int:
 def least_pain(models: Models, layers: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (least pain by sums of slots and of experts run, the last layer's slots in it, layer by layer)."""
     experts, runs = models.experts, layers * models.k
-    pain_SR = np.full((slots + 1, runs + 1), np.inf)
+    pain_LC, pain_SR = models.quality.pain_LC(), np.full((slots + 1, runs + 1), np.inf)
     pain_SR[0, 0] = 0.0
     choice_LSR = np.zeros((layers, slots + 1, runs + 1), np.int16)
     for layer in range(layers):
         after_SR = np.full_like(pain_SR, np.inf)
         for own in range(1, min(experts, slots) + 1):
             ran = min(own, models.k)
-            here = models.weights_L[layer] * (1 - own / experts) ** models.beta
             moved = np.full_like(pain_SR, np.inf)
-            moved[own:, ran:] = pain_SR[: slots + 1 - own, : runs + 1 - ran] + here
+            moved[own:, ran:] = pain_SR[: slots + 1 - own, : runs + 1 - ran] + pain_LC[layer, own]
             better = moved < after_SR
             after_SR = np.where(better, moved, after_SR)
             choice_LSR[layer][better] = own
@@ -135,14 +129,14 @@ def genetic(models: Models, layers: int, budget: Budget, seed: int = 0) -> Plan:
     """Return the best plan that the genetic search finds; InputError where none meets the budget."""
     check_feasible(models, layers, budget)
     begun, draws = time.perf_counter(), np.random.default_rng(seed)
-    periods = periods_of(models)
+    periods = models.periods
     genes = draws.integers(1, models.experts + 1, (POPULATION, layers))
     genes = np.column_stack([genes, draws.integers(len(periods), size=POPULATION)])
     genes[0] = [*[1] * layers, periods.index(NO_PERIOD) if NO_PERIOD in periods else len(periods) - 1]  # keeps budgets
     for _ in range(GENERATIONS):
         children = np.concatenate([crossed(genes, draws), mutated(genes, models.experts, len(periods), draws)])
         everyone = np.unique(np.concatenate([genes, children]), axis=0)
-        worth = np.array([fitness(models, gene, periods, budget) for gene in everyone])
+        worth = fitness(models, everyone, periods, budget)
         kept = worth.argsort(kind="stable")[:POPULATION]
         genes = everyone[kept][np.isfinite(worth[kept])]
     best = genes[0]
@@ -169,14 +163,35 @@ def mutated(genes: np.ndarray, experts: int, periods: int, draws: np.random.Gene
     return copies
 
 
-def fitness(models: Models, gene: np.ndarray, periods: list[int], budget: Budget) -> float:
-    """Return the predicted loss, infinite where a budget is broken."""
-    slots_L, period = gene[:-1], periods[gene[-1]]
+def fitness(models: Models, genes: np.ndarray, periods: list[int], budget: Budget) -> np.ndarray:
+    """Return the predicted loss of configurations, infinite where a budget is broken."""
+    slots_NL, period_N = genes[:, :-1], np.array(periods)[genes[:, -1]]
+    loss_N = models.quality.loss(slots_NL, period_N)
+    for i, (slots_L, period) in enumerate(zip(slots_NL, period_N.tolist(), strict=True)):
+        if not keeps(models, slots_L, period, budget):
+            loss_N[i] = np.inf
+    return loss_N
+
+
+def keeps(models: Models, slots_L: np.ndarray, period: int, budget: Budget) -> bool:
+    """Say whether a configuration is predicted to keep a budget."""
     if models.memory_bytes(slots_L) > budget.memory_bytes:
-        return np.inf
-    if budget.latency_ms is not None and models.latency_ms(slots_L, period) > budget.latency_ms:
-        return np.inf
-    return models.loss(slots_L, period)
+        return False
+    return budget.latency_ms is None or models.latency_ms(slots_L, period) <= budget.latency_ms
+
+
+def uniform(models: Models, layers: int, budget: Budget) -> Plan:
+    """Return the best plan that gives all layers the same: what a search has to beat."""
+    check_feasible(models, layers, budget)
+    begun = time.perf_counter()
+    kept = [
+        (models.loss(slots_L, period), period, slots_L)
+        for period in models.periods
+        for slots_L in (np.full(layers, each) for each in range(1, models.experts + 1))
+        if keeps(models, slots_L, period, budget)
+    ]
+    _, period, slots_L = min(kept, key=lambda each: each[:2])
+    return described(models, slots_L, period, "uniform", time.perf_counter() - begun)
 
 
 def described(models: Models, slots_L: np.ndarray, period: int, search: str, seconds: float) -> Plan:
@@ -187,7 +202,7 @@ def described(models: Models, slots_L: np.ndarray, period: int, search: str, sec
     )  # fmt: skip
 
 
-SEARCHES = {"exact": exact, "genetic": genetic}
+SEARCHES = {"exact": exact, "genetic": genetic, "uniform": uniform}
 
 
 def search_all(models: Models, layers: int, budget: Budget) -> list[Plan]:

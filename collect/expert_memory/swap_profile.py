@@ -33,12 +33,16 @@ class Candidate:
 def draw_candidates(
     layers: int, experts: int, periods: Sequence[int], count: int, seed: int
 ) -> list[Candidate]:  # fmt: skip
-    """Return configurations that cover small and large memories: a share of the experts, and layers spread about it."""
+    """Return configurations that cover small and large memories: a share of the experts, and layers spread about it.
+
+    Every other one gives all layers nearly the same, as plans in the middle of the space do.
+    """
     draws = np.random.default_rng(seed)
     found = []
     for number in range(count):
         share = draws.uniform(0.05, 0.95)
-        slots_L = np.clip(np.round(experts * np.clip(draws.normal(share, 0.2, layers), 0, 1)), 1, experts)
+        spread = (0.2, 0.03)[number // len(periods) % 2]
+        slots_L = np.clip(np.round(experts * np.clip(draws.normal(share, spread, layers), 0, 1)), 1, experts)
         found.append(Candidate(tuple(int(each) for each in slots_L), int(periods[number % len(periods)])))
     return found
 
@@ -68,7 +72,7 @@ class ProfileStage:
                 raise InputError(f"slots are {each.slots_L}, allowed 1..{config.experts} for {config.layers} layers")
 
     def rows(self, candidates: Sequence[Candidate], say: Callable[[], object] = lambda: None) -> list[dict]:
-        """Return a row per candidate, `simulate.planning.profile` says of which columns; `say` after each."""
+        """Return a row per candidate, `simulate.planning.measurements` says of which columns; `say` after each."""
         self.check(candidates)
         profiled = MaskedGates(self.probe.model, self.renormalised, redirect=True)
         self.probe.profile(profiled)

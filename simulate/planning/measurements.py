@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from traces.errors import InputError
 
 COLUMNS = ("slots", "period", "loss", "loss_error", "latency_ms", "memory_bytes", "experts", "k")
+MEASURED = ("slots_NL", "period_N", "loss_N", "latency_ms_N", "memory_bytes_N")
 NO_PERIOD = 0  # residents stay
 
 
@@ -20,7 +22,7 @@ class Profile:
     """N measured configurations: `slots_NL`, `period_N` (passes; 0: residents stay), and what they gave.
 
     `loss_N` is how much worse quality is than with all experts, `latency_ms_N` the mean of a pass, `memory_bytes_N`
-    what lies on the device. Raises InputError for fewer configurations than the models have parameters.
+    what lies on the device.
     """
 
     slots_NL: np.ndarray
@@ -31,15 +33,14 @@ class Profile:
     experts: int
     k: int
 
-    def __post_init__(self) -> None:
-        needed = self.layers + len(self.periods) + 2
-        if len(self.slots_NL) < needed:
-            raise InputError(f"the profile has {len(self.slots_NL)} configurations, allowed {needed} and more")
-
     @property
     def layers(self) -> int:
         """The number L of layers."""
         return self.slots_NL.shape[1]
+
+    def only(self, chosen_N: np.ndarray) -> Profile:
+        """Return some of the configurations."""
+        return Profile(*(getattr(self, name)[chosen_N] for name in MEASURED), self.experts, self.k)
 
     @property
     def periods(self) -> list[int]:
@@ -47,8 +48,23 @@ class Profile:
         return sorted(set(self.period_N.tolist()))
 
 
+def read_profiles(paths: Sequence[Path | str]) -> Profile:
+    """Return the configurations of several CSV files as one profile; InputError where they are of different models."""
+    parts = [read_profile(path) for path in paths]
+    first = parts[0]
+    for path, part in zip(paths, parts, strict=True):
+        if (part.layers, part.experts, part.k) != (first.layers, first.experts, first.k):
+            raise InputError(
+                f"{path}: {part.layers} layers of {part.experts} experts, k {part.k}; allowed {first.layers} of "
+                f"{first.experts}, k {first.k}, as in {paths[0]}"
+            )
+    return Profile(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in MEASURED), first.experts, first.k
+    )
+
+
 def read_profile(path: Path | str) -> Profile:
-    """Return the profile in a CSV file; InputError names the file, the row and what is wrong."""
+    """Return the configurations in a CSV file; InputError names the file, the row and what is wrong."""
     try:
         with open(path, newline="") as opened:
             rows = list(csv.DictReader(opened))
