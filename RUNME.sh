@@ -118,6 +118,7 @@ collect_all() {
         local vision_timed=() seen=switch32
         local language=(--steps 20000 --batch 32 --dmodel 256 --hidden 256) segments=1000 windows=32 requests=384
         local dense=(--experts 1 --k 1 --steps 20000 --batch 32 --dmodel 256 --hidden 1024) windowed=240
+        local configurations=60 megabytes=48e6,72e6,96e6,120e6 milliseconds=1000
     else
         images=(--train-images 10000 --test-images 5000)
         local wide_epochs=2 quality=(--epochs 3 --jobs 2) costs=5 serve=(--replications 1 --in-flight 256)
@@ -128,6 +129,7 @@ collect_all() {
         local vision_timed=(--training-images 1280 --inference-images 5000) seen=switch8
         local language=(--steps 900) segments=200 windows=6 requests=72
         local dense=(--experts 1 --k 1 --steps 900 --hidden 512) windowed=60
+        local configurations=20 megabytes=12e6,18e6,24e6,30e6 milliseconds=1000
     fi
     common=(--data "$data" --device "$device" "${images[@]}" "${from[@]}")
     collect_classifiers
@@ -222,7 +224,7 @@ collect_language() {
 
 # Slots are as many as the model has experts for; the slow tier's pace on a CPU is the commands' default.
 collect_expert_memory() {
-    local text="${set%/*}/text" way masked=() known trace
+    local text="${set%/*}/text" way masked=() budgets=() known trace
     known="$text/language-prefill.trace.parquet" trace="$text/language-stepwise.trace.parquet"
     local options=(--device "$device" --checkpoint "$models/language.pt")
     echo "== collect expert memory: a dense model, costs, executions with expert slots, quality of masked gating"
@@ -249,6 +251,19 @@ collect_expert_memory() {
     "$python" -m collect skip-exchange "${options[@]}" "${from[@]}" --units $windowed --out "$text/skip-exchange.csv"
     "$python" -m collect swap-quality "${options[@]}" "${from[@]}" --units $windowed --period 1,4,16 \
         --dense "$models/language-dense.pt" --out "$text/swap-quality.csv"
+    # A plan is as good as its models where the profile has no neighbour: what first plans give is measured, and counts.
+    budgets=(--memory-bytes "$megabytes" --latency-ms "$milliseconds")
+    swap_profile() {
+        "$python" -m collect swap-profile "${options[@]}" "${from[@]}" --trace "$trace" --known "$known" \
+            --costs "$text/memory-costs/masked.parquet" "$@"
+    }
+    swap_profile --configurations $configurations --out "$text/swap-profile.csv"
+    if [ -z "$(lacking)" ]; then
+        "$python" -m simulate plan "$text/swap-profile.csv" "${budgets[@]}" --out "$text/swap-plans.csv" || true
+        swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-refined.csv"
+        "$python" -m simulate plan "$text"/swap-{profile,refined}.csv "${budgets[@]}" --out "$text/swap-plans.csv" || true
+        swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-verified.csv"
+    fi
     "$python" -m collect skip-exchange "${common[@]}" --checkpoint "$models/$data-wide.pt" --units 10000 \
         --out "$set/skip-exchange.csv"
     "$python" -m collect swap-quality "${common[@]}" --checkpoint "$models/$data-wide.pt" --units 10000 \
