@@ -50,9 +50,9 @@ def measured_panel(
     """Draw what was used against the memory budget, budgets as lines, violations in an alarming colour."""
     for index, (key, own) in enumerate(rows.groupby(["search", "latency_budget"], sort=False)):
         look = style.look(index)
-        axes.plot(own["memory_budget"] / 1e6, own[column] / unit, label=called(*key), **look)
+        axes.plot(own["memory_budget"] / 1e6, own[column] / unit, **look)
         if budget == "latency_budget" and np.isfinite(key[1]):
-            axes.axhline(key[1], color=look["color"], linestyle=style.DOTTED)
+            axes.axhline(key[1], color=style.DARK, linestyle=style.DOTTED, label="the budget" if not index else None)
     broken = rows[~rows[kept].astype(bool)]
     if budget == "memory_budget":
         ends = np.array([rows[budget].min(), rows[budget].max()]) / unit

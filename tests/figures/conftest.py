@@ -8,6 +8,7 @@ import pytest
 from delta_k_tables import delta_k_tables
 from locality_tables import locality_tables
 from memory_tables import memory_tables
+from swapping_tables import swapping_tables
 from vision_tables import vision_tables
 
 SETS = ("cpu-toy/cifar10", "cpu-toy/digits")
@@ -132,12 +133,13 @@ def tables(tmp_path):
     made = {"queue_size": list(queue_rows()), "queue_size_tradeoff": tradeoff_rows()}
     made |= accuracy_tables() | load_tables() | fidelity_tables() | delta_k_tables(SETS) | vision_tables(SETS)
     made |= memory_tables(SETS) | locality_tables(SETS[0]) | {"delta_k_serving": serving_rows()}
+    made |= swapping_tables(SETS[0])
     for name, rows in made.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     figures = (
         "accuracy_vs_k", "delta_k", "delta_k_serving", "load_vs_k", "locality", "queue_size", "fidelity",
         "random_routing",
-        "gating_memory",
+        "gating_memory", "miss_ratio", "swap_tradeoff", "swap_budget", "skip_exchange",
     )  # fmt: skip
     claims = {
         name: {"claim": f"What {name} shows.", "numbers": {"cpu": {"gain": 1.23456, "k": {"4": 2}}}} for name in figures
