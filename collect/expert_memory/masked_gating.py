@@ -54,10 +54,10 @@ class MaskedGates:
         selected_mass_NK = mass_NE.gather(1, selected_NK)
         gain_NK = selected_mass_NK * x_NM.norm(dim=1, keepdim=True) * self.norm_LE[layer][selected_NK]
         flat = selected_NK.flatten()
-        self.importance_LE[layer].index_add_(0, flat, gain_NK.flatten().double())
+        self.importance_LE[layer].index_add_(0, flat, gain_NK.detach().flatten().double())
         self.chosen_LE[layer].index_add_(0, flat, torch.ones_like(flat, dtype=torch.float64))
         ran_mass_N = mass_NE.gather(1, ran_NK.clamp_min(0)).masked_fill(ran_NK < 0, 0).sum(1)
-        self.lost += (1 - ran_mass_N / selected_mass_NK.sum(1)).double().sum()
+        self.lost += (1 - ran_mass_N / selected_mass_NK.sum(1)).detach().double().sum()
         self.rows += len(x_NM)
 
     @property
