@@ -21,6 +21,7 @@ from analysis.locality_build import TABLES as LOCALITY_TABLES
 from analysis.locality_build import add_rows, write_locality
 from analysis.locality_claim import drift_sentence
 from analysis.log_sets import find_log_sets
+from analysis.miss_ratio import miss_ratio_claim, shown_misses, trace_rows, write_miss_ratio
 from analysis.open_loop import RULE_OF_TRUST
 from analysis.open_loop_build import OPEN_LOOP, open_loop_tables, shown_rules
 from analysis.tables import holes
@@ -124,6 +125,28 @@ def locality_command(
     for row in tables[LOCALITY_TABLES[-1]]:
         if row["layer"] == ALL:
             print(drift_sentence(row))
+
+
+@app.command("miss-ratio", no_args_is_help=True)
+def miss_ratio_command(
+    paths: Annotated[list[Path], typer.Argument(help="Traces of tokens, recorded or imported.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the table and its claim.")] = None,
+) -> None:
+    """Misses against slots per layer, by access and step by step: how far are caches from the optimum, is LIFO better?
+
+    `python -m figures OUT --only miss_ratio` draws the table in OUT.
+
+    Example: `python -m analysis miss-ratio toy.trace.parquet --out misses`
+    """
+    rows: list[dict] = []
+    for path in track(paths, "counting", transient=True, disable=len(paths) == 1):
+        name = path.name.removesuffix(".trace.parquet")
+        rows += trace_rows(name, name, load_trace(path))
+    table = pd.DataFrame(rows)
+    if out is not None:
+        write_miss_ratio(out, rows, {path.name: sha256_of(path) for path in paths if path.is_file()})
+    print_table(shown_misses(table))
+    print(miss_ratio_claim(table)["claim"])
 
 
 @app.command("memory", no_args_is_help=True)

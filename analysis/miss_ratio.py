@@ -74,6 +74,15 @@ def group_size(row: dict, trace: Trace) -> float:
     return row["accesses"] / (len(set(trace.step_T.tolist())) * trace.L)
 
 
+def shown_misses(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return miss ratios as texts: a row per trace, order and number of slots (flat: those of the replays by step)."""
+    grouped = rows.loc[rows["order"] == "group", ["trace", "slots"]].drop_duplicates()
+    few = rows.merge(grouped, on=["trace", "slots"])
+    table = few.pivot_table(index=["trace", "order", "slots"], columns="policy", values="miss_ratio", sort=False)
+    texts = table.map(lambda value: "" if pd.isna(value) else f"{value:.3f}")
+    return texts.reset_index().astype(str)
+
+
 def miss_ratio_claim(rows: pd.DataFrame) -> dict:
     """Return the sentence: the best policy's distance from the optimum, and where LIFO beats LRU and FIFO."""
     fine = rows[rows["status"] == "ok"] if "miss_ratio" in rows else rows.iloc[:0]
