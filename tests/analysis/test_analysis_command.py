@@ -10,6 +10,7 @@ import pytest
 from memory_logs import write_memory_log
 from operating_worlds import study_world
 from serving_worlds import serve_point
+from swapping_logs import write_memory_runs, write_swapping_logs
 from typer.testing import CliRunner
 from vision_logs import write_vision_logs
 
@@ -28,6 +29,7 @@ TABLES = (
     "fidelity_summary", "load_vs_k", "load_vs_k_experts", "load_vs_k_places", "language", "locality",
     "locality_drift", "locality_heat", "locality_hits", "open_loop", "open_loop_times",
     "queue_size", "queue_size_steps", "queue_size_tradeoff", "random_routing", "random_routing_epochs",
+    "miss_ratio", "skip_exchange", "swap_budget", "swap_latency", "swap_tradeoff",
 )  # fmt: skip
 
 
@@ -72,6 +74,9 @@ def folders(tmp_path, one_at_a_time):
     names = ["domain", "model", "bits_per_byte", "standard_error", "lead", "lead_error"]
     table = pd.DataFrame(bits, columns=names).assign(segments=9, segment_bytes=4)
     table.to_csv(logs / "cpu-toy" / "text" / "language.csv", index=False)
+    runs = simulated / "cpu-toy" / "text" / "memory-executed"
+    write_memory_runs(logs / "cpu-toy" / "text", runs, toy_trace())
+    write_swapping_logs(logs / "cpu-toy" / "text")
     serve_point("base-k2", toy_trace(used_k=2), folder, simulated / "cpu-toy" / "digits")
     study_world(60, 2, 0.0, np.random.default_rng(0)).save(folder / "dynamic_k.parquet")
     rng = np.random.default_rng(0)
@@ -102,7 +107,8 @@ def test_every_table_and_claim(folders):
     claims = json.loads((out / "claims.json").read_text())
     assert set(claims) == {
         "accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "open_loop", "random_routing",
-        "gating_memory", "delta_k_serving", "locality", "language",
+        "gating_memory", "delta_k_serving", "locality", "language", "miss_ratio", "swap_tradeoff", "swap_budget",
+        "skip_exchange",
     }  # fmt: skip
     assert "1.500 bits per byte, fewer than the best n-gram (5-gram: 2.000" in claims["language"]["claim"]
     assert "6 of 6 runs" in claims["fidelity"]["claim"]
