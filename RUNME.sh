@@ -61,7 +61,7 @@ simulated() {
     if [ -d "$set/memory-executed" ]; then
         echo "== simulate: what would the runs with expert memory of $name have cost?"
         "$python" -m simulate like "$set/memory-executed" "$set/language-stepwise.trace.parquet" \
-            --costs "$set/memory-costs" --known "$set/language-prefill.trace.parquet" --out "$out/memory-executed" || status=1
+            --costs "$set/memory-costs" --known "$set/language-prefill.trace.parquet" --out "$out/memory-simulated" || status=1
     fi
     for model in wide served; do
         compgen -G "$set/rules/$model-*.trace.parquet" >/dev/null || continue

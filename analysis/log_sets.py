@@ -20,6 +20,7 @@ VISION_TIMES = "vision_times.csv"
 MEMORY = "memory.csv"
 LANGUAGE = "language.csv"
 MEMORY_EXECUTED = "memory-executed"  # executed runs with expert memory, and with all experts resident
+MEMORY_SIMULATED = "memory-simulated"  # the same runs, simulated: named apart, so that they are not taken for logs
 SWAP_QUALITY = "swap-quality.csv"
 SKIP_EXCHANGE = "skip-exchange.csv"
 SWAP_PLANS = "swap-plans.csv"  # of `simulate plan`, from swap-profile.csv

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inputs import Inputs
-from analysis.log_sets import MEMORY_EXECUTED, LogSet
+from analysis.log_sets import MEMORY_EXECUTED, MEMORY_SIMULATED, LogSet
 from analysis.tables import hole_row
 from simulate.policies.config import RunConfig
 from traces.errors import InputError
@@ -47,7 +47,7 @@ def one_row(log_set: LogSet, name: str, executed: RunRecords) -> dict:
         **statistics(executed, "executed"),
     }  # fmt: skip
     try:
-        simulated = load_run(log_set.simulated / MEMORY_EXECUTED, name) if log_set.simulated else None
+        simulated = load_run(log_set.simulated / MEMORY_SIMULATED, name) if log_set.simulated else None
     except InputError:
         simulated = None
     if simulated is None:

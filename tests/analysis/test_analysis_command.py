@@ -74,7 +74,7 @@ def folders(tmp_path, one_at_a_time):
     names = ["domain", "model", "bits_per_byte", "standard_error", "lead", "lead_error"]
     table = pd.DataFrame(bits, columns=names).assign(segments=9, segment_bytes=4)
     table.to_csv(logs / "cpu-toy" / "text" / "language.csv", index=False)
-    runs = simulated / "cpu-toy" / "text" / "memory-executed"
+    runs = simulated / "cpu-toy" / "text" / "memory-simulated"
     write_memory_runs(logs / "cpu-toy" / "text", runs, toy_trace())
     write_swapping_logs(logs / "cpu-toy" / "text")
     serve_point("base-k2", toy_trace(used_k=2), folder, simulated / "cpu-toy" / "digits")

@@ -25,7 +25,7 @@ def trace():
 @pytest.fixture
 def logs(tmp_path, trace):
     """A set `toy/text` with everything, its executed runs taking a tenth longer than simulated."""
-    folder, simulated = tmp_path / "logs" / "toy" / "text", tmp_path / "simulated" / "toy" / "text" / "memory-executed"
+    folder, simulated = tmp_path / "logs" / "toy" / "text", tmp_path / "simulated" / "toy" / "text" / "memory-simulated"
     folder.mkdir(parents=True)
     save_trace(trace, folder / "language-decode.trace.parquet")
     write_memory_runs(folder, simulated, trace)
