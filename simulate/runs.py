@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulate.costs import CostModel
-from simulate.engine import simulate
+from simulate.engines import simulate
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.known import Known
 from simulate.policies.recording import run_header
@@ -25,7 +25,8 @@ from traces.selections import Trace
 class Runs:
     """What the runs of one folder share: the trace, where costs come from, and their provenance.
 
-    Of the trace its choices are enough (`choices_only`), but for masked gating. `known` is what cache policies know.
+    Of the trace its choices are enough (`choices_only`), but for masked gating. `known` is what cache policies know,
+    `engine` one of `simulate.engines.ENGINES`.
     """
 
     trace: Trace
@@ -34,6 +35,7 @@ class Runs:
     folder: Path
     provenance: dict
     known: Known | None = None
+    engine: str = "auto"
 
     def simulate(self, config: RunConfig) -> RunRecords:
         """Return the records of one configuration."""
@@ -45,7 +47,7 @@ class Runs:
             {**self.provenance, "seed": config.seed},
         )  # fmt: skip
         cost, transfer_ns = self.costs.cost(config.generator("service")), self.costs.transfer_ns(config.memory)
-        return simulate(workload, config, cost, header, self.known, transfer_ns)
+        return simulate(workload, config, cost, header, self.known, transfer_ns, self.engine)
 
     def is_complete(self, name: str, config: RunConfig) -> bool:
         """Say whether the folder holds this run already: both files whole, same configuration, trace and costs."""
