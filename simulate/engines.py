@@ -1,4 +1,4 @@
-"""The one door to the engines: `auto`, `simpy` (the readable reference) or `compiled` (numba, equal to the nanosecond)."""
+"""The one door to the engines: `simpy`, the readable reference, and `compiled`, equal to it to the nanosecond."""
 
 from __future__ import annotations
 
