@@ -27,6 +27,10 @@ class MeanCosts:
         self.table = table
         self.known: dict[tuple[int, int, int], int] = {}
 
+    def curve(self, layer: int, block: int) -> int:
+        """Return a number that blocks of equal costs share: experts have one curve, every dense block its own."""
+        return -1 if block else layer
+
     def __call__(self, layer: int, block: int, tokens: int) -> int:
         """Return the service time of a batch of `tokens` in a block."""
         key = (layer, block, tokens)
@@ -65,11 +69,27 @@ class ResampledCosts:
         return self.known[key]
 
 
-def affine(fixed_ns: float, per_token_ns: float) -> Cost:
+@dataclass(frozen=True)
+class Affine:
+    """The cost a + b n for every block, in ns."""
+
+    fixed_ns: float
+    per_token_ns: float
+
+    def curve(self, layer: int, block: int) -> int:
+        """Return the number of the one curve that all blocks share."""
+        return 0
+
+    def __call__(self, layer: int, block: int, tokens: int) -> int:
+        """Return the service time of a batch of `tokens`, rounded once."""
+        return round(self.fixed_ns + self.per_token_ns * tokens)
+
+
+def affine(fixed_ns: float, per_token_ns: float) -> Affine:
     """Return the cost a + b n for every block; InputError for a negative part."""
     if not (fixed_ns >= 0 and per_token_ns >= 0):
         raise InputError(f"affine costs {fixed_ns}, {per_token_ns} ns; allowed: two numbers >= 0")
-    return lambda layer, block, tokens: round(fixed_ns + per_token_ns * tokens)
+    return Affine(fixed_ns, per_token_ns)
 
 
 def constant(service_ns: int) -> Cost:

@@ -125,11 +125,7 @@ def order_of(workload: Workload, config: RunConfig, cost: Cost, transfer_ns: int
     The run with an optimum or an oracle makes the same ones where its order does not depend on time: in lockstep, or
     where misses block, in a closed loop on one device. Elsewhere it decides by an order that is only close to its own.
     """
-    miss = "block" if config.memory.miss == "block" else "load"
-    plain = replace(
-        config.memory, cache="lru", miss=miss, prefetch="none", look_ahead=1, filled=False, link="fifo", host_factor=1.0
-    )
-    engine = Engine(workload, replace(config, memory=plain), cost, transfer_ns=transfer_ns)
+    engine = Engine(workload, replace(config, memory=config.memory.plain), cost, transfer_ns=transfer_ns)
     engine.replay.memory.prefetches = True  # groups are announced and recorded; nothing is proposed
     engine.run()
     return engine.replay.memory.order

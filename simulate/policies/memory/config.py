@@ -110,6 +110,19 @@ class MemoryConfig:
         return {"latency_ns": self.link_latency_ns, "bytes_per_s": self.link_bytes_per_s, "bytes": self.expert_bytes}
 
     @property
+    def is_masked(self) -> bool:
+        """Whether it changes which experts run."""
+        return self.miss in MASKED
+
+    @property
+    def plain(self) -> MemoryConfig:
+        """The same with LRU, no prefetches and empty slots: what a run's order of accesses is taken from."""
+        return dataclasses.replace(
+            self, cache="lru", miss="block" if self.miss == "block" else "load", prefetch="none", look_ahead=1,
+            filled=False, period=None, link="fifo", host_factor=1.0,
+        )  # fmt: skip
+
+    @property
     def needs_order(self) -> bool:
         """Whether it asks for the accesses to come: an optimum or an oracle."""
         return "future" in CACHES[self.cache].needs or "groups" in PREFETCHERS[self.prefetch].needs

@@ -1,0 +1,1 @@
+"""The compiled engine (numba): the rules of `simulate.policies` over flat arrays, equal to the reference to the ns."""

@@ -1,0 +1,79 @@
+"""Arrivals, compiled: which passes the end of others releases, as in `simulate.policies.arrivals`."""
+
+from __future__ import annotations
+
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import (
+    CLOSED,
+    NEVER,
+    STEPS,
+    World,
+    arriving_P,
+    held_G,
+    of_step_P,
+    passes_P,
+    planned_A,
+    start_S,
+    steps_S,
+    times_A,
+)
+
+
+@compiled
+def next_arrival(world: World) -> int:
+    """Return when the next arrival is due by itself."""
+    at = world.due
+    return times_A(world)[at] if at < len(times_A(world)) else NEVER
+
+
+@compiled
+def let_arrive(world: World, now: int) -> None:
+    """List the passes that arrive by themselves up to now."""
+    while world.due < len(times_A(world)) and times_A(world)[world.due] <= now:
+        arriving_P(world)[world.arriving] = planned_A(world)[world.due]
+        world.arriving += 1
+        world.due += 1
+
+
+@compiled
+def release(world: World, p: int) -> None:
+    """List the pass that the end of a pass releases, or under `steps` those of the next step after its last."""
+    rec = passes_P(world)[p]
+    if world.arrivals == STEPS:
+        release_step(world, rec.step)
+        return
+    follower = rec.following
+    if follower < 0 and world.arrivals == CLOSED and world.held_back < len(held_G(world)):
+        follower = held_G(world)[world.held_back]
+        world.held_back += 1
+    if follower >= 0:
+        arriving_P(world)[world.arriving] = follower
+        world.arriving += 1
+
+
+@compiled
+def release_step(world: World, step: int) -> None:
+    """Count a finished pass of a step; after the last one the passes of the next step arrive."""
+    steps_S(world)[step] -= 1
+    if steps_S(world)[step] > 0 or step + 1 >= len(steps_S(world)):
+        return
+    world.arriving = 0
+    for at in range(start_S(world)[step + 1], start_S(world)[step + 2]):
+        arriving_P(world)[world.arriving] = of_step_P(world)[at]
+        world.arriving += 1
+
+
+@compiled
+def sort_arriving(world: World) -> None:
+    """Bring the released passes into the order of the workload: by Shell's method, since most stand in it already."""
+    arriving, gap = arriving_P(world), 1
+    while gap < world.arriving // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, world.arriving):
+            p, j = arriving[i], i
+            while j >= gap and arriving[j - gap] > p:
+                arriving[j] = arriving[j - gap]
+                j -= gap
+            arriving[j] = p
+        gap //= 3

@@ -1,0 +1,124 @@
+"""Makes the arrays of a run from its workload and configuration; rules that are worked out beforehand are not repeated.
+
+Arrival times, what follows what, and placement come from the very objects that the reference engine asks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulate.compiled.checksum import crc_tables
+from simulate.compiled.layout import (
+    ARRAYS,
+    AT_TIMES,
+    BATCH,
+    CLOSED,
+    DEVICE,
+    LOCKSTEP,
+    NEVER,
+    NEXT_INSTANT,
+    NODE,
+    PASS,
+    QUEUE,
+    QUEUES,
+    RUN,
+    STEPS,
+)
+from simulate.compiled.pointers import Pointed
+from simulate.policies.arrivals import ARRIVALS, Arrivals, Closed, Steps
+from simulate.policies.config import RunConfig
+from simulate.policies.placement import place
+from simulate.policies.workload import Workload
+
+FIRST_BATCHES = 1 << 14
+FIRST_TOKENS = 256
+LISTS_OF_PASSES = ("finished_P", "emptied_P", "arriving_P", "queued_P", "step_P")
+
+
+def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Pointed:
+    """Return a run that has not begun; `curve_Q` numbers the cost curve of every queue.
+
+    Raises InputError as the reference engine does, for a placement or arrivals that do not fit.
+    """
+    device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
+    arrivals = ARRIVALS[config.arrivals](workload, config)
+    passes, tokens = workload.passes, int(workload.tokens_P.sum())
+    queues, k = device_LB.size, workload.experts_TLK.shape[2]
+    masked = config.memory is not None and config.memory.is_masked
+    world = Pointed(RUN, ARRAYS, **run_fields(workload, config, arrivals))
+    world.put(
+        passes_P=new_passes(workload, arrivals), queues_Q=new_queues(device_LB, workload.experts, curve_Q),
+        devices_D=new_devices(config.devices), nodes_N=np.empty(tokens * k + passes, NODE),
+        batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
+        pass_N=workload.pass_N.astype(np.int32), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
+        joining_Q=np.empty(2 * queues, np.int32), timed_Q=np.empty(queues, np.int32), entered_Q=np.full(queues, NEVER),
+        times_A=np.array(arrivals.times_ns, np.int64), planned_A=np.array(arrivals.planned, np.int32),
+        held_G=np.array(list(arrivals.held_back) if isinstance(arrivals, Closed) else [], np.int32),
+        cost_CN=np.full((int(curve_Q.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
+        **{name: np.empty(passes, np.int32) for name in LISTS_OF_PASSES}, **steps_of(arrivals),
+    )  # fmt: skip
+    return world
+
+
+def writable(array: np.ndarray, dtype: type) -> np.ndarray:
+    """Return an array in C order that may be written, so that all runs share one compiled form; copied if need be."""
+    return np.require(array, dtype, ["C", "W"])
+
+
+def run_fields(workload: Workload, config: RunConfig, arrivals: Arrivals) -> dict[str, float]:
+    """Return what the record of a run says before it begins."""
+    memory = config.memory
+    kind = STEPS if isinstance(arrivals, Steps) else CLOSED if isinstance(arrivals, Closed) else AT_TIMES
+    return {
+        "scheduler": LOCKSTEP if config.scheduler == "lockstep" else QUEUES, "size": config.queue_size,
+        "dense_size": config.dense_queue_size or config.queue_size,
+        "timeout_ns": -1 if config.timeout_ns is None else config.timeout_ns,
+        "max_step": config.max_step or workload.passes, "layers": workload.layers, "experts": workload.experts,
+        "width": workload.experts + 1, "k": workload.experts_TLK.shape[2], "devices": config.devices,
+        "queues": (workload.layers + 1) * (workload.experts + 1), "dense": config.dense,
+        "filled_rows": bool((workload.experts_TLK >= 0).all()), "arrivals": kind,
+        "host_factor": memory.host_factor if memory else 1.0, "masked": memory is not None and memory.is_masked,
+        "where": NEXT_INSTANT, "free_node": -1, "stage": -1,
+    }  # fmt: skip
+
+
+def new_passes(workload: Workload, arrivals: Arrivals) -> np.ndarray:
+    """Return the records of all passes; sequences are numbered from 1, 0 stands for several."""
+    passes = np.zeros(workload.passes, PASS)
+    passes["first_row"], passes["tokens"] = workload.first_row_P, workload.tokens_P
+    passes["offset"] = workload.token_offset_P
+    passes["sequence"] = 1 + np.unique(workload.sequence_P, return_inverse=True)[1].ravel()
+    passes["following"] = -1 if isinstance(arrivals, Steps) else arrivals.following_P
+    passes["step"] = arrivals.step_of_P if isinstance(arrivals, Steps) else 0
+    passes["stage"] = -1
+    passes["start_ns"], passes["arrival_ns"], passes["end_ns"] = NEVER, -1, -1
+    return passes
+
+
+def new_queues(device_LB: np.ndarray, experts: int, curve_Q: np.ndarray) -> np.ndarray:
+    """Return the records of all queues, none of which has a member."""
+    queues = np.zeros(device_LB.size, QUEUE)
+    layer_Q, block_Q = np.divmod(np.arange(device_LB.size), experts + 1)
+    queues["device"], queues["curve"] = device_LB.ravel(), curve_Q
+    queues["key"] = np.where(block_Q > 0, layer_Q * experts + block_Q - 1, -1)
+    for name in ("head", "tail", "next", "timed_at", "met"):
+        queues[name] = -1
+    return queues
+
+
+def new_devices(devices: int) -> np.ndarray:
+    """Return the records of the devices and, last, of the host server: all free."""
+    records = np.zeros(devices + 1, DEVICE)
+    records["free"], records["end_ns"] = 1, NEVER
+    records["first_ready"] = records["last_ready"] = -1
+    return records
+
+
+def steps_of(arrivals: Arrivals) -> dict[str, np.ndarray]:
+    """Return how many passes every step of the trace has and which they are; nothing under other arrivals."""
+    of_step = arrivals.passes_of_step if isinstance(arrivals, Steps) else []
+    count_S = np.array([len(passes) for passes in of_step], np.int64)
+    return {
+        "steps_S": count_S, "start_S": np.concatenate([[0], np.cumsum(count_S)]).astype(np.int64),
+        "of_step_P": np.array([p for passes in of_step for p in passes], np.int32),
+    }  # fmt: skip

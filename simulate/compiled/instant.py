@@ -1,0 +1,262 @@
+"""The compiled loop: instant after instant, round after round, in the order that `simulate.policies.instant` plays.
+
+`go_on` returns whenever it needs what only Python has, room for more records or the cost of a batch, and goes on
+where it stopped when it is called again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulate.compiled.arrivals import let_arrive, next_arrival, release, sort_arriving
+from simulate.compiled.chains import pop_ready
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import (
+    BROKEN,
+    DONE,
+    LAUNCH,
+    LOCKSTEP,
+    NEED_BATCHES,
+    NEED_COST,
+    NEED_TRANSFERS,
+    NEVER,
+    NEXT_INSTANT,
+    PREFETCH,
+    ROUND,
+    World,
+    arriving_P,
+    batches_A,
+    cost_CN,
+    devices_D,
+    emptied_P,
+    finished_P,
+    nodes_N,
+    passes_P,
+    queues_Q,
+    timed_Q,
+    times_A,
+)
+from simulate.compiled.lockstep import admit_to_step, bind_from_stage, retire_from_step, settle_step
+from simulate.compiled.memory.layout import Memory
+from simulate.compiled.memory.loading import arrive, bound, released, take
+from simulate.compiled.memory.masking import exchange_planned, passes_finished, release_masked
+from simulate.compiled.memory.prefetching import prefetch_next
+from simulate.compiled.memory.sending import any_transfer, begin_transfers, has_room, next_end, transfers_here
+from simulate.compiled.queueing import (
+    admit_to_queues,
+    bind_from_queue,
+    force,
+    relist,
+    retire_from_queues,
+    settle_queues,
+)
+
+
+@compiled
+def go_on(world: World, memory: Memory | None) -> int:
+    """Play instants until the run is over or something is needed; return which."""
+    while True:
+        if world.where == NEXT_INSTANT and not begin_instant(world, memory):
+            return DONE
+        if world.where == ROUND:
+            if world.batches + world.devices + 1 > len(batches_A(world)):
+                return NEED_BATCHES
+            if memory is not None and not has_room(world, memory):
+                return NEED_TRANSFERS
+            play_round(world, memory)
+        if world.where == LAUNCH:
+            if not launch(world):
+                return NEED_COST
+            leave(world, memory)
+        if memory is not None:
+            while prefetch_next(world, memory):
+                if not has_room(world, memory):
+                    return NEED_TRANSFERS
+            if memory.broken >= 0:
+                return BROKEN
+        close_round(world, memory)
+
+
+@compiled
+def begin_instant(world: World, memory: Memory | None) -> bool:
+    """Go to the next moment at which something is due; return False if there is none."""
+    devices = devices_D(world)
+    now = min(next_arrival(world), next_due(world))
+    for device in range(world.devices + 1):
+        now = min(now, devices[device].end_ns)
+    if memory is not None:
+        now = min(now, next_end(memory))
+    if now == NEVER:
+        return False
+    world.now = now
+    for device in range(world.devices + 1):
+        if devices[device].end_ns == now:
+            devices[device].done, devices[device].end_ns = 1, NEVER
+    world.arriving = 0
+    let_arrive(world, now)
+    world.where = ROUND
+    return True
+
+
+@compiled
+def next_due(world: World) -> int:
+    """Return when the next time-out is due."""
+    return queues_Q(world)[timed_Q(world)[0]].due_ns if world.timed > 0 else NEVER
+
+
+@compiled
+def play_round(world: World, memory: Memory | None) -> None:
+    """Completions (1), transfers (2), arrivals (3), time-outs (4), ready queues (5), free devices (6)."""
+    now = world.now
+    world.finished = world.emptied = 0
+    for device in range(world.devices + 1):
+        if devices_D(world)[device].done:
+            devices_D(world)[device].done = 0
+            complete(world, memory, device, now)
+    if memory is not None:
+        for link in range(world.devices):
+            while transfers_here(memory, link, now):
+                arrive(world, memory, link, now)
+    for i in range(world.arriving):
+        p = arriving_P(world)[i]
+        passes_P(world)[p].arrival_ns = now
+        if world.scheduler == LOCKSTEP:
+            admit_to_step(world, p)
+        else:
+            admit_to_queues(world, memory, p, now)
+    world.arriving = 0
+    if world.scheduler == LOCKSTEP:
+        settle_step(world, memory, now)
+    else:
+        settle_queues(world, now)
+    world.first_batch = world.launched = world.batches
+    start_batches(world, memory, now)
+    world.where = LAUNCH
+
+
+@compiled
+def complete(world: World, memory: Memory | None, device: int, now: int) -> None:
+    """Free the device of a completed batch, and let the passes whose stage it ended move on."""
+    batch = devices_D(world)[device]
+    batch.free = 1
+    world.running -= 1
+    queue, size = batch.queue, batch.size
+    if memory is not None and queue % world.width:
+        if world.masked:
+            release_masked(world, memory, queue, size, now)
+        else:
+            released(world, memory, queue, device, now)
+    if world.scheduler == LOCKSTEP:
+        retire_from_step(world, memory, device, now)
+    else:
+        retire_from_queues(world, memory, device, now)
+
+
+@compiled
+def start_batches(world: World, memory: Memory | None, now: int) -> None:
+    """Let every free device, ascending, take the first ready queue placed on it that it can world."""
+    devices = devices_D(world)
+    for device in range(world.devices + 1):
+        if not devices[device].free or devices[device].first_ready < 0:
+            continue
+        if memory is not None and not world.masked and device < world.devices:
+            queue = take(world, memory, device, now)
+        else:
+            queue = pop_ready(world, device)
+        if queue >= 0:
+            start(world, memory, device, queue, now)
+
+
+@compiled
+def start(world: World, memory: Memory | None, device: int, queue: int, now: int) -> None:
+    """Bind a batch of a queue on a device and record it; its end is known when it is launched."""
+    batch, row = devices_D(world)[device], batches_A(world)[world.batches]
+    batch.free, batch.queue, batch.start_ns = 0, queue, now
+    world.running += 1
+    row.queue, row.device, row.ready_ns, row.start_ns, row.hit = queue, device, queues_Q(world)[queue].ready_ns, now, -1
+    if world.scheduler == LOCKSTEP:
+        row.size, row.crc, row.forced = bind_from_stage(world, device, queue)
+    else:
+        row.size, row.crc, row.forced = bind_from_queue(world, device, queue)
+        relist(world, queue, now)
+    row.tokens = row.size if queue % world.width else tokens_of(world, device)
+    if memory is not None and queue % world.width:
+        row.hit = 1 if world.masked else bound(world, memory, queue, device)
+    world.batches += 1
+
+
+@compiled
+def tokens_of(world: World, device: int) -> int:
+    """Return the tokens of the passes in a device's dense batch."""
+    node, tokens = devices_D(world)[device].head, 0
+    for _ in range(devices_D(world)[device].size):
+        tokens += passes_P(world)[nodes_N(world)[node].member].tokens
+        node = nodes_N(world)[node].next
+    return tokens
+
+
+@compiled
+def launch(world: World) -> bool:
+    """Give the batches that start their ends; return False at one whose cost is not known."""
+    while world.launched < world.batches:
+        row = batches_A(world)[world.launched]
+        curve = queues_Q(world)[row.queue].curve
+        service_ns = cost_CN(world)[curve, row.tokens] if row.tokens < cost_CN(world).shape[1] else -1
+        if service_ns < 0:
+            world.cost_queue, world.cost_tokens = row.queue, row.tokens
+            return False
+        if row.device == world.devices:
+            service_ns = int(np.rint(service_ns * world.host_factor))
+        row.end_ns = row.start_ns + service_ns
+        if service_ns == 0:
+            devices_D(world)[row.device].done = 1
+        else:
+            devices_D(world)[row.device].end_ns = row.end_ns
+        world.launched += 1
+    return True
+
+
+@compiled
+def leave(world: World, memory: Memory | None) -> None:
+    """Record the passes that finished in this round, and list those that their end releases."""
+    now = world.now
+    for i in range(world.emptied):
+        finished_P(world)[world.finished + i] = emptied_P(world)[i]
+    world.finished += world.emptied
+    for i in range(world.finished):
+        passes_P(world)[finished_P(world)[i]].end_ns = now
+    if memory is not None and world.masked and world.finished:
+        passes_finished(world, memory, world.finished)
+    for i in range(world.finished):
+        release(world, finished_P(world)[i])
+    sort_arriving(world)
+    if memory is not None and world.masked:
+        exchange_planned(world, memory, now)
+    world.where = PREFETCH
+
+
+@compiled
+def close_round(world: World, memory: Memory | None) -> None:
+    """Links begin (7); then a further round, the stall rule, or the next instant."""
+    now = world.now
+    further = world.arriving > 0 or world.emptied > 0
+    if memory is not None and begin_transfers(world, memory, now):
+        further = True
+    for device in range(world.devices + 1):
+        if devices_D(world)[device].done:
+            further = True
+    if further:
+        world.where = ROUND
+    elif world.scheduler != LOCKSTEP and is_stalled(world, memory):
+        force(world)
+        world.where = ROUND
+    else:
+        world.where = NEXT_INSTANT
+
+
+@compiled
+def is_stalled(world: World, memory: Memory | None) -> bool:
+    """Say whether passes wait although nothing runs and no transfer, arrival or time-out is pending."""
+    if world.running or world.present == 0 or world.timed > 0 or world.due < len(times_A(world)):
+        return False
+    return memory is None or not any_transfer(memory)

@@ -1,0 +1,103 @@
+"""The arrays that the compiled engine works on: one record per pass, queue and device, and one for the run itself.
+
+Numbers: a pass p and a token n as in `simulate.policies.workload`; a queue is layer * (E + 1) + block, as in
+`simulate.policies.scheduler`; -1 stands for nobody. Lists are chains of numbers: `next` of each, -1 at the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulate.compiled.pointers import pointed, pointer_fields
+
+# What a call of the compiled loop returns: finished, or what it needs before it can go on where it stopped.
+DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, BROKEN = range(5)
+# Where it stopped: before the next instant, before a round, before a batch is launched, before a group's prefetches.
+NEXT_INSTANT, ROUND, LAUNCH, PREFETCH = range(4)
+QUEUES, LOCKSTEP = range(2)
+AT_TIMES, CLOSED, STEPS = range(3)  # arrivals
+
+NEVER = np.iinfo(np.int64).max
+
+PASS = np.dtype([
+    ("first_row", "i4"), ("tokens", "i4"), ("offset", "i4"), ("sequence", "i4"), ("following", "i4"), ("step", "i4"),
+    ("stage", "i4"), ("left", "i4"),
+    ("entered_ns", "i8"), ("arrival_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"),
+], align=True)  # fmt: skip
+
+QUEUE = np.dtype([
+    ("head", "i4"), ("tail", "i4"), ("length", "i4"), ("device", "i4"), ("next", "i4"), ("timed_at", "i4"),
+    ("curve", "i4"), ("key", "i4"), ("listed", "i1"), ("forced", "i1"), ("met", "i1"), ("parked", "i1"),
+    ("ready_ns", "i8"), ("due_ns", "i8"),
+], align=True)  # fmt: skip
+
+DEVICE = np.dtype([
+    ("first_ready", "i4"), ("last_ready", "i4"), ("free", "i4"), ("done", "i4"), ("queue", "i4"), ("head", "i4"),
+    ("last", "i4"), ("size", "i4"), ("start_ns", "i8"), ("end_ns", "i8"),
+], align=True)  # fmt: skip
+
+NODE = np.dtype([("member", "i4"), ("next", "i4")], align=True)
+
+BATCH = np.dtype([
+    ("queue", "i4"), ("size", "i4"), ("tokens", "i4"), ("device", "i2"), ("crc", "u2"), ("forced", "i1"), ("hit", "i1"),
+    ("ready_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"),
+], align=True)  # fmt: skip
+
+# What a run's record points at: element type and number of dimensions. `nodes_N` hold the members of queues and batches,
+# a queue's in FIFO order. `experts_TLK` and `pass_N` are the workload's; with masked gating `routed_NK` holds what a
+# token runs at present. `finished_P`, `emptied_P`, `arriving_P` and `joining_Q` are lists of the present round,
+# `timed_Q` the heap of queues whose head has a time-out, `queued_P` and `step_P` lockstep's waiting passes and its step,
+# `entered_Q` is when the heads of queues began to wait, NEVER where nobody does.
+# `times_A` and `planned_A` are the arrivals due by themselves, `held_G` the first passes that a closed loop holds back;
+# `steps_S` counts the unfinished passes of every step, which `of_step_P` lists from `start_S` on. `cost_CN` is the
+# service time by curve and tokens, -1 where nobody has asked yet; `crc_table` as in `checksum`.
+I2, I4, I8 = np.dtype("i2"), np.dtype("i4"), np.dtype("i8")
+ARRAYS = {
+    "passes_P": (PASS, 1), "queues_Q": (QUEUE, 1), "devices_D": (DEVICE, 1), "nodes_N": (NODE, 1),
+    "batches_A": (BATCH, 1), "experts_TLK": (I2, 3), "pass_N": (I4, 1), "routed_NK": (I2, 2), "finished_P": (I4, 1),
+    "emptied_P": (I4, 1), "arriving_P": (I4, 1), "joining_Q": (I4, 1), "timed_Q": (I4, 1), "queued_P": (I4, 1),
+    "step_P": (I4, 1), "entered_Q": (I8, 1), "times_A": (I8, 1), "planned_A": (I4, 1), "held_G": (I4, 1), "steps_S": (I8, 1),
+    "start_S": (I8, 1), "of_step_P": (I4, 1), "cost_CN": (I8, 2), "crc_table": (I8, 2),
+}  # fmt: skip
+
+RUN = np.dtype([
+    # what runs
+    ("scheduler", "i8"), ("size", "i8"), ("dense_size", "i8"), ("timeout_ns", "i8"), ("max_step", "i8"),
+    ("layers", "i8"), ("experts", "i8"), ("width", "i8"), ("k", "i8"), ("devices", "i8"), ("queues", "i8"),
+    ("dense", "i8"), ("filled_rows", "i8"), ("arrivals", "i8"), ("host_factor", "f8"), ("masked", "i8"),
+    # where it stands
+    ("now", "i8"), ("where", "i8"), ("running", "i8"), ("present", "i8"), ("finished", "i8"), ("emptied", "i8"),
+    ("arriving", "i8"), ("due", "i8"), ("held_back", "i8"), ("joining", "i8"), ("timed", "i8"),
+    ("first_batch", "i8"), ("launched", "i8"), ("batches", "i8"), ("free_node", "i8"), ("fresh_node", "i8"),
+    ("stage", "i8"), ("unfinished", "i8"), ("step", "i8"), ("first_queued", "i8"), ("last_queued", "i8"),
+    # what it asks for when it stops with NEED_COST
+    ("cost_queue", "i8"), ("cost_tokens", "i8"),
+    *pointer_fields(ARRAYS),
+])  # fmt: skip
+
+World = np.void  # one record of RUN
+
+passes_P = pointed("passes_P", *ARRAYS["passes_P"])
+queues_Q = pointed("queues_Q", *ARRAYS["queues_Q"])
+devices_D = pointed("devices_D", *ARRAYS["devices_D"])
+nodes_N = pointed("nodes_N", *ARRAYS["nodes_N"])
+batches_A = pointed("batches_A", *ARRAYS["batches_A"])
+experts_TLK = pointed("experts_TLK", *ARRAYS["experts_TLK"])
+pass_N = pointed("pass_N", *ARRAYS["pass_N"])
+routed_NK = pointed("routed_NK", *ARRAYS["routed_NK"])
+finished_P = pointed("finished_P", *ARRAYS["finished_P"])
+emptied_P = pointed("emptied_P", *ARRAYS["emptied_P"])
+arriving_P = pointed("arriving_P", *ARRAYS["arriving_P"])
+joining_Q = pointed("joining_Q", *ARRAYS["joining_Q"])
+timed_Q = pointed("timed_Q", *ARRAYS["timed_Q"])
+queued_P = pointed("queued_P", *ARRAYS["queued_P"])
+step_P = pointed("step_P", *ARRAYS["step_P"])
+entered_Q = pointed("entered_Q", *ARRAYS["entered_Q"])
+times_A = pointed("times_A", *ARRAYS["times_A"])
+planned_A = pointed("planned_A", *ARRAYS["planned_A"])
+held_G = pointed("held_G", *ARRAYS["held_G"])
+steps_S = pointed("steps_S", *ARRAYS["steps_S"])
+start_S = pointed("start_S", *ARRAYS["start_S"])
+of_step_P = pointed("of_step_P", *ARRAYS["of_step_P"])
+cost_CN = pointed("cost_CN", *ARRAYS["cost_CN"])
+crc_table = pointed("crc_table", *ARRAYS["crc_table"])

@@ -1,0 +1,143 @@
+"""Lockstep, compiled: the rules of `simulate.policies.lockstep`, method by method."""
+
+from __future__ import annotations
+
+from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import World, devices_D, nodes_N, pass_N, passes_P, queued_P, queues_Q, step_P
+from simulate.compiled.memory.announcing import begin_stage, note_step
+from simulate.compiled.memory.layout import Memory
+from simulate.compiled.memory.masking import route
+from simulate.compiled.stages import expert_of, finish, finish_empty, has_members
+
+
+@compiled
+def admit_to_step(world: World, p: int) -> None:
+    """Let an arriving pass wait for the next step."""
+    for stage in range(2 * world.layers + 1):
+        if has_members(world, p, stage):
+            queued_P(world)[world.last_queued] = p
+            world.last_queued += 1
+            world.present += 1
+            return
+    finish(world, p)
+
+
+@compiled
+def retire_from_step(world: World, memory: Memory | None, device: int, now: int) -> None:
+    """After the last batch of a stage the whole step moves on, or finishes."""
+    batch, nodes = devices_D(world)[device], nodes_N(world)
+    dense = batch.queue % world.width == 0
+    node = batch.head
+    for _ in range(batch.size):
+        member = nodes[node].member
+        rec = passes_P(world)[member if dense else pass_N(world)[member]]
+        rec.start_ns = min(rec.start_ns, batch.start_ns)
+        node = nodes[node].next
+    free_members(world, device)
+    world.unfinished -= 1
+    if world.unfinished > 0:
+        return
+    if gather_next_stage(world):
+        run_stage(world, memory, now)
+        return
+    for i in range(world.step):
+        finish(world, step_P(world)[i])
+    end_step(world)
+
+
+@compiled
+def end_step(world: World) -> None:
+    """Let no step be under way."""
+    world.present -= world.step
+    world.step = 0
+
+
+@compiled
+def gather_next_stage(world: World) -> bool:
+    """Move the step to its next stage in which any pass has members; return False where none follows."""
+    for stage in range(world.stage + 1, 2 * world.layers + 1):
+        any_working = False
+        for i in range(world.step):
+            p = step_P(world)[i]
+            if has_members(world, p, stage):
+                any_working = True
+                if stage & 1 == 0:
+                    append_member(world, (stage >> 1) * world.width, p)
+                elif not world.masked:
+                    append_by_expert(world, p, stage >> 1)
+        if any_working:
+            world.stage = stage
+            return True
+    return False
+
+
+@compiled
+def append_by_expert(world: World, p: int, layer: int) -> None:
+    """Sort a pass's members of a layer by expert."""
+    rec = passes_P(world)[p]
+    for token in range(rec.offset, rec.offset + rec.tokens):
+        for rank in range(world.k):
+            expert = expert_of(world, p, token, layer, rank)
+            if expert >= 0:
+                append_member(world, layer * world.width + 1 + expert, token)
+
+
+@compiled
+def mask_stage(world: World, memory: Memory, now: int) -> bool:
+    """Let masked gating choose the experts of the stage, or of the next that has any; return False if none has."""
+    while world.stage & 1:
+        layer, left = world.stage >> 1, 0
+        for i in range(world.step):
+            if has_members(world, step_P(world)[i], world.stage):
+                left += route(world, memory, step_P(world)[i], layer, now)
+        if left > 0:
+            for i in range(world.step):
+                if has_members(world, step_P(world)[i], world.stage):
+                    append_by_expert(world, step_P(world)[i], layer)
+            return True
+        if not gather_next_stage(world):
+            return False
+    return True
+
+
+@compiled
+def run_stage(world: World, memory: Memory | None, now: int) -> None:
+    """Make every block that has members in the step's present stage ready, ascending."""
+    if memory is not None and world.masked and not mask_stage(world, memory, now):
+        for i in range(world.step):
+            finish_empty(world, step_P(world)[i])
+        end_step(world)
+        return
+    first = (world.stage >> 1) * world.width
+    world.unfinished = 0
+    for queue in range(first, first + world.width):
+        if queues_Q(world)[queue].length > 0:
+            queues_Q(world)[queue].ready_ns = now
+            append_ready(world, queues_Q(world)[queue].device, queue)
+            world.unfinished += 1
+    if memory is not None and world.stage & 1:
+        if not world.masked:
+            begin_stage(world, memory, first, now)
+        note_step(world, memory)
+
+
+@compiled
+def settle_step(world: World, memory: Memory | None, now: int) -> None:
+    """Take the waiting passes as the next step if none is under way."""
+    if world.running or world.step or world.first_queued == world.last_queued:
+        return
+    world.step = min(world.max_step, world.last_queued - world.first_queued)
+    for i in range(world.step):
+        step_P(world)[i] = queued_P(world)[world.first_queued + i]
+    world.first_queued += world.step
+    world.stage = -1
+    gather_next_stage(world)
+    run_stage(world, memory, now)
+
+
+@compiled
+def bind_from_stage(world: World, device: int, queue: int) -> tuple[int, int, int]:
+    """Bind all members that a block has in this stage; return (how many, their checksum, whether it was forced: 0)."""
+    count = queues_Q(world)[queue].length
+    return count, bind_members(world, queue, device, count), 0

@@ -1,0 +1,1 @@
+"""Expert memory, compiled: the rules of `simulate.policies.memory` over flat arrays."""

@@ -1,0 +1,46 @@
+"""What is announced to caches and prefetchers, compiled: the experts of a stage, and the groups that are selected."""
+
+from __future__ import annotations
+
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import World, queues_Q
+from simulate.compiled.memory.caches import clear_protected, protect
+from simulate.compiled.memory.layout import LOAD, STEP, Memory, caches_C, entered_EN, keys_K
+from simulate.compiled.memory.loading import meet
+
+
+@compiled
+def begin_stage(world: World, memory: Memory, first: int, now: int) -> None:
+    """Lockstep: the experts of a stage, ascending, are known; unless misses block all are accessed at once.
+
+    `first` is the queue of the layer's dense block; those of its experts that have members run in this stage.
+    """
+    queues = queues_Q(world)
+    memory.stamp += 1
+    for queue in range(first + 1, first + world.width):
+        if queues[queue].length > 0:
+            cache = keys_K(memory)[queues[queue].key].cache
+            if caches_C(memory)[cache].stamp != memory.stamp:
+                caches_C(memory)[cache].stamp = memory.stamp
+                clear_protected(memory, cache)
+            protect(memory, cache, queues[queue].key)
+    if memory.miss != LOAD:
+        return
+    for queue in range(first + 1, first + world.width):
+        if queues[queue].length > 0:
+            meet(world, memory, queue, now)
+
+
+@compiled
+def note_group(world: World, memory: Memory, p: int, layer: int) -> None:
+    """Note the group that a pass selected: prefetchers look at it when its own demands are on their way."""
+    if memory.prefetches:
+        entered_EN(memory)[memory.entered, 0] = p
+        entered_EN(memory)[memory.entered, 1] = layer
+        memory.entered += 1
+
+
+@compiled
+def note_step(world: World, memory: Memory) -> None:
+    """Note the group that the passes of a lockstep step selected together."""
+    note_group(world, memory, STEP, world.stage >> 1)

@@ -1,0 +1,203 @@
+"""Makes the arrays of expert memory: slots, fillings and knowledge are what the reference's own objects say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulate.compiled.jit import entry
+from simulate.compiled.memory.caches import admit
+from simulate.compiled.memory.layout import (
+    ARRAYS,
+    CACHE,
+    CO_ACTIVATION,
+    KEY,
+    LINK,
+    MEMORY,
+    POLICIES,
+    PREVIOUS_TOKEN,
+    TRANSFER,
+    keys_K,
+)
+from simulate.compiled.memory.order import Order, uses_of
+from simulate.compiled.pointers import Pointed
+from simulate.policies.config import RunConfig
+from simulate.policies.memory.config import HANDLINGS, MemoryConfig
+from simulate.policies.memory.expert_memory import AccessOrder, ExpertMemory
+from simulate.policies.memory.knowledge import Knowledge
+from simulate.policies.memory.known import Known
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+from simulate.policies.placement import place
+from simulate.policies.workload import Workload
+
+COUNTS = (
+    "accesses", "hits", "delayed_hits", "misses", "loads", "prefetches", "prefetches_used", "prefetches_dropped",
+    "evictions",
+)  # fmt: skip
+
+
+@entry
+def fill(memories: np.ndarray, filling: np.ndarray) -> None:
+    """Give experts the slots that they hold before the run, in this order; `memories` is the one record."""
+    for key in filling:
+        admit(memories[0], key, True)
+        keys_K(memories[0])[key].in_flight = 0
+        keys_K(memories[0])[key].unused = 0
+
+
+def reference_memory(workload: Workload, config: RunConfig, known: Known, device_LB: np.ndarray) -> ExpertMemory:
+    """Return the reference's expert memory before the run: it checks, shares out, ranks and fills."""
+    memory = config.memory
+    keys = workload.layers * workload.experts
+    importance = known.importance
+    if memory.is_masked and memory.cache == "importance":
+        importance = list(known.importance or [0.0] * keys)
+    knowledge = Knowledge(
+        workload.layers, workload.experts, known.popularity, importance, rng=config.generator("memory")
+    )
+    caches = 1 if memory.scope == "global" else workload.layers
+    unknown_yet = AccessOrder([[[] for _ in range(caches)] for _ in range(config.devices)], [])
+    return ExpertMemory(memory, device_LB, knowledge, config.scheduler == "lockstep", unknown_yet)
+
+
+def new_memory(
+    workload: Workload, config: RunConfig, known: Known, order: Order | None, transfer_ns: int, logs: bool
+) -> tuple[Pointed, int]:
+    """Return (the memory of a run that has not begun, how many experts share a cache's slots at most).
+
+    `order` are the accesses and groups to come, for those who ask for them; `logs` records those of this run.
+    """
+    device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
+    reference = reference_memory(workload, config, known, device_LB)
+    caches = len(reference.caches_DC[0])
+    keys = new_keys(reference, caches, workload)
+    records = new_caches(reference, caches)
+    made = assembled(workload, config, known, reference, keys, records, order, transfer_ns, logs)
+    filling = [key for each in reference.caches_DC for cache in each for key in cache.slot_of]
+    fill(made.record, np.array(filling, np.int32))
+    for name in COUNTS:
+        records[name] = 0
+    return made, reference.sharing
+
+
+def new_keys(reference: ExpertMemory, caches: int, workload: Workload) -> np.ndarray:
+    """Return the records of all experts."""
+    count = len(reference.device_K)
+    keys = np.zeros(count, KEY)
+    layer_K, expert_K = np.divmod(np.arange(count), workload.experts)
+    keys["device"] = reference.device_K
+    keys["cache"] = np.array(reference.device_K) * caches + layer_K % caches
+    keys["queue"] = layer_K * (workload.experts + 1) + 1 + expert_K
+    flat = [cache for each in reference.caches_DC for cache in each]
+    keys["wanted"] = [flat[cache].wants(key) for key, cache in enumerate(keys["cache"].tolist())]
+    for name in ("slot", "older", "newer", "before", "after", "ghost_before", "ghost_after"):
+        keys[name] = -1
+    return keys
+
+
+def new_caches(reference: ExpertMemory, caches: int) -> np.ndarray:
+    """Return the records of all caches of all devices, whose slots are free."""
+    records = np.zeros(len(reference.caches_DC) * caches, CACHE)
+    for number, (device, index) in enumerate(np.ndindex(len(reference.caches_DC), caches)):
+        cache, rec = reference.caches_DC[device][index], records[number]
+        rec["device"], rec["slots"], rec["free"] = device, cache.slots, cache.slots
+        rec["small_slots"] = getattr(cache, "small_slots", 0)
+        rec["first_key"], rec["keys"] = cache.keys.start, len(cache.keys)
+    for name in ("oldest", "newest", "first", "last", "main_first", "main_last", "ghost_first", "ghost_last", "hand",
+                 "passing"):  # fmt: skip
+        records[name] = -1
+    return records
+
+
+def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns: int, logs: bool) -> dict[str, float]:
+    """Return what the record of an expert memory says before the run."""
+    memory, keys = config.memory, workload.layers * workload.experts
+    masked = memory.is_masked
+    return {
+        "policy": POLICIES.index(memory.cache), "miss": HANDLINGS.index(memory.miss),
+        "ordered": config.scheduler == "lockstep" and not masked, "wide": memory.link == "wide",
+        "free_prefetch": memory.link == "free-prefetch", "prefetcher": list(PREFETCHERS).index(memory.prefetch),
+        "prefetches": logs or memory.prefetch != "none", "look_ahead": memory.look_ahead, "caches": caches,
+        "experts": workload.experts, "layers": workload.layers, "transfer_ns": transfer_ns,
+        "room": 8 * keys + 64, "logs": logs, "broken": -1, "redirects": memory.miss == "redirect",
+        "candidates": workload.candidates_TLK.shape[2] if masked else 0, "period": memory.period or 0,
+    }  # fmt: skip
+
+
+def assembled(
+    workload: Workload, config: RunConfig, known: Known, reference: ExpertMemory, keys: np.ndarray,
+    caches: np.ndarray, order: Order | None, transfer_ns: int, logs: bool,
+) -> Pointed:  # fmt: skip
+    """Return the memory with all its arrays, those that this run does not need with one element."""
+    memory, count, experts = config.memory, len(keys), workload.experts
+    per_device = len(reference.caches_DC[0])
+    most = int(caches["keys"].max())
+    free_CS = np.zeros((len(caches), int(caches["slots"].max())), np.int32)
+    for row, slots in zip(free_CS, caches["slots"].tolist(), strict=True):
+        row[:slots] = np.arange(slots)[::-1]
+    made = Pointed(MEMORY, ARRAYS, **state_fields(workload, config, per_device, transfer_ns, logs))
+    room = int(made.room)
+    worth = known.importance if known.importance is not None else np.zeros(count)
+    made.put(
+        keys_K=keys, caches_C=caches, links_D=new_links(config.devices),
+        transfers_A=np.zeros(2 * room, TRANSFER), free_CS=free_CS,
+        protected_CK=np.zeros((len(caches), most + 1), np.int32),
+        asking_CK=np.zeros((len(caches), 2 * most + 2), np.int32),
+        entered_EN=np.zeros((workload.passes + 1 if made.prefetches else 1, 2), np.int32),
+        group_E=np.zeros(experts, np.int32), ahead_K=np.zeros(count, np.int32), stamp_K=np.zeros(count, np.int64),
+        worth_K=np.array(worth, np.float64),
+        norm_K=np.array(known.expert_norm, np.float64) if known.expert_norm is not None else np.ones(count),
+        score_K=np.zeros(count), plan_DK=np.zeros((config.devices, count), np.int32),
+        **uses_of(order, keys["cache"]),
+        log_A=np.zeros(1, np.int32), log_group_G=np.zeros((1, 3), np.int32), log_member_M=np.zeros(1, np.int32),
+        ranked_LE=np.array(getattr(reference.prefetcher, "ranked", [[0]]), np.int32),
+        **remembered(workload, config, memory),
+        **candidates_of(workload),
+        draws=random_bits(config, 2 * room) if memory.cache == "random" else np.zeros(2 * room, np.uint32),
+    )  # fmt: skip
+    return made
+
+
+def new_links(devices: int) -> np.ndarray:
+    """Return the records of all links, over which nothing moves."""
+    links = np.zeros(devices, LINK)
+    for name in ("first_waiting", "last_waiting", "first_moving", "last_moving"):
+        links[name] = -1
+    return links
+
+
+def remembered(workload: Workload, config: RunConfig, memory: MemoryConfig) -> dict[str, np.ndarray]:
+    """Return what prefetchers remember of sequences and pairs: nothing yet."""
+    kind = list(PREFETCHERS).index(memory.prefetch)
+    experts, keys = workload.experts, workload.layers * workload.experts
+    sequences = 1 + len(np.unique(workload.sequence_P))
+    most = int(workload.tokens_P.max()) * workload.experts_TLK.shape[2]
+    most = min(experts, most) if config.scheduler == "queues" else experts
+    shapes = {PREVIOUS_TOKEN: (sequences, workload.layers, most), CO_ACTIVATION: (sequences, 1, most)}
+    shape = shapes.get(kind, (1, 1, 1))
+    pairs = (keys, experts) if kind == CO_ACTIVATION else (1, 1)
+    return {
+        "pairs_KE": np.zeros(pairs, np.int32), "seen_K": np.zeros(keys, np.int64), "follow_E": np.zeros(experts),
+        "last_SLM": np.zeros(shape, np.int16), "last_SL": np.full(shape[:2], -1, np.int32),
+        "before_S": np.full(shape[0], -1, np.int32),
+    }  # fmt: skip
+
+
+def candidates_of(workload: Workload) -> dict[str, np.ndarray]:
+    """Return what masked gating looks at, one element each where gating is not masked."""
+    if workload.candidates_TLK is None:
+        return {
+            "candidates_TLC": np.zeros((1, 1, 1), np.int16), "scores_TLC": np.zeros((1, 1, 1), np.float32),
+            "norm_TL": np.zeros((0, 1), np.float32),
+        }  # fmt: skip
+    norm_TL = workload.norm_TL if workload.norm_TL is not None else np.zeros((0, 1))
+    arrays = {
+        "candidates_TLC": (workload.candidates_TLK, np.int16), "scores_TLC": (workload.scores_TLK, np.float32),
+        "norm_TL": (norm_TL, np.float32),
+    }  # fmt: skip
+    return {name: np.require(array, dtype, ["C", "W"]) for name, (array, dtype) in arrays.items()}
+
+
+def random_bits(config: RunConfig, count: int) -> np.ndarray:
+    """Return the first `count` words of 32 bits that numpy's generator of the memory's stream uses, low half first."""
+    raw = config.generator("memory").bit_generator.random_raw(-(-count // 2))
+    return raw.astype("<u8").view("<u4").astype(np.uint32)

@@ -1,0 +1,120 @@
+"""The arrays of expert memory: one record per expert (key), cache, link and transfer, and one for the memory itself.
+
+A key is layer * E + expert. Caches are numbered over the devices: device * caches of a device + index. Lists of keys
+are chains of numbers; every key belongs to one cache, so that its links stand in its own record.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulate.compiled.pointers import pointed, pointer_fields
+from simulate.policies.memory.cache import Access
+from simulate.policies.memory.config import HANDLINGS
+from simulate.policies.memory.named import CACHES
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+
+POLICIES = list(CACHES)
+(NONE, STATIC, FIFO, LRU, LFU, LIFO, LIFO_USE, SIEVE, S3FIFO, LFRU, LEAST_STALE, RANDOM, IMPORTANCE,
+ BELADY) = range(14)  # in the order of the table of names  # fmt: skip
+LOAD, BLOCK, HOST, REDIRECT, SKIP = range(len(HANDLINGS))
+NO_PREFETCH, PREVIOUS_TOKEN, CO_ACTIVATION, POPULARITY, ORACLE = range(len(PREFETCHERS))
+NOT_MET = -1
+MISS, HIT, DELAYED = int(Access.MISS), int(Access.HIT), int(Access.DELAYED)
+STEP = -1  # stands for the passes of a lockstep step where a pass is expected
+SMALL, MAIN = 1, 2  # queues of S3-FIFO
+
+KEY = np.dtype([
+    ("cache", "i4"), ("slot", "i4"), ("older", "i4"), ("newer", "i4"), ("before", "i4"), ("after", "i4"),
+    ("ghost_before", "i4"), ("ghost_after", "i4"), ("uses", "i4"), ("members", "i4"), ("announced", "i4"),
+    ("queue", "i4"), ("last", "i8"), ("next_use_at", "i8"),
+    ("device", "i2"), ("where", "i1"), ("in_flight", "i1"), ("running", "i1"), ("protected", "i1"), ("used", "i1"),
+    ("unused", "i1"), ("asking", "i1"), ("ghost", "i1"), ("wanted", "i1"), ("here", "i1"),
+], align=True)  # fmt: skip
+
+CACHE = np.dtype([
+    ("device", "i4"), ("slots", "i4"), ("free", "i4"), ("oldest", "i4"), ("newest", "i4"), ("first", "i4"),
+    ("last", "i4"), ("main_first", "i4"), ("main_last", "i4"), ("ghost_first", "i4"), ("ghost_last", "i4"),
+    ("small", "i4"), ("ghosts", "i4"), ("small_slots", "i4"), ("hand", "i4"), ("announced", "i4"), ("layer", "i4"),
+    ("protected", "i4"), ("asking", "i4"), ("passing", "i4"), ("first_key", "i4"), ("keys", "i4"),
+    ("stamp", "i8"), ("accesses", "i8"), ("hits", "i8"), ("delayed_hits", "i8"), ("misses", "i8"), ("loads", "i8"),
+    ("prefetches", "i8"), ("prefetches_used", "i8"), ("prefetches_dropped", "i8"), ("evictions", "i8"),
+], align=True)  # fmt: skip
+
+LINK = np.dtype([
+    ("first_waiting", "i8"), ("last_waiting", "i8"), ("first_moving", "i8"), ("last_moving", "i8"),
+    ("planned", "i8"), ("plan_at", "i8"),
+])  # fmt: skip
+
+TRANSFER = np.dtype([
+    ("next", "i8"), ("asked_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("key", "i4"), ("slot", "i4"),
+    ("victim", "i4"), ("link", "i2"), ("prefetch", "i1"),
+], align=True)  # fmt: skip
+
+# What the memory's record points at: element type and number of dimensions.
+# `free_CS` holds the free slots of every cache as a stack, `protected_CK` and `asking_CK` lists of keys. `entered_EN` are
+# the (pass, layer) whose groups prefetchers have not seen yet, `group_E` the experts of one group and `ahead_K` what a
+# prefetcher proposes. `stamp_K` marks keys. `worth_K` is importance, `norm_K` that of the experts' weights, `score_K`
+# what the present window gathers, `plan_DK` what the online scheduler will bring. `uses_U` lists the accesses to come of
+# every key, from `first_use_K` on; `known_member_M` those of the groups to come, from `known_G` on. `log_A` records
+# accesses, `log_group_G` groups (layer, sequence, members) and `log_member_M` their members. `ranked_LE` are experts by
+# popularity. `pairs_KE` and `seen_K` count what followed, `follow_E` scores it; `last_SLM` is what a sequence selected
+# last (sequence 0: several) and `last_SL` how many, -1 nothing yet; `before_S` its layer. `candidates_TLC`, `scores_TLC`
+# and `norm_TL` are what masked gating looks at. `draws` are random bits, 32 at a time, of which `drawn` have been used.
+I2, I4, I8, F4, F8, U4 = map(np.dtype, ("i2", "i4", "i8", "f4", "f8", "u4"))
+ARRAYS = {
+    "keys_K": (KEY, 1), "caches_C": (CACHE, 1), "links_D": (LINK, 1), "transfers_A": (TRANSFER, 1), "free_CS": (I4, 2),
+    "protected_CK": (I4, 2), "asking_CK": (I4, 2), "entered_EN": (I4, 2), "group_E": (I4, 1), "ahead_K": (I4, 1),
+    "stamp_K": (I8, 1), "worth_K": (F8, 1), "norm_K": (F8, 1), "score_K": (F8, 1), "plan_DK": (I4, 2),
+    "uses_U": (I8, 1), "first_use_K": (I8, 1), "log_A": (I4, 1), "log_group_G": (I4, 2), "log_member_M": (I4, 1),
+    "known_G": (I8, 1), "known_member_M": (I4, 1), "ranked_LE": (I4, 2), "pairs_KE": (I4, 2), "seen_K": (I8, 1),
+    "follow_E": (F8, 1), "last_SLM": (I2, 3), "last_SL": (I4, 2), "before_S": (I4, 1), "candidates_TLC": (I2, 3),
+    "scores_TLC": (F4, 3), "norm_TL": (F4, 2), "draws": (U4, 1),
+}  # fmt: skip
+
+MEMORY = np.dtype([
+    ("policy", "i8"), ("miss", "i8"), ("ordered", "i8"), ("wide", "i8"), ("free_prefetch", "i8"),
+    ("prefetcher", "i8"), ("prefetches", "i8"), ("look_ahead", "i8"), ("caches", "i8"), ("experts", "i8"),
+    ("layers", "i8"), ("transfer_ns", "i8"), ("room", "i8"), ("observed", "i8"), ("entered", "i8"),
+    ("entered_at", "i8"), ("transfers", "i8"), ("logs", "i8"), ("accesses", "i8"), ("groups", "i8"),
+    ("group_members", "i8"), ("broken", "i8"), ("stamp", "i8"), ("drawn", "i8"),
+    ("redirects", "i8"), ("candidates", "i8"), ("period", "i8"), ("passes_done", "i8"), ("routed_rows", "i8"),
+    ("lost_mass", "f8"),
+    *pointer_fields(ARRAYS),
+])  # fmt: skip
+
+Memory = np.void  # one record of MEMORY
+
+keys_K = pointed("keys_K", *ARRAYS["keys_K"])
+caches_C = pointed("caches_C", *ARRAYS["caches_C"])
+links_D = pointed("links_D", *ARRAYS["links_D"])
+transfers_A = pointed("transfers_A", *ARRAYS["transfers_A"])
+free_CS = pointed("free_CS", *ARRAYS["free_CS"])
+protected_CK = pointed("protected_CK", *ARRAYS["protected_CK"])
+asking_CK = pointed("asking_CK", *ARRAYS["asking_CK"])
+entered_EN = pointed("entered_EN", *ARRAYS["entered_EN"])
+group_E = pointed("group_E", *ARRAYS["group_E"])
+ahead_K = pointed("ahead_K", *ARRAYS["ahead_K"])
+stamp_K = pointed("stamp_K", *ARRAYS["stamp_K"])
+worth_K = pointed("worth_K", *ARRAYS["worth_K"])
+norm_K = pointed("norm_K", *ARRAYS["norm_K"])
+score_K = pointed("score_K", *ARRAYS["score_K"])
+plan_DK = pointed("plan_DK", *ARRAYS["plan_DK"])
+uses_U = pointed("uses_U", *ARRAYS["uses_U"])
+first_use_K = pointed("first_use_K", *ARRAYS["first_use_K"])
+log_A = pointed("log_A", *ARRAYS["log_A"])
+log_group_G = pointed("log_group_G", *ARRAYS["log_group_G"])
+log_member_M = pointed("log_member_M", *ARRAYS["log_member_M"])
+known_G = pointed("known_G", *ARRAYS["known_G"])
+known_member_M = pointed("known_member_M", *ARRAYS["known_member_M"])
+ranked_LE = pointed("ranked_LE", *ARRAYS["ranked_LE"])
+pairs_KE = pointed("pairs_KE", *ARRAYS["pairs_KE"])
+seen_K = pointed("seen_K", *ARRAYS["seen_K"])
+follow_E = pointed("follow_E", *ARRAYS["follow_E"])
+last_SLM = pointed("last_SLM", *ARRAYS["last_SLM"])
+last_SL = pointed("last_SL", *ARRAYS["last_SL"])
+before_S = pointed("before_S", *ARRAYS["before_S"])
+candidates_TLC = pointed("candidates_TLC", *ARRAYS["candidates_TLC"])
+scores_TLC = pointed("scores_TLC", *ARRAYS["scores_TLC"])
+norm_TL = pointed("norm_TL", *ARRAYS["norm_TL"])
+draws = pointed("draws", *ARRAYS["draws"])

@@ -1,0 +1,206 @@
+"""Demands, compiled: what a device may run and what it must fetch, as in `simulate.policies.memory.expert_memory`."""
+
+from __future__ import annotations
+
+from simulate.compiled.chains import append_ready, pop_ready, put_first_ready
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import World, devices_D, queues_Q
+from simulate.compiled.memory.caches import (
+    access,
+    admit,
+    announce_anew,
+    finish_running,
+    is_resident,
+    protect,
+    start_running,
+)
+from simulate.compiled.memory.layout import (
+    BLOCK,
+    HIT,
+    HOST,
+    MISS,
+    NOT_MET,
+    Memory,
+    asking_CK,
+    caches_C,
+    keys_K,
+    links_D,
+    log_A,
+    transfers_A,
+)
+from simulate.compiled.memory.sending import ask, wait_for_link
+
+
+@compiled
+def is_here(memory: Memory, key: int) -> bool:
+    """Say whether an expert can run now: in its slot, or in the extra one."""
+    own = keys_K(memory)[key]
+    return is_resident(memory, key) or (caches_C(memory)[own.cache].passing == key and not own.in_flight)
+
+
+@compiled
+def take(world: World, memory: Memory, device: int, now: int) -> int:
+    """Return the queue that a free device runs next, taken off its ready list; -1 if it has to wait."""
+    while devices_D(world)[device].first_ready >= 0:
+        queue = devices_D(world)[device].first_ready
+        if queue % world.width == 0:
+            return pop_ready(world, device)
+        if queues_Q(world)[queue].met == NOT_MET:
+            meet(world, memory, queue, now)
+        if is_here(memory, queues_Q(world)[queue].key):
+            return pop_ready(world, device)
+        if memory.miss == HOST and queues_Q(world)[queue].met == MISS:
+            append_ready(world, world.devices, pop_ready(world, device))
+        elif memory.ordered or memory.miss == BLOCK:
+            return -1
+        else:
+            queues_Q(world)[pop_ready(world, device)].parked = 1
+    return -1
+
+
+@compiled
+def log_access(memory: Memory, key: int) -> None:
+    """Note an access for those that will ask for the order of all."""
+    if memory.logs:
+        log_A(memory)[memory.accesses] = key
+        memory.accesses += 1
+
+
+@compiled
+def meet(world: World, memory: Memory, queue: int, now: int) -> None:
+    """Access the expert of a queue; a miss that is loaded asks for a slot."""
+    key = queues_Q(world)[queue].key
+    own = keys_K(memory)[key]
+    log_access(memory, key)
+    met = access(memory, key)
+    queues_Q(world)[queue].met = met
+    if met == HIT:
+        return
+    if not own.protected:
+        announce_anew(memory, own.cache)
+        protect(memory, own.cache, key)
+    if met == MISS and memory.miss != HOST:
+        put_asking(memory, own.cache, key, caches_C(memory)[own.cache].asking)
+        grant(world, memory, own.cache, now)
+
+
+@compiled
+def put_asking(memory: Memory, cache: int, key: int, at: int) -> None:
+    """Put a demand at a place among those that wait for a slot."""
+    rec, asking = caches_C(memory)[cache], asking_CK(memory)
+    for i in range(rec.asking, at, -1):
+        asking[cache, i] = asking[cache, i - 1]
+    asking[cache, at] = key
+    rec.asking += 1
+    keys_K(memory)[key].asking += 1
+
+
+@compiled
+def pop_asking(memory: Memory, cache: int) -> None:
+    """Take the first demand out of those that wait for a slot."""
+    rec, asking = caches_C(memory)[cache], asking_CK(memory)
+    keys_K(memory)[asking[cache, 0]].asking -= 1
+    rec.asking -= 1
+    for i in range(rec.asking):
+        asking[cache, i] = asking[cache, i + 1]
+
+
+@compiled
+def grant(world: World, memory: Memory, cache: int, now: int) -> None:
+    """Give slots to the demands that wait for one, first come first served, as far as there are any."""
+    while caches_C(memory)[cache].asking > 0 and try_admit(world, memory, asking_CK(memory)[cache, 0], now):
+        pop_asking(memory, cache)
+
+
+@compiled
+def try_admit(world: World, memory: Memory, key: int, now: int) -> bool:
+    """Give a demand a slot, if it can have one."""
+    own = keys_K(memory)[key]
+    if own.slot >= 0:
+        return True
+    if not own.wanted:
+        return pass_through(memory, key, now)
+    admitted, leaving = admit(memory, key, False)
+    if not admitted:
+        return False
+    if leaving >= 0 and queues_Q(world)[keys_K(memory)[leaving].queue].met != NOT_MET:
+        ask_again(memory, own.cache, leaving)
+    wait_for_link(memory, ask(memory, key, own.slot, leaving, False, now))
+    return True
+
+
+@compiled
+def ask_again(memory: Memory, cache: int, key: int) -> None:
+    """Let an expert that lost its slot before it ran wait for another: where order is fixed, at its place in it."""
+    at = caches_C(memory)[cache].asking
+    if memory.ordered:
+        for i in range(caches_C(memory)[cache].asking - 1, -1, -1):
+            if asking_CK(memory)[cache, i] > key:
+                at = i
+    put_asking(memory, cache, key, at)
+
+
+@compiled
+def pass_through(memory: Memory, key: int, now: int) -> bool:
+    """Give the extra slot to an expert that the policy declines, if nobody is in it."""
+    own = keys_K(memory)[key]
+    rec = caches_C(memory)[own.cache]
+    if rec.passing >= 0:
+        return False
+    rec.passing = key
+    own.in_flight = 1
+    wait_for_link(memory, ask(memory, key, rec.slots, -1, False, now))
+    return True
+
+
+@compiled
+def load_ahead(world: World, memory: Memory, key: int, now: int) -> bool:
+    """Begin to bring an expert before it is demanded; return False if it finds no slot."""
+    own = keys_K(memory)[key]
+    admitted, leaving = admit(memory, key, True)
+    if not admitted:
+        return False
+    number = ask(memory, key, own.slot, leaving, True, now)
+    if memory.free_prefetch:
+        transfers_A(memory)[number].start_ns = transfers_A(memory)[number].end_ns = now
+        own.in_flight = 0
+        grant(world, memory, own.cache, now)
+    else:
+        wait_for_link(memory, number)
+    return True
+
+
+@compiled
+def arrive(world: World, memory: Memory, device: int, now: int) -> None:
+    """Note that the first transfer of a link is there; a queue that waited for it comes to the head of its list."""
+    link = links_D(memory)[device]
+    row = transfers_A(memory)[link.first_moving]
+    link.first_moving = row.next
+    own = keys_K(memory)[row.key]
+    own.in_flight = 0
+    if queues_Q(world)[own.queue].parked:
+        queues_Q(world)[own.queue].parked = 0
+        put_first_ready(world, device, own.queue)
+    grant(world, memory, own.cache, now)
+
+
+@compiled
+def bound(world: World, memory: Memory, queue: int, device: int) -> int:
+    """Note that a batch of an expert has been bound; return 1 if its expert was resident when it was demanded."""
+    waiting = queues_Q(world)[queue]
+    hit = 1 if waiting.met == HIT else 0
+    waiting.met = NOT_MET
+    if device == keys_K(memory)[waiting.key].device:
+        start_running(memory, waiting.key)
+    return hit
+
+
+@compiled
+def released(world: World, memory: Memory, queue: int, device: int, now: int) -> None:
+    """Note that a batch of an expert is complete; demands that waited for a slot may have it."""
+    key = queues_Q(world)[queue].key
+    own = keys_K(memory)[key]
+    finish_running(memory, key)
+    if caches_C(memory)[own.cache].passing == key and device == own.device:
+        caches_C(memory)[own.cache].passing = -1
+    grant(world, memory, own.cache, now)

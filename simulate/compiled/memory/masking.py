@@ -1,0 +1,202 @@
+"""Masked gating and SwapMoE's online scheduler, compiled: the rules of `simulate.policies.memory.masking`."""
+
+from __future__ import annotations
+
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import World, passes_P, queues_Q, routed_NK
+from simulate.compiled.memory.caches import access, finish_running, start_running
+from simulate.compiled.memory.layout import (
+    Memory,
+    caches_C,
+    candidates_TLC,
+    keys_K,
+    links_D,
+    norm_K,
+    norm_TL,
+    plan_DK,
+    score_K,
+    scores_TLC,
+    stamp_K,
+    worth_K,
+)
+from simulate.compiled.memory.loading import grant, is_here, load_ahead
+from simulate.compiled.memory.sending import is_busy
+
+
+@compiled
+def route(world: World, memory: Memory, p: int, layer: int, now: int) -> int:
+    """Choose what each token of a pass runs in a layer, and pin it; return how many selections are left."""
+    rec = passes_P(world)[p]
+    base = layer * memory.experts
+    access_chosen(world, memory, p, layer)
+    for expert in range(memory.experts):
+        keys_K(memory)[base + expert].here = is_here(memory, base + expert)
+    left = 0
+    for i in range(rec.tokens):
+        runs = mask_token(world, memory, layer, rec.first_row + i, rec.offset + i)
+        count_token(world, memory, layer, rec.first_row + i, rec.offset + i, runs)
+        for rank in range(runs):
+            pin(memory, base + routed_NK(world)[rec.offset + i, rank])
+        left += runs
+    return left
+
+
+@compiled
+def access_chosen(world: World, memory: Memory, p: int, layer: int) -> None:
+    """Access each of the experts that a pass selected once, ascending."""
+    rec = passes_P(world)[p]
+    memory.stamp += 1
+    for row in range(rec.first_row, rec.first_row + rec.tokens):
+        for rank in range(world.k):
+            expert = candidates_TLC(memory)[row, layer, rank]
+            if expert >= 0:
+                stamp_K(memory)[expert] = memory.stamp
+    for expert in range(memory.experts):
+        if stamp_K(memory)[expert] == memory.stamp:
+            access(memory, layer * memory.experts + expert)
+
+
+@compiled
+def mask_token(world: World, memory: Memory, layer: int, row: int, token: int) -> int:
+    """Write what runs of a token's candidates into its routed ones; a stand-in keeps the place. Return how many."""
+    k, base = world.k, layer * memory.experts
+    stand_in, runs = k, 0
+    for rank in range(k):
+        expert = candidates_TLC(memory)[row, layer, rank]
+        if expert < 0:
+            continue
+        if not keys_K(memory)[base + expert].here:
+            expert = -1
+            while memory.redirects and stand_in < memory.candidates and expert < 0:
+                other = candidates_TLC(memory)[row, layer, stand_in]
+                if other >= 0 and keys_K(memory)[base + other].here:
+                    expert = other
+                stand_in += 1
+        if expert >= 0:
+            routed_NK(world)[token, runs] = expert
+            runs += 1
+    for rank in range(runs, k):
+        routed_NK(world)[token, rank] = -1
+    return runs
+
+
+@compiled
+def score_of(memory: Memory, layer: int, row: int, expert: int) -> float:
+    """Return the score of one of a token's candidates."""
+    for rank in range(memory.candidates):
+        if candidates_TLC(memory)[row, layer, rank] == expert:
+            return float(scores_TLC(memory)[row, layer, rank])
+    return 0.0
+
+
+@compiled
+def count_token(world: World, memory: Memory, layer: int, row: int, token: int, runs: int) -> None:
+    """Count the gate mass that a token loses, and what it says about the importance of the experts it selected."""
+    whole, kept = 0.0, 0.0
+    for rank in range(world.k):
+        expert = candidates_TLC(memory)[row, layer, rank]
+        if expert < 0:
+            continue
+        mass, key = score_of(memory, layer, row, expert), layer * memory.experts + expert
+        whole += mass
+        if memory.period:
+            norm = float(norm_TL(memory)[row, layer]) if norm_TL(memory).shape[0] > 0 else 1.0
+            score_K(memory)[key] += norm * mass * norm_K(memory)[key]
+    for rank in range(runs):
+        kept += score_of(memory, layer, row, routed_NK(world)[token, rank])
+    if whole > 0:
+        memory.lost_mass += 1 - kept / whole
+        memory.routed_rows += 1
+
+
+@compiled
+def pin(memory: Memory, key: int) -> None:
+    """Keep an expert where it is for as long as anything that is to run it waits or runs."""
+    keys_K(memory)[key].members += 1
+    if keys_K(memory)[key].members == 1:
+        start_running(memory, key)
+
+
+@compiled
+def release_masked(world: World, memory: Memory, queue: int, size: int, now: int) -> None:
+    """Unpin the expert of a completed batch when nothing waits for it."""
+    key = queues_Q(world)[queue].key
+    own = keys_K(memory)[key]
+    own.members -= size
+    if own.members == 0:
+        finish_running(memory, key)
+        grant(world, memory, own.cache, now)
+
+
+@compiled
+def passes_finished(world: World, memory: Memory, count: int) -> None:
+    """Choose the experts to hold anew, if a period has ended."""
+    before = memory.passes_done
+    memory.passes_done += count
+    if not memory.period or memory.passes_done // memory.period == before // memory.period:
+        return
+    worth_K(memory)[:] = score_K(memory)
+    for device in range(world.devices):
+        link = links_D(memory)[device]
+        link.planned = link.plan_at = 0
+        for cache in range(device * memory.caches, (device + 1) * memory.caches):
+            plan(memory, device, cache)
+    score_K(memory)[:] = 0.0
+
+
+@compiled
+def plan(memory: Memory, device: int, cache: int) -> None:
+    """Add to a device's plan what a cache should hold and does not: the most important, the best of them first."""
+    rec, link = caches_C(memory)[cache], links_D(memory)[device]
+    memory.stamp += 1
+    for _ in range(rec.slots):
+        best = -1
+        for key in range(rec.first_key, rec.first_key + rec.keys):
+            if keys_K(memory)[key].cache == cache and stamp_K(memory)[key] != memory.stamp:
+                if best < 0 or is_worth_more(memory, key, best):
+                    best = key
+        if best < 0:
+            return
+        stamp_K(memory)[best] = memory.stamp
+        if keys_K(memory)[best].slot < 0:
+            plan_DK(memory)[device, link.planned] = best
+            link.planned += 1
+
+
+@compiled
+def is_worth_more(memory: Memory, key: int, other: int) -> bool:
+    """Say whether an expert goes before another with a lower key: by importance, then by being there."""
+    mine, its = worth_K(memory)[key], worth_K(memory)[other]
+    return mine > its or (mine == its and keys_K(memory)[key].slot >= 0 and keys_K(memory)[other].slot < 0)
+
+
+@compiled
+def exchange_planned(world: World, memory: Memory, now: int) -> None:
+    """Let an idle link take the next exchanges of its device's plan."""
+    for device in range(world.devices):
+        link = links_D(memory)[device]
+        while link.plan_at < link.planned and not is_busy(memory, device):
+            if not exchange(world, memory, plan_DK(memory)[device, link.plan_at], now):
+                break
+            link.plan_at += 1
+
+
+@compiled
+def exchange(world: World, memory: Memory, key: int, now: int) -> bool:
+    """Bring an expert if it is worth a slot that may be had; return False if that has to wait."""
+    own = keys_K(memory)[key]
+    rec = caches_C(memory)[own.cache]
+    if own.slot >= 0 or rec.free > 0:
+        return own.slot >= 0 or load_ahead(world, memory, key, now)
+    least_held, least_leaving, may_leave = worth_K(memory)[rec.oldest], 0.0, False
+    held = rec.oldest
+    while held >= 0:
+        worth = worth_K(memory)[held]
+        least_held = min(least_held, worth)
+        if not keys_K(memory)[held].in_flight and not keys_K(memory)[held].running:
+            least_leaving = min(least_leaving, worth) if may_leave else worth
+            may_leave = True
+        held = keys_K(memory)[held].newer
+    if least_held >= worth_K(memory)[key]:
+        return True
+    return may_leave and least_leaving < worth_K(memory)[key] and load_ahead(world, memory, key, now)

@@ -1,0 +1,57 @@
+"""The accesses and groups of a run, as arrays: what an optimum or an oracle is told of the run to come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulate.compiled.pointers import Pointed
+from simulate.policies.memory.expert_memory import AccessOrder
+
+
+@dataclass(frozen=True)
+class Order:
+    """`key_A` are the keys accessed, those of one cache in order; group g has the members from `start_G[g]` on."""
+
+    key_A: np.ndarray
+    start_G: np.ndarray
+    member_M: np.ndarray
+
+    @classmethod
+    def of(cls, order: AccessOrder) -> Order:
+        """Return the order that a reference run recorded."""
+        keys = [key for caches in order.keys_DC for keys in caches for key in keys]
+        sizes = np.array([len(group.members) for group in order.groups], np.int64)
+        members = [key for group in order.groups for key in group.members]
+        return cls(np.array(keys, np.int64), starts(sizes), np.array(members, np.int32))
+
+    @classmethod
+    def logged(cls, memory: Pointed) -> Order:
+        """Return the order that a compiled run with `logs` recorded."""
+        sizes = memory["log_group_G"][: memory.groups, 2]
+        return cls(memory["log_A"][: memory.accesses], starts(sizes), memory["log_member_M"][: memory.group_members])
+
+
+def starts(sizes: np.ndarray) -> np.ndarray:
+    """Return where each of these stretches begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def uses_of(order: Order | None, cache_K: np.ndarray) -> dict[str, np.ndarray]:
+    """Return every key's accesses to come, as positions among those of its cache, and the groups to come."""
+    if order is None:
+        key_A, start_G, member_M = np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int32)
+    else:
+        key_A, start_G, member_M = order.key_A, order.start_G, order.member_M
+    cache_A = cache_K[key_A]
+    by_cache = np.argsort(cache_A, kind="stable")
+    first_of_cache = np.searchsorted(cache_A[by_cache], np.arange(int(cache_K.max()) + 1))
+    position_A = np.empty(len(key_A), np.int64)
+    position_A[by_cache] = np.arange(len(key_A)) - first_of_cache[cache_A[by_cache]]
+    by_key = np.argsort(key_A, kind="stable")
+    return {
+        "uses_U": position_A[by_key],
+        "first_use_K": starts(np.bincount(key_A, minlength=len(cache_K))),
+        "known_G": np.array(start_G, np.int64), "known_member_M": np.array(member_M, np.int32),
+    }  # fmt: skip

@@ -1,0 +1,105 @@
+"""Links, compiled: transfers in the order in which they were asked for, and room for those to come."""
+
+from __future__ import annotations
+
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import NEVER, World
+from simulate.compiled.memory.layout import (
+    Memory,
+    draws,
+    keys_K,
+    links_D,
+    log_A,
+    log_group_G,
+    log_member_M,
+    transfers_A,
+)
+
+
+@compiled
+def has_room(world: World, memory: Memory) -> bool:
+    """Say whether there is room for what one round, or the prefetches for one group, may ask for and log."""
+    if memory.transfers + memory.room > len(transfers_A(memory)) or memory.drawn + memory.room > len(draws(memory)):
+        return False
+    if not memory.logs:
+        return True
+    return (
+        memory.accesses + 2 * world.queues <= len(log_A(memory))
+        and memory.groups + 2 <= len(log_group_G(memory))
+        and memory.group_members + 2 * memory.experts <= len(log_member_M(memory))
+    )
+
+
+@compiled
+def ask(memory: Memory, key: int, slot: int, victim: int, prefetch: bool, now: int) -> int:
+    """Record a transfer that is asked for; return its number."""
+    number = memory.transfers
+    row = transfers_A(memory)[number]
+    row.link, row.key, row.slot, row.victim, row.prefetch = keys_K(memory)[key].device, key, slot, victim, prefetch
+    row.asked_ns, row.start_ns, row.end_ns, row.next = now, -1, -1, -1
+    memory.transfers += 1
+    return number
+
+
+@compiled
+def wait_for_link(memory: Memory, number: int) -> None:
+    """Put a transfer at the end of its link's queue."""
+    link = links_D(memory)[transfers_A(memory)[number].link]
+    if link.first_waiting < 0:
+        link.first_waiting = number
+    else:
+        transfers_A(memory)[link.last_waiting].next = number
+    link.last_waiting = number
+
+
+@compiled
+def begin_transfers(world: World, memory: Memory, now: int) -> bool:
+    """Let every link begin what it can; return True if any of it takes no time."""
+    at_once = False
+    for device in range(world.devices):
+        link = links_D(memory)[device]
+        while link.first_waiting >= 0 and (memory.wide or link.first_moving < 0):
+            number = link.first_waiting
+            row = transfers_A(memory)[number]
+            link.first_waiting = row.next
+            row.start_ns, row.end_ns, row.next = now, now + memory.transfer_ns, -1
+            if link.first_moving < 0:
+                link.first_moving = number
+            else:
+                transfers_A(memory)[link.last_moving].next = number
+            link.last_moving = number
+            at_once = at_once or row.end_ns == now
+    return at_once
+
+
+@compiled
+def next_end(memory: Memory) -> int:
+    """Return when the next transfer ends."""
+    soonest = NEVER
+    for device in range(len(links_D(memory))):
+        number = links_D(memory)[device].first_moving
+        if number >= 0:
+            soonest = min(soonest, transfers_A(memory)[number].end_ns)
+    return soonest
+
+
+@compiled
+def transfers_here(memory: Memory, device: int, now: int) -> bool:
+    """Say whether the first transfer on its way over a link is there."""
+    number = links_D(memory)[device].first_moving
+    return number >= 0 and transfers_A(memory)[number].end_ns <= now
+
+
+@compiled
+def is_busy(memory: Memory, device: int) -> bool:
+    """Say whether a transfer waits for a link or moves over it."""
+    return links_D(memory)[device].first_moving >= 0 or links_D(memory)[device].first_waiting >= 0
+
+
+@compiled
+def any_transfer(memory: Memory) -> bool:
+    """Say whether a transfer is under way."""
+    for device in range(len(links_D(memory))):
+        if is_busy(memory, device):
+            return True
+    return False

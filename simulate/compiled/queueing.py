@@ -1,0 +1,211 @@
+"""Queues of size B, compiled: the rules of `simulate.policies.queueing`, method by method."""
+
+from __future__ import annotations
+
+from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import (
+    NEVER,
+    World,
+    devices_D,
+    entered_Q,
+    joining_Q,
+    nodes_N,
+    pass_N,
+    passes_P,
+    queues_Q,
+    timed_Q,
+)
+from simulate.compiled.memory.announcing import note_group
+from simulate.compiled.memory.layout import Memory
+from simulate.compiled.memory.masking import route
+from simulate.compiled.stages import advance, expert_of, finish, finish_empty
+from simulate.compiled.timeouts import drop_timeout, set_timeout
+
+
+@compiled
+def size_of(world: World, queue: int) -> int:
+    """Return B of a queue."""
+    return world.dense_size if queue % world.width == 0 else world.size
+
+
+@compiled
+def make_ready(world: World, queue: int) -> None:
+    """Let a queue join its ready list when ready queues do."""
+    drop_timeout(world, queue)
+    queues_Q(world)[queue].listed = 1
+    joining_Q(world)[world.joining] = queue
+    world.joining += 1
+
+
+@compiled
+def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
+    """Append a member; note a queue that reached B, or one that got a head whose time-out starts now."""
+    length = append_member(world, queue, member)
+    if length == 1:
+        entered_Q(world)[queue] = now
+    if length == size:
+        if not queues_Q(world)[queue].listed:
+            make_ready(world, queue)
+    elif length == 1 and world.timeout_ns >= 0 and not queues_Q(world)[queue].listed:
+        set_timeout(world, queue, now + world.timeout_ns)
+
+
+@compiled
+def enter_stage(world: World, memory: Memory | None, p: int, now: int) -> None:
+    """Append a pass's members to the queues of its stage: tokens in row order, selections in rank order."""
+    rec = passes_P(world)[p]
+    while True:
+        rec.entered_ns = now
+        layer = rec.stage >> 1
+        if rec.stage & 1 == 0:
+            grow(world, layer * world.width, p, world.dense_size, now)
+            return
+        if memory is not None and world.masked:
+            rec.left = route(world, memory, p, layer, now)
+            if rec.left == 0:
+                if advance(world, p):
+                    continue
+                finish_empty(world, p)
+                return
+        append_selections(world, p, layer, now)
+        if memory is not None:
+            note_group(world, memory, p, layer)
+        return
+
+
+@compiled
+def append_selections(world: World, p: int, layer: int, now: int) -> None:
+    """Append what a pass's tokens run in a layer to the experts' queues."""
+    rec = passes_P(world)[p]
+    first_queue = layer * world.width + 1
+    for token in range(rec.offset, rec.offset + rec.tokens):
+        for rank in range(world.k):
+            expert = expert_of(world, p, token, layer, rank)
+            if expert >= 0:
+                grow(world, first_queue + expert, token, world.size, now)
+
+
+@compiled
+def admit_to_queues(world: World, memory: Memory | None, p: int, now: int) -> None:
+    """Put an arriving pass into the queues of its first stage."""
+    world.present += 1
+    move_on(world, memory, p, now)
+
+
+@compiled
+def move_on(world: World, memory: Memory | None, p: int, now: int) -> None:
+    """Put a pass into the queues of its next stage, or note that it is done."""
+    if advance(world, p):
+        enter_stage(world, memory, p, now)
+    else:
+        finish(world, p)
+
+
+@compiled
+def retire_from_queues(world: World, memory: Memory | None, device: int, now: int) -> None:
+    """Count the members of a device's completed batch as done; a pass whose last selection is done moves on."""
+    batch, nodes = devices_D(world)[device], nodes_N(world)
+    dense = batch.queue % world.width == 0
+    node = batch.head
+    for _ in range(batch.size):
+        member = nodes[node].member
+        p = member if dense else pass_N(world)[member]
+        rec = passes_P(world)[p]
+        rec.start_ns = min(rec.start_ns, batch.start_ns)
+        rec.left -= 1
+        if rec.left == 0:
+            move_on(world, memory, p, now)
+        node = nodes[node].next
+    free_members(world, device)
+
+
+@compiled
+def settle_queues(world: World, now: int) -> None:
+    """Due time-outs (4); ready queues join the list, ascending (layer, block) (5)."""
+    joining = joining_Q(world)
+    while world.timed > 0 and queues_Q(world)[timed_Q(world)[0]].due_ns <= now:
+        make_ready(world, timed_Q(world)[0])
+    for i in range(1, world.joining):
+        queue, j = joining[i], i
+        while j > 0 and joining[j - 1] > queue:
+            joining[j] = joining[j - 1]
+            j -= 1
+        joining[j] = queue
+    for i in range(world.joining):
+        join(world, joining[i], now)
+    world.joining = 0
+
+
+@compiled
+def join(world: World, queue: int, now: int) -> None:
+    """Put a ready queue at the end of its device's ready list."""
+    queues_Q(world)[queue].ready_ns = now
+    append_ready(world, queues_Q(world)[queue].device, queue)
+
+
+@compiled
+def bind_from_queue(world: World, device: int, queue: int) -> tuple[int, int, int]:
+    """Bind the first min(B, length) members of a queue; return (how many, their checksum, whether it was forced)."""
+    waiting, size = queues_Q(world)[queue], size_of(world, queue)
+    count = min(size, waiting.length)
+    crc = bind_members(world, queue, device, count)
+    forced, waiting.forced = waiting.forced, 0
+    waiting.listed = 0
+    entered_Q(world)[queue] = head_entered(world, queue) if waiting.length > 0 else NEVER
+    return count, crc, forced
+
+
+@compiled
+def head_entered(world: World, queue: int) -> int:
+    """Return when the head of a queue began to wait."""
+    head = nodes_N(world)[queues_Q(world)[queue].head].member
+    return passes_P(world)[head if queue % world.width == 0 else pass_N(world)[head]].entered_ns
+
+
+@compiled
+def relist(world: World, queue: int, now: int) -> None:
+    """Let a queue with members left over rejoin the ready list, or wait for its new head's time-out."""
+    waiting, timeout_ns = queues_Q(world)[queue], world.timeout_ns
+    if waiting.length == 0:
+        return
+    due_ns = entered_Q(world)[queue] + timeout_ns
+    if waiting.length >= size_of(world, queue) or (timeout_ns >= 0 and due_ns <= now):
+        waiting.listed = 1
+        join(world, queue, now)
+    elif timeout_ns >= 0:
+        set_timeout(world, queue, due_ns)
+
+
+@compiled
+def force(world: World) -> None:
+    """The stall rule: on every device the queue whose head waited longest becomes ready (ties: lowest queue)."""
+    for device in range(world.devices):
+        queue = longest_waiting(world) if world.devices == 1 else longest_waiting_on(world, device)
+        if queue >= 0:
+            queues_Q(world)[queue].forced = 1
+            make_ready(world, queue)
+
+
+@compiled
+def longest_waiting(world: World) -> int:
+    """Return the queue whose head has waited longest, -1 if nobody waits; a plain loop that runs many at a time."""
+    entered, soonest = entered_Q(world), NEVER
+    for queue in range(len(entered)):
+        soonest = min(soonest, entered[queue])
+    if soonest == NEVER:
+        return -1
+    queue = 0
+    while entered[queue] != soonest:
+        queue += 1
+    return queue
+
+
+@compiled
+def longest_waiting_on(world: World, device: int) -> int:
+    """Return the queue of a device whose head has waited longest, -1 if nobody waits there."""
+    entered, found, soonest = entered_Q(world), -1, NEVER
+    for queue in range(len(entered)):
+        if entered[queue] < soonest and queues_Q(world)[queue].device == device:
+            found, soonest = queue, entered[queue]
+    return found

@@ -1,0 +1,181 @@
+"""Runs the compiled loop: gives it room and costs when it asks, and makes record tables of what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from simulate.compiled.build import new_world
+from simulate.compiled.instant import go_on
+from simulate.compiled.jit import entry
+from simulate.compiled.layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, NEVER
+from simulate.compiled.memory.build import COUNTS, new_memory, random_bits
+from simulate.compiled.memory.order import Order
+from simulate.compiled.pointers import Pointed
+from simulate.policies.config import RunConfig
+from simulate.policies.memory.known import Known
+from simulate.policies.workload import Workload
+from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
+
+Cost = Callable[[int, int, int], int]
+MOST_BATCHES = 1 << 20
+
+
+@entry
+def play(worlds: np.ndarray, memories: np.ndarray | None) -> int:
+    """Play a run until it is over or needs something; return which. Both hold one record."""
+    return go_on(worlds[0], None if memories is None else memories[0])
+
+
+class CompiledRun:
+    """One run of a workload under a configuration.
+
+    Arguments as of `simulate.engine.Engine`; `order` are the accesses and groups to come, `logs` records those of this
+    run. Raises InputError as the reference does.
+    """
+
+    def __init__(
+        self, workload: Workload, config: RunConfig, cost: Cost, known: Known | None = None,
+        transfer_ns: int | None = None, order: Order | None = None, logs: bool = False,
+    ) -> None:  # fmt: skip
+        self.workload, self.config, self.cost = workload, config, cost
+        self.world = new_world(workload, config, curves(workload, cost))
+        self.memory, self.sharing = None, 0
+        if config.memory is not None:
+            transfer_ns = config.memory.transfer_ns if transfer_ns is None else transfer_ns
+            self.memory, self.sharing = new_memory(workload, config, known or Known(), order, transfer_ns, logs)
+        self.batches: list[np.ndarray] = []
+
+    def run(self) -> None:
+        """Run until every pass has finished; RuntimeError if one never does, or an expert runs that is not there."""
+        give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
+        memories = None if self.memory is None else self.memory.record
+        while (asked := play(self.world.record, memories)) != DONE:
+            if asked == BROKEN:
+                raise RuntimeError(f"expert {self.memory.broken} cannot run: its weights are not in a slot")
+            give[asked]()
+        self._keep_batches()
+        lost = int((self.world["passes_P"]["end_ns"] < 0).sum())
+        if lost:
+            raise RuntimeError(f"{lost} of {self.workload.passes} passes never finished")
+
+    def _keep_batches(self) -> None:
+        world, rows = self.world, self.world["batches_A"]
+        self.batches.append(rows[: world.batches].copy())
+        world.record["batches"] = world.record["launched"] = 0
+        world.put(batches_A=np.empty(min(4 * len(rows), MOST_BATCHES), BATCH))
+
+    def _find_cost(self) -> None:
+        """Ask for the cost of a batch, and widen the table where it does not hold as many tokens."""
+        world, known = self.world, self.world["cost_CN"]
+        queue, tokens = int(world.cost_queue), int(world.cost_tokens)
+        service_ns = self.cost(*divmod(queue, self.workload.experts + 1), tokens)
+        if tokens >= known.shape[1]:
+            wider = np.full((len(known), max(2 * known.shape[1], tokens + 1)), -1, np.int64)
+            wider[:, : known.shape[1]] = known
+            world.put(cost_CN=wider)
+        world["cost_CN"][world["queues_Q"]["curve"][queue], tokens] = service_ns
+
+    def _make_room(self) -> None:
+        """Lengthen what has become too short for another round."""
+        memory, room = self.memory, int(self.memory.room)
+        if memory.transfers + room > len(memory["transfers_A"]):
+            memory.put(transfers_A=lengthened(memory["transfers_A"], room))
+        if memory.drawn + room > len(memory["draws"]):
+            memory.put(draws=random_bits(self.config, 2 * len(memory["draws"])))
+        if memory.logs:
+            least = 2 * int(self.world.queues) + 2 * self.workload.experts
+            for name, used in (("log_A", "accesses"), ("log_group_G", "groups"), ("log_member_M", "group_members")):
+                if getattr(memory, used) + least > len(memory[name]):
+                    memory.put(**{name: lengthened(memory[name], least)})
+
+    def records(self, header: dict) -> RunRecords:
+        """Return the record tables of the finished run."""
+        batches = np.concatenate(self.batches)
+        if self.memory is None:
+            return RunRecords(self._pass_columns(), batch_columns(batches, self.workload.experts), header)
+        return RunRecords(
+            self._pass_columns(), batch_columns(batches, self.workload.experts), {**header, "memory": self.summary},
+            transfer_columns(self.memory, self.workload.experts),
+        )  # fmt: skip
+
+    def _pass_columns(self) -> dict[str, np.ndarray]:
+        workload, passes = self.workload, self.world["passes_P"]
+        never_started = passes["start_ns"] == NEVER
+        columns = {
+            "pass_id": np.arange(workload.passes), "sequence": workload.sequence_P, "step": workload.step_P,
+            "tokens": workload.tokens_P, "arrival_ns": passes["arrival_ns"], "end_ns": passes["end_ns"],
+            "start_ns": np.where(never_started, passes["arrival_ns"], passes["start_ns"]),
+        }  # fmt: skip
+        return {name: np.ascontiguousarray(columns[name], dtype) for name, dtype in PASS_COLUMNS.items()}
+
+    @property
+    def summary(self) -> dict:
+        """The counts of all caches together, and what else the header of the records says of the memory."""
+        memory = self.memory
+        found = {name: int(memory["caches_C"][name].sum()) for name in COUNTS} | {"experts": self.sharing}
+        if self.config.memory.is_masked:
+            found["lost_mass"] = float(memory.lost_mass) / max(1, int(memory.routed_rows))
+        return found
+
+
+def lengthened(array: np.ndarray, least: int) -> np.ndarray:
+    """Return a longer array with the same beginning."""
+    longer = np.zeros((2 * len(array) + least, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+def curves(workload: Workload, cost: Cost) -> np.ndarray:
+    """Return the number of every queue's cost curve: those that a cost names (`curve`), or one for every queue."""
+    width = workload.experts + 1
+    places = [divmod(queue, width) for queue in range((workload.layers + 1) * width)]
+    named = getattr(cost, "curve", None)
+    if named is None:
+        return np.arange(len(places))
+    return np.unique([named(layer, block) for layer, block in places], return_inverse=True)[1].ravel()
+
+
+def batch_columns(batches: np.ndarray, experts: int) -> dict[str, np.ndarray]:
+    """Return the columns of the batch table."""
+    layer, block = np.divmod(batches["queue"], experts + 1)
+    renamed = {"layer": layer, "block": block, "members_crc": batches["crc"]}
+    return {
+        name: np.ascontiguousarray(renamed[name] if name in renamed else batches[name], dtype)
+        for name, dtype in BATCH_COLUMNS.items()
+    }
+
+
+def transfer_columns(memory: Pointed, experts: int) -> dict[str, np.ndarray]:
+    """Return the columns of the transfers that ended."""
+    rows = memory["transfers_A"][: memory.transfers]
+    rows = rows[rows["end_ns"] >= 0]
+    layer, expert = np.divmod(rows["key"], experts)
+    renamed = {"layer": layer, "expert": expert}
+    return {
+        name: np.ascontiguousarray(renamed[name] if name in renamed else rows[name], dtype)
+        for name, dtype in TRANSFER_COLUMNS.items()
+    }
+
+
+def order_of(workload: Workload, config: RunConfig, cost: Cost, transfer_ns: int | None) -> Order:
+    """Return the accesses and groups of a run with LRU and no prefetches; see `simulate.engine.order_of`."""
+    made = CompiledRun(workload, replace(config, memory=config.memory.plain), cost, None, transfer_ns, logs=True)
+    made.run()
+    return Order.logged(made.memory)
+
+
+def simulate(
+    workload: Workload, config: RunConfig, cost: Cost, header: dict, known: Known | None = None,
+    transfer_ns: int | None = None,
+) -> RunRecords:  # fmt: skip
+    """Return the records of a workload served under a configuration; arguments as in `simulate.engine.simulate`."""
+    order = None
+    if config.memory is not None and config.memory.needs_order:
+        given = known.order if known is not None else None
+        order = Order.of(given) if given is not None else order_of(workload, config, cost, transfer_ns)
+    made = CompiledRun(workload, config, cost, known, transfer_ns, order)
+    made.run()
+    return made.records(header)
