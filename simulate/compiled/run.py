@@ -26,7 +26,9 @@ MOST_BATCHES = 1 << 20
 @entry
 def play(worlds: np.ndarray, memories: np.ndarray | None) -> int:
     """Play a run until it is over or needs something; return which. Both hold one record."""
-    return go_on(worlds[0], None if memories is None else memories[0])
+    if memories is None:
+        return go_on(worlds[0], None)
+    return go_on(worlds[0], memories[0])
 
 
 class CompiledRun:

@@ -56,7 +56,9 @@ def reference_memory(workload: Workload, config: RunConfig, known: Known, device
     )
     caches = 1 if memory.scope == "global" else workload.layers
     unknown_yet = AccessOrder([[[] for _ in range(caches)] for _ in range(config.devices)], [])
-    return ExpertMemory(memory, device_LB, knowledge, config.scheduler == "lockstep", unknown_yet)
+    return ExpertMemory(
+        memory, device_LB, knowledge, config.scheduler == "lockstep", None if memory.is_masked else unknown_yet
+    )
 
 
 def new_memory(

@@ -1,0 +1,90 @@
+"""Worlds for both engines: everything a run can ask for, ties and zero durations everywhere."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import strategies as st
+from random_worlds import costs, settings, workloads
+
+from simulate.policies.config import RunConfig
+from simulate.policies.memory.config import HANDLINGS, LINKS, MASKED, MemoryConfig
+from simulate.policies.memory.known import Known
+from simulate.policies.memory.named import CACHES
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+
+
+@st.composite
+def runs(draw, memory=False, **given):
+    """Draw (workload, configuration, cost, what policies know) of queues or lockstep, with expert memory if asked."""
+    workload = draw(workloads(max_experts=6))
+    config = draw(settings(workload.experts, **given))
+    if draw(st.booleans()):
+        config = in_lockstep(config, draw(st.sampled_from([None, 1, 2, 3])))
+    known = None
+    if memory:
+        kept = draw(memories(workload, config.devices))
+        config, known = replace(config, memory=kept), draw(knowledge(workload))
+        if kept.is_masked:
+            workload = draw(with_candidates(workload))
+    return workload, config, draw(costs()), known
+
+
+def in_lockstep(config, max_step):
+    """Return a configuration with lockstep in place of queues."""
+    plain = {"queue_size": 1, "dense_queue_size": None, "timeout_ns": None}
+    return replace(config, scheduler="lockstep", max_step=max_step, **plain)
+
+
+@st.composite
+def memories(draw, workload, devices):
+    """Draw a memory of any kind that suits a workload on some devices."""
+    miss = draw(st.sampled_from(HANDLINGS))
+    caches = sorted(set(CACHES) - {"none", "belady"}) if miss in MASKED else sorted(CACHES)
+    cache = draw(st.sampled_from(caches))
+    prefetch = draw(st.sampled_from(sorted(set(PREFETCHERS) - ({"oracle"} if miss in MASKED else set()))))
+    period = draw(st.none() | st.integers(1, 3)) if miss in MASKED and cache == "importance" else None
+    most = max(1, workload.experts // devices)
+    return MemoryConfig(
+        cache=cache, slots=draw(st.integers(1, most)), scope=draw(st.sampled_from(["layer", "global"])), miss=miss,
+        prefetch=prefetch, look_ahead=draw(st.integers(1, 3)) if prefetch == "oracle" else 1, period=period,
+        filled=miss in ("host", *MASKED) or draw(st.booleans()), link=draw(st.sampled_from(LINKS)),
+        link_latency_ns=draw(st.sampled_from([0, 1, 5, 40])), link_bytes_per_s=1e12,
+        host_factor=draw(st.sampled_from([0.5, 1.5])) if miss == "host" else 1.0,
+    )  # fmt: skip
+
+
+@st.composite
+def knowledge(draw, workload):
+    """Draw what policies know beforehand, with ties."""
+    keys = workload.layers * workload.experts
+    worth = st.lists(st.integers(0, 3), min_size=keys, max_size=keys)
+    norms = draw(st.none() | st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=keys, max_size=keys))
+    return Known(draw(worth), draw(worth), norms)
+
+
+@st.composite
+def with_candidates(draw, workload):
+    """Return a workload whose tokens have further candidates behind those that they select, with scores and norms."""
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    T, L, K = workload.experts_TLK.shape
+    more = draw(st.integers(0, workload.experts - K))
+    ranked = np.full((T, L, K + more), -1, np.int16)
+    for row in range(T):
+        for layer in range(L):
+            chosen = workload.experts_TLK[row, layer]
+            others = rng.permutation(np.setdiff1d(np.arange(workload.experts), chosen))[:more]
+            ranked[row, layer, :K] = chosen
+            ranked[row, layer, K : K + len(others)] = others
+    scores = rng.choice(np.float32([0.1, 0.2, 0.25, 0.7]), ranked.shape)
+    norms = rng.choice(np.float32([0.3, 1.0, 2.5]), (T, L)) if draw(st.booleans()) else None
+    return replace(workload, candidates_TLK=ranked, scores_TLK=scores, norm_TL=norms)
+
+
+def resident(config):
+    """Return the configuration with all experts resident."""
+    return replace(config, memory=None)
+
+
+def named(**fields):
+    """Return a configuration."""
+    return RunConfig(**fields)
