@@ -50,12 +50,12 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         passes_P=new_passes(workload, arrivals), queues_Q=new_queues(device_LB, workload.experts, curve_Q),
         devices_D=new_devices(config.devices), nodes_N=np.empty(tokens * k + passes, NODE),
         batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
-        pass_N=workload.pass_N.astype(np.int32), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
-        joining_Q=np.empty(2 * queues, np.int32), timed_Q=np.empty(queues, np.int32), entered_Q=np.full(queues, NEVER),
-        times_A=np.array(arrivals.times_ns, np.int64), planned_A=np.array(arrivals.planned, np.int32),
-        held_G=np.array(list(arrivals.held_back) if isinstance(arrivals, Closed) else [], np.int32),
+        pass_N=workload.pass_N.astype(np.int64), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
+        joining_Q=np.empty(2 * queues, np.int64), timed_Q=np.empty(queues, np.int64), entered_Q=np.full(queues, NEVER),
+        times_A=np.array(arrivals.times_ns, np.int64), planned_A=np.array(arrivals.planned, np.int64),
+        held_G=np.array(list(arrivals.held_back) if isinstance(arrivals, Closed) else [], np.int64),
         cost_CN=np.full((int(curve_Q.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
-        **{name: np.empty(passes, np.int32) for name in LISTS_OF_PASSES}, **steps_of(arrivals),
+        **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES}, **steps_of(arrivals),
     )  # fmt: skip
     return world
 
@@ -78,7 +78,7 @@ def run_fields(workload: Workload, config: RunConfig, arrivals: Arrivals) -> dic
         "queues": (workload.layers + 1) * (workload.experts + 1), "dense": config.dense,
         "filled_rows": bool((workload.experts_TLK >= 0).all()), "arrivals": kind,
         "host_factor": memory.host_factor if memory else 1.0, "masked": memory is not None and memory.is_masked,
-        "where": NEXT_INSTANT, "free_node": -1, "stage": -1,
+        "where": NEXT_INSTANT, "free_node": -1, "stage": -1, "given_ns": -1,
     }  # fmt: skip
 
 
@@ -120,5 +120,5 @@ def steps_of(arrivals: Arrivals) -> dict[str, np.ndarray]:
     count_S = np.array([len(passes) for passes in of_step], np.int64)
     return {
         "steps_S": count_S, "start_S": np.concatenate([[0], np.cumsum(count_S)]).astype(np.int64),
-        "of_step_P": np.array([p for passes in of_step for p in passes], np.int32),
+        "of_step_P": np.array([p for passes in of_step for p in passes], np.int64),
     }  # fmt: skip

@@ -200,8 +200,10 @@ def launch(world: World) -> bool:
     """Give the batches that start their ends; return False at one whose cost is not known."""
     while world.launched < world.batches:
         row = batches_A(world)[world.launched]
-        curve = queues_Q(world)[row.queue].curve
-        service_ns = cost_CN(world)[curve, row.tokens] if row.tokens < cost_CN(world).shape[1] else -1
+        curve, service_ns = queues_Q(world)[row.queue].curve, world.given_ns
+        if service_ns < 0 and row.tokens < cost_CN(world).shape[1]:
+            service_ns = cost_CN(world)[curve, row.tokens]
+        world.given_ns = -1
         if service_ns < 0:
             world.cost_queue, world.cost_tokens = row.queue, row.tokens
             return False

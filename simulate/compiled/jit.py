@@ -18,7 +18,7 @@ import numba
 PACKAGE = Path(__file__).parent
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
-compiled = numba.njit(**OPTIONS)
+compiled = numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code only
 
 
 def source_digest() -> str:

@@ -20,44 +20,44 @@ AT_TIMES, CLOSED, STEPS = range(3)  # arrivals
 NEVER = np.iinfo(np.int64).max
 
 PASS = np.dtype([
-    ("first_row", "i4"), ("tokens", "i4"), ("offset", "i4"), ("sequence", "i4"), ("following", "i4"), ("step", "i4"),
-    ("stage", "i4"), ("left", "i4"),
+    ("first_row", "i8"), ("tokens", "i8"), ("offset", "i8"), ("sequence", "i8"), ("following", "i8"), ("step", "i8"),
+    ("stage", "i8"), ("left", "i8"),
     ("entered_ns", "i8"), ("arrival_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"),
 ], align=True)  # fmt: skip
 
 QUEUE = np.dtype([
-    ("head", "i4"), ("tail", "i4"), ("length", "i4"), ("device", "i4"), ("next", "i4"), ("timed_at", "i4"),
-    ("curve", "i4"), ("key", "i4"), ("listed", "i1"), ("forced", "i1"), ("met", "i1"), ("parked", "i1"),
+    ("head", "i8"), ("tail", "i8"), ("length", "i8"), ("device", "i8"), ("next", "i8"), ("timed_at", "i8"),
+    ("curve", "i8"), ("key", "i8"), ("listed", "i8"), ("forced", "i8"), ("met", "i8"), ("parked", "i8"),
     ("ready_ns", "i8"), ("due_ns", "i8"),
 ], align=True)  # fmt: skip
 
 DEVICE = np.dtype([
-    ("first_ready", "i4"), ("last_ready", "i4"), ("free", "i4"), ("done", "i4"), ("queue", "i4"), ("head", "i4"),
-    ("last", "i4"), ("size", "i4"), ("start_ns", "i8"), ("end_ns", "i8"),
+    ("first_ready", "i8"), ("last_ready", "i8"), ("free", "i8"), ("done", "i8"), ("queue", "i8"), ("head", "i8"),
+    ("last", "i8"), ("size", "i8"), ("start_ns", "i8"), ("end_ns", "i8"),
 ], align=True)  # fmt: skip
 
-NODE = np.dtype([("member", "i4"), ("next", "i4")], align=True)
+NODE = np.dtype([("member", "i8"), ("next", "i8")], align=True)
 
 BATCH = np.dtype([
     ("queue", "i4"), ("size", "i4"), ("tokens", "i4"), ("device", "i2"), ("crc", "u2"), ("forced", "i1"), ("hit", "i1"),
     ("ready_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"),
 ], align=True)  # fmt: skip
 
-# What a run's record points at: element type and number of dimensions. `nodes_N` hold the members of queues and batches,
-# a queue's in FIFO order. `experts_TLK` and `pass_N` are the workload's; with masked gating `routed_NK` holds what a
-# token runs at present. `finished_P`, `emptied_P`, `arriving_P` and `joining_Q` are lists of the present round,
-# `timed_Q` the heap of queues whose head has a time-out, `queued_P` and `step_P` lockstep's waiting passes and its step,
-# `entered_Q` is when the heads of queues began to wait, NEVER where nobody does.
-# `times_A` and `planned_A` are the arrivals due by themselves, `held_G` the first passes that a closed loop holds back;
-# `steps_S` counts the unfinished passes of every step, which `of_step_P` lists from `start_S` on. `cost_CN` is the
-# service time by curve and tokens, -1 where nobody has asked yet; `crc_table` as in `checksum`.
-I2, I4, I8 = np.dtype("i2"), np.dtype("i4"), np.dtype("i8")
+# What a run's record points at: element type and number of dimensions. `nodes_N` hold the members of queues and of
+# batches, a queue's in FIFO order. `experts_TLK` and `pass_N` are the workload's; with masked gating `routed_NK`
+# holds what a token runs at present. `finished_P`, `emptied_P`, `arriving_P` and `joining_Q` are lists of the present
+# round, `timed_Q` the heap of queues whose head has a time-out, `entered_Q` when the heads of queues began to wait
+# (NEVER: nobody does), `queued_P` and `step_P` lockstep's waiting passes and its step. `times_A` and `planned_A` are
+# the arrivals due by themselves, `held_G` the first passes that a closed loop holds back; `steps_S` counts the
+# unfinished passes of every step, which `of_step_P` lists from `start_S` on. `cost_CN` is the service time by curve
+# and tokens, -1 where nobody has asked yet; `crc_table` as in `checksum`.
+I2, I8 = np.dtype("i2"), np.dtype("i8")
 ARRAYS = {
     "passes_P": (PASS, 1), "queues_Q": (QUEUE, 1), "devices_D": (DEVICE, 1), "nodes_N": (NODE, 1),
-    "batches_A": (BATCH, 1), "experts_TLK": (I2, 3), "pass_N": (I4, 1), "routed_NK": (I2, 2), "finished_P": (I4, 1),
-    "emptied_P": (I4, 1), "arriving_P": (I4, 1), "joining_Q": (I4, 1), "timed_Q": (I4, 1), "queued_P": (I4, 1),
-    "step_P": (I4, 1), "entered_Q": (I8, 1), "times_A": (I8, 1), "planned_A": (I4, 1), "held_G": (I4, 1), "steps_S": (I8, 1),
-    "start_S": (I8, 1), "of_step_P": (I4, 1), "cost_CN": (I8, 2), "crc_table": (I8, 2),
+    "batches_A": (BATCH, 1), "experts_TLK": (I2, 3), "pass_N": (I8, 1), "routed_NK": (I2, 2), "finished_P": (I8, 1),
+    "emptied_P": (I8, 1), "arriving_P": (I8, 1), "joining_Q": (I8, 1), "timed_Q": (I8, 1), "queued_P": (I8, 1),
+    "step_P": (I8, 1), "entered_Q": (I8, 1), "times_A": (I8, 1), "planned_A": (I8, 1), "held_G": (I8, 1),
+    "steps_S": (I8, 1), "start_S": (I8, 1), "of_step_P": (I8, 1), "cost_CN": (I8, 2), "crc_table": (I8, 2),
 }  # fmt: skip
 
 RUN = np.dtype([
@@ -70,8 +70,8 @@ RUN = np.dtype([
     ("arriving", "i8"), ("due", "i8"), ("held_back", "i8"), ("joining", "i8"), ("timed", "i8"),
     ("first_batch", "i8"), ("launched", "i8"), ("batches", "i8"), ("free_node", "i8"), ("fresh_node", "i8"),
     ("stage", "i8"), ("unfinished", "i8"), ("step", "i8"), ("first_queued", "i8"), ("last_queued", "i8"),
-    # what it asks for when it stops with NEED_COST
-    ("cost_queue", "i8"), ("cost_tokens", "i8"),
+    # what it asks for when it stops with NEED_COST, and the answer where it counts for one batch only, else -1
+    ("cost_queue", "i8"), ("cost_tokens", "i8"), ("given_ns", "i8"),
     *pointer_fields(ARRAYS),
 ])  # fmt: skip
 

@@ -10,21 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import carray, types
-from numba.core import cgutils
+from llvmlite import ir
+from numba import from_dtype, types
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
-from simulate.compiled.jit import compiled
-
-
-@intrinsic
-def as_pointer(typingcontext, address):  # noqa: ANN001, ANN201 (numba reads the parameters' names)
-    """Return an address as a pointer."""
-
-    def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), codegen
+I64 = ir.IntType(64)
 
 
 def pointer_fields(arrays: dict[str, tuple[np.dtype, int]]) -> list[tuple[str, str]]:
@@ -37,24 +28,29 @@ def pointer_fields(arrays: dict[str, tuple[np.dtype, int]]) -> list[tuple[str, s
 
 
 def pointed(name: str, dtype: np.dtype, dimensions: int) -> Callable:
-    """Return the compiled function that gives the array which a record points at by this name."""
-    at, first, second, third = (f"{name}_{field}" for field in ("at", "0", "1", "2"))
-    if dimensions == 1:
+    """Return the function of compiled code that gives the array which a record points at by this name."""
+    array_type = types.Array(from_dtype(dtype), dimensions, "C")
 
-        def array(record):  # noqa: ANN001, ANN202
-            return carray(as_pointer(record[at]), record[first], dtype)
+    def array_of(context, record):  # noqa: ANN001, ANN202
+        def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
+            def field(which):  # noqa: ANN001, ANN202
+                offset = I64(record.offset(f"{name}_{which}"))
+                start = builder.bitcast(arguments[0], ir.IntType(8).as_pointer())
+                return builder.load(builder.bitcast(builder.gep(start, [offset]), I64.as_pointer()))
 
-    elif dimensions == 2:
+            array = context.make_array(array_type)(context, builder)
+            size = I64(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+            shape = [field(axis) for axis in range(dimensions)]
+            strides = [size]
+            for length in reversed(shape[1:]):
+                strides.insert(0, builder.mul(strides[0], length))
+            data = builder.inttoptr(field("at"), array.data.type)
+            populate_array(array, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
+            return array._getvalue()
 
-        def array(record):  # noqa: ANN001, ANN202
-            return carray(as_pointer(record[at]), (record[first], record[second]), dtype)
+        return array_type(record), codegen
 
-    else:
-
-        def array(record):  # noqa: ANN001, ANN202
-            return carray(as_pointer(record[at]), (record[first], record[second], record[third]), dtype)
-
-    return compiled(array)
+    return intrinsic(array_of)
 
 
 class Pointed:

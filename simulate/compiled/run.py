@@ -24,10 +24,14 @@ MOST_BATCHES = 1 << 20
 
 
 @entry
-def play(worlds: np.ndarray, memories: np.ndarray | None) -> int:
-    """Play a run until it is over or needs something; return which. Both hold one record."""
-    if memories is None:
-        return go_on(worlds[0], None)
+def play_resident(worlds: np.ndarray) -> int:
+    """Play a run until it is over or needs something; return which. `worlds` holds one record."""
+    return go_on(worlds[0], None)
+
+
+@entry
+def play_with_memory(worlds: np.ndarray, memories: np.ndarray) -> int:
+    """Play a run with expert memory, likewise; compiled apart, since the loop without it is smaller and faster."""
     return go_on(worlds[0], memories[0])
 
 
@@ -53,8 +57,7 @@ class CompiledRun:
     def run(self) -> None:
         """Run until every pass has finished; RuntimeError if one never does, or an expert runs that is not there."""
         give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
-        memories = None if self.memory is None else self.memory.record
-        while (asked := play(self.world.record, memories)) != DONE:
+        while (asked := self._play()) != DONE:
             if asked == BROKEN:
                 raise RuntimeError(f"expert {self.memory.broken} cannot run: its weights are not in a slot")
             give[asked]()
@@ -62,6 +65,11 @@ class CompiledRun:
         lost = int((self.world["passes_P"]["end_ns"] < 0).sum())
         if lost:
             raise RuntimeError(f"{lost} of {self.workload.passes} passes never finished")
+
+    def _play(self) -> int:
+        if self.memory is None:
+            return play_resident(self.world.record)
+        return play_with_memory(self.world.record, self.memory.record)
 
     def _keep_batches(self) -> None:
         world, rows = self.world, self.world["batches_A"]
@@ -74,6 +82,9 @@ class CompiledRun:
         world, known = self.world, self.world["cost_CN"]
         queue, tokens = int(world.cost_queue), int(world.cost_tokens)
         service_ns = self.cost(*divmod(queue, self.workload.experts + 1), tokens)
+        if getattr(self.cost, "drawn_anew", False):
+            world.record["given_ns"] = service_ns
+            return
         if tokens >= known.shape[1]:
             wider = np.full((len(known), max(2 * known.shape[1], tokens + 1)), -1, np.int64)
             wider[:, : known.shape[1]] = known

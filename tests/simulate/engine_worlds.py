@@ -6,7 +6,6 @@ import numpy as np
 from hypothesis import strategies as st
 from random_worlds import costs, settings, workloads
 
-from simulate.policies.config import RunConfig
 from simulate.policies.memory.config import HANDLINGS, LINKS, MASKED, MemoryConfig
 from simulate.policies.memory.known import Known
 from simulate.policies.memory.named import CACHES
@@ -78,13 +77,3 @@ def with_candidates(draw, workload):
     scores = rng.choice(np.float32([0.1, 0.2, 0.25, 0.7]), ranked.shape)
     norms = rng.choice(np.float32([0.3, 1.0, 2.5]), (T, L)) if draw(st.booleans()) else None
     return replace(workload, candidates_TLK=ranked, scores_TLK=scores, norm_TL=norms)
-
-
-def resident(config):
-    """Return the configuration with all experts resident."""
-    return replace(config, memory=None)
-
-
-def named(**fields):
-    """Return a configuration."""
-    return RunConfig(**fields)

@@ -75,7 +75,7 @@ def new_memory(
     records = new_caches(reference, caches)
     made = assembled(workload, config, known, reference, keys, records, order, transfer_ns, logs)
     filling = [key for each in reference.caches_DC for cache in each for key in cache.slot_of]
-    fill(made.record, np.array(filling, np.int32))
+    fill(made.record, np.array(filling, np.int64))
     for name in COUNTS:
         records[name] = 0
     return made, reference.sharing
@@ -133,7 +133,7 @@ def assembled(
     memory, count, experts = config.memory, len(keys), workload.experts
     per_device = len(reference.caches_DC[0])
     most = int(caches["keys"].max())
-    free_CS = np.zeros((len(caches), int(caches["slots"].max())), np.int32)
+    free_CS = np.zeros((len(caches), int(caches["slots"].max())), np.int64)
     for row, slots in zip(free_CS, caches["slots"].tolist(), strict=True):
         row[:slots] = np.arange(slots)[::-1]
     made = Pointed(MEMORY, ARRAYS, **state_fields(workload, config, per_device, transfer_ns, logs))
@@ -142,20 +142,21 @@ def assembled(
     made.put(
         keys_K=keys, caches_C=caches, links_D=new_links(config.devices),
         transfers_A=np.zeros(2 * room, TRANSFER), free_CS=free_CS,
-        protected_CK=np.zeros((len(caches), most + 1), np.int32),
-        asking_CK=np.zeros((len(caches), 2 * most + 2), np.int32),
-        entered_EN=np.zeros((workload.passes + 1 if made.prefetches else 1, 2), np.int32),
-        group_E=np.zeros(experts, np.int32), ahead_K=np.zeros(count, np.int32), stamp_K=np.zeros(count, np.int64),
+        protected_CK=np.zeros((len(caches), most + 1), np.int64),
+        asking_CK=np.zeros((len(caches), 2 * most + 2), np.int64),
+        entered_EN=np.zeros((workload.passes + 1 if made.prefetches else 1, 2), np.int64),
+        group_E=np.zeros(experts, np.int64), ahead_K=np.zeros(count, np.int64), stamp_K=np.zeros(count, np.int64),
         worth_K=np.array(worth, np.float64),
         norm_K=np.array(known.expert_norm, np.float64) if known.expert_norm is not None else np.ones(count),
-        score_K=np.zeros(count), plan_DK=np.zeros((config.devices, count), np.int32),
+        score_K=np.zeros(count), plan_DK=np.zeros((config.devices, count), np.int64),
         **uses_of(order, keys["cache"]),
-        log_A=np.zeros(1, np.int32), log_group_G=np.zeros((1, 3), np.int32), log_member_M=np.zeros(1, np.int32),
-        ranked_LE=np.array(getattr(reference.prefetcher, "ranked", [[0]]), np.int32),
+        log_A=np.zeros(1, np.int64), log_group_G=np.zeros((1, 3), np.int64), log_member_M=np.zeros(1, np.int64),
+        ranked_LE=np.array(getattr(reference.prefetcher, "ranked", [[0]]), np.int64),
         **remembered(workload, config, memory),
         **candidates_of(workload),
         draws=random_bits(config, 2 * room) if memory.cache == "random" else np.zeros(2 * room, np.uint32),
     )  # fmt: skip
+    keys["next_use_at"] = made["first_use_K"][:-1]
     return made
 
 
@@ -178,9 +179,9 @@ def remembered(workload: Workload, config: RunConfig, memory: MemoryConfig) -> d
     shape = shapes.get(kind, (1, 1, 1))
     pairs = (keys, experts) if kind == CO_ACTIVATION else (1, 1)
     return {
-        "pairs_KE": np.zeros(pairs, np.int32), "seen_K": np.zeros(keys, np.int64), "follow_E": np.zeros(experts),
-        "last_SLM": np.zeros(shape, np.int16), "last_SL": np.full(shape[:2], -1, np.int32),
-        "before_S": np.full(shape[0], -1, np.int32),
+        "pairs_KE": np.zeros(pairs, np.int64), "seen_K": np.zeros(keys, np.int64), "follow_E": np.zeros(experts),
+        "last_SLM": np.zeros(shape, np.int16), "last_SL": np.full(shape[:2], -1, np.int64),
+        "before_S": np.full(shape[0], -1, np.int64),
     }  # fmt: skip
 
 

@@ -25,21 +25,21 @@ STEP = -1  # stands for the passes of a lockstep step where a pass is expected
 SMALL, MAIN = 1, 2  # queues of S3-FIFO
 
 KEY = np.dtype([
-    ("cache", "i4"), ("slot", "i4"), ("older", "i4"), ("newer", "i4"), ("before", "i4"), ("after", "i4"),
-    ("ghost_before", "i4"), ("ghost_after", "i4"), ("uses", "i4"), ("members", "i4"), ("announced", "i4"),
-    ("queue", "i4"), ("last", "i8"), ("next_use_at", "i8"),
-    ("device", "i2"), ("where", "i1"), ("in_flight", "i1"), ("running", "i1"), ("protected", "i1"), ("used", "i1"),
-    ("unused", "i1"), ("asking", "i1"), ("ghost", "i1"), ("wanted", "i1"), ("here", "i1"),
-], align=True)  # fmt: skip
+    ("cache", "i8"), ("slot", "i8"), ("older", "i8"), ("newer", "i8"), ("before", "i8"), ("after", "i8"),
+    ("ghost_before", "i8"), ("ghost_after", "i8"), ("uses", "i8"), ("members", "i8"), ("announced", "i8"),
+    ("queue", "i8"), ("last", "i8"), ("next_use_at", "i8"),
+    ("device", "i8"), ("where", "i8"), ("in_flight", "i8"), ("running", "i8"), ("protected", "i8"), ("used", "i8"),
+    ("unused", "i8"), ("asking", "i8"), ("ghost", "i8"), ("wanted", "i8"), ("here", "i8"),
+])  # fmt: skip
 
 CACHE = np.dtype([
-    ("device", "i4"), ("slots", "i4"), ("free", "i4"), ("oldest", "i4"), ("newest", "i4"), ("first", "i4"),
-    ("last", "i4"), ("main_first", "i4"), ("main_last", "i4"), ("ghost_first", "i4"), ("ghost_last", "i4"),
-    ("small", "i4"), ("ghosts", "i4"), ("small_slots", "i4"), ("hand", "i4"), ("announced", "i4"), ("layer", "i4"),
-    ("protected", "i4"), ("asking", "i4"), ("passing", "i4"), ("first_key", "i4"), ("keys", "i4"),
+    ("device", "i8"), ("slots", "i8"), ("free", "i8"), ("oldest", "i8"), ("newest", "i8"), ("first", "i8"),
+    ("last", "i8"), ("main_first", "i8"), ("main_last", "i8"), ("ghost_first", "i8"), ("ghost_last", "i8"),
+    ("small", "i8"), ("ghosts", "i8"), ("small_slots", "i8"), ("hand", "i8"), ("announced", "i8"), ("layer", "i8"),
+    ("protected", "i8"), ("asking", "i8"), ("passing", "i8"), ("first_key", "i8"), ("keys", "i8"),
     ("stamp", "i8"), ("accesses", "i8"), ("hits", "i8"), ("delayed_hits", "i8"), ("misses", "i8"), ("loads", "i8"),
     ("prefetches", "i8"), ("prefetches_used", "i8"), ("prefetches_dropped", "i8"), ("evictions", "i8"),
-], align=True)  # fmt: skip
+])  # fmt: skip
 
 LINK = np.dtype([
     ("first_waiting", "i8"), ("last_waiting", "i8"), ("first_moving", "i8"), ("last_moving", "i8"),
@@ -47,28 +47,29 @@ LINK = np.dtype([
 ])  # fmt: skip
 
 TRANSFER = np.dtype([
-    ("next", "i8"), ("asked_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("key", "i4"), ("slot", "i4"),
-    ("victim", "i4"), ("link", "i2"), ("prefetch", "i1"),
-], align=True)  # fmt: skip
+    ("next", "i8"), ("asked_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"), ("key", "i8"), ("slot", "i8"),
+    ("victim", "i8"), ("link", "i8"), ("prefetch", "i8"),
+])  # fmt: skip
 
-# What the memory's record points at: element type and number of dimensions.
-# `free_CS` holds the free slots of every cache as a stack, `protected_CK` and `asking_CK` lists of keys. `entered_EN` are
-# the (pass, layer) whose groups prefetchers have not seen yet, `group_E` the experts of one group and `ahead_K` what a
-# prefetcher proposes. `stamp_K` marks keys. `worth_K` is importance, `norm_K` that of the experts' weights, `score_K`
-# what the present window gathers, `plan_DK` what the online scheduler will bring. `uses_U` lists the accesses to come of
-# every key, from `first_use_K` on; `known_member_M` those of the groups to come, from `known_G` on. `log_A` records
-# accesses, `log_group_G` groups (layer, sequence, members) and `log_member_M` their members. `ranked_LE` are experts by
-# popularity. `pairs_KE` and `seen_K` count what followed, `follow_E` scores it; `last_SLM` is what a sequence selected
-# last (sequence 0: several) and `last_SL` how many, -1 nothing yet; `before_S` its layer. `candidates_TLC`, `scores_TLC`
-# and `norm_TL` are what masked gating looks at. `draws` are random bits, 32 at a time, of which `drawn` have been used.
-I2, I4, I8, F4, F8, U4 = map(np.dtype, ("i2", "i4", "i8", "f4", "f8", "u4"))
+# What the memory's record points at: element type and number of dimensions. `free_CS` holds the free slots of every
+# cache as a stack, `protected_CK` and `asking_CK` lists of keys. `entered_EN` are the (pass, layer) whose groups
+# prefetchers have not seen yet, `group_E` the experts of one group and `ahead_K` what a prefetcher proposes.
+# `stamp_K` marks keys. `worth_K` is importance, `norm_K` that of the experts' weights, `score_K` what the present
+# window gathers, `plan_DK` what the online scheduler will bring. `uses_U` lists the accesses to come of every key,
+# from `first_use_K` on; `known_member_M` those of the groups to come, from `known_G` on. `log_A` records accesses,
+# `log_group_G` groups (layer, sequence, members) and `log_member_M` their members. `ranked_LE` are experts by
+# popularity. `pairs_KE` and `seen_K` count what followed, `follow_E` scores it; `last_SLM` is what a sequence
+# selected last (sequence 0: several) and `last_SL` how many, -1 nothing yet; `before_S` its layer. `candidates_TLC`,
+# `scores_TLC` and `norm_TL` are what masked gating looks at. `draws` are random bits, 32 at a time, of which `drawn`
+# have been used.
+I2, I8, F4, F8, U4 = map(np.dtype, ("i2", "i8", "f4", "f8", "u4"))
 ARRAYS = {
-    "keys_K": (KEY, 1), "caches_C": (CACHE, 1), "links_D": (LINK, 1), "transfers_A": (TRANSFER, 1), "free_CS": (I4, 2),
-    "protected_CK": (I4, 2), "asking_CK": (I4, 2), "entered_EN": (I4, 2), "group_E": (I4, 1), "ahead_K": (I4, 1),
-    "stamp_K": (I8, 1), "worth_K": (F8, 1), "norm_K": (F8, 1), "score_K": (F8, 1), "plan_DK": (I4, 2),
-    "uses_U": (I8, 1), "first_use_K": (I8, 1), "log_A": (I4, 1), "log_group_G": (I4, 2), "log_member_M": (I4, 1),
-    "known_G": (I8, 1), "known_member_M": (I4, 1), "ranked_LE": (I4, 2), "pairs_KE": (I4, 2), "seen_K": (I8, 1),
-    "follow_E": (F8, 1), "last_SLM": (I2, 3), "last_SL": (I4, 2), "before_S": (I4, 1), "candidates_TLC": (I2, 3),
+    "keys_K": (KEY, 1), "caches_C": (CACHE, 1), "links_D": (LINK, 1), "transfers_A": (TRANSFER, 1), "free_CS": (I8, 2),
+    "protected_CK": (I8, 2), "asking_CK": (I8, 2), "entered_EN": (I8, 2), "group_E": (I8, 1), "ahead_K": (I8, 1),
+    "stamp_K": (I8, 1), "worth_K": (F8, 1), "norm_K": (F8, 1), "score_K": (F8, 1), "plan_DK": (I8, 2),
+    "uses_U": (I8, 1), "first_use_K": (I8, 1), "log_A": (I8, 1), "log_group_G": (I8, 2), "log_member_M": (I8, 1),
+    "known_G": (I8, 1), "known_member_M": (I8, 1), "ranked_LE": (I8, 2), "pairs_KE": (I8, 2), "seen_K": (I8, 1),
+    "follow_E": (F8, 1), "last_SLM": (I2, 3), "last_SL": (I8, 2), "before_S": (I8, 1), "candidates_TLC": (I2, 3),
     "scores_TLC": (F4, 3), "norm_TL": (F4, 2), "draws": (U4, 1),
 }  # fmt: skip
 

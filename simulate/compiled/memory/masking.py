@@ -152,9 +152,9 @@ def plan(memory: Memory, device: int, cache: int) -> None:
     for _ in range(rec.slots):
         best = -1
         for key in range(rec.first_key, rec.first_key + rec.keys):
-            if keys_K(memory)[key].cache == cache and stamp_K(memory)[key] != memory.stamp:
-                if best < 0 or is_worth_more(memory, key, best):
-                    best = key
+            open_still = keys_K(memory)[key].cache == cache and stamp_K(memory)[key] != memory.stamp
+            if open_still and (best < 0 or is_worth_more(memory, key, best)):
+                best = key
         if best < 0:
             return
         stamp_K(memory)[best] = memory.stamp

@@ -24,7 +24,7 @@ class Order:
         keys = [key for caches in order.keys_DC for keys in caches for key in keys]
         sizes = np.array([len(group.members) for group in order.groups], np.int64)
         members = [key for group in order.groups for key in group.members]
-        return cls(np.array(keys, np.int64), starts(sizes), np.array(members, np.int32))
+        return cls(np.array(keys, np.int64), starts(sizes), np.array(members, np.int64))
 
     @classmethod
     def logged(cls, memory: Pointed) -> Order:
@@ -41,7 +41,7 @@ def starts(sizes: np.ndarray) -> np.ndarray:
 def uses_of(order: Order | None, cache_K: np.ndarray) -> dict[str, np.ndarray]:
     """Return every key's accesses to come, as positions among those of its cache, and the groups to come."""
     if order is None:
-        key_A, start_G, member_M = np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int32)
+        key_A, start_G, member_M = np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int64)
     else:
         key_A, start_G, member_M = order.key_A, order.start_G, order.member_M
     cache_A = cache_K[key_A]
@@ -53,5 +53,5 @@ def uses_of(order: Order | None, cache_K: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "uses_U": position_A[by_key],
         "first_use_K": starts(np.bincount(key_A, minlength=len(cache_K))),
-        "known_G": np.array(start_G, np.int64), "known_member_M": np.array(member_M, np.int32),
+        "known_G": np.array(start_G, np.int64), "known_member_M": np.array(member_M, np.int64),
     }  # fmt: skip

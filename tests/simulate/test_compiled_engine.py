@@ -1,0 +1,200 @@
+"""The compiled engine returns the reference's records, every column of every table, and the same counts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_worlds import runs
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from worlds import config, fixed, world
+
+from simulate.compiled.memory import layout
+from simulate.compiled.memory.build import random_bits
+from simulate.compiled.run import simulate as simulate_compiled
+from simulate.costs import CostModel, ResampledCosts, affine
+from simulate.engine import order_of
+from simulate.engine import simulate as simulate_by_simpy
+from simulate.engines import engine_for, simulate
+from simulate.policies.config import RunConfig
+from simulate.policies.memory.beforehand import known_of
+from simulate.policies.memory.config import HANDLINGS, MemoryConfig
+from simulate.policies.memory.lru import LRU
+from simulate.policies.memory.named import CACHES
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+from simulate.policies.workload import trace_workload
+from traces.cost_table import COST_COLUMNS, CostTable
+from traces.errors import InputError
+from traces.trace_file import load_trace
+
+many = hypothesis_settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+SHIPPED = sorted((Path(__file__).parents[2] / "traces" / "data").rglob("*.trace.parquet"))
+COST = affine(20_000, 1_500)
+
+
+def assert_equal(workload, config, cost, known=None, transfer_ns=None):
+    """Run both engines; every column of passes, batches and transfers, and the header, must be equal."""
+    expected = simulate_by_simpy(workload, config, cost, {"config": {}}, known, transfer_ns)
+    found = simulate_compiled(workload, config, cost, {"config": {}}, known, transfer_ns)
+    for kind in ("passes", "batches", "transfers"):
+        columns, others = getattr(expected, kind), getattr(found, kind)
+        assert (columns is None) == (others is None)
+        for name in columns or ():
+            np.testing.assert_array_equal(others[name], columns[name], err_msg=f"{config.name}: {kind}.{name}")
+    assert found.header == expected.header
+
+
+@given(runs())
+@hypothesis_settings(many, max_examples=300)
+def test_random_worlds(drawn):
+    workload, config, cost, _ = drawn
+    assert_equal(workload, config, cost)
+
+
+@given(runs(memory=True))
+@hypothesis_settings(many, max_examples=400)
+def test_random_worlds_with_expert_memory(drawn):
+    assert_equal(*drawn)
+
+
+def runs_of(trace):
+    """Return the configurations in which a shipped trace is run whole: queues, lockstep, memory of several kinds."""
+    closed = {"arrivals": "closed", "in_flight": 64}
+    half = max(1, trace.E // 2)
+    kept = MemoryConfig(slots=half, link_latency_ns=30_000)
+    alone = {"scheduler": "lockstep", "max_step": 8, **closed}
+    return [
+        RunConfig(queue_size=8, **closed, seed=1),
+        RunConfig(queue_size=32, timeout_ns=400_000, arrivals="poisson", rate_per_s=4_000.0, seed=2, devices=2),
+        RunConfig(**alone),
+        RunConfig(**alone, memory=replace(kept, cache="lifo")),
+        RunConfig(queue_size=8, **closed, memory=replace(kept, prefetch="previous-token")),
+        RunConfig(queue_size=4, **closed, memory=replace(kept, cache="belady", miss="block")),
+    ]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: "/".join(path.parts[-3:]).removesuffix(".trace.parquet"))
+def test_every_shipped_trace_whole(path):
+    trace = load_trace(path)
+    for each in runs_of(trace):
+        assert_equal(trace_workload(trace, each), each, COST)
+
+
+@pytest.mark.parametrize("name", ["language-stepwise", "language-decode"])
+def test_masked_gating_and_hosts_on_shipped_traces(name):
+    trace = load_trace(next(path for path in SHIPPED if path.name.startswith(name)))
+    kept = MemoryConfig(slots=8, filled=True, link_latency_ns=30_000)
+    ways = [
+        replace(kept, cache="importance", miss="redirect", period=8), replace(kept, miss="skip", prefetch="popularity"),
+        replace(kept, cache="s3fifo", miss="host", host_factor=7.5), replace(kept, cache="random", scope="global"),
+        replace(kept, cache="sieve", prefetch="co-activation"), replace(kept, cache="lfru", prefetch="oracle"),
+    ]  # fmt: skip
+    known = known_of(trace, trace.header.model.used_k, ways)
+    for memory in ways:
+        run = RunConfig(queue_size=4, arrivals="closed", in_flight=6, memory=memory)
+        assert_equal(trace_workload(trace, run), run, COST, known)
+
+
+def measured(sizes=(1, 2, 4, 8), repetitions=5):
+    """Return a cost table of one dense layer pair and its experts, whose repetitions differ."""
+    rows = [
+        (layer, block, n, r, 9_000 + 700 * n + 90 * r)
+        for layer, block in ((0, 0), (1, 0), (0, 1)) for n in sizes for r in range(repetitions)
+    ]  # fmt: skip
+    columns = np.array(rows).T
+    return CostTable({name: c.astype(t) for (name, t), c in zip(COST_COLUMNS.items(), columns, strict=True)}, {})
+
+
+TWO = world([[[0, 1]], [[1, 2]], [[2, 0]], [[1, 0]]] * 5, E=3)
+
+
+def test_measured_costs_interpolated_and_drawn():
+    run = RunConfig(queue_size=3, arrivals="closed", in_flight=7)
+    assert_equal(TWO, run, CostModel(measured()).cost(None))
+    drawn = [
+        engine(TWO, run, ResampledCosts(measured(), np.random.default_rng(3)), {"config": {}})
+        for engine in (simulate_by_simpy, simulate_compiled)
+    ]
+    for name in drawn[0].batches:
+        np.testing.assert_array_equal(drawn[0].batches[name], drawn[1].batches[name])
+
+
+def test_what_was_not_measured_is_refused_alike():
+    run = RunConfig(queue_size=5, arrivals="all")
+    messages = []
+    for engine in (simulate_by_simpy, simulate_compiled):
+        with pytest.raises(InputError, match="costs are never extrapolated") as refused:
+            engine(TWO, run, CostModel(measured((2, 4))).cost(None), {"config": {}})
+        messages.append(str(refused.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_given_order_of_accesses_and_a_measured_transfer():
+    kept = MemoryConfig(cache="belady", slots=1, prefetch="oracle", look_ahead=2, link_latency_ns=500)
+    run = config(queue_size=2, arrivals="closed", in_flight=2, memory=kept)
+    known = replace(known_none(), order=order_of(TWO, run, fixed(400)))
+    assert_equal(TWO, run, fixed(400), known)
+    assert_equal(TWO, run, fixed(400), known, transfer_ns=123)
+
+
+def known_none():
+    from simulate.policies.memory.known import Known
+
+    return Known()
+
+
+def test_long_runs_outgrow_every_buffer():
+    # Enough batches, transfers, accesses, groups and random draws that each of them is lengthened at least once.
+    rng = np.random.default_rng(0)
+    experts = np.argsort(rng.random((6_000, 2, 6)), axis=2)[:, :, :2].tolist()
+    large = world(experts, E=6)
+    for cache in ("random", "belady"):
+        kept = MemoryConfig(cache=cache, slots=2, link_latency_ns=900, prefetch="popularity")
+        run = config(queue_size=1, arrivals="closed", in_flight=40, memory=kept)
+        assert_equal(large, run, affine(700, 30), replace(known_none(), popularity=list(range(12))))
+
+
+def test_random_bits_are_those_of_numpys_integers():
+    run = RunConfig(seed=5)
+    bits, rng, at = random_bits(run, 400), run.generator("memory"), 0
+    for count in (7, 3, 1, 64, 5) * 20:
+        drawn = 0
+        while count > 1:
+            product = int(bits[at]) * count
+            at += 1
+            if product % 2**32 >= min(count, (2**32 - count) % count):
+                drawn = product >> 32
+                break
+        assert rng.integers(count) == drawn
+
+
+def test_numbers_of_policies_follow_the_tables():
+    names = {
+        "none": layout.NONE, "static": layout.STATIC, "lru": layout.LRU, "lfu": layout.LFU, "sieve": layout.SIEVE,
+        "s3fifo": layout.S3FIFO, "lfru": layout.LFRU, "least-stale": layout.LEAST_STALE, "random": layout.RANDOM,
+        "importance": layout.IMPORTANCE, "belady": layout.BELADY, "fifo": layout.FIFO, "lifo": layout.LIFO,
+        "lifo-use": layout.LIFO_USE,
+    }  # fmt: skip
+    assert {name: list(CACHES).index(name) for name in CACHES} == names
+    assert list(PREFETCHERS).index("oracle") == layout.ORACLE
+    assert list(HANDLINGS).index("skip") == layout.SKIP
+
+
+class Mine(LRU):
+    """A user's own policy."""
+
+
+def test_one_door_chooses_says_which_engine_ran_and_refuses_what_is_not_compiled(monkeypatch):
+    monkeypatch.setitem(CACHES, "mine", Mine)
+    plain = RunConfig(queue_size=2)
+    own = RunConfig(queue_size=2, memory=MemoryConfig(cache="mine", slots=2))
+    assert [engine_for(name, plain) for name in ("auto", "simpy", "compiled")] == ["compiled", "simpy", "compiled"]
+    assert engine_for("auto", own) == "simpy"
+    for chosen in ("simpy", "compiled"):
+        assert simulate(TWO, plain, COST, {"config": {}}, engine=chosen).header["engine"] == chosen
+    assert simulate(TWO, own, COST, {"config": {}}).header["engine"] == "simpy"
+    with pytest.raises(InputError, match="engine 'compiled' does not have cache policy Mine; allowed: --engine simpy"):
+        engine_for("compiled", own)
+    with pytest.raises(InputError, match="unknown engine 'fast'; known: auto, compiled, simpy"):
+        engine_for("fast", plain)
