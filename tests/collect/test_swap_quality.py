@@ -12,10 +12,11 @@ from collect.checkpoints import save_checkpoint
 from collect.classifier_blocks import ClassifierOnWeights
 from collect.commands import expert_memory, planning  # noqa: F401 (registers the commands)
 from collect.commands.app import app
-from collect.expert_memory.masked_gating import Altered, MaskedGates, expert_norms
+from collect.expert_memory.masked_gating import Altered, MaskedGates
 from collect.expert_memory.probes import ClassifierProbe
 from collect.expert_memory.quality import MaskedPlan, altered_rows, masked_rows, scored, swapped
 from collect.expert_memory.swap_profile import Candidate, ProfileStage, draw_candidates
+from collect.experts import expert_norms
 from simulate.planning.measurements import read_profile
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MemoryConfig
@@ -74,6 +75,13 @@ def test_importance_is_the_formula_before_the_mask(trained):
             expected_E[expert] += x_NM[row].norm() * mass_NE[row, expert] * expert_norms(model.experts)[1, expert]
     torch.testing.assert_close(gates.importance_LE[1].float(), expected_E)
     assert gates.chosen_LE[1].sum() == 18
+
+
+def test_a_recorded_trace_tells_the_norms_that_importance_needs(trained):
+    """So an execution and its simulation choose residents by the formula that the live gates follow."""
+    model, _, trace = trained
+    told = known_of(trace, None, [MemoryConfig(cache="importance", miss="redirect", filled=True, period=8)])
+    np.testing.assert_allclose(told.expert_norm, expert_norms(model.experts).flatten().numpy(), rtol=1e-5)
 
 
 def test_residents_are_those_that_the_simulator_would_keep(trained):

@@ -169,6 +169,18 @@ def test_the_online_scheduler_brings_what_the_last_period_wanted():
     ]  # fmt: skip
 
 
+def test_the_online_scheduler_weighs_experts_by_the_norm_of_their_weights():
+    """Both of expert 0 and 1 are absent; 0 has 2 * 0.5 of the gates, 1 has 2 * 0.3, but weights of twice the norm."""
+    three = masked_world([[0, 1, 2]] * 3, 2, [[0.5, 0.3, 0.2]] * 3, E=3)
+    online = config(
+        scheduler="lockstep", arrivals="closed", in_flight=1,
+        memory=memory(slots=1, cache="importance", miss="redirect", filled=True, period=2),
+    )  # fmt: skip
+    for norms, brought in ((None, 0), ([1.0, 2.0, 1.0], 1)):
+        replay = played(three, online, known=Known(importance=[0, 0, 1], expert_norm=norms))
+        assert [(each.key, each.victim) for each in replay.memory.transfers] == [(brought, 2)]
+
+
 @st.composite
 def memories(draw, workload, devices=1):
     """Draw a memory that suits a workload."""
