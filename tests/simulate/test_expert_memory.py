@@ -74,6 +74,15 @@ def test_other_queues_run_while_weights_travel_unless_misses_block():
     )  # fmt: skip
 
 
+def test_a_queue_whose_weights_have_come_goes_to_the_head_of_the_ready_list():
+    """Expert 0 is absent. Its weights are there at 7, while expert 1 runs: it runs next, before expert 2."""
+    three = world([[[0]], [[1]], [[2]]], E=4)
+    loading = config(queue_size=1, memory=memory(slots=3, filled=True))
+    assert logs(three, loading, known=Known(popularity=[0, 3, 2, 1])) == (
+        ["0-10 d0 0.2 [1] hit", "10-20 d0 0.1 [0] ready 0 miss", "20-30 d0 0.3 [2] ready 0 hit"], ["0 0-7 0>0 -3"],
+    )  # fmt: skip
+
+
 def test_one_slot_is_enough_and_an_expert_that_waits_for_its_turn_is_not_evicted():
     three = world([[[0]], [[1]], [[0]]], E=2)
     assert logs(three, config(queue_size=1, memory=memory(slots=1))) == (
@@ -144,6 +153,16 @@ def test_masked_gating_redirects_to_the_best_resident_candidate_or_skips(miss, r
     assert (replay.memory.counts.accesses, replay.memory.counts.hits) == (4, 2)
     experts = sorted((batch.block - 1, token) for batch in replay.recording.batches for token in batch.members)
     assert experts == runs
+
+
+@pytest.mark.parametrize(("k", "runs", "lost"), [(1, [2], 1 - 0.2 / 0.4), (3, [2, 3], 1 - 0.3 / 0.9)])
+def test_stand_ins_are_taken_best_first_and_each_once(k, runs, lost):
+    """Experts 2 and 3 are there. One selection goes to 2; of three (0, 1 and 2) only one finds another, 3."""
+    one = masked_world([[0, 1, 2, 3]], k, [[0.4, 0.3, 0.2, 0.1]], E=4)
+    masked = config(queue_size=1, memory=memory(slots=2, cache="importance", miss="redirect", filled=True))
+    replay = played(one, masked, known=Known(importance=[0, 0, 1, 2]))
+    assert sorted(batch.block - 1 for batch in replay.recording.batches) == runs
+    assert replay.memory.summary["lost_mass"] == pytest.approx(lost)
 
 
 def test_a_pass_that_masking_leaves_nothing_moves_on():
