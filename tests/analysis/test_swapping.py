@@ -121,6 +121,15 @@ def test_plans_that_break_a_budget_are_counted(logs):
     assert "0.600 against 0.800" in claims["swap_budget"]["claim"]
 
 
+def test_a_latency_budget_is_held_against_what_was_measured(logs):
+    """Both plans took 3.3 ms: at most 3.2 is broken, at most 3.3 is kept."""
+    path = logs / "logs" / "toy" / "text" / "swap-plans.csv"
+    pd.read_csv(path, dtype={"slots": str}).assign(latency_budget=[3.2, 3.3]).to_csv(path, index=False)
+    _, tables, claims = build(build_swap_budget, logs)
+    assert tables["swap_budget"].set_index("search")["latency_kept"].to_dict() == {"exact": False, "uniform": True}
+    assert "exact at 0.0 MB, 3.2 ms" in claims["swap_budget"]["claim"]
+
+
 def test_misses_never_fall_below_the_optimum(logs):
     found, tables, claims = build(build_miss_ratio, logs)
     assert found == []

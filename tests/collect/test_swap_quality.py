@@ -99,10 +99,11 @@ def test_residents_are_those_that_the_simulator_would_keep(trained):
 
 
 def test_residents_change_when_a_period_ends_and_only_then(trained, probe):
+    """What they are chosen by is what their own period's 50 images selected: 2 experts in each of 2 layers."""
     gates, seen = MaskedGates(trained[0], True, redirect=True), []
     gates.keep(torch.arange(12.0).view(2, 6), 2)
     keep = gates.keep
-    gates.keep = lambda *arguments: (seen.append(probe.scored), keep(*arguments))[1]
+    gates.keep = lambda *arguments: (seen.append((probe.scored, int(gates.chosen_LE.sum()))), keep(*arguments))[1]
     probe.scored, score = 0, probe.score
 
     def counted(first, last, select):
@@ -111,7 +112,7 @@ def test_residents_change_when_a_period_ends_and_only_then(trained, probe):
 
     probe.score, probe.batch = counted, 20
     assert len(swapped(probe, gates, 2, 50)) == 120
-    assert seen == [50, 100]
+    assert seen == [(50, 200), (100, 200)]
 
 
 def test_exchanged_experts_run_in_each_others_place(trained):
