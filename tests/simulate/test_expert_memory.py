@@ -240,6 +240,46 @@ def test_in_every_world_all_work_is_done_and_no_expert_runs_that_is_not_there(da
     check_residency(records, kept, workload.experts)
 
 
+def with_candidates(workload, draws):
+    """Return the workload with every expert a candidate: those selected first, then the others in any order."""
+    k, rows = workload.experts_TLK.shape[2], []
+    for selected in workload.experts_TLK.reshape(-1, k):
+        others = [each for each in draws.permutation(workload.experts) if each not in selected]
+        rows.append([*selected, *others, *[-1] * (workload.experts - len(others))])
+    candidates_TLK = np.array(rows, np.int16).reshape(*workload.experts_TLK.shape[:2], -1)
+    scores_TLK = np.where(candidates_TLK >= 0, draws.random(candidates_TLK.shape), 0).astype(np.float32)
+    return replace(workload, candidates_TLK=candidates_TLK, scores_TLK=scores_TLK)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_in_every_world_masked_gating_ends_every_pass_and_runs_residents_only(data):
+    workload, cost = data.draw(workloads()), data.draw(costs())
+    masked = with_candidates(workload, np.random.default_rng(data.draw(st.integers(0, 99))))
+    cache = data.draw(st.sampled_from(sorted(set(CACHES) - {"none", "belady"})))
+    period = data.draw(st.sampled_from([None, 1, 3])) if cache == "importance" else None
+    kept = memory(
+        slots=data.draw(st.integers(1, workload.experts)), cache=cache, miss=data.draw(st.sampled_from(MASKED)),
+        filled=True, period=period, link_latency_ns=data.draw(st.sampled_from([0, 5, 40])),
+    )  # fmt: skip
+    scheduler = data.draw(st.sampled_from([{"scheduler": "lockstep"}, {"queue_size": 1}, {"queue_size": 3}]))
+    run = config(**scheduler, arrivals="closed", in_flight=data.draw(st.integers(1, 4)), memory=kept)
+    worth = list(range(workload.layers * workload.experts))
+    replay = played(masked, run, cost, Known(worth, worth))
+    records = replay.recording.records({"config": {}})
+    assert (records.passes["end_ns"] >= records.passes["arrival_ns"]).all()
+    assert len(records.passes["end_ns"]) == workload.passes
+    ran = records.batches["size"][records.batches["block"] > 0].sum()
+    assert ran <= workload.selections_PL.sum()
+    if kept.slots == workload.experts:
+        assert (ran, replay.memory.summary["lost_mass"]) == (workload.selections_PL.sum(), 0)
+    if period is None:
+        held = {key for caches in replay.memory.caches_DC for cache in caches for key in cache.slot_of}
+        used = records.batches["layer"] * workload.experts + records.batches["block"] - 1
+        assert set(used[records.batches["block"] > 0].tolist()) <= held
+        assert replay.memory.transfers == []
+
+
 def check_residency(records, kept, experts):
     """Check that on a device no expert starts that was missed and whose transfer has not ended by then."""
     if kept.filled or kept.miss == "host":
