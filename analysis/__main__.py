@@ -14,13 +14,14 @@ from rich.progress import track
 from rich.table import Table
 
 from analysis.builds import BUILDS
-from analysis.expert_memory import memory_table, remarks, shown_memory
+from analysis.expert_memory import memory_table, remarks, shown_memory, with_measured_loss
 from analysis.inputs import Inputs
 from analysis.locality import ALL, shown_locality
 from analysis.locality_build import TABLES as LOCALITY_TABLES
 from analysis.locality_build import add_rows, write_locality
 from analysis.locality_claim import drift_sentence
 from analysis.log_sets import find_log_sets
+from analysis.lost_mass import read_relation
 from analysis.miss_ratio import miss_ratio_claim, shown_misses, trace_rows, write_miss_ratio
 from analysis.open_loop import RULE_OF_TRUST
 from analysis.open_loop_build import OPEN_LOOP, open_loop_tables, shown_rules
@@ -30,6 +31,8 @@ from traces.command import new_app, run
 from traces.errors import unknown_name
 from traces.files import replacing, sha256_of
 from traces.trace_file import load_trace
+
+WIDE = 200  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
 
 app = new_app("Analysis: tables from records, with intervals, and the sentence that answers each figure's question.")
 
@@ -153,17 +156,22 @@ def miss_ratio_command(
 def memory_command(
     folder: Annotated[Path, typer.Argument(help="A folder of runs with expert slots, from `simulate memory`.")],
     out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
+    quality: Annotated[
+        Path | None, typer.Option(help="Table of `collect swap-quality`: what lost gate mass cost where measured.")
+    ] = None,
 ) -> None:
     """What do absent experts cost, how far is each policy from the optimum, and why is time lost? In ms per pass.
 
     Example: `python -m analysis memory memory --out memory.csv`
     """
-    table = memory_table(folder)
+    table, relation = memory_table(folder), None if quality is None else read_relation(quality)
+    if relation is not None:
+        table = with_measured_loss(table, relation)
     if out is not None:
         with replacing(out) as temporary:
             table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
     print_table(shown_memory(table))
-    for line in remarks(table):
+    for line in remarks(table, relation):
         print(line)
 
 
@@ -172,7 +180,7 @@ def print_table(text: pd.DataFrame) -> None:
     printed = Table(*text.columns, box=None, padding=(0, 1))
     for row in text.itertuples(index=False):
         printed.add_row(*row)
-    Console().print(printed)
+    Console(width=max(Console().width, WIDE)).print(printed)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import half_width
+from analysis.lost_mass import Relation
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.config import MASKED
 from simulate.regret import CAUSES, split, worlds
@@ -19,9 +20,11 @@ SHOWN = {
     "cache": "cache", "slots": "C", "scope": "scope", "miss": "miss", "prefetch": "prefetch", "period": "period",
     "runs": "runs", "hit_ratio": "hits", "delayed_ratio": "delayed", "transfers_per_pass": "transfers/pass",
     "time_ms": "ms/pass", "lost_ms": "lost", **{f"{cause}_ms": cause.replace("_", " ") for cause in CAUSES},
-    "lost_mass": "lost mass",
+    "lost_mass": "lost mass", "measured_loss": "measured loss",
 }  # fmt: skip
 NOT_VALIDATED = "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
+ASK = "--quality TABLE (of `collect swap-quality`) shows beside it what as much lost mass cost where it was measured"
+ALWAYS = ("cache", "C", "miss", "ms/pass")  # shown even where all rows are alike
 NOT_EXACT = "the optimum knows the order of a run with LRU: exact in lockstep and where misses block in a closed loop"
 
 
@@ -88,15 +91,36 @@ def combined(found: list[dict]) -> dict:
     return {"runs": len(found), **means, "time_half_ms": half_width(times)}
 
 
+def with_measured_loss(table: pd.DataFrame, relation: Relation) -> pd.DataFrame:
+    """Return the table with the loss of quality that as much lost mass cost where both were measured."""
+    loss = [relation.loss(row["miss"], row["lost_mass"]) for row in table.to_dict("records")]
+    return table.assign(measured_loss=loss)
+
+
 def shown_memory(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that a person reads first, as text, empty ones left out."""
-    kept = table[list(SHOWN)].rename(columns=SHOWN)
+    """Return the columns that a person reads first, as text; left out are empty ones, and settings alike in all rows.
+
+    Of the numbers those that are zero in every row are left out.
+    """
+    kept = table[[name for name in SHOWN if name in table]].rename(columns=SHOWN)
     text = kept.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
     text = text.replace({"nan": "", "None": "", "<NA>": ""})
-    return text.loc[:, (text != "").any()]
+    settings = [SHOWN[name] for name in (*OF_MEMORY, "runs") if name in SHOWN]
+    said = [
+        name for name in text
+        if name in ALWAYS or (text[name].nunique() > 1 if name in settings else ~text[name].isin(("", "0")).all())
+    ]  # fmt: skip
+    return text[said]
 
 
-def remarks(table: pd.DataFrame) -> list[str]:
+def remarks(table: pd.DataFrame, relation: Relation | None = None) -> list[str]:
     """Return what a reader of the table must know."""
     said = [NOT_EXACT] if table["capacity_ms"].notna().any() else []
-    return said + [NOT_VALIDATED] * bool(table["miss"].isin(MASKED).any())
+    if table["miss"].isin(MASKED).any():
+        said.append(f"{NOT_VALIDATED}; {ASK}" if relation is None else NOT_VALIDATED)
+        if relation is not None:
+            said.append(
+                f"measured loss ({relation.measure}): what as much lost mass cost in the table of --quality, whose "
+                f"points lie {relation.spread:.3g} off in the middle; empty outside of what was measured"
+            )
+    return said

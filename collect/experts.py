@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from simulate.policies.memory.beforehand import EXPERT_NORMS
+
 
 class Experts(nn.Module):
     """E two-layer perceptrons of equal shape, [width -> hidden -> outputs], with their weights stacked.
@@ -61,3 +63,15 @@ def perceptron(
 ) -> torch.Tensor:
     """Return relu(x w1 + b1) w2 + b2, shape [N, O]."""
     return torch.addmm(b2_O, torch.addmm(b1_H, x_NM, w1_MH).relu_(), w2_HO)
+
+
+def expert_norms(experts_L: Sequence[Experts]) -> torch.Tensor:
+    """Return the Frobenius norm of every expert's weights, [L, E]."""
+    with torch.no_grad():
+        squares = [sum(stack.flatten(1).square().sum(1) for stack in experts.stacks) for experts in experts_L]
+        return torch.stack(squares).sqrt()
+
+
+def noted_norms(experts_L: Sequence[Experts]) -> dict[str, list[list[float]]]:
+    """Return the note by which a trace tells the norms of its model's experts: SwapMoE's importance needs them."""
+    return {EXPERT_NORMS: [[float(f"{norm:.6g}") for norm in norm_E] for norm_E in expert_norms(experts_L).tolist()]}

@@ -11,6 +11,7 @@ from collect.classifier import Classifier
 from collect.datasets.images import Images
 from collect.devices import device_name, on_device
 from collect.dispatch.dynamic import dynamic_dispatch
+from collect.experts import noted_norms
 from collect.gates.selection import keep
 from traces.header import Header, ModelInfo
 from traces.k_rules import OVER_CHOSEN, PROBABILITIES, KRule
@@ -98,8 +99,8 @@ def trace_header(model: Classifier, description: dict, k: int | KRule, batch: in
         gate_rule=OVER_CHOSEN if model.gates[0].renormalised else PROBABILITIES, score_kind="softmax", ranked=True,
         data={"name": description["data"], "digest": description["data_digest"], "note": description["data_note"]},
         device=device_name(device), provenance=provenance(description["training"]["seed"]),
-        notes={"training": description["training"], "trained_k": description["model"]["k"], "step_images": batch,
-               "k_rule": None if fixed else str(k),
+        notes={**noted_norms(model.experts), "training": description["training"],
+               "trained_k": description["model"]["k"], "step_images": batch, "k_rule": None if fixed else str(k),
                "test_accuracy": description["history"][-1]["test_accuracy"]},
     )  # fmt: skip
 

@@ -86,7 +86,9 @@ def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
         own = own[own["period"].notna()] if kind == "period" else own[own["period"].isna() & (own["prefetch"] == kind)]
         own = own[own["cache"].isin(("lru", "importance"))].sort_values("slots")
         look = style.look(index)
-        axes.plot(own["slots"], own["executed_mean_ms"], label=label, **look)
+        axes.errorbar(
+            own["slots"], own["executed_mean_ms"], own["executed_mean_half_ms"], label=label, capsize=2, **look
+        )  # fmt: skip
         if "simulated_mean_ms" in own:
             axes.plot(own["slots"], own["simulated_mean_ms"], "x", color=look["color"], markersize=8)
     resident = alone.loc[alone["cache"] == "resident", "executed_mean_ms"]

@@ -1,5 +1,6 @@
 """`python -m simulate memory`: parses, reads, calls, writes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,12 @@ from simulate.misses_command import known_trace
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
 from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import HANDLINGS, MASKED
+from simulate.policies.memory.config import HANDLINGS, MASKED, MemoryConfig
+from simulate.policies.memory.filling import sharing
 from simulate.policies.memory.grid import MemoryGrid
-from simulate.policies.memory.named import CACHES, SCOPES, key_ranges
+from simulate.policies.memory.named import CACHES, SCOPES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
+from simulate.policies.placement import place
 from simulate.regret import memory_configs
 from simulate.runs import Runs, choices_only, report
 from traces import command
@@ -85,9 +88,8 @@ def memory_command(
         **({"rate_per_s": rate, "seed": 0} if arrivals == "poisson" else {}),
     )  # fmt: skip
     seeds = list(range(replications)) or [base.seed]
-    per_device = len(key_ranges(scope, trace.L, trace.E)[0]) // devices
-    bases = [replace(base, seed=seed) for seed in seeds]
-    configs = memory_configs(bases, grid.memories(), per_device, not no_explain)
+    bases, memories = [replace(base, seed=seed) for seed in seeds], grid.memories()
+    configs = memory_configs(bases, memories, experts_sharing(trace, base, memories), not no_explain)
     report(new_memory_runs(trace, cost_model, out, grid, k, known), configs, jobs)
 
 
@@ -97,6 +99,13 @@ def bytes_of_expert(trace: Trace, given: int | None) -> int:
     if found is None:
         raise InputError("the trace does not say how many bytes an expert has; allowed: --expert-bytes N")
     return found
+
+
+def experts_sharing(trace: Trace, base: RunConfig, memories: Sequence[MemoryConfig]) -> int:
+    """Return how many experts share a cache's slots at most; InputError, before anything runs, for more slots."""
+    device_LB = place(base.placement, trace.L, trace.E, base.devices)
+    device_K = device_LB[: trace.L, 1:].ravel().tolist()
+    return max(sharing(memory, device_K, trace.E) for memory in memories)
 
 
 def new_memory_runs(

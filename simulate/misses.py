@@ -93,10 +93,11 @@ Keyed = Iterator[tuple[tuple[str, str, int], list[Counts]]]  # (policy, prefetch
 
 
 def tasks(plan: MissPlan, knowledge: Knowledge) -> int:
-    """Return how many steps of about equal length there are, for a progress bar."""
+    """Return how many steps of about equal length there are, for a progress bar; InputError as `plan.check`."""
+    wanted = plan.check(knowledge)
     if plan.mode == "flat":
         return len(plan.policies) * len(key_ranges(plan.scope, knowledge.layers, knowledge.experts))
-    return len(plan.policies) * len(plan.prefetchers) * len(plan.check(knowledge))
+    return len(plan.policies) * len(plan.prefetchers) * len(wanted)
 
 
 def flat_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge: Knowledge, advance: Advance) -> Keyed:

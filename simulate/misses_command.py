@@ -61,8 +61,9 @@ def misses_command(
     )  # fmt: skip
     source = known_trace(known, trace)
     knowledge = known_from(source, plan.k, plan.needs())
+    total = tasks(plan, knowledge)  # refuses what cannot be before a bar is drawn
     with progress_bar() as progress:
-        bar = progress.add_task("counting", total=tasks(plan, knowledge))
+        bar = progress.add_task("counting", total=total)
         rows = miss_rows(trace, plan, knowledge, lambda: progress.advance(bar))
     if out is not None:
         write_table(out, rows, {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {}), seed)

@@ -48,7 +48,8 @@ def plan_command(
             rows += [plan_row(budget, plan) for plan in search_all(models, profile.layers, budget)]
         except InputError as error:
             refused.append(str(error))
-    show(rows)
+    if rows:
+        show(rows)
     print("left out, predicted: median error of loss {loss:.3f}, latency {latency_ms:.3f} ms, memory "
           "{memory_bytes:.0f} bytes".format(**off))  # fmt: skip
     if out is not None and rows:

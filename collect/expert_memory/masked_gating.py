@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from collect.experts import Experts
+from collect.experts import expert_norms
 from collect.gates.selection import Selection, recorded_weights
 
 
@@ -82,13 +82,6 @@ class MaskedGates:
         """Begin a new window of importance."""
         self.importance_LE.zero_()
         self.chosen_LE.zero_()
-
-
-def expert_norms(experts_L: Sequence[Experts]) -> torch.Tensor:
-    """Return the Frobenius norm of every expert's weights, [L, E]."""
-    with torch.no_grad():
-        squares = [sum(stack.flatten(1).square().sum(1) for stack in experts.stacks) for experts in experts_L]
-        return torch.stack(squares).sqrt()
 
 
 class Altered:

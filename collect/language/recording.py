@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from collect.devices import device_name
+from collect.experts import noted_norms
 from collect.gates.selection import Selection, keep
 from collect.language.corpus import Corpus
 from collect.language.model import LanguageModel
@@ -62,7 +63,10 @@ def language_header(
         gate_rule=OVER_CHOSEN, score_kind="softmax", ranked=True,
         data={"name": "text", "digest": corpus.digest, "note": "held-out documents of " + ", ".join(corpus.names)},
         device=device_name(device), provenance=provenance(seed),
-        notes={**notes, "training": description["training"], "start": description.get("start"), "text": corpus.about()},
+        notes={
+            **notes, **noted_norms(model.experts), "training": description["training"],
+            "start": description.get("start"), "text": corpus.about(),
+        },
     )  # fmt: skip
 
 

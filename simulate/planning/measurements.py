@@ -15,6 +15,10 @@ from traces.errors import InputError
 COLUMNS = ("slots", "period", "loss", "loss_error", "latency_ms", "memory_bytes", "experts", "k")
 MEASURED = ("slots_NL", "period_N", "loss_N", "latency_ms_N", "memory_bytes_N")
 NO_PERIOD = 0  # residents stay
+LOWEST = {
+    "period": 0, "loss": -math.inf, "loss_error": 0, "latency_ms": 0, "memory_bytes": 0, "experts": 1, "k": 1,
+}  # fmt: skip
+WHOLE = ("period", "experts", "k")
 
 
 @dataclass(frozen=True)
@@ -65,21 +69,46 @@ def read_profiles(paths: Sequence[Path | str]) -> Profile:
 
 def read_profile(path: Path | str) -> Profile:
     """Return the configurations in a CSV file; InputError names the file, the row and what is wrong."""
+    rows = rows_of(path)
+    slots = [numbers_of(path, number, row["slots"]) for number, row in enumerate(rows)]
+    if len({len(each) for each in slots}) > 1:
+        raise InputError(f"{path}: slots of {sorted({len(each) for each in slots})} layers, allowed one model's")
+    values = {name: [number_of(path, i, name, row[name]) for i, row in enumerate(rows)] for name in COLUMNS[1:]}
+    experts, k = (int(one_model(path, name, values[name])) for name in ("experts", "k"))
+    if k > experts:
+        raise InputError(f"{path}: k is {k}, allowed 1..{experts}, the experts of a layer")
+    for row, each in enumerate(slots):
+        if max(each) > experts:
+            raise InputError(f"{path}: row {row}: slots is {max(each)}, allowed 1..{experts}, the experts of a layer")
+    return Profile(
+        np.array(slots), np.array(values["period"], np.int64), np.array(values["loss"]), np.array(values["latency_ms"]),
+        np.array(values["memory_bytes"]), experts, k,
+    )  # fmt: skip
+
+
+def rows_of(path: Path | str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file with all columns of a profile; InputError where it is none, or cut short."""
     try:
         with open(path, newline="") as opened:
             rows = list(csv.DictReader(opened))
     except OSError:
         raise InputError(f"{path}: no such file") from None
+    except (ValueError, csv.Error):
+        raise InputError(f"{path}: not a CSV table; allowed: what `collect swap-profile` wrote") from None
     if not rows or (absent := [name for name in COLUMNS if name not in rows[0]]):
         raise InputError(f"{path}: {'holds no rows' if not rows else f'column {absent[0]} is missing'}")
-    slots = [numbers_of(path, number, row["slots"]) for number, row in enumerate(rows)]
-    if len({len(each) for each in slots}) > 1:
-        raise InputError(f"{path}: slots of {sorted({len(each) for each in slots})} layers, allowed one model's")
-    values = {name: [number_of(path, i, name, row[name]) for i, row in enumerate(rows)] for name in COLUMNS[1:]}
-    return Profile(
-        np.array(slots), np.array(values["period"], np.int64), np.array(values["loss"]), np.array(values["latency_ms"]),
-        np.array(values["memory_bytes"]), int(values["experts"][0]), int(values["k"][0]),
-    )  # fmt: skip
+    for number, row in enumerate(rows):
+        if None in row or None in row.values():
+            raise InputError(f"{path}: row {number}: has fewer or more values than the {len(rows[0])} columns")
+    return rows
+
+
+def one_model(path: Path | str, name: str, values: list[float]) -> float:
+    """Return the value that all rows share; InputError where one differs."""
+    for row, value in enumerate(values):
+        if value != values[0]:
+            raise InputError(f"{path}: row {row}: {name} is {value:g}, allowed {values[0]:g}, as in row 0")
+    return values[0]
 
 
 def numbers_of(path: Path | str, row: int, text: str) -> list[int]:
@@ -90,13 +119,16 @@ def numbers_of(path: Path | str, row: int, text: str) -> list[int]:
 
 
 def number_of(path: Path | str, row: int, name: str, text: str) -> float:
-    """Return a number; InputError where it is none."""
+    """Return a number of a column; InputError where it is none, too small, or not whole where it counts something."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{path}: row {row}: {name} is {text!r}, allowed a number")
+    whole, low = name in WHOLE, LOWEST[name]
+    if not math.isfinite(value) or value < low or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        limit = "" if low == -math.inf else f" >= {low}"
+        raise InputError(f"{path}: row {row}: {name} is {text!r}, allowed {kind}{limit}")
     return value
 
 

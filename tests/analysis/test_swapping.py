@@ -1,6 +1,7 @@
 """Tables of expert memory from logs: misses, executed runs beside simulated ones, quality, plans."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,13 @@ import pytest
 from swapping_logs import CONFIGS, write_memory_runs, write_swapping_logs
 
 from analysis.inputs import Inputs
+from analysis.intervals import half_width
 from analysis.log_sets import find_log_sets
+from analysis.memory_executed import hit_difference
 from analysis.miss_ratio import build_miss_ratio
 from analysis.swap_budget import build_swap_budget
 from analysis.swapping import build_swapping
+from simulate.policies.memory.config import MemoryConfig
 from traces.synthetic import SyntheticSpec, synthetic_trace
 from traces.trace_file import save_trace
 
@@ -52,8 +56,28 @@ def test_executed_runs_stand_beside_their_simulations(logs):
     assert resident["same_order"]
     loaded = rows[rows["miss"] == "load"].iloc[0]
     assert loaded["executed_hit_ratio"] == loaded["simulated_hit_ratio"]
+    assert (loaded["hit_difference"], loaded["hit_difference_half"]) == (0, 0)
+    assert 0 < loaded["executed_mean_half_ms"] < loaded["executed_mean_ms"]
+    assert resident["transfers"] == 0 < loaded["transfers"]
+    assert np.isnan(resident["hit_difference"])
     assert -0.1 < loaded["error"] < 0  # transfers took the same
-    assert "3 moved the very same experts in the same order" in claims["swap_tradeoff"]["claim"]
+    assert "Of 2 that moved experts 2 moved the very same in the same order" in claims["swap_tradeoff"]["claim"]
+
+
+def test_the_difference_in_hits_has_an_interval_over_tenths_where_batches_tell_hits():
+    """Twenty batches: nineteen hits against all; the tenth of the run with the miss hits half as often."""
+
+    def run(hits):
+        header = {"memory": {"hits": sum(hits), "accesses": len(hits)}}
+        return SimpleNamespace(header=header, batches={"block": np.ones(20, int), "hit": np.array(hits)})
+
+    executed, simulated = run([0] + [1] * 19), run([1] * 20)
+    found = hit_difference(executed, simulated, MemoryConfig())
+    assert found["hit_difference"] == pytest.approx(0.05)
+    assert found["hit_difference_half"] == pytest.approx(half_width(np.array([0.5] + [0.0] * 9)))
+    masked = hit_difference(executed, simulated, MemoryConfig(miss="skip", filled=True))
+    assert masked["hit_difference"] == pytest.approx(0.05)
+    assert np.isnan(masked["hit_difference_half"])
 
 
 def test_a_run_without_its_simulation_is_shown_alone(logs):
@@ -77,7 +101,10 @@ def test_quality_is_compared_at_equal_memory(logs):
     claim = claims["swap_tradeoff"]["claim"]
     assert "with 4 of 8 experts resident (memory -40%) SwapMoE (period 8) loses 0.400" in claim
     assert "importance 0.600" in claim
-    assert "all experts resident" in claim
+    assert "A dense model (memory -65%) loses 0.100 ± 0.039." in claim
+    assert "ms with all experts resident" in claim
+    assert "ms on demand, " in claim
+    assert "ms on demand with loads that block" in claim
     assert "skip in all layers 1.500" in claims["skip_exchange"]["claim"]
 
 
@@ -92,6 +119,15 @@ def test_plans_that_break_a_budget_are_counted(logs):
         in (claims["swap_budget"]["claim"])
     )
     assert "0.600 against 0.800" in claims["swap_budget"]["claim"]
+
+
+def test_a_latency_budget_is_held_against_what_was_measured(logs):
+    """Both plans took 3.3 ms: at most 3.2 is broken, at most 3.3 is kept."""
+    path = logs / "logs" / "toy" / "text" / "swap-plans.csv"
+    pd.read_csv(path, dtype={"slots": str}).assign(latency_budget=[3.2, 3.3]).to_csv(path, index=False)
+    _, tables, claims = build(build_swap_budget, logs)
+    assert tables["swap_budget"].set_index("search")["latency_kept"].to_dict() == {"exact": False, "uniform": True}
+    assert "exact at 0.0 MB, 3.2 ms" in claims["swap_budget"]["claim"]
 
 
 def test_misses_never_fall_below_the_optimum(logs):

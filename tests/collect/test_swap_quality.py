@@ -12,10 +12,11 @@ from collect.checkpoints import save_checkpoint
 from collect.classifier_blocks import ClassifierOnWeights
 from collect.commands import expert_memory, planning  # noqa: F401 (registers the commands)
 from collect.commands.app import app
-from collect.expert_memory.masked_gating import Altered, MaskedGates, expert_norms
+from collect.expert_memory.masked_gating import Altered, MaskedGates
 from collect.expert_memory.probes import ClassifierProbe
 from collect.expert_memory.quality import MaskedPlan, altered_rows, masked_rows, scored, swapped
 from collect.expert_memory.swap_profile import Candidate, ProfileStage, draw_candidates
+from collect.experts import expert_norms
 from simulate.planning.measurements import read_profile
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MemoryConfig
@@ -76,6 +77,13 @@ def test_importance_is_the_formula_before_the_mask(trained):
     assert gates.chosen_LE[1].sum() == 18
 
 
+def test_a_recorded_trace_tells_the_norms_that_importance_needs(trained):
+    """So an execution and its simulation choose residents by the formula that the live gates follow."""
+    model, _, trace = trained
+    told = known_of(trace, None, [MemoryConfig(cache="importance", miss="redirect", filled=True, period=8)])
+    np.testing.assert_allclose(told.expert_norm, expert_norms(model.experts).flatten().numpy(), rtol=1e-5)
+
+
 def test_residents_are_those_that_the_simulator_would_keep(trained):
     draws = np.random.default_rng(0)
     for _ in range(50):
@@ -91,10 +99,11 @@ def test_residents_are_those_that_the_simulator_would_keep(trained):
 
 
 def test_residents_change_when_a_period_ends_and_only_then(trained, probe):
+    """What they are chosen by is what their own period's 50 images selected: 2 experts in each of 2 layers."""
     gates, seen = MaskedGates(trained[0], True, redirect=True), []
     gates.keep(torch.arange(12.0).view(2, 6), 2)
     keep = gates.keep
-    gates.keep = lambda *arguments: (seen.append(probe.scored), keep(*arguments))[1]
+    gates.keep = lambda *arguments: (seen.append((probe.scored, int(gates.chosen_LE.sum()))), keep(*arguments))[1]
     probe.scored, score = 0, probe.score
 
     def counted(first, last, select):
@@ -103,7 +112,7 @@ def test_residents_change_when_a_period_ends_and_only_then(trained, probe):
 
     probe.score, probe.batch = counted, 20
     assert len(swapped(probe, gates, 2, 50)) == 120
-    assert seen == [50, 100]
+    assert seen == [(50, 200), (100, 200)]
 
 
 def test_exchanged_experts_run_in_each_others_place(trained):

@@ -175,6 +175,14 @@ def test_s3fifo_moves_what_is_used_twice_and_remembers_ghosts():
     assert (list(cache.small), list(cache.main), list(cache.ghosts)) == ([2], [0, 1], [3, 4])
 
 
+def test_the_hand_of_sieve_stays_where_it_is_when_one_before_it_leaves():
+    """It passed 0, which was used, and let 1 go; 0 leaves for another reason: 2 is still the next that it looks at."""
+    cache = new_cache("sieve", 3, range(6), Knowledge(1, 6))
+    assert serve(cache, [0, 1, 2, 0, 3]) == [1]
+    cache.remove(0)
+    assert [cache.victim(0, ()), cache.order] == [2, [2, 3]]
+
+
 def test_least_stale_keeps_what_lies_ahead_in_the_pass():
     """Two layers of two: keys 0 1 | 2 3. In the third pass LRU drops 2, which is needed next; least-stale drops 1."""
     passes = [0, 2, 1, 3, 0, 2]

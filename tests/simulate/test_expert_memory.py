@@ -74,6 +74,15 @@ def test_other_queues_run_while_weights_travel_unless_misses_block():
     )  # fmt: skip
 
 
+def test_a_queue_whose_weights_have_come_goes_to_the_head_of_the_ready_list():
+    """Expert 0 is absent. Its weights are there at 7, while expert 1 runs: it runs next, before expert 2."""
+    three = world([[[0]], [[1]], [[2]]], E=4)
+    loading = config(queue_size=1, memory=memory(slots=3, filled=True))
+    assert logs(three, loading, known=Known(popularity=[0, 3, 2, 1])) == (
+        ["0-10 d0 0.2 [1] hit", "10-20 d0 0.1 [0] ready 0 miss", "20-30 d0 0.3 [2] ready 0 hit"], ["0 0-7 0>0 -3"],
+    )  # fmt: skip
+
+
 def test_one_slot_is_enough_and_an_expert_that_waits_for_its_turn_is_not_evicted():
     three = world([[[0]], [[1]], [[0]]], E=2)
     assert logs(three, config(queue_size=1, memory=memory(slots=1))) == (
@@ -146,6 +155,16 @@ def test_masked_gating_redirects_to_the_best_resident_candidate_or_skips(miss, r
     assert experts == runs
 
 
+@pytest.mark.parametrize(("k", "runs", "lost"), [(1, [2], 1 - 0.2 / 0.4), (3, [2, 3], 1 - 0.3 / 0.9)])
+def test_stand_ins_are_taken_best_first_and_each_once(k, runs, lost):
+    """Experts 2 and 3 are there. One selection goes to 2; of three (0, 1 and 2) only one finds another, 3."""
+    one = masked_world([[0, 1, 2, 3]], k, [[0.4, 0.3, 0.2, 0.1]], E=4)
+    masked = config(queue_size=1, memory=memory(slots=2, cache="importance", miss="redirect", filled=True))
+    replay = played(one, masked, known=Known(importance=[0, 0, 1, 2]))
+    assert sorted(batch.block - 1 for batch in replay.recording.batches) == runs
+    assert replay.memory.summary["lost_mass"] == pytest.approx(lost)
+
+
 def test_a_pass_that_masking_leaves_nothing_moves_on():
     one = masked_world([[0, 1]], 1, [[0.9, 0.1]], E=3)
     masked = config(queue_size=1, memory=memory(slots=1, cache="importance", miss="redirect", filled=True))
@@ -167,6 +186,18 @@ def test_the_online_scheduler_brings_what_the_last_period_wanted():
     assert [text for text in batches if " 0.0 " not in text and " 1.0 " not in text] == [
         "10-20 d0 0.2 [0] hit", "40-50 d0 0.2 [1] hit", "70-80 d0 0.1 [2] hit",
     ]  # fmt: skip
+
+
+def test_the_online_scheduler_weighs_experts_by_the_norm_of_their_weights():
+    """Both of expert 0 and 1 are absent; 0 has 2 * 0.5 of the gates, 1 has 2 * 0.3, but weights of twice the norm."""
+    three = masked_world([[0, 1, 2]] * 3, 2, [[0.5, 0.3, 0.2]] * 3, E=3)
+    online = config(
+        scheduler="lockstep", arrivals="closed", in_flight=1,
+        memory=memory(slots=1, cache="importance", miss="redirect", filled=True, period=2),
+    )  # fmt: skip
+    for norms, brought in ((None, 0), ([1.0, 2.0, 1.0], 1)):
+        replay = played(three, online, known=Known(importance=[0, 0, 1], expert_norm=norms))
+        assert [(each.key, each.victim) for each in replay.memory.transfers] == [(brought, 2)]
 
 
 @st.composite
@@ -207,6 +238,46 @@ def test_in_every_world_all_work_is_done_and_no_expert_runs_that_is_not_there(da
             assert len(cache.slot_of) <= kept.slots
             assert sorted([*cache.slot_of.values(), *cache.free]) == list(range(kept.slots))
     check_residency(records, kept, workload.experts)
+
+
+def with_candidates(workload, draws):
+    """Return the workload with every expert a candidate: those selected first, then the others in any order."""
+    k, rows = workload.experts_TLK.shape[2], []
+    for selected in workload.experts_TLK.reshape(-1, k):
+        others = [each for each in draws.permutation(workload.experts) if each not in selected]
+        rows.append([*selected, *others, *[-1] * (workload.experts - len(others))])
+    candidates_TLK = np.array(rows, np.int16).reshape(*workload.experts_TLK.shape[:2], -1)
+    scores_TLK = np.where(candidates_TLK >= 0, draws.random(candidates_TLK.shape), 0).astype(np.float32)
+    return replace(workload, candidates_TLK=candidates_TLK, scores_TLK=scores_TLK)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_in_every_world_masked_gating_ends_every_pass_and_runs_residents_only(data):
+    workload, cost = data.draw(workloads()), data.draw(costs())
+    masked = with_candidates(workload, np.random.default_rng(data.draw(st.integers(0, 99))))
+    cache = data.draw(st.sampled_from(sorted(set(CACHES) - {"none", "belady"})))
+    period = data.draw(st.sampled_from([None, 1, 3])) if cache == "importance" else None
+    kept = memory(
+        slots=data.draw(st.integers(1, workload.experts)), cache=cache, miss=data.draw(st.sampled_from(MASKED)),
+        filled=True, period=period, link_latency_ns=data.draw(st.sampled_from([0, 5, 40])),
+    )  # fmt: skip
+    scheduler = data.draw(st.sampled_from([{"scheduler": "lockstep"}, {"queue_size": 1}, {"queue_size": 3}]))
+    run = config(**scheduler, arrivals="closed", in_flight=data.draw(st.integers(1, 4)), memory=kept)
+    worth = list(range(workload.layers * workload.experts))
+    replay = played(masked, run, cost, Known(worth, worth))
+    records = replay.recording.records({"config": {}})
+    assert (records.passes["end_ns"] >= records.passes["arrival_ns"]).all()
+    assert len(records.passes["end_ns"]) == workload.passes
+    ran = records.batches["size"][records.batches["block"] > 0].sum()
+    assert ran <= workload.selections_PL.sum()
+    if kept.slots == workload.experts:
+        assert (ran, replay.memory.summary["lost_mass"]) == (workload.selections_PL.sum(), 0)
+    if period is None:
+        held = {key for caches in replay.memory.caches_DC for cache in caches for key in cache.slot_of}
+        used = records.batches["layer"] * workload.experts + records.batches["block"] - 1
+        assert set(used[records.batches["block"] > 0].tolist()) <= held
+        assert replay.memory.transfers == []
 
 
 def check_residency(records, kept, experts):

@@ -1,6 +1,7 @@
 """Miss counts without time: kernels against policy objects, brute force, theory and published counts."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from simulate.misses_flat import CURVES, ONE_CAPACITY, flat_counts, flat_counts_
 from simulate.misses_groups import group_counts
 from simulate.misses_stack import NARROW, lru_curve, one_lru, optimum_curve
 from simulate.misses_streams import Stream, flat_streams, group_stretches
-from simulate.policies.memory.beforehand import importance_LE, known_from
+from simulate.policies.memory.beforehand import EXPERT_NORMS, importance_LE, known_from, known_of
+from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.knowledge import Knowledge
 from traces.errors import InputError
 from traces.header import Header, ModelInfo
@@ -228,6 +230,24 @@ def test_importance_of_a_toy():
     np.testing.assert_allclose(importance_LE(toy_trace()), [[5.5, 7.25, 10.0], [0.0, 1.25, 2.5]])
     np.testing.assert_allclose(importance_LE(toy_trace(), 1), [[4.5, 1.0, 10.0], [0.0, 0.0, 2.5]])
     assert known_from(toy_trace(), None, {"popularity"}).popularity == [3, 4, 2, 0, 5, 5]
+
+
+def noted(norm_LE):
+    """The toy trace, whose notes tell the norms of its experts' weights."""
+    trace = toy_trace()
+    return replace(trace, header=replace(trace.header, notes={EXPERT_NORMS: norm_LE}))
+
+
+def test_importance_counts_the_norm_of_weights_where_a_trace_tells_it():
+    trace = noted([[2, 1, 0], [1, 1, 4]])
+    np.testing.assert_allclose(importance_LE(trace), [[11.0, 7.25, 0.0], [0.0, 1.25, 10.0]])
+    swapping = MemoryConfig(cache="importance", miss="redirect", filled=True, period=3)
+    assert known_of(trace, None, [swapping]).expert_norm == [2, 1, 0, 1, 1, 4]
+    assert known_of(toy_trace(), None, [swapping]).expert_norm is None
+    assert known_of(trace, None, [replace(swapping, period=None)]).expert_norm is None
+    for impossible in ([[1, 1, 1]], [[1, 1, -1], [1, 1, 1]], [[1, 1], [1, 1, 1]], "x", [["a", 1, 1], [1, 1, 1]]):
+        with pytest.raises(InputError, match="allowed 2 lists of 3 numbers >= 0"):
+            importance_LE(noted(impossible))
 
 
 def test_refusals():

@@ -127,12 +127,26 @@ def test_the_command_plans_from_files(tmp_path):
         (lambda text: text.splitlines()[0] + "\n", "holds no rows"),
         (lambda text: text + "4.x.1,0,1,0,1,1,6,2\n", "slots is '4.x.1'"),
         (lambda text: text + "4.1,0,1,0,1,1,6,2\n", "layers, allowed one model's"),
-        (lambda text: text + "4.1.1,0,bad,0,1,1,6,2\n", "loss is 'bad', allowed a number"),
+        (lambda text: text + "4.1.1,0,bad,0,1,1,6,2\n", "row 10: loss is 'bad', allowed a number$"),
+        (lambda text: text + "4.1.1,0,1,0,nan,1,6,2\n", "row 10: latency_ms is 'nan', allowed a number >= 0$"),
+        (lambda text: text + "4.1.1,0,1,0,1,-1,6,2\n", "row 10: memory_bytes is '-1', allowed a number >= 0$"),
+        (lambda text: text + "4.1.1,-4,1,0,1,1,6,2\n", "row 10: period is '-4', allowed a whole number >= 0$"),
+        (lambda text: text + "4.1.1,2.5,1,0,1,1,6,2\n", "row 10: period is '2.5', allowed a whole number >= 0$"),
+        (lambda text: text + "4.1.7,0,1,0,1,1,6,2\n", r"row 10: slots is 7, allowed 1\.\.6, the experts of a layer$"),
+        (lambda text: text + "4.1.1,0,1,0,1,1,7,2\n", "row 10: experts is 7, allowed 6, as in row 0$"),
+        (lambda text: text + "4.1.1,0,1,0,1,1,6,1\n", "row 10: k is 1, allowed 2, as in row 0$"),
+        (
+            lambda text: text.replace(",6,2\n", ",6,8\n"),
+            r"k is 8, allowed 1\.\.6, the experts",
+        ),
+        (lambda text: text + "4.1.1,0,1\n", "row 10: has fewer or more values than the 8 columns$"),
+        (lambda text: text + "4.1.1,0,1,0,1,1,6,2,9\n", "row 10: has fewer or more values than the 8 columns$"),
+        (lambda text: text + "\udcff", "not a CSV table"),
     ],
 )
 def test_bad_profiles_are_refused_with_file_and_row(tmp_path, change, message):
     path = write_profile(tmp_path / "p.csv", measured(random_models(1), 10))
-    path.write_text(change(path.read_text()))
+    path.write_text(change(path.read_text()), errors="surrogateescape")
     with pytest.raises(InputError, match=message):
         read_profile(path)
     with pytest.raises(InputError, match=r"absent.csv: no such file"):

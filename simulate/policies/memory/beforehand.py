@@ -15,6 +15,8 @@ from traces.describe import load_LE, slots
 from traces.errors import InputError
 from traces.selections import Trace
 
+EXPERT_NORMS = "expert_norm_LE"  # note of a trace: the norm of every expert's weights, a list for each layer
+
 
 def needs_of(policies: tuple[str, ...], prefetchers: tuple[str, ...]) -> set[str]:
     """Return the fields of Knowledge that some policies and prefetchers ask for."""
@@ -32,8 +34,9 @@ def known_from(trace: Trace, k: int | None, needs: set[str]) -> Knowledge:
 def importance_LE(trace: Trace, k: int | None = None) -> np.ndarray:
     """Return SwapMoE's importance of every expert: the sum of input norm times gate weight over its tokens.
 
-    Equation 1 of arXiv 2308.15030, with the norm of an expert's own weights, which no trace holds, taken as equal.
-    Counts the first k slots (all). Raises InputError for a trace without norms, or without scores that are weights.
+    Equation 1 of arXiv 2308.15030; the norms of experts' own weights are taken as equal where the trace does not tell
+    them. Counts the first k slots (all). Raises InputError for a trace without norms of inputs, or without scores that
+    are weights.
     """
     if trace.norm_TL is None or trace.header.score_kind not in ("softmax", "sigmoid", "selected"):
         held = f"norms: {'no' if trace.norm_TL is None else 'yes'}, scores: {trace.header.score_kind or 'none'}"
@@ -43,13 +46,29 @@ def importance_LE(trace: Trace, k: int | None = None) -> np.ndarray:
     key_TLK = experts_TLK + np.arange(trace.L)[:, None] * trace.E
     filled = experts_TLK >= 0
     gain = np.bincount(key_TLK[filled], gain_TLK[filled], minlength=trace.L * trace.E)
-    return gain.reshape(trace.L, trace.E)
+    norm_LE = expert_norm_LE(trace)
+    return gain.reshape(trace.L, trace.E) * (1.0 if norm_LE is None else norm_LE)
+
+
+def expert_norm_LE(trace: Trace) -> np.ndarray | None:
+    """Return the norm of every expert's weights, None where the trace does not tell; InputError for impossible ones."""
+    noted = trace.header.notes.get(EXPERT_NORMS)
+    if noted is None:
+        return None
+    try:
+        norm_LE = np.array(noted, float)
+    except (TypeError, ValueError):
+        norm_LE = np.zeros(0)
+    if norm_LE.shape != (trace.L, trace.E) or not (np.isfinite(norm_LE) & (norm_LE >= 0)).all():
+        raise InputError(f"header: notes.{EXPERT_NORMS}: allowed {trace.L} lists of {trace.E} numbers >= 0")
+    return norm_LE
 
 
 def known_of(trace: Trace, k: int | None, memories: Sequence[MemoryConfig]) -> Known:
-    """Return what a trace tells the policies of some memories: popularity and importance, where they ask for it."""
+    """Return what a trace tells the policies of some memories: popularity, importance and norms, where they ask."""
     needs = needs_of(tuple(each.cache for each in memories), tuple(each.prefetch for each in memories))
     if any(each.filled and each.cache != "importance" for each in memories):
         needs.add("popularity")
     knowledge = known_from(trace, k, needs)
-    return Known(knowledge.popularity, knowledge.importance)
+    norm_LE = expert_norm_LE(trace) if any(each.period is not None for each in memories) else None
+    return Known(knowledge.popularity, knowledge.importance, None if norm_LE is None else norm_LE.ravel().tolist())
