@@ -59,7 +59,7 @@ def test_random_worlds_with_expert_memory(drawn):
 
 
 def runs_of(trace):
-    """Return the configurations in which a shipped trace is run whole: queues, lockstep, memory of several kinds."""
+    """Return six configurations for whole traces: queues, lockstep, memory of several kinds."""
     closed = {"arrivals": "closed", "in_flight": 64}
     half = max(1, trace.E // 2)
     kept = MemoryConfig(slots=half, link_latency_ns=30_000)
@@ -74,16 +74,17 @@ def runs_of(trace):
     ]
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: "/".join(path.parts[-3:]).removesuffix(".trace.parquet"))
-def test_every_shipped_trace_whole(path):
-    trace = load_trace(path)
-    for each in runs_of(trace):
+@pytest.mark.parametrize("number", range(len(SHIPPED)), ids=lambda number: SHIPPED[number].stem)
+def test_every_shipped_trace_whole(number):
+    # Two of the six for each: the reference needs a second or two for every one of them.
+    trace = load_trace(SHIPPED[number])
+    chosen = runs_of(trace)
+    for each in (chosen[number % 6], chosen[(number + 3) % 6]):
         assert_equal(trace_workload(trace, each), each, COST)
 
 
-@pytest.mark.parametrize("name", ["language-stepwise", "language-decode"])
-def test_masked_gating_and_hosts_on_shipped_traces(name):
-    trace = load_trace(next(path for path in SHIPPED if path.name.startswith(name)))
+def test_masked_gating_and_hosts_on_a_shipped_trace():
+    trace = load_trace(next(path for path in SHIPPED if path.name.startswith("language-stepwise")))
     kept = MemoryConfig(slots=8, filled=True, link_latency_ns=30_000)
     ways = [
         replace(kept, cache="importance", miss="redirect", period=8), replace(kept, miss="skip", prefetch="popularity"),

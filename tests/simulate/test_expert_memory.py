@@ -391,3 +391,16 @@ def test_more_slots_than_experts_and_policies_without_their_knowledge_are_refuse
         Engine(two, config(memory=memory(cache="belady")), TEN)
     with pytest.raises(InputError, match="filled slots need the popularity"):
         Engine(two, config(memory=memory(filled=True)), TEN)
+
+
+def test_a_proposal_does_not_replace_what_it_names_itself():
+    # Layer 1 of the next pass needs keys 2 and 3; 2 is there already and used longest ago. Bringing 3 takes the slot of
+    # neither: with two slots for both layers the prefetch is dropped, and 2 stays.
+    passes = world([[[0], [0]], [[1], [0, 1]]], E=2, step=[0, 1], sequence=[0, 0])
+    ahead = config(
+        scheduler="lockstep", arrivals="closed", in_flight=1,
+        memory=memory(slots=2, scope="global", prefetch="oracle", link="free-prefetch"),
+    )  # fmt: skip
+    replay = played(passes, ahead)
+    lost = [each.victim for each in replay.memory.transfers if each.prefetch]
+    assert 2 not in lost

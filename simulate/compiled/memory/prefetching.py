@@ -46,9 +46,9 @@ def prefetch_next(world: World, memory: Memory) -> bool:
     members, sequence = gather(world, memory, p, layer)
     log_group(memory, layer, sequence, members)
     ahead = propose(memory, layer, sequence, members)
-    ahead = without_coming(memory, ahead)
     if memory.ordered:
         protect_ahead(memory, ahead)
+    ahead = without_coming(memory, ahead)
     for i in range(ahead):
         load_ahead(world, memory, ahead_K(memory)[i], now)
     return True
@@ -208,7 +208,7 @@ def without_coming(memory: Memory, ahead: int) -> int:
 
 @compiled
 def protect_ahead(memory: Memory, ahead: int) -> None:
-    """Keep what one proposal brings from replacing itself."""
+    """Keep what one proposal names, there already or not, from being replaced by the rest of it."""
     memory.stamp += 1
     for i in range(ahead):
         key = ahead_K(memory)[i]

@@ -214,9 +214,10 @@ class ExpertMemory:
         for group in self.entered:
             self.order.groups.append(group)
             self.prefetcher.observe(group)
-            ahead = [key for key in self.prefetcher.propose(group) if not self._is_coming(key)]
+            proposed = self.prefetcher.propose(group)
+            ahead = [key for key in proposed if not self._is_coming(key)]
             if self.ordered:
-                self._protect_ahead(ahead)
+                self._protect_ahead(proposed)
             for key in ahead:
                 self.load_ahead(key, now)
         self.entered.clear()
@@ -225,11 +226,11 @@ class ExpertMemory:
         device, index = self.place_of(key)
         return key in self.caches_DC[device][index].slot_of or key in self.asking_DC[device][index]
 
-    def _protect_ahead(self, ahead: list[int]) -> None:
-        """Keep what one proposal brings from replacing itself."""
-        for device, index in dict.fromkeys(map(self.place_of, ahead)):
+    def _protect_ahead(self, proposed: list[int]) -> None:
+        """Keep what one proposal names, there already or not, from being replaced by the rest of it."""
+        for device, index in dict.fromkeys(map(self.place_of, proposed)):
             cache = self.caches_DC[device][index]
-            mine = [key for key in ahead if self.place_of(key) == (device, index) and key not in cache.protected]
+            mine = [key for key in proposed if self.place_of(key) == (device, index) and key not in cache.protected]
             cache.protect([*cache.protected, *mine])
 
     def load_ahead(self, key: int, now: int) -> bool:
