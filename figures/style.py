@@ -113,9 +113,12 @@ def footer(figure: Figure, text: str) -> None:
 
 
 def freeze(figure: Figure) -> None:
-    """Lay the figure out once; otherwise every file it is saved to works the layout out again."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    """Lay the figure out once; otherwise every file it is saved to works the layout out again.
+
+    A figure with a layout engine, even the one called "none", is also drawn twice for every file.
+    """
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
 
 
 def save(figure: Figure, path: str, kind: str) -> None:
