@@ -24,10 +24,13 @@ DPI = 150
 
 
 def apply_style() -> None:
-    """Set fonts, lines and the deterministic options of the writers, for every figure of this process."""
+    """Set fonts, lines and the deterministic options of the writers, for every figure of this process.
+
+    Titles stand right above their axes, since no axes have ticks there: to look for some takes a tenth of the time.
+    """
     matplotlib.rcParams.update({
         "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": "medium", "axes.titlelocation": "left",
-        "axes.labelsize": "medium", "xtick.labelsize": "small", "ytick.labelsize": "small",
+        "axes.titley": 1.0, "axes.labelsize": "medium", "xtick.labelsize": "small", "ytick.labelsize": "small",
         "axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
         "axes.edgecolor": DARK, "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
         "legend.frameon": False, "legend.fontsize": "small", "lines.linewidth": 1.4, "lines.markersize": 5,
