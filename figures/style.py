@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 matplotlib.use("Agg")
@@ -68,7 +69,7 @@ def log_axis(axis: Axis) -> None:
 def note(
     axes: Axes, text: str, at: tuple, coordinates: object = "data", offset: tuple = (3, 2), ha: str = "left"
 ) -> None:
-    """Write a small remark beside a point, `offset` points away from it."""
+    """Write a small remark beside a point, `offset` points away from it; lines that it crosses end before it."""
     axes.annotate(
         text,
         at,
@@ -78,6 +79,8 @@ def note(
         ha=ha,
         fontsize="x-small",
         color=MIDDLE,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        zorder=2.4,  # above lines, below the frame
     )
 
 
