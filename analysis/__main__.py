@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from analysis.all_builds import build_all
 from analysis.builds import BUILDS
 from analysis.expert_memory import memory_table, remarks, shown_memory, with_measured_loss
 from analysis.inputs import Inputs
@@ -62,7 +63,7 @@ def tables_command(
         if name not in BUILDS:
             raise unknown_name("group of tables", name, BUILDS)
     inputs = Inputs(find_log_sets(logs, simulated), partial)
-    holes = [f"{name}: {hole}" for name in names for hole in dict.fromkeys(BUILDS[name](inputs, out))]
+    holes = build_all(names, inputs, out)
     for hole in holes:
         print(f"analysis: {hole}", file=sys.stderr)
     print(f"{out}: {', '.join(names)} from {len(inputs.sets)} sets, {len(holes)} holes")

@@ -84,16 +84,16 @@ def read_at(name: str, sweep: list[Series], at_BS: np.ndarray, study: Study, dra
     return Baseline(name, accuracy_BS, chance_SN, k=k)
 
 
-def baselines(study: Study, draws: Replicates, series: Series, times: pd.DataFrame | None) -> list[Baseline]:
-    """Return every baseline that was measured for a dynamic series."""
+def baselines(study: Study, draws: Replicates, series: Series, same_time: EqualTime | None) -> list[Baseline]:
+    """Return every baseline that was measured for a dynamic series; `same_time` is None where nothing was timed."""
     at_BS, own_sweep = draws.mean_k[series], study.sweep(series.model)
     found = [read_at(SAME_WEIGHTS, own_sweep, at_BS, study, draws),
              read_at(TRAINED_FIXED, study.family(), at_BS, study, draws)]  # fmt: skip
     dealt = series._replace(how="shuffled")
     if dealt in draws.accuracy and (series.how == "trained") == (series.target_k is None):
         found.append(Baseline(SHUFFLED, draws.accuracy[dealt], 100.0 * study.right_SN(dealt), k=at_BS[0].mean()))
-    if times is not None:
-        found.append(read_at_equal_time(equal_time(times, series), own_sweep, at_BS, study, draws))
+    if same_time is not None:
+        found.append(read_at_equal_time(same_time, own_sweep, at_BS, study, draws))
     return found
 
 
@@ -115,10 +115,10 @@ def comparison_rows(name: str, study: Study, draws: Replicates, times: pd.DataFr
         about = {"set": name, "model": series.model, "how": series.how, "rule": series.rule,
                  "target_k": series.target_k, **point_columns(study, draws, series),
                  "best_on_validation": series in best, "seeds": len(study.seeds)}  # fmt: skip
-        if times is not None:
-            own = equal_time(times, series)
+        own = None if times is None else equal_time(times, series)
+        if own is not None:
             about |= {"time_us": own.time_us, "time_us_low": own.time_us_low, "time_us_high": own.time_us_high}
-        for baseline in baselines(study, draws, series, times):
+        for baseline in baselines(study, draws, series, own):
             named = {"baseline": baseline.name, "primary": main.get(series) == baseline.name}
             rows.append(about | named | compared(study, draws, series, baseline))
     return rows

@@ -93,7 +93,16 @@ def mean_k(experts_TK: np.ndarray) -> float:
 
 def load_share(experts_TK: np.ndarray, experts: int) -> np.ndarray:
     """Return every expert's share of the selections."""
-    load_E = np.bincount(experts_TK[experts_TK >= 0], minlength=experts)
+    return shares(load(experts_TK, experts))
+
+
+def load(experts_TK: np.ndarray, experts: int) -> np.ndarray:
+    """Return every expert's selections."""
+    return np.bincount(experts_TK[experts_TK >= 0], minlength=experts)
+
+
+def shares(load_E: np.ndarray) -> np.ndarray:
+    """Return loads as shares of all of them."""
     return load_E / max(load_E.sum(), 1)
 
 
@@ -107,11 +116,11 @@ def noise_floor(experts_TK: np.ndarray, experts: int, generator: np.random.Gener
 
     Measured between random halves of the tokens, and divided by the root of two for samples of double the size.
     """
-    halves = []
+    load_E, halves = load(experts_TK, experts), []
     for _ in range(SPLITS):
         order_T = generator.permutation(len(experts_TK))
-        one, other = np.array_split(order_T, 2)
-        halves.append(variation(load_share(experts_TK[one], experts), load_share(experts_TK[other], experts)))
+        one_E = load(experts_TK[np.array_split(order_T, 2)[0]], experts)
+        halves.append(variation(shares(one_E), shares(load_E - one_E)))
     return float(np.mean(halves) / np.sqrt(2))
 
 

@@ -49,7 +49,8 @@ def open_loop_tables(inputs: Inputs) -> tuple[dict[str, list[dict]], dict[str, s
             made, made_times = rule_rows(inputs, log_set, path.name.removesuffix(SUFFIX), timed)
             rows += made
             times += made_times
-            digests |= inputs.used(f"{RULES}/{path.name}") | inputs.used(f"{model_of(path)}{SUFFIX}")
+            used = inputs.used(f"{RULES}/{path.name}") | inputs.used(f"{model_of(path)}{SUFFIX}")
+            digests |= {place: digest for place, digest in used.items() if place.startswith(f"{log_set.name}/")}
         if timed is not None and timed.digests:
             digests[f"{log_set.name}/{OPEN_LOOP}"] = timed.digest()
     rows = rows or [hole_row("all sets", None, f"no set holds {RULES}/ with traces recorded under rules")]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.streams import Streams
+from simulate.misses_stack import lru_curve
 
 
 @dataclass(frozen=True)
@@ -50,27 +51,13 @@ def distances(streams: Streams) -> np.ndarray:
 
     The distance is the number of other experts of the layer selected since the expert was selected last in the stream,
     0..E-1; column E counts first selections. LRU with C slots per layer, emptied where a stream starts, hits exactly
-    those below C. All streams are walked side by side, one selection of each at a time.
+    those below C.
     """
-    lengths_X = np.diff(streams.start_X, append=len(streams.stream_T))
-    _, layers, k = streams.experts_TLK.shape
-    order_X = np.argsort(-lengths_X, kind="stable")  # the longest first: those still going on stand in front
-    start_X, lengths_X = streams.start_X[order_X], lengths_X[order_X]
-    last_XLE = np.full((len(start_X), layers, streams.experts), -1, np.int64)
-    found = np.zeros((layers, streams.experts + 1), np.int64)
-    layer_L = np.arange(layers)[None, :]
-    for token in range(lengths_X[0] if len(lengths_X) else 0):
-        active = int(np.searchsorted(-lengths_X, -token))
-        rows = streams.experts_TLK[start_X[:active] + token]
-        stream_X = np.arange(active)[:, None]
-        for slot in range(k):
-            expert_XL = rows[:, :, slot].astype(np.int64)
-            last_XL = last_XLE[stream_X, layer_L, expert_XL]
-            distance_XL = (last_XLE[:active] > last_XL[:, :, None]).sum(2)
-            distance_XL[last_XL < 0] = streams.experts
-            filled = expert_XL >= 0
-            place = (distance_XL + layer_L * (streams.experts + 1))[filled]
-            found += np.bincount(place, minlength=found.size).reshape(found.shape)
-            where = np.nonzero(filled)
-            last_XLE[where[0], where[1], expert_XL[filled]] = token * k + slot
+    found = np.zeros((streams.experts_TLK.shape[1], streams.experts + 1), np.int64)
+    for layer, found_X in enumerate(found):
+        expert_TK = streams.experts_TLK[:, layer]
+        filled_TK = expert_TK >= 0
+        before_T = np.append(0, np.cumsum(filled_TK.sum(1)))
+        misses_C = lru_curve(expert_TK[filled_TK].astype(np.int32), before_T[streams.start_X], streams.experts)
+        found_X[:] = -np.diff(misses_C, append=0)
     return found

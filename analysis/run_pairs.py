@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import joblib
 import numpy as np
 
 from analysis.log_sets import LogSet
@@ -12,7 +11,6 @@ from traces.errors import InputError
 from traces.files import sha256_of
 from traces.run_records import RunRecords, load_run
 
-WORTH_A_PROCESS = 40  # runs; below this, starting processes takes longer than reading the files
 ORDER_COLUMNS = ("layer", "block", "size", "members_crc")
 
 
@@ -35,11 +33,8 @@ class RunPair:
 
 
 def read_pairs(log_set: LogSet) -> list[RunPair]:
-    """Return every run of a set, in order of name; over all cores where there are many."""
-    names = log_set.run_names()
-    jobs = -1 if len(names) >= WORTH_A_PROCESS else 1
-    work = (joblib.delayed(read_pair)(name, log_set.executed, log_set.simulated) for name in names)
-    return joblib.Parallel(n_jobs=jobs, batch_size=8)(work)
+    """Return every run of a set, in order of name."""
+    return [read_pair(name, log_set.executed, log_set.simulated) for name in log_set.run_names()]
 
 
 def read_pair(name: str, executed: Path, simulated: Path | None) -> RunPair:

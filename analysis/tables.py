@@ -1,6 +1,7 @@
 """Tables on disk: `NAME.csv`, whole or absent, with `NAME.json` beside it that says how to make it again."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,14 @@ from traces.provenance import provenance
 
 CLAIMS = "claims.json"
 FINE = ("ok", "unstable", "short", "skipped")  # every other status is a hole and makes the command fail
+
+_turn: AbstractContextManager = nullcontext()  # to change `claims.json`, where other processes change it too
+
+
+def take_turns(lock: AbstractContextManager) -> None:
+    """Let this process change `claims.json` only while it holds a lock that it shares with others."""
+    global _turn
+    _turn = lock
 
 
 def write_csv(folder: Path, name: str, table: pd.DataFrame, inputs: dict[str, str]) -> None:
@@ -25,8 +34,9 @@ def write_csv(folder: Path, name: str, table: pd.DataFrame, inputs: dict[str, st
 def write_claims(folder: Path, claims: dict[str, dict]) -> None:
     """Add the claims of some figures to `claims.json`, replacing earlier ones of the same figures."""
     path = folder / CLAIMS
-    known = json.loads(path.read_text()) if path.exists() else {}
-    write_json(path, known | {figure: plain(claim) for figure, claim in claims.items()})
+    with _turn:
+        known = json.loads(path.read_text()) if path.exists() else {}
+        write_json(path, known | {figure: plain(claim) for figure, claim in claims.items()})
 
 
 def plain(value: object) -> object:

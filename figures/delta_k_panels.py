@@ -138,8 +138,7 @@ def forest_row(axes: Axes, row: dict, height: float, colour: str) -> None:
 
 def oracle_panel(axes: Axes, oracle: pd.DataFrame) -> None:
     """Draw the share of samples that some of n tries answer right: by k = 1..n, and by n noisy tries at one k."""
-    labels = {"oracle": "some k of 1..n right (oracle)", "luck": "some of n noisy tries right (luck)",
-              "fixed": "k = n alone"}  # fmt: skip
+    labels = {"oracle": "oracle: some k of 1..n", "luck": "luck: some of n noisy tries", "fixed": "k = n alone"}
     for index, (column, label) in enumerate(labels.items()):
         look = style.look(index) | ({"color": style.DARK} if column == "fixed" else {})
         axes.plot(oracle["tries"], oracle[f"{column}_percent"], **look, markersize=3.5, label=label)
@@ -151,7 +150,7 @@ def oracle_panel(axes: Axes, oracle: pd.DataFrame) -> None:
     axes.set_xlabel("tries n")
     axes.set_ylabel("samples answered right (%)")
     axes.set_title("the oracle, and what luck alone gives\n(shaded: 95 % over seeds)", fontsize="small")
-    axes.legend(loc="center right")
+    axes.legend(loc="center right", fontsize="x-small")
 
 
 def histogram_panel(axes: Axes, histogram: pd.DataFrame, groups: pd.DataFrame) -> None:

@@ -76,7 +76,7 @@ def ranked(axes: Axes, places: pd.DataFrame) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("expert, heaviest first")
     axes.set_ylabel("load / mean load (mean over layers)")
-    axes.legend(loc="upper right", ncols=2)
+    axes.legend(loc="lower left", ncols=2)
 
 
 def mark_used(axes: Axes, whole: pd.DataFrame) -> None:

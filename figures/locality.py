@@ -50,14 +50,16 @@ def heat_panels(row: np.ndarray, name: str, heat: pd.DataFrame) -> None:
         drawn = axes.imshow(
             image_EB, aspect="auto", origin="lower", cmap="Greys", vmin=0, vmax=heat["share"].quantile(0.995)
         )
+        axes.grid(False)
         bins = image_EB.shape[1] // len(domains)
-        axes.set_xticks([bins * (index + 0.5) - 0.5 for index in range(len(domains))], domains)
+        named = domains if len(domains) > 1 else []
+        axes.set_xticks([bins * (index + 0.5) - 0.5 for index in range(len(named))], named)
         for edge in range(1, len(domains)):
             axes.axvline(edge * bins - 0.5, color=style.COLOURS[1], linewidth=1)
         title = "tokens in recorded order" if order == "recorded" else "control: tokens in random order"
         axes.set_title(f"{name}, layer {layer}\n{title}", fontsize="small")
-        axes.set(xlabel="time, domain by domain", ylabel="expert, by use")
-        axes.figure.colorbar(drawn, ax=axes, label="share of selections", shrink=0.8)
+        axes.set(xlabel="time, domain by domain" if named else "time", ylabel="expert, by use")
+    row[0].figure.colorbar(drawn, ax=list(row), label="share of selections", shrink=0.8, pad=0.01)
 
 
 def trace_panel(axes: Axes, whole: pd.DataFrame) -> None:
@@ -69,16 +71,14 @@ def trace_panel(axes: Axes, whole: pd.DataFrame) -> None:
         place + 0.2, 100 * whole["reuse_shuffled"], 0.4, color=style.LIGHT, edgecolor=style.DARK, hatch="//",
         label="shuffled, exact mean",
     )  # fmt: skip
-    axes.set_xticks(
-        place, [label(row) for row in whole.to_dict("records")], rotation=25, ha="right", fontsize="x-small"
-    )
-    axes.set(ylabel="% of a token's experts", ylim=(0, 119))
+    axes.set_xticks(place, [label(row) for row in whole.to_dict("records")], fontsize="x-small")
+    axes.set(xlabel="trace and its tokens", ylabel="% of a token's experts", ylim=(0, 119))
     axes.legend(loc="upper left", ncols=2, fontsize="x-small")
 
 
 def label(row: dict) -> str:
-    """Return a trace's name with its size."""
-    return f"{row['trace']}\n{int(row['tokens']):,} tokens"
+    """Return a trace's name with its size, in short lines."""
+    return "-\n".join(row["trace"].split("-")) + f"\n{int(row['tokens']):,}"
 
 
 def layer_panel(axes: Axes, rows: pd.DataFrame) -> None:
@@ -126,5 +126,6 @@ def drift_panel(axes: Axes, drift: pd.DataFrame) -> None:
         axes.plot(layers["layer"].astype(int), layers["divergence_bits"], **look, label=f"{source}: p = {p:.3f}")
         faint = {**look, "linestyle": style.DOTTED, "markerfacecolor": "none", "linewidth": 1}
         axes.plot(layers["layer"].astype(int), layers["permuted_95"], **faint)
-    axes.set(xlabel="layer", ylabel="Jensen-Shannon divergence, bits", ylim=(0, None))
-    axes.legend(fontsize="x-small")
+    highest = drift["divergence_bits"].max()
+    axes.set(xlabel="layer", ylabel="Jensen-Shannon divergence, bits", ylim=(0, 1.25 * highest))  # room for the legend
+    axes.legend(fontsize="x-small", loc="upper left")

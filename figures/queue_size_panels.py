@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 
 from figures import style
 
+ASIDE = 1.07  # executed points of neighbouring series stand apart by this factor of B, so that intervals can be told
 PERCENTILES = {"latency_p50_ms": "p50", "latency_p95_ms": "p95"}
 
 
@@ -13,10 +14,11 @@ def source_rows(rows: pd.DataFrame, source: str) -> pd.DataFrame:
     return rows[(rows["source"] == source) & (rows["scheduler"] == "queues")].sort_values("queue_size")
 
 
-def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: str) -> None:
+def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: str, aside: float = 1) -> None:
     """Draw one series from two sources: executed as points with intervals, simulated as a line.
 
-    Where nothing was executed the line carries hollow markers, so that series still differ without colour.
+    Where nothing was executed the line carries hollow markers, so that series still differ without colour. The points
+    stand at `aside` times their x.
     """
     look = style.look(index)
     executed, simulated = source_rows(rows, "executed"), source_rows(rows, "simulated")
@@ -25,7 +27,7 @@ def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: st
         if f"{y}_low" in executed:
             bars = [executed[y] - executed[f"{y}_low"], executed[f"{y}_high"] - executed[y]]
         points = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
-        axes.errorbar(executed[x], executed[y], bars, **points, capsize=2.5, elinewidth=1)
+        axes.errorbar(aside * executed[x], executed[y], bars, **points, capsize=2.5, elinewidth=1)
     hollow = {} if len(executed) else {"marker": look["marker"], "markerfacecolor": "none"}
     axes.plot(simulated[x], simulated[y], color=look["color"], linestyle=look["linestyle"], **hollow)
     axes.plot([], [], **look, label=label)
@@ -34,7 +36,8 @@ def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: st
 def throughput_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None:
     """Draw throughput in a closed loop against B for every N, the capacity at full batches, the lockstep baseline."""
     for index, (number, rows) in enumerate(closed[closed["scheduler"] == "queues"].groupby("in_flight")):
-        series(axes, rows, "queue_size", "throughput_per_s", index, f"N = {number:.0f} in flight")
+        aside = ASIDE ** (index - 1)
+        series(axes, rows, "queue_size", "throughput_per_s", index, f"N = {number:.0f} in flight", aside)
     theory = source_rows(closed, "theory").drop_duplicates("queue_size")
     axes.plot(theory["queue_size"], theory["throughput_per_s"], color=style.DARK, **style.THEORY)
     lockstep = closed[closed["scheduler"] == "lockstep"].sort_values(["source", "in_flight"], ascending=[True, False])

@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 matplotlib.use("Agg")
@@ -24,10 +25,13 @@ DPI = 150
 
 
 def apply_style() -> None:
-    """Set fonts, lines and the deterministic options of the writers, for every figure of this process."""
+    """Set fonts, lines and the deterministic options of the writers, for every figure of this process.
+
+    Titles stand right above their axes, since no axes have ticks there: to look for some takes a tenth of the time.
+    """
     matplotlib.rcParams.update({
         "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": "medium", "axes.titlelocation": "left",
-        "axes.labelsize": "medium", "xtick.labelsize": "small", "ytick.labelsize": "small",
+        "axes.titley": 1.0, "axes.labelsize": "medium", "xtick.labelsize": "small", "ytick.labelsize": "small",
         "axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
         "axes.edgecolor": DARK, "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
         "legend.frameon": False, "legend.fontsize": "small", "lines.linewidth": 1.4, "lines.markersize": 5,
@@ -65,7 +69,7 @@ def log_axis(axis: Axis) -> None:
 def note(
     axes: Axes, text: str, at: tuple, coordinates: object = "data", offset: tuple = (3, 2), ha: str = "left"
 ) -> None:
-    """Write a small remark beside a point, `offset` points away from it."""
+    """Write a small remark beside a point, `offset` points away from it; lines that it crosses end before it."""
     axes.annotate(
         text,
         at,
@@ -75,6 +79,8 @@ def note(
         ha=ha,
         fontsize="x-small",
         color=MIDDLE,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        zorder=2.4,  # above lines, below the frame
     )
 
 
@@ -113,9 +119,12 @@ def footer(figure: Figure, text: str) -> None:
 
 
 def freeze(figure: Figure) -> None:
-    """Lay the figure out once; otherwise every file it is saved to works the layout out again."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    """Lay the figure out once; otherwise every file it is saved to works the layout out again.
+
+    A figure with a layout engine, even the one called "none", is also drawn twice for every file.
+    """
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
 
 
 def save(figure: Figure, path: str, kind: str) -> None:

@@ -17,7 +17,7 @@ def draw(tables: TableFiles) -> Figure:
     rows = tables.rows(NAME)
     sets = list(dict.fromkeys(rows["set"])) if "loss" in rows else []
     count = max(1, len(sets))
-    figure, grid = plt.subplots(count, 3, figsize=(14, 4 * count), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(count, 3, figsize=(14, 4 * count + 0.5), layout="constrained", squeeze=False)
     for row, name in zip(grid, sets, strict=False):
         own = rows[rows["set"] == name].copy()
         own["latency_budget"] = pd.to_numeric(own["latency_budget"], errors="coerce").fillna(np.inf)
@@ -27,6 +27,8 @@ def draw(tables: TableFiles) -> Figure:
     if not sets:
         for axes in grid[0]:
             style.hole(axes, tables.holes)
+    else:
+        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     style.footer(figure, tables.footer())
     return figure
 
@@ -41,7 +43,7 @@ def loss_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     axes.plot([], [], "x", color=style.MIDDLE, markersize=8, label="promised")
     axes.set_title(f"{name}: loss of quality, measured")
     axes.set(xlabel="memory budget, MB", ylabel="loss, bits per byte" if is_text(rows) else "loss of accuracy")
-    axes.legend()
+    axes.set_xticks(sorted(set(rows["memory_budget"] / 1e6)))
 
 
 def measured_panel(
@@ -64,7 +66,8 @@ def measured_panel(
         )  # fmt: skip
     axes.set_title(label)
     axes.set(xlabel="memory budget, MB", ylabel=label)
-    axes.legend()
+    axes.set_xticks(sorted(set(rows["memory_budget"] / 1e6)))
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
 
 
 def called(search: str, latency: float) -> str:

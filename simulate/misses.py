@@ -8,6 +8,7 @@ import numpy as np
 from simulate.misses_flat import flat_counts
 from simulate.misses_groups import group_counts
 from simulate.misses_streams import flat_streams, group_stretches
+from simulate.misses_turns import RULES, turns_of
 from simulate.policies.memory.beforehand import needs_of
 from simulate.policies.memory.cache import Counts
 from simulate.policies.memory.knowledge import Future, Knowledge
@@ -113,15 +114,21 @@ def flat_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge:
 
 
 def group_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge: Knowledge, advance: Advance) -> Keyed:
-    """Yield the counts of group mode; there every number of slots is a replay of its own."""
+    """Yield the counts of group mode; there every number of slots is a replay of its own.
+
+    Compiled kernels count for the policies that have one where nothing is prefetched, objects otherwise.
+    """
     stretches = group_stretches(trace, plan.k, plan.grouping, plan.reset_per_sequence)
+    ranges = key_ranges(plan.scope, knowledge.layers, knowledge.experts)
+    turns = [turns_of(stretches, keys, layer if plan.scope == "layer" else None) for layer, keys in enumerate(ranges)]
     for policy in plan.policies:
         for prefetcher in plan.prefetchers:
             for each in wanted:
-                yield (
-                    (policy, prefetcher, each),
-                    group_counts(stretches, policy, each, plan.scope, prefetcher, knowledge, plan.seed),
-                )
+                if policy in RULES and prefetcher == "none":
+                    counts = [own.counts(policy, each) for own in turns]
+                else:
+                    counts = group_counts(stretches, policy, each, plan.scope, prefetcher, knowledge, plan.seed)
+                yield (policy, prefetcher, each), counts
                 advance()
 
 

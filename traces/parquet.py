@@ -14,6 +14,7 @@ from traces.errors import InputError
 from traces.files import replacing
 
 HEADER_KEY = b"moe-replay"
+FEW_ROWS = 65536  # reading these takes less time than handing them to threads
 # What pyarrow and json were seen to raise on files with flipped bytes. No bare Exception: our own slips must show.
 DAMAGE = (OSError, ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError, pa.ArrowException)
 
@@ -91,7 +92,7 @@ def read_table(path: Path | str, kind: str) -> tuple[dict[str, np.ndarray], dict
     """Return (columns, header) of a table that `write_table` wrote, every digest checked; InputError otherwise."""
     with damage_refused(path), pq.ParquetFile(path, page_checksum_verification=True) as opened:
         header = unsealed(path, opened.schema_arrow.metadata, kind)
-        table = opened.read()
+        table = opened.read(use_threads=opened.metadata.num_rows > FEW_ROWS)
         columns = {name: table[name].to_numpy() for name in table.column_names}
     verify(path, columns, header, kind)
     return columns, header

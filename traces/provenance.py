@@ -1,5 +1,6 @@
 """How an output was made: command, seed, package versions, source revision. No clock time, no machine's paths."""
 
+import functools
 import importlib.metadata
 import platform
 import shlex
@@ -32,7 +33,7 @@ def provenance(seed: int | None = None, command: list[str] | None = None) -> dic
         "command": shortened(command if command is not None else running_command()),
         "seed": seed,
         "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := installed(name))},
+        "packages": dict(packages()),
         "source_revision": source_revision(),
     }
 
@@ -58,6 +59,12 @@ def short_path(word: str) -> str:
     return f".../{Path(word).name}" if word.startswith("/") else word
 
 
+@functools.cache
+def packages() -> dict[str, str]:
+    """Return the versions of the packages that are installed, looked up once per process."""
+    return {name: version for name in PACKAGES if (version := installed(name))}
+
+
 def installed(package: str) -> str | None:
     """Return the installed version of a package, None where it is absent."""
     try:
@@ -66,8 +73,12 @@ def installed(package: str) -> str | None:
         return None
 
 
+@functools.cache
 def source_revision() -> str:
-    """Return the commit of the source tree, with `-dirty` if it was changed; `unknown` outside a checkout."""
+    """Return the commit of the source tree, with `-dirty` if it was changed; `unknown` outside a checkout.
+
+    It is asked for once per process, since what runs is what was there when it began.
+    """
     root = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:

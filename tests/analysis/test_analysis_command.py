@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from vision_logs import write_vision_logs
 
 from analysis.__main__ import app
+from analysis.all_builds import LONGEST, SAME_RUNS, tasks_of
 from analysis.builds import BUILDS
 from traces.cost_table import COST_COLUMNS, CostTable
 from traces.errors import InputError
@@ -134,6 +136,23 @@ def test_same_inputs_same_bytes(folders):
     first = contents(folders[2])
     analyse(folders)
     assert contents(folders[2]) == first
+
+
+def test_same_bytes_however_many_builds_run_at_once(folders, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    analyse(folders)
+    first = contents(folders[2])
+    shutil.rmtree(folders[2])
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    analyse(folders)
+    assert contents(folders[2]) == first
+
+
+def test_every_build_runs_once_and_those_of_the_same_runs_together():
+    tasks = tasks_of(["load", *BUILDS])
+    assert sorted(name for task in tasks for name in task) == sorted(BUILDS)
+    assert [task for task in tasks if len(task) > 1] == [list(SAME_RUNS)]
+    assert [task[0] for task in tasks[: len(LONGEST)]] == list(LONGEST)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from simulate.misses_flat import CURVES, ONE_CAPACITY, flat_counts, flat_counts_
 from simulate.misses_groups import group_counts
 from simulate.misses_stack import NARROW, lru_curve, one_lru, optimum_curve
 from simulate.misses_streams import Stream, flat_streams, group_stretches
+from simulate.misses_turns import RULES, turns_of
 from simulate.policies.memory.beforehand import EXPERT_NORMS, importance_LE, known_from, known_of
 from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.knowledge import Knowledge
+from simulate.policies.memory.knowledge import Group, Knowledge
 from traces.errors import InputError
 from traces.header import Header, ModelInfo
 from traces.importers.named import import_files
@@ -91,6 +92,30 @@ def test_kernels_count_what_the_policy_objects_count(stream):
     assert [one_lru(stream.expert_A, stream.start_S, experts, slots) for slots in every] == [
         lru_curve(stream.expert_A, stream.start_S, experts)[slots] for slots in every
     ]
+
+
+@st.composite
+def stretches_of_groups(draw):
+    """Stretches of groups over two layers of few or many experts; layers may go without any."""
+    experts = draw(st.sampled_from([1, 2, 5, 11]))
+    members = st.sets(st.integers(0, experts - 1), min_size=1, max_size=experts).map(sorted)
+    groups = st.tuples(st.integers(0, 1), members).map(
+        lambda each: Group(each[0], 0, tuple(each[0] * experts + member for member in each[1]))
+    )
+    return experts, draw(st.lists(st.lists(groups, min_size=1, max_size=40), min_size=1, max_size=3))
+
+
+@settings(max_examples=80, deadline=None)
+@given(stretches_of_groups())
+def test_kernels_of_groups_count_what_the_policy_objects_count(drawn):
+    experts, stretches = drawn
+    caches = {"layer": [range(experts), range(experts, 2 * experts)], "global": [range(2 * experts)]}
+    for scope, ranges in caches.items():
+        turns = [turns_of(stretches, keys, layer if scope == "layer" else None) for layer, keys in enumerate(ranges)]
+        for policy in RULES:
+            for slots in range(1, len(ranges[0]) + 1):
+                expected = group_counts(stretches, policy, slots, scope, "none", Knowledge(2, experts), 0)
+                assert [each.counts(policy, slots) for each in turns] == expected
 
 
 @pytest.mark.parametrize("experts", [NARROW - 1, NARROW, NARROW + 1, 600])
