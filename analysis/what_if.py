@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.replications import by_configuration, combined
-from analysis.run_statistics import run_statistics
 from analysis.settings import describe_config
 from traces.errors import InputError
 from traces.run_records import load_run, run_names
+from traces.run_statistics import run_statistics
 
 SHOWN = {
     "scheduler": "scheduler", "setting": "setting", "queue_size": "B", "variant": "variant", "replications": "runs",
