@@ -39,9 +39,8 @@ def read_axes(options: list[str], grid: Path | None) -> dict[str, list]:
     found: dict[str, list] = {}
     if grid is not None:
         for name, values in read_toml(grid).items():
-            found[known_axis(name)] = [
-                typed(name, value) for value in (values if isinstance(values, list) else [values])
-            ]
+            several = values if isinstance(values, list) else [values]
+            found[name] = [typed(known_axis(name), value) for value in several]
     for option in options:
         name, equals, text = option.partition("=")
         if not equals:
@@ -51,7 +50,7 @@ def read_axes(options: list[str], grid: Path | None) -> dict[str, list]:
         found[name] = [typed(name, word) for word in text.split(",") if word]
     empty = [name for name, values in found.items() if not values]
     if empty or not found:
-        raise InputError(f"axis {empty[0]} has no values" if empty else "nothing to sweep: allowed --axis or --grid")
+        raise InputError(f"axis {empty[0]} has no values" if empty else "nothing to sweep; allowed: --axis or --grid")
     return found
 
 
