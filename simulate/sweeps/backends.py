@@ -37,9 +37,11 @@ def results_here(study: Study, work: Work, jobs: int) -> Iterator[tuple[int, dic
     """
     for engine, points in engines_of(study, work).items():
         many = min(jobs if jobs > 0 else joblib.cpu_count(), len(points))
+        here = many == 1 or engine == "compiled"
+        shared = study if here else study.absolute()
         parallel = joblib.Parallel(many, backend=KIND_OF[engine], return_as="generator_unordered")
         try:
-            yield from parallel(joblib.delayed(placed)(study, place, config) for place, config in points)
+            yield from parallel(joblib.delayed(placed)(shared, place, config) for place, config in points)
         except BrokenProcessPool:
             raise WorkersLostError(
                 "a worker process died in the middle of a point (killed, or out of memory)"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from simulate.sweeps.backends import WorkersLostError
 from simulate.sweeps.points import Work, carry_out_all
@@ -36,17 +38,27 @@ def results_there(study: Study, work: Work, address: str) -> Iterator[tuple[int,
         raise InputError("--backend dask: dask is not installed; allowed: `pip install moe-replay[dask]`") from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said once, by us
     try:
+        check_listens(address)
         client = Client(address, timeout=PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"--scheduler {address}: no Dask scheduler answers ({str(error)[:80]})") from None
     try:
-        yield from Submission(client, study).results(work)
+        yield from Submission(client, study.absolute()).results(work)
     except KilledWorker:
         raise WorkersLostError("a Dask worker died in the middle of a point, whoever took it up again too") from None
     except (CancelledError, OSError):
         raise WorkersLostError(f"the Dask scheduler {address} is gone") from None
     finally:
         client.close(timeout=1)
+
+
+def check_listens(address: str) -> None:
+    """Raise OSError or ValueError where nothing listens at an address; a Client that fails leaves threads behind."""
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    if parts.scheme in ("tcp", "tls"):
+        if not parts.hostname or not parts.port:
+            raise ValueError("allowed: HOST:PORT")
+        socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE_S).close()
 
 
 class Submission:
@@ -63,7 +75,7 @@ class Submission:
         while waiting or running:
             while waiting and len(running) < AHEAD * self.threads():
                 chunk = [waiting.pop() for _ in range(min(self.chunk_size(len(waiting)), len(waiting)))]
-                running.add(self.client.submit(timed, self.study, chunk, source_revision(), pure=False))
+                running.add(self.client.submit(timed, self.study, chunk, own_revision(), pure=False))
             for future in self.finished(running):
                 running.discard(future)
                 seconds, results = future.result()
@@ -87,7 +99,8 @@ class Submission:
         if not running:
             return set()
         try:
-            done = wait(running, timeout=1, return_when="FIRST_COMPLETED").done
+            with self.client.as_current():
+                done = wait(running, timeout=1, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             done = set()
         if done or self.client.nthreads():

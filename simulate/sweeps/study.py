@@ -41,20 +41,23 @@ class Study:
     digests: dict[str, str] = field(default_factory=dict)
 
     def sealed(self, configs: Iterable[RunConfig]) -> Study:
-        """Return the study with absolute paths and the digests of the files that these configurations open.
+        """Return the study with the digests of the files that these configurations open.
 
         They are those of `trace`, `known` and `costs`, or of the tables in that folder. InputError where one cannot
         be read, or what is known is of a model of another size.
         """
-        paths = {name: getattr(self, name) for name in ("trace", "costs", "known")}
-        found = replace(self, **{name: Path(path).resolve() for name, path in paths.items() if path is not None})
-        digests = {"trace": found.opened("trace").digest}
-        if found.known is not None:
-            digests["known"] = found.opened("known").digest
-            check_sizes(found.known, found.opened("known").trace, found.opened("trace").trace)
-        for table in dict.fromkeys(table_for(found.costs, config.memory) for config in configs):
-            digests[found.costs_name(table)] = found.cost_model(table).digest
-        return replace(found, digests=digests)
+        digests = {"trace": self.opened("trace").digest}
+        if self.known is not None:
+            digests["known"] = self.opened("known").digest
+            check_sizes(self.known, self.opened("known").trace, self.opened("trace").trace)
+        for table in dict.fromkeys(table_for(self.costs, config.memory) for config in configs):
+            digests[self.costs_name(table)] = self.cost_model(table).digest
+        return replace(self, digests=digests)
+
+    def absolute(self) -> Study:
+        """Return the study for a process that may stand in another folder."""
+        paths = {name: path for name in ("trace", "costs", "known") if (path := getattr(self, name)) is not None}
+        return replace(self, **{name: path.resolve() for name, path in paths.items()})
 
     def workload(self, config: RunConfig) -> Workload:
         """Return the workload of a configuration; it is shared, not to be changed."""
