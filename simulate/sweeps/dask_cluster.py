@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -36,20 +37,36 @@ def results_there(study: Study, work: Work, address: str) -> Iterator[tuple[int,
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise InputError("--backend dask: dask is not installed; allowed: `pip install moe-replay[dask]`") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said once, by us
     try:
         check_listens(address)
         client = Client(address, timeout=PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"--scheduler {address}: no Dask scheduler answers ({str(error)[:80]})") from None
+    with quiet("distributed"):
+        try:
+            yield from Submission(client, study.absolute()).results(work)
+        except KilledWorker:
+            raise WorkersLostError("a Dask worker died in a point, and so did whoever took it up again") from None
+        except (CancelledError, OSError):
+            if client.status == "running":
+                raise
+            raise WorkersLostError(f"the Dask scheduler {address} is gone") from None
+        finally:
+            client.close(timeout=1)
+
+
+@contextlib.contextmanager
+def quiet(package: str) -> Iterator[None]:
+    """Keep a package from logging what goes wrong: it is said once, by us."""
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.split(".")[0] == package]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield from Submission(client, study.absolute()).results(work)
-    except KilledWorker:
-        raise WorkersLostError("a Dask worker died in the middle of a point, whoever took it up again too") from None
-    except (CancelledError, OSError):
-        raise WorkersLostError(f"the Dask scheduler {address} is gone") from None
+        yield
     finally:
-        client.close(timeout=1)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def check_listens(address: str) -> None:
