@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,23 +72,37 @@ class Store:
         self.folder, self.provenance, self.results, self.parts = folder, provenance, results, parts
         self.waiting: dict[int, dict] = {}
         self.flushed_s = time.monotonic()
+        self.writing, self.timer = threading.Lock(), None
 
     def add(self, place: int, result: dict) -> None:
-        """Take a finished point; it is on disk within about a second, or after `flush`."""
-        self.results[place] = self.waiting[place] = result
+        """Take a finished point; it is on disk within about a second, even where the next takes long to finish."""
+        with self.writing:
+            self.results[place] = self.waiting[place] = result
         if time.monotonic() - self.flushed_s >= FLUSH_S:
             self.flush()
+        elif self.timer is None:
+            self.timer = threading.Timer(FLUSH_S, self._flush_in_time)
+            self.timer.daemon = True
+            self.timer.start()
 
     def flush(self) -> None:
         """Write what waits as one part."""
-        if self.waiting:
-            results = {str(place): result for place, result in self.waiting.items()}
-            content = {"digest": header_digest(results), "results": results}
-            with replacing(self.folder / f"part-{self.parts:06d}.json") as temporary:
-                temporary.write_text(json.dumps(content) + "\n")
-            self.parts += 1
-            self.waiting = {}
-        self.flushed_s = time.monotonic()
+        with self.writing:
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
+            if self.waiting:
+                results = {str(place): result for place, result in self.waiting.items()}
+                content = {"digest": header_digest(results), "results": results}
+                with replacing(self.folder / f"part-{self.parts:06d}.json") as temporary:
+                    temporary.write_text(json.dumps(content) + "\n")
+                self.parts += 1
+                self.waiting = {}
+            self.flushed_s = time.monotonic()
+
+    def _flush_in_time(self) -> None:
+        with contextlib.suppress(OSError):  # what waits keeps waiting: the next flush meets the error, and shows it
+            self.flush()
 
 
 @contextlib.contextmanager
@@ -122,10 +137,7 @@ def begun(folder: Path, grid: Grid) -> dict:
     if not path.exists():
         write_json(path, grid.header)
         return grid.provenance
-    try:
-        header = json.loads(path.read_text())
-    except ValueError:
-        header = {}
+    header = header_of(folder)
     grid.check(folder, header)
     made = header["provenance"]
     for name in ("source_revision", "python", "packages"):
@@ -157,8 +169,19 @@ def is_complete(out: Path, grid: Grid) -> bool:
     if not out.exists():
         return False
     grid.check(out, mixed_header(out, KIND))
-    discard(out)
+    if header_of(parts_folder(out)).get("grid_digest") == grid.digest:
+        discard(out)  # as after a crash between the two
+    shutil.rmtree(discarded_folder(out), ignore_errors=True)
     return True
+
+
+def header_of(folder: Path) -> dict:
+    """Return what a folder of parts says of its grid, nothing where it is none or was damaged."""
+    try:
+        found = json.loads((folder / GRID_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def discard(out: Path) -> None:

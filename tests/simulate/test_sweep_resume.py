@@ -14,7 +14,7 @@ import pytest
 from sweep_worlds import PROVENANCE, ROOT, closed_loops, start, swept, toy_study, toy_trace
 
 from simulate.sweeps import store, sweep
-from simulate.sweeps.store import opened_store
+from simulate.sweeps.store import Store, opened_store, read_part
 from traces.errors import InputError
 from traces.sweep_table import load_sweep
 from traces.trace_file import save_trace
@@ -259,6 +259,7 @@ def test_points_share_part_files_by_the_second(tmp_path, monkeypatch):
     study, out = toy_study(tmp_path), tmp_path / "sweep.parquet"
     clock, parts = [0.0], []
     monkeypatch.setattr(store.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(store.threading.Timer, "start", lambda self: None)
     whole = store.Store.add
 
     def tick(self, place, result):
@@ -269,3 +270,25 @@ def test_points_share_part_files_by_the_second(tmp_path, monkeypatch):
     monkeypatch.setattr(store.Store, "add", tick)
     swept(study, closed_loops(), out)
     assert parts == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3]
+
+
+def test_a_finished_point_does_not_wait_for_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FLUSH_S", 0.05)
+    made = Store(tmp_path, {}, {}, 0)
+    made.add(3, {"status": "ok"})
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "part-000000.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert list(read_part(tmp_path / "part-000000.json")) == [(3, {"status": "ok"})]
+    made.flush()
+    assert not (tmp_path / "part-000001.json").exists()
+
+
+def test_parts_of_another_grid_beside_a_whole_table_are_left(cut_off):
+    study, out = cut_off
+    parts, other = out.with_suffix(".parts"), out.with_name("other.parquet")
+    swept(study, closed_loops(in_flight=8), other)
+    other.rename(out)
+    before = sorted(parts.iterdir())
+    swept(study, closed_loops(in_flight=8), out)
+    assert sorted(parts.iterdir()) == before
