@@ -127,8 +127,7 @@ def opened_store(out: Path, grid: Grid) -> Iterator[Store]:
         try:
             yield store
         finally:
-            if folder.is_dir():
-                store.flush()
+            store.flush()
 
 
 def begun(folder: Path, grid: Grid) -> dict:

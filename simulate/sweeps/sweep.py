@@ -47,6 +47,7 @@ def sweep(
     engines_of(study, [(0, config) for config in configs.values()])  # refuses what an engine lacks before the first run
     with opened_store(out, grid) as store:
         finish_points(study, list(configs.values()), store, jobs, scheduler)
+        store.flush()  # nothing waits any more that could be written after the folder has gone
         points = [
             SweepPoint(name, config.as_dict(), **store.results[place])
             for place, (name, config) in enumerate(configs.items())

@@ -284,6 +284,13 @@ def test_a_finished_point_does_not_wait_for_the_next(tmp_path, monkeypatch):
     assert not (tmp_path / "part-000001.json").exists()
 
 
+def test_no_part_is_written_when_the_folder_has_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FLUSH_S", 0.2)
+    swept(toy_study(tmp_path), closed_loops(sizes=(64,), seeds=(0, 1)), tmp_path / "sweep.parquet")
+    time.sleep(0.4)
+    assert {path.name for path in tmp_path.iterdir()} == {"toy.trace.parquet", "sweep.parquet"}
+
+
 def test_parts_of_another_grid_beside_a_whole_table_are_left(cut_off):
     study, out = cut_off
     parts, other = out.with_suffix(".parts"), out.with_name("other.parquet")
