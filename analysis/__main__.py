@@ -1,4 +1,4 @@
-"""`python -m analysis tables`: the tables behind the figures. `runs`: one row per configuration of a folder of runs.
+"""`python -m analysis tables`: the tables behind the figures. `runs`: one row per configuration of runs or a sweep.
 
 `open-loop`: one row per recorded rule, what re-gating predicts of it. `memory`: what expert slots cost, and why.
 """
@@ -72,10 +72,12 @@ def tables_command(
 
 @app.command("runs", no_args_is_help=True)
 def runs_command(
-    folder: Annotated[Path, typer.Argument(help="A folder of run records, from `simulate` or `collect execute`.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUNS", help="A folder of run records, or the table of `simulate sweep`.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
 ) -> None:
-    """Throughput, latency, fill and utilisation of every configuration in a folder, replications combined.
+    """Throughput, latency, fill and utilisation of every configuration, replications combined.
 
     Example: `python -m analysis runs simulated --out what_if.csv`
     """

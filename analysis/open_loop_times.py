@@ -8,11 +8,11 @@ import numpy as np
 
 from analysis.open_loop import error_percent
 from analysis.replications import by_configuration, combined
-from analysis.run_statistics import RunStatistics, run_statistics
 from analysis.settings import describe_config
 from traces.errors import InputError
 from traces.files import sha256_of
 from traces.run_records import load_run, run_names
+from traces.run_statistics import RunStatistics, run_statistics
 
 REGATED, RECORDED, SOURCE = "regated", "recorded", "source"
 TIMED = {"throughput": "per_s", "latency_p50": "ms", "latency_p95": "ms"}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from analysis.intervals import half_width
-from analysis.run_statistics import INTERVAL_METRICS, RunStatistics
+from traces.run_statistics import INTERVAL_METRICS, RunStatistics
 
 
 def configuration_key(config: dict) -> tuple:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from analysis.log_sets import LogSet
-from analysis.run_statistics import RunStatistics, run_statistics
 from traces.errors import InputError
 from traces.files import sha256_of
 from traces.run_records import RunRecords, load_run
+from traces.run_statistics import RunStatistics, run_statistics
 
 ORDER_COLUMNS = ("layer", "block", "size", "members_crc")
 

@@ -46,4 +46,6 @@ def variant(config: dict, used_k: int | None) -> str:
         parts.append("no dense part")
     if config["devices"] > 1:
         parts.append(f"{config['devices']} devices, {config['placement']}")
+    if config.get("memory"):
+        parts.append("{cache} C={slots} {miss}".format(**config["memory"]))
     return ", ".join(parts)

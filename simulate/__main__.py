@@ -1,4 +1,4 @@
-"""`python -m simulate run|compose|like|open-loop|misses|memory|plan`: parses, reads, calls, writes."""
+"""`python -m simulate run|sweep|compose|like|open-loop|misses|memory|plan`: parses, reads, calls, writes."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ from simulate.policies.memory.config import MASKED
 from simulate.policies.placement import PLACEMENTS
 from simulate.policies.workload import trace_workload
 from simulate.runs import Runs, choices_only, refuse_failed, report
+from simulate.sweep_command import sweep_command
 from traces import command
 from traces.errors import InputError
 from traces.provenance import provenance
@@ -188,6 +189,7 @@ def open_loop_command(
     print(f"{len(files)} rules in {out}")
 
 
+app.command("sweep")(sweep_command)
 app.command("misses")(misses_command)
 app.command("memory")(memory_command)
 app.command("plan")(plan_command)

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from simulate.policies.memory.beforehand import known_from
+from simulate.policies.memory.beforehand import check_sizes, known_from
 from simulate.policies.memory.named import CACHES, SCOPES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from traces import command
@@ -81,10 +81,7 @@ def known_trace(path: Path | None, trace: Trace) -> Trace:
     if path is None:
         return trace
     known = load_trace(path)
-    if (known.L, known.E) != (trace.L, trace.E):
-        raise InputError(
-            f"{path}: {known.L} layers of {known.E} experts, allowed {trace.L} of {trace.E}, as in the trace replayed"
-        )
+    check_sizes(path, known, trace)
     return known
 
 

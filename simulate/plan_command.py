@@ -1,20 +1,23 @@
 """`python -m simulate plan`: parses, reads, calls, writes."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from simulate.planning.measurements import read_profiles, text_of
-from simulate.planning.models import errors, fit
-from simulate.planning.search import Budget, Plan, search_all
 from traces import command
 from traces.errors import InputError
 from traces.files import write_json, write_rows
 from traces.parquet import header_digest
 from traces.provenance import provenance
+
+if TYPE_CHECKING:
+    from simulate.planning.search import Budget, Plan
 
 
 def plan_command(
@@ -33,6 +36,9 @@ def plan_command(
 
     Example: `python -m simulate plan profile.csv --memory-bytes 30e6 --latency-ms 4`
     """
+    from simulate.planning.models import errors, fit  # imports scipy, which others do not need
+    from simulate.planning.search import Budget, search_all
+
     profile = read_profiles(profiles)
     models = fit(profile)
     off = errors(profile, models)

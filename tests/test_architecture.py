@@ -24,6 +24,8 @@ OUTSIDERS = {
     "sklearn": ("collect",),
     "simpy": ("simulate",),
     "numba": ("simulate",),
+    "dask": ("simulate.sweeps.dask_cluster",),
+    "distributed": ("simulate.sweeps.dask_cluster",),
     "transformers": ("collect.huggingface",),
     "scipy": ("analysis", "simulate.planning"),
     "pandas": ("analysis", "figures", "collect.quality", "collect.datasets"),

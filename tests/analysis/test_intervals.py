@@ -6,7 +6,7 @@ from scipy import stats
 
 from analysis.intervals import half_width, mean_interval
 from analysis.replications import by_configuration, combined
-from analysis.run_statistics import run_statistics
+from traces.run_statistics import run_statistics
 
 
 def test_interval_is_the_t_interval():

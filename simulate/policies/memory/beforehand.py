@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -72,3 +73,11 @@ def known_of(trace: Trace, k: int | None, memories: Sequence[MemoryConfig]) -> K
     knowledge = known_from(trace, k, needs)
     norm_LE = expert_norm_LE(trace) if any(each.period is not None for each in memories) else None
     return Known(knowledge.popularity, knowledge.importance, None if norm_LE is None else norm_LE.ravel().tolist())
+
+
+def check_sizes(path: Path, known: Trace, trace: Trace) -> None:
+    """Refuse a trace to know from, read from `path`, that is of a model of another size than the one replayed."""
+    if (known.L, known.E) != (trace.L, trace.E):
+        raise InputError(
+            f"{path}: {known.L} layers of {known.E} experts, allowed {trace.L} of {trace.E}, as in the trace replayed"
+        )

@@ -36,7 +36,7 @@ class MemoryGrid:
             and (period is None or (miss in MASKED and cache == "importance"))
         ]
         if not found:
-            raise InputError("no combination of --cache, --miss and --period means anything")
+            raise InputError("no combination of cache, miss and period means anything")
         return found
 
     def memory(self, cache: str, slots: int, miss: str, prefetch: str, period: int | None) -> MemoryConfig:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.run_window import Window, measured_window, whole_run
-from analysis.throughput import throughput_parts, throughput_per_s
 from traces.run_records import RunRecords
+from traces.run_window import Window, measured_window, whole_run
+from traces.throughput import throughput_parts, throughput_per_s
 
 PARTS = 10  # batch means inside one run
 LEAST_PER_PART = 5  # passes; below this a run is too short for batch means

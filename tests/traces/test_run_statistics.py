@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.run_statistics import run_statistics
-from analysis.run_window import Window, measured_window
-from analysis.throughput import throughput_parts
 from traces.errors import InputError
+from traces.run_statistics import run_statistics
+from traces.run_window import Window, measured_window
+from traces.throughput import throughput_parts
 
 MS = 1_000_000
 

@@ -1,0 +1,97 @@
+"""`python -m simulate sweep`: parses, reads, calls, writes."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simulate.engines import ENGINES
+from simulate.sweeps.axes import FIELDS, configs_of, read_axes
+from simulate.sweeps.backends import BACKENDS
+from simulate.sweeps.study import Study
+from simulate.sweeps.sweep import sweep
+from traces.errors import InputError, unknown_name
+from traces.provenance import provenance, running_command
+from traces.sweep_table import FAILED, SweepPoint
+
+NOT_IN_PROVENANCE = ("--jobs", "--backend", "--scheduler")  # who computes changes no result
+REASONS_SHOWN = 10
+
+
+def sweep_command(
+    trace_path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")],
+    out: Annotated[Path, typer.Option(metavar="TABLE.parquet", help="The table: a row per configuration and seed.")],
+    axis: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=V1,V2", help=f"What is swept, once each: {', '.join(FIELDS)}.")
+    ] = None,
+    grid: Annotated[Path | None, typer.Option(metavar="GRID.toml", help="Axes as lists or single values.")] = None,
+    replications: Annotated[
+        int, typer.Option(min=0, help="Seeds 0..n-1 of every configuration; 0: one run in the trace's order.")
+    ] = 1,
+    costs: Annotated[
+        Path | None, typer.Option(help="A measured cost table, or a folder of resident, load, masked.parquet.")
+    ] = None,
+    affine: Annotated[str | None, typer.Option(metavar="A,B", help="Instead: A + B n ns for every batch of n.")] = None,
+    resample: Annotated[bool, typer.Option("--resample", help="Draw measured repetitions, not their means.")] = False,
+    known: Annotated[
+        Path | None, typer.Option(help="Trace that popularity and importance come from; default: TRACE, in hindsight.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "auto",
+    jobs: Annotated[int, typer.Option(min=0, help="Processes, or threads of compiled runs; 0 is one per core.")] = 0,
+    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "joblib",
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster whose workers see the same files.")
+    ] = None,
+) -> None:  # fmt: skip
+    """Simulate the cross product of all axes, many seeds each, into one table; the same command continues it.
+
+    An axis is a field of a run or of its expert memory (`cache=resident` is none); `load` is a share of the capacity
+    at the largest queue size, slots of every layer are `4.8.8`, an empty field is `none`. Axes that mean something
+    under one scheduler or arrival process bring it along. All configurations meet the same seeds. A point that fails
+    is a marked row. `python -m analysis runs TABLE.parquet` shows the table.
+
+    Example: `python -m simulate sweep wide.trace.parquet --costs costs.parquet --axis queue_size=8,32,128
+    --axis in_flight=64,512 --replications 20 --out sweep.parquet`
+    """
+    check_backend(backend, scheduler, jobs)
+    axes = read_axes(axis or [], grid)
+    study = Study(trace_path, costs, affine, resample, known, engine)
+    configs = configs_of(axes, list(range(replications)) or [None], study.capacity_per_s, study.expert_bytes)
+    command = without_options(running_command(), NOT_IN_PROVENANCE)
+    report(sweep(study, configs, out, jobs, scheduler, provenance(command=command)), out)
+
+
+def check_backend(backend: str, scheduler: str | None, jobs: int) -> None:
+    """Refuse a backend that is none, or options that belong to another one."""
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
+    if (backend == "dask") != (scheduler is not None):
+        raise InputError("--backend dask and --scheduler ADDRESS belong together; allowed: both or none")
+    if backend == "dask" and jobs:
+        raise InputError("--jobs has no meaning under --backend dask: the cluster has its workers")
+
+
+def without_options(command: list[str], options: tuple[str, ...]) -> list[str]:
+    """Return a command without some options and their values, given as `--x V` or `--x=V`."""
+    kept, skipping = [], False
+    for word in command:
+        if not skipping and word.partition("=")[0] not in options:
+            kept.append(word)
+        skipping = not skipping and word in options
+    return kept
+
+
+def report(points: list[SweepPoint], out: Path) -> None:
+    """Say what became of the points; name the reasons of those that failed, and end with an error if there are any."""
+    count = Counter(point.status for point in points)
+    print(f"{out}: {len(points)} points, " + ", ".join(f"{number} {status}" for status, number in count.most_common()))
+    reasons: dict[str, list[str]] = {}
+    for point in points:
+        if point.status == FAILED:
+            reasons.setdefault(point.reason, []).append(point.run)
+    for reason, names in list(reasons.items())[:REASONS_SHOWN]:
+        print(f"{names[0]}" + f" and {len(names) - 1} more" * (len(names) > 1) + f": failed: {reason}", file=sys.stderr)
+    if reasons:
+        raise InputError(f"{count[FAILED]} of {len(points)} points failed, for the reasons in {out}")

@@ -1,0 +1,53 @@
+"""Who carries the points out: threads of this process for compiled work, processes for SimPy, or a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+
+import joblib
+
+from simulate.engines import engine_for
+from simulate.policies.config import RunConfig
+from simulate.sweeps.points import Work, carry_out
+from simulate.sweeps.study import Study
+from traces.errors import InputError
+
+BACKENDS = ("joblib", "dask")
+KIND_OF = {"compiled": "threading", "simpy": "loky"}  # compiled code runs without the lock that Python threads share
+
+
+class WorkersLostError(InputError):
+    """Those who carry the points out are gone; what they finished is not."""
+
+
+def engines_of(study: Study, work: Work) -> dict[str, Work]:
+    """Return the points of each engine, none empty; InputError where an engine lacks what a point asks for."""
+    found: dict[str, Work] = {}
+    for place, config in work:
+        _, cost = study.costs_of(config)
+        found.setdefault(engine_for(study.engine, config, cost), []).append((place, config))
+    return dict(sorted(found.items()))
+
+
+def results_here(study: Study, work: Work, jobs: int) -> Iterator[tuple[int, dict]]:
+    """Yield (place, result) of every point as it finishes, on so many cores of this machine, 0 for all.
+
+    WorkersLostError where a process died in the middle of a point.
+    """
+    for engine, points in engines_of(study, work).items():
+        many = min(jobs if jobs > 0 else joblib.cpu_count(), len(points))
+        here = many == 1 or engine == "compiled"
+        shared = study if here else study.absolute()
+        parallel = joblib.Parallel(many, backend=KIND_OF[engine], return_as="generator_unordered")
+        try:
+            yield from parallel(joblib.delayed(placed)(shared, place, config) for place, config in points)
+        except BrokenProcessPool:
+            raise WorkersLostError(
+                "a worker process died in the middle of a point (killed, or out of memory)"
+            ) from None
+
+
+def placed(study: Study, place: int, config: RunConfig) -> tuple[int, dict]:
+    """Return the place and the result of a point."""
+    return place, carry_out(study, config)

@@ -1,0 +1,172 @@
+"""What the points of a sweep share, by path: every worker opens the files itself, once, and checks what it opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+from simulate.costs import Cost, CostModel, read_costs, table_for
+from simulate.grid import capacity_per_s
+from simulate.policies.config import RunConfig
+from simulate.policies.memory.beforehand import check_sizes, known_of
+from simulate.policies.memory.config import MASKED, MemoryConfig
+from simulate.policies.memory.known import Known
+from simulate.policies.workload import Workload, trace_workload
+from simulate.runs import choices_only
+from traces.errors import InputError
+from traces.selections import Trace
+from traces.trace_file import load_trace
+
+WORKLOADS_KEPT = 4  # points are carried out seed by seed, so that neighbours serve the same workload
+
+
+@dataclass(frozen=True)
+class Study:
+    """A trace, where costs come from, and the engine (one of `simulate.engines.ENGINES`).
+
+    `costs` is a cost table, or a folder with one for each way to keep experts (`simulate.costs.table_for`); without
+    one `affine` is its `A,B` in ns. `resample` draws measured repetitions. `known` is the trace that caches know
+    popularity and importance from, None: the trace itself. `digests` is filled in by `sealed`, and from then on a file
+    that is not the one it was is refused.
+    """
+
+    trace: Path
+    costs: Path | None = None
+    affine: str | None = None
+    resample: bool = False
+    known: Path | None = None
+    engine: str = "auto"
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def sealed(self, configs: Iterable[RunConfig]) -> Study:
+        """Return the study with the digests of the files that these configurations open.
+
+        They are those of `trace`, `known` and `costs`, or of the tables in that folder. InputError where one cannot
+        be read, or what is known is of a model of another size.
+        """
+        digests = {"trace": self.opened("trace").digest}
+        if self.known is not None:
+            digests["known"] = self.opened("known").digest
+            check_sizes(self.known, self.opened("known").trace, self.opened("trace").trace)
+        for table in dict.fromkeys(table_for(self.costs, config.memory) for config in configs):
+            digests[self.costs_name(table)] = self.cost_model(table).digest
+        return replace(self, digests=digests)
+
+    def absolute(self) -> Study:
+        """Return the study for a process that may stand in another folder."""
+        paths = {name: path for name in ("trace", "costs", "known") if (path := getattr(self, name)) is not None}
+        return replace(self, **{name: path.resolve() for name, path in paths.items()})
+
+    def workload(self, config: RunConfig) -> Workload:
+        """Return the workload of a configuration; it is shared, not to be changed."""
+        self.opened("trace")
+        masked = config.memory is not None and config.memory.miss in MASKED
+        return cut_out(*stamped(self.trace), config.k, config.sequences, config.seed, masked)
+
+    def costs_of(self, config: RunConfig) -> tuple[CostModel, Cost]:
+        """Return the costs of a configuration and their function; a process works out each mean once."""
+        table = table_for(self.costs, config.memory)
+        model = self.cost_model(table)
+        if model.resampled:
+            return model, model.cost(config.generator("service"))
+        return model, cost_of(*stamped(table), self.affine)
+
+    def known_to(self, config: RunConfig) -> Known | None:
+        """Return what the caches of a configuration know beforehand."""
+        if config.memory is None:
+            return None
+        name = "trace" if self.known is None else "known"
+        memory, k = config.memory, config.k or self.opened(name).trace.header.model.used_k
+        return told_by(*stamped(getattr(self, name)), k, memory.cache, memory.prefetch, memory.filled)
+
+    def capacity_per_s(self, k: int | None, batch: int, dense: bool, devices: int) -> float:
+        """Return the sequences per second if every batch holds `batch`, as `simulate.grid.capacity_per_s`."""
+        self.opened("trace")
+        model, (path, stamp) = self.cost_model(table_for(self.costs, None)), stamped(self.trace)
+        workload = cut_out(path, stamp, k, None, None, False)
+        if dense:
+            model.check_dense(workload.layers)
+        cost = replace(model, resampled=False).cost(rng=None)
+        return capacity_per_s(workload, cost, batch, dense, devices)
+
+    def expert_bytes(self) -> int:
+        """Return the bytes of one expert as the trace's model says; InputError where it does not."""
+        found = self.opened("trace").trace.header.model.expert_bytes
+        if found is None:
+            raise InputError("the trace does not say how many bytes an expert has; allowed: an axis expert_bytes")
+        return found
+
+    def opened(self, name: str) -> Opened:
+        """Return the `trace` or the `known` trace; InputError if it is not the one that the study was sealed with."""
+        path = getattr(self, name)
+        found = open_trace(*stamped(path), False)
+        self.check(name, path, found.digest)
+        return found
+
+    def cost_model(self, table: Path | None) -> CostModel:
+        """Return the costs in a table, None: by the affine law; InputError as in `opened`."""
+        model = read_model(*stamped(table), self.affine, self.resample)
+        self.check(self.costs_name(table), table, model.digest)
+        return model
+
+    def costs_name(self, table: Path | None) -> str:
+        """Return the name of a cost table among the digests."""
+        return "costs" if table == self.costs else table.name
+
+    def check(self, name: str, path: Path | None, digest: str) -> None:
+        """Refuse a file that is not the one the study was sealed with."""
+        if self.digests.get(name, digest) != digest:
+            raise InputError(f"{path}: is {digest}, allowed {self.digests[name]}, with which the sweep began")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A trace in memory, without scores unless they were asked for, and the digest of the whole."""
+
+    trace: Trace
+    digest: str
+
+
+def stamped(path: Path | None) -> tuple[Path | None, tuple[int, ...]]:
+    """Return a path and what tells that its file was written anew, so that nothing old is taken from a cache."""
+    try:
+        about = path.stat() if path is not None else None
+    except OSError:
+        about = None
+    return path, (about.st_mtime_ns, about.st_size, about.st_ino) if about else ()
+
+
+@lru_cache(maxsize=4)
+def open_trace(path: Path, stamp: tuple, whole: bool) -> Opened:
+    """Return a trace, with `whole` its scores and norms too."""
+    trace = load_trace(path)
+    return Opened(trace if whole else choices_only(trace), trace.digest)
+
+
+@lru_cache(maxsize=8)
+def read_model(path: Path | None, stamp: tuple, affine: str | None, resample: bool) -> CostModel:
+    """Return the costs in a table or of an affine law."""
+    return read_costs(path, affine, resample)
+
+
+@lru_cache(maxsize=8)
+def cost_of(path: Path | None, stamp: tuple, affine: str | None) -> Cost:
+    """Return the function of costs that draw nothing: all runs share what it has worked out."""
+    return read_model(path, stamp, affine, False).cost(rng=None)
+
+
+@lru_cache(maxsize=WORKLOADS_KEPT)
+def cut_out(path: Path, stamp: tuple, k: int | None, sequences: int | None, seed: int | None, masked: bool) -> Workload:
+    """Return the workload that these fields of a configuration cut out of a trace, with candidates if it is masked."""
+    memory = MemoryConfig(miss=MASKED[0], filled=True) if masked else None
+    config = RunConfig(k=k, sequences=sequences, seed=seed, memory=memory)
+    return trace_workload(open_trace(path, stamp, masked).trace, config)
+
+
+@lru_cache(maxsize=32)
+def told_by(path: Path, stamp: tuple, k: int, cache: str, prefetch: str, filled: bool) -> Known:
+    """Return what a trace tells a cache and a prefetcher beforehand."""
+    memory = MemoryConfig(cache=cache, prefetch=prefetch, filled=filled)
+    return known_of(open_trace(path, stamp, True).trace, k, [memory])
