@@ -135,13 +135,15 @@ def passes_finished(world: World, memory: Memory, count: int) -> None:
     memory.passes_done += count
     if not memory.period or memory.passes_done // memory.period == before // memory.period:
         return
-    worth_K(memory)[:] = score_K(memory)
+    for key in range(len(score_K(memory))):
+        worth_K(memory)[key] = score_K(memory)[key]
     for device in range(world.devices):
         link = links_D(memory)[device]
         link.planned = link.plan_at = 0
         for cache in range(device * memory.caches, (device + 1) * memory.caches):
             plan(memory, device, cache)
-    score_K(memory)[:] = 0.0
+    for key in range(len(score_K(memory))):
+        score_K(memory)[key] = 0.0
 
 
 @compiled

@@ -157,7 +157,8 @@ def most_often_following(memory: Memory, layer: int, members: int) -> int:
     score_E = follow_E(memory)
     if layer + 1 >= memory.layers:
         return 0
-    score_E[:] = 0.0
+    for follower in range(memory.experts):
+        score_E[follower] = 0.0
     for i in range(members):
         key = layer * memory.experts + group_E(memory)[i]
         if seen_K(memory)[key] > 0:
