@@ -8,13 +8,13 @@ import pandas as pd
 from analysis.inputs import Inputs
 from analysis.intervals import half_width
 from analysis.log_sets import MEMORY_EXECUTED, MEMORY_SIMULATED, LogSet
-from analysis.run_statistics import PARTS
 from analysis.tables import hole_row
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.config import MASKED, MemoryConfig
 from traces.errors import InputError
 from traces.files import sha256_of
 from traces.run_records import RunRecords, load_run, run_names
+from traces.run_statistics import PARTS
 
 RESIDENT = "resident"
 ORDER = ("layer", "block", "size", "hit", "members_crc")

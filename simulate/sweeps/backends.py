@@ -25,8 +25,7 @@ def engines_of(study: Study, work: Work) -> dict[str, Work]:
     """Return the points of each engine, none empty; InputError where an engine lacks what a point asks for."""
     found: dict[str, Work] = {}
     for place, config in work:
-        _, cost = study.costs_of(config)
-        found.setdefault(engine_for(study.engine, config, cost), []).append((place, config))
+        found.setdefault(engine_for(study.engine, config), []).append((place, config))
     return dict(sorted(found.items()))
 
 

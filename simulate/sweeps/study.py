@@ -79,7 +79,8 @@ class Study:
             return None
         name = "trace" if self.known is None else "known"
         memory, k = config.memory, config.k or self.opened(name).trace.header.model.used_k
-        return told_by(*stamped(getattr(self, name)), k, memory.cache, memory.prefetch, memory.filled)
+        online = memory.period is not None
+        return told_by(*stamped(getattr(self, name)), k, memory.cache, memory.prefetch, memory.filled, online)
 
     def capacity_per_s(self, k: int | None, batch: int, dense: bool, devices: int) -> float:
         """Return the sequences per second if every batch holds `batch`, as `simulate.grid.capacity_per_s`."""
@@ -166,7 +167,8 @@ def cut_out(path: Path, stamp: tuple, k: int | None, sequences: int | None, seed
 
 
 @lru_cache(maxsize=32)
-def told_by(path: Path, stamp: tuple, k: int, cache: str, prefetch: str, filled: bool) -> Known:
-    """Return what a trace tells a cache and a prefetcher beforehand."""
-    memory = MemoryConfig(cache=cache, prefetch=prefetch, filled=filled)
+def told_by(path: Path, stamp: tuple, k: int, cache: str, prefetch: str, filled: bool, online: bool) -> Known:
+    """Return what a trace tells a cache, a prefetcher and, if there is one, the online scheduler beforehand."""
+    masked = {"miss": MASKED[0], "filled": True, "period": 1} if online else {"filled": filled}
+    memory = MemoryConfig(cache=cache, prefetch=prefetch, **masked)
     return known_of(open_trace(path, stamp, True).trace, k, [memory])

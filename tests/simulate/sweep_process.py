@@ -23,7 +23,7 @@ def carry_out(folder, name, kill_at):
     """Sweep a toy trace, a part for every point, and die at the given file operation (counted from 0)."""
     folder = Path(folder)
     store.FLUSH_S = 0.0
-    study, configs = toy_study(folder), closed_loops(seeds=(0,))
+    study, configs = toy_study(folder, engine="simpy"), closed_loops(seeds=(0,))
     add, said = Store.add, os.open(folder / "acknowledged", os.O_CREAT | os.O_WRONLY)
 
     def acknowledged(self, place, result):

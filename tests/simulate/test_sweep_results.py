@@ -197,7 +197,7 @@ def half_compiled(monkeypatch):
         return whole(jobs, **how)
 
     monkeypatch.setattr(
-        backends, "engine_for", lambda engine, config, cost: "compiled" if config.queue_size == 4 else "simpy"
+        backends, "engine_for", lambda engine, config: "compiled" if config.queue_size == 4 else "simpy"
     )
     monkeypatch.setattr(backends.joblib, "Parallel", watched)
     return used
@@ -207,13 +207,13 @@ def test_a_mixed_grid_runs_in_threads_and_in_processes_and_gives_the_same_bytes(
     study, configs = toy_study(tmp_path), closed_loops()
     swept(study, configs, tmp_path / "mixed.parquet", jobs=2)
     assert half_compiled == [("threading", 2), ("loky", 2)]
-    backends.engine_for = lambda engine, config, cost: "simpy"
+    backends.engine_for = lambda engine, config: "simpy"
     swept(study, configs, tmp_path / "plain.parquet")
     assert (tmp_path / "mixed.parquet").read_bytes() == (tmp_path / "plain.parquet").read_bytes()
 
 
 def test_an_engine_that_lacks_something_is_refused_before_the_first_run(tmp_path, monkeypatch):
-    def refuse(engine, config, cost):
+    def refuse(engine, config):
         raise InputError("engine 'compiled' has no such thing")
 
     monkeypatch.setattr(backends, "engine_for", refuse)
