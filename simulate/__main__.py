@@ -23,8 +23,10 @@ from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MASKED
 from simulate.policies.placement import PLACEMENTS
 from simulate.policies.workload import trace_workload
+from simulate.replications import replicate
 from simulate.runs import Runs, choices_only, refuse_failed, report
 from simulate.sweep_command import sweep_command
+from simulate.sweeps.study import Study
 from traces import command
 from traces.errors import InputError
 from traces.provenance import provenance
@@ -140,16 +142,20 @@ def like_command(
     known: Annotated[
         Path | None, typer.Option(help="Trace that caches know popularity and importance from, as in the execution.")
     ] = None,
+    replications: Annotated[
+        int, typer.Option(min=0, help="Besides, every configuration with seeds 0..n-1, into one table.")
+    ] = 0,
     jobs: Jobs = 0,
 ) -> None:
     """Simulate every executed run's own configuration, under its own name.
 
     Where runs keep experts differently `--costs` is a folder with resident.parquet, load.parquet, masked.parquet.
+    With `--replications` the statistics of many seeds stand in OUT/replications.parquet, a table of a sweep.
     With folders of both (operating points, say) the runs in EXECUTED/NAME are simulated on TRACE/NAME.trace.parquet.
 
     Example: `python -m simulate like executed wide.trace.parquet --costs costs.parquet --out simulated`
     """
-    work = []
+    work, repeated = [], []
     for folder, path, target in executed_folders(executed, trace_path, out):
         trace = load_trace(path)
         names = fnmatch.filter(run_names(folder), only)
@@ -161,8 +167,13 @@ def like_command(
             own = {name: config for name, config in configs.items() if table_for(costs, config.memory) == table}
             model = read_costs(table, affine, resample)
             work.append((new_runs(trace, model, target, list(own.values()), source), own))
+        if replications:
+            study = Study(path, costs, affine, resample, known)
+            repeated.append((study, list(configs.values()), replications, target, jobs))
     for runs, configs in work:
         report(runs, configs, jobs)
+    for each in repeated:
+        print(f"{len(replicate(*each))} replications in {each[3]}")
 
 
 @app.command("open-loop")

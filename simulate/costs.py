@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,7 @@ class CostModel:
         if missing:
             raise InputError(f"costs: dense block {missing[0]} was not measured; allowed: runs without a dense part")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells these costs from others: a digest of the table's columns, or the law itself."""
         source = f"affine {self.line_ns[0]:g} {self.line_ns[1]:g} ns" if self.table is None else self._table_digest()

@@ -22,6 +22,7 @@ from traces.run_records import RunRecords
 from traces.run_statistics import RunStatistics, run_statistics
 
 KIND = "sweep"
+REPLICATIONS = "replications.parquet"  # the name of a table that stands beside the records of single runs
 FAILED = "failed"
 WHOLE = ("passes", "makespan_ns", "sojourn_mean_ms")  # first arrival to last end; mean time from arrival to end
 TEXTS = ("run", "engine", "status", "reason")

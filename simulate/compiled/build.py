@@ -47,8 +47,9 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
     masked = config.memory is not None and config.memory.is_masked
     world = Pointed(RUN, ARRAYS, **run_fields(workload, config, arrivals))
     world.put(
-        passes_P=new_passes(workload, arrivals), queues_Q=new_queues(device_LB, workload.experts, curve_Q),
-        devices_D=new_devices(config.devices), nodes_N=np.empty(tokens * k + passes, NODE),
+        passes_P=new_passes(workload, arrivals, numbered=config.memory is not None),
+        queues_Q=new_queues(device_LB, workload.experts, curve_Q), devices_D=new_devices(config.devices),
+        nodes_N=np.empty(tokens * k + passes, NODE),
         batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
         pass_N=workload.pass_N.astype(np.int64), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
         joining_Q=np.empty(2 * queues, np.int64), timed_Q=np.empty(queues, np.int64), entered_Q=np.full(queues, NEVER),
@@ -82,12 +83,13 @@ def run_fields(workload: Workload, config: RunConfig, arrivals: Arrivals) -> dic
     }  # fmt: skip
 
 
-def new_passes(workload: Workload, arrivals: Arrivals) -> np.ndarray:
-    """Return the records of all passes; sequences are numbered from 1, 0 stands for several."""
+def new_passes(workload: Workload, arrivals: Arrivals, numbered: bool) -> np.ndarray:
+    """Return the records of all passes; sequences, if they are asked for, are numbered from 1, 0 stands for several."""
     passes = np.zeros(workload.passes, PASS)
     passes["first_row"], passes["tokens"] = workload.first_row_P, workload.tokens_P
     passes["offset"] = workload.token_offset_P
-    passes["sequence"] = 1 + np.unique(workload.sequence_P, return_inverse=True)[1].ravel()
+    if numbered:
+        passes["sequence"] = 1 + np.unique(workload.sequence_P, return_inverse=True)[1].ravel()
     passes["following"] = -1 if isinstance(arrivals, Steps) else arrivals.following_P
     passes["step"] = arrivals.step_of_P if isinstance(arrivals, Steps) else 0
     passes["stage"] = -1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from simulate.compiled.jit import compiled
@@ -9,6 +11,7 @@ from simulate.compiled.jit import compiled
 POLYNOMIAL = 0xEDB88320
 
 
+@cache
 def crc_tables() -> np.ndarray:
     """Return (4, 256) int64: what the low four bytes of a little-endian int64 contribute; its high four are zero."""
     tables = np.zeros((8, 256), np.uint32)

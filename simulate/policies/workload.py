@@ -140,9 +140,10 @@ def find_passes(sequence_T: np.ndarray, step_T: np.ndarray) -> tuple[np.ndarray,
     """Return (first row, number of rows) of every run of rows with equal sequence and step."""
     changes_T = (np.diff(sequence_T) != 0) | (np.diff(step_T) != 0)
     first_row = np.concatenate([[0], np.flatnonzero(changes_T) + 1])
-    pairs, count = np.unique(np.stack([sequence_T[first_row], step_T[first_row]]), axis=1, return_counts=True)
+    pair = (sequence_T[first_row].astype(np.int64) << 32) | step_T[first_row]
+    pairs, count = np.unique(pair, return_counts=True)
     if (count > 1).any():
-        sequence, step = pairs[:, count.argmax()]
+        sequence, step = divmod(int(pairs[count.argmax()]), 1 << 32)
         raise InputError(f"the rows of sequence {sequence} in step {step} do not stand together: not one pass")
     return first_row, np.diff(first_row, append=len(sequence_T))
 

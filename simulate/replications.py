@@ -1,0 +1,23 @@
+"""Replications: configurations that were run once or twice, run with many seeds, into one table of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from simulate.policies.config import RunConfig
+from simulate.sweeps.study import Study
+from simulate.sweeps.sweep import sweep
+from traces.sweep_table import REPLICATIONS, SweepPoint
+
+
+def replicate(
+    study: Study, configs: Iterable[RunConfig], replications: int, folder: Path, jobs: int
+) -> list[SweepPoint]:
+    """Simulate each configuration with the seeds 0..n-1, whatever its own; the table stands in `folder`.
+
+    All meet the same seeds (common random numbers). InputError as in `simulate.sweeps.sweep.sweep`.
+    """
+    seeded = (replace(config, seed=seed) for config in configs for seed in range(replications))
+    return sweep(study, {config.name: config for config in seeded}, folder / REPLICATIONS, jobs)
