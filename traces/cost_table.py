@@ -1,6 +1,6 @@
 """Cost tables: how long a batch of n tokens takes in each kind of block, with every repetition kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,14 @@ class CostTable:
     The experts of one model have equal shapes, so the curve of "an expert" is the mean over all experts that were
     measured in turn; the dense blocks differ between layers (the first embeds, the last is the head), so each has
     its own. The header holds `device`, `model`, and `provenance`; where transfers were measured `link` says over
-    which link: its latency and bandwidth, and the bytes of an expert.
+    which link: its latency and bandwidth, and the bytes of an expert. `curves` remembers what `curve` worked out.
     """
 
     columns: dict[str, np.ndarray]
     header: dict
+    curves: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if {name: array.dtype for name, array in self.columns.items()} != COST_COLUMNS:
@@ -53,8 +56,11 @@ class CostTable:
 
     def curve(self, layer: int, block: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (tokens, mean service_ns) of a block, ascending in tokens."""
-        measured = self.repetitions(layer, block)
-        return np.array(list(measured)), np.array([times.mean() for times in measured.values()])
+        key = (layer, 0) if block == 0 else TRANSFER  # experts share one
+        if key not in self.curves:
+            measured = self.repetitions(layer, block)
+            self.curves[key] = np.array(list(measured)), np.array([times.mean() for times in measured.values()])
+        return self.curves[key]
 
     def service_ns(self, layer: int, block: int, tokens: int) -> float:
         """Return the mean service time of a batch, piecewise linear between measured sizes.
