@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # moe-replay from one command. The only place that knows the order of the stages.
 #
-#   ./RUNME.sh [logs [FOLDER]]  every figure from the shipped logs (or those in FOLDER): no GPU, no torch, under a minute;
-#                               replication 0 of every executed configuration is simulated
-#   ./RUNME.sh full [FOLDER]    the same with all replications simulated: minutes
+#   ./RUNME.sh [logs [FOLDER]]  every figure from the shipped logs (or those in FOLDER): no GPU, no torch, about a minute;
+#                               all executed runs are simulated, and every configuration with 20 seeds
+#   ./RUNME.sh full [FOLDER]    the same with 100 seeds: minutes
 #   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (half an
 #                               hour on two cores), then the same tables and figures from what was just measured. Options:
 #                               --data cifar10|fashion-mnist|digits  --data-dir FOLDER  --device auto|cpu|cuda
@@ -47,20 +47,19 @@ environment() {
     fi
 }
 
-# simulated SET NAME OUT PATTERN: what the executed runs of one set would have cost, by the simulator. A model called X
-# has its trace in X.trace.parquet, what it selects under other rules in rules/X-*, and its costs in X.costs.parquet
-# where they are not the set's.
+# simulated SET NAME OUT REPLICATIONS: what the executed runs of one set would have cost, by the simulator, and every
+# configuration with so many seeds besides. A model called X has its trace in X.trace.parquet, what it selects under
+# other rules in rules/X-*, and its costs in X.costs.parquet where they are not the set's.
 simulated() {
-    local set=$1 name=$2 out=$3 pattern=$4 sequences=(--sequences 2000) status=0 model costs
-    [ "$pattern" != '*' ] || sequences=(--replications 3)
+    local set=$1 name=$2 out=$3 many=(--replications "$4" --jobs 1) status=0 model costs
     if [ -d "$set/executed" ]; then
         echo "== simulate: what would each executed run of $name have cost?"
         "$python" -m simulate like "$set/executed" "$set/wide.trace.parquet" --costs "$set/costs.parquet" \
-            --only "$pattern" --out "$out" || status=1
+            "${many[@]}" --out "$out" || status=1
     fi
     if [ -d "$set/memory-executed" ]; then
         echo "== simulate: what would the runs with expert memory of $name have cost?"
-        "$python" -m simulate like "$set/memory-executed" "$set/language-stepwise.trace.parquet" \
+        "$python" -m simulate like "$set/memory-executed" "$set/language-stepwise.trace.parquet" --jobs 1 \
             --costs "$set/memory-costs" --known "$set/language-prefill.trace.parquet" --out "$out/memory-simulated" || status=1
     fi
     for model in wide served; do
@@ -68,25 +67,32 @@ simulated() {
         costs="$set/$model.costs.parquet"
         [ -f "$costs" ] || costs="$set/costs.parquet"
         echo "== simulate: what would the operating points of $name's $model model have cost?"
-        "$python" -m simulate like "$set/serving" "$set/rules" --costs "$costs" --only "$pattern" \
-            --out "$out/serving" || status=1
+        "$python" -m simulate like "$set/serving" "$set/rules" --costs "$costs" "${many[@]}" --out "$out/serving" || status=1
         echo "== simulate: do its re-gated traces predict what was recorded under the rule?"
-        "$python" -m simulate open-loop "$set/$model.trace.parquet" "$set/rules" --costs "$costs" "${sequences[@]}" \
-            --out "$out/open_loop" || status=1
+        "$python" -m simulate open-loop "$set/$model.trace.parquet" "$set/rules" --costs "$costs" --sequences 2000 \
+            "${many[@]}" --out "$out/open_loop" || status=1
     done
     return $status
 }
 
-# later_stages LOGS OUT PATTERN [--partial]: simulate what was executed, then tables, then figures. A stage that fails
-# leaves a named hole for the next ones; the exit status remembers it.
+# later_stages LOGS OUT REPLICATIONS: simulate what was executed, one process for each set, then tables, then figures. A
+# stage that fails leaves a named hole for the next ones; the exit status remembers it.
 later_stages() {
-    local logs=$1 out=$2 pattern=$3 partial=${4:-} status=0 set name
+    local logs=$1 out=$2 many=$3 status=0 set name said=() pids=() one
+    mkdir -p "$out"
     for set in "$logs"/*/*/; do
         name=${set#"$logs"/}
-        simulated "$set" "$name" "$out/simulated/$name" "$pattern" || status=1
+        said+=("$out/${name//\//-}simulated.log")
+        simulated "$set" "$name" "$out/simulated/$name" "$many" >"${said[-1]}" 2>&1 &
+        pids+=($!)
+    done
+    echo "== simulate: ${#pids[@]} sets of logs side by side, $many replications of every configuration"
+    for one in "${!pids[@]}"; do
+        wait "${pids[$one]}" || status=1
+        grep -v '^simulating' "${said[$one]}" || true
     done
     echo "== analysis: tables and the sentence of every figure"
-    "$python" -m analysis tables "$logs" "$out/simulated" --out "$out/tables" $partial || status=1
+    "$python" -m analysis tables "$logs" "$out/simulated" --out "$out/tables" || status=1
     echo "== figures"
     "$python" -m figures "$out/tables" --out "$out/figures" || status=1
     echo "== $out/figures holds the figures, $out/tables the tables behind them"
@@ -290,7 +296,7 @@ fresh() {
             "./RUNME.sh logs $logs" >&2
         exit 3
     fi
-    later_stages "$logs" "$out" '*'
+    later_stages "$logs" "$out" 20
 }
 
 now=$(date +%Y%m%d-%H%M%S)
@@ -301,8 +307,8 @@ case $mode in
         logs=${1:-traces/data}
         [ -d "$logs" ] || refuse "$logs: no such folder of logs"
         environment
-        if [ "$mode" = full ]; then later_stages "${logs%/}" "outputs_from_logs_$now" '*'
-        else later_stages "${logs%/}" "outputs_from_logs_$now" '*-s0' --partial; fi
+        if [ "$mode" = full ]; then later_stages "${logs%/}" "outputs_from_logs_$now" 100
+        else later_stages "${logs%/}" "outputs_from_logs_$now" 20; fi
         ;;
     fresh) fresh "$@" ;;
     test)

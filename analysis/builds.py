@@ -94,7 +94,8 @@ def build_queue_size(inputs: Inputs, out: Path) -> list[str]:
 
 def queue_size_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
     """Return every row of one set: measured points, holes of their grid, theory."""
-    rows = queue_size.measured_rows(log_set, inputs.pairs(log_set), inputs.used_k(log_set))
+    replicated = inputs.replicated(f"{log_set.name}/", log_set.simulated)
+    rows = queue_size.measured_rows(log_set, inputs.pairs(log_set), inputs.used_k(log_set), replicated)
     rows += queue_size.hole_rows(rows)
     return rows + queue_size.theory_rows(rows, *inputs.theory(log_set))
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis.log_sets import COSTS, SERVING, WIDE_TRACE, LogSet
+from analysis.replicated import Replicated, read_replicated
 from analysis.run_pairs import RunPair, read_pairs
 from analysis.theory import Routing, routing_of
 from traces.cost_table import CostTable, load_costs
 from traces.errors import InputError
 from traces.files import sha256_of
 from traces.selections import Trace
+from traces.sweep_table import REPLICATIONS
 from traces.trace_file import load_trace
 
 
@@ -68,6 +70,13 @@ class Inputs:
             self.note_runs(f"{log_set.name}/", self._pairs[log_set.name])
         return self._pairs[log_set.name]
 
+    def replicated(self, place: str, simulated: Path | None) -> Replicated:
+        """Return the replications in a folder of simulated runs, and note their digest under `place`."""
+        found = read_replicated(simulated)
+        if found.digest:
+            self._digests[f"{place}{REPLICATIONS}"] = found.digest
+        return found
+
     def note_runs(self, place: str, pairs: list[RunPair]) -> None:
         """Note one digest for the executed and one for the simulated runs of a place."""
         for source in ("executed", "simulated"):
@@ -113,7 +122,7 @@ class Inputs:
 
     def used_by_runs(self) -> dict[str, str]:
         """Return the digests of everything a table of runs rests on."""
-        kinds = (COSTS, WIDE_TRACE, "executed", "simulated")
+        kinds = (COSTS, WIDE_TRACE, "executed", "simulated", REPLICATIONS)
         return {path: digest for name in kinds for path, digest in self.used(name).items()}
 
 

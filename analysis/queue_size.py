@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.log_sets import LogSet
+from analysis.replicated import Replicated
 from analysis.replications import by_configuration, combined
 from analysis.run_pairs import RunPair
 from analysis.settings import describe_config
@@ -18,11 +19,17 @@ ALWAYS = (*ORDER, "setting", "rate_per_s", *VALUES, "status", "reason")
 THEORY = "theory"
 
 
-def measured_rows(log_set: LogSet, pairs: list[RunPair], used_k: int | None) -> list[dict]:
-    """Return one row per source and configuration, replications combined; unreadable runs keep a row each."""
-    rows = []
+def measured_rows(
+    log_set: LogSet, pairs: list[RunPair], used_k: int | None, replicated: Replicated | None = None
+) -> list[dict]:
+    """Return one row per source and configuration, replications combined; unreadable runs keep a row each.
+
+    Simulated rows come from `replicated`, many seeds of every configuration, where there are any.
+    """
+    rows, replicated = [], replicated or Replicated()
     for source in ("executed", "simulated"):
-        runs = [pair.statistics[source] for pair in pairs if source in pair.statistics]
+        many = source == "simulated" and bool(replicated.runs)
+        runs = replicated.runs if many else [pair.statistics[source] for pair in pairs if source in pair.statistics]
         for group in by_configuration(runs):
             row = {"set": log_set.name, "source": source, **describe_config(group[0].config, used_k), **combined(group)}
             rows.append(row)
@@ -37,7 +44,8 @@ def measured_rows(log_set: LogSet, pairs: list[RunPair], used_k: int | None) -> 
             for pair in pairs
             if source in pair.problem
         ]
-    return rows
+    failed = {"set": log_set.name, "source": "simulated", "status": "failed"}
+    return rows + [{**failed, "run": run, "reason": reason} for run, reason in replicated.problem.items()]
 
 
 def hole_rows(rows: list[dict]) -> list[dict]:

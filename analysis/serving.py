@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.inputs import Inputs
 from analysis.log_sets import RULES, SERVING, LogSet
+from analysis.replicated import Replicated
 from analysis.replications import by_configuration, combined
 from analysis.run_pairs import RunPair, read_pair
 from analysis.settings import describe_config
@@ -45,7 +46,9 @@ def serving_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
         except InputError as error:
             rows.append({**hole_row(log_set.name, True, str(error).replace(f"{log_set.folder}/", "")), "point": name})
             continue
-        rows += point_rows(log_set, point, pairs_of(inputs, log_set, name))
+        folder = log_set.simulated / SERVING / name if log_set.simulated else None
+        replicated = inputs.replicated(f"{log_set.name}/{SERVING}/{name}/", folder)
+        rows += point_rows(point, pairs_of(inputs, log_set, name), replicated)
     return sorted(rows, key=lambda row: (row.get("mean_k", 0), row.get("setting", ""), row.get("source", "")))
 
 
@@ -77,15 +80,17 @@ def pairs_of(inputs: Inputs, log_set: LogSet, name: str) -> list[RunPair]:
     return pairs
 
 
-def point_rows(log_set: LogSet, point: dict, pairs: list[RunPair]) -> list[dict]:
-    """Return one row per arrivals and source; the simulated one tells how many comparable runs were identical."""
-    rows = [
-        {**point, "status": "failed", "reason": f"{pair.name}: {reason}"}
-        for pair in pairs
-        for reason in pair.problem.values()
-    ]
+def point_rows(point: dict, pairs: list[RunPair], replicated: Replicated) -> list[dict]:
+    """Return one row per arrivals and source; the simulated one tells how many comparable runs were identical.
+
+    Simulated times come from `replicated`, many seeds of every configuration, where there are any.
+    """
+    problems = [(pair.name, reason) for pair in pairs for reason in pair.problem.values()]
+    problems += replicated.problem.items()
+    rows = [{**point, "status": "failed", "reason": f"{name}: {reason}"} for name, reason in problems]
     for source in ("executed", "simulated"):
-        for runs in by_configuration([pair.statistics[source] for pair in pairs if source in pair.statistics]):
+        many = replicated.runs if source == "simulated" else []
+        for runs in by_configuration(many or [pair.statistics[source] for pair in pairs if source in pair.statistics]):
             config, found = describe_config(runs[0].config, None), combined(runs)
             kept = {f"{name}{end}": found[f"{name}{end}"] for name in KEPT for end in ("", "_low", "_high")
                     if f"{name}{end}" in found}  # fmt: skip

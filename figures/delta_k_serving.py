@@ -41,7 +41,7 @@ def sources(axes: Axes, rows: pd.DataFrame, column: str, index: int, label: str)
         for dynamic, marker in ((False, look["marker"]), (True, "*")):
             part = one[one["dynamic"] == dynamic]
             bars = None
-            if face != "none" and f"{column}_low" in part:
+            if f"{column}_low" in part:
                 bars = [part[column] - part[f"{column}_low"], part[f"{column}_high"] - part[column]]
             axes.errorbar(
                 part["mean_k"], part[column], bars, color=look["color"], markerfacecolor=face, marker=marker,

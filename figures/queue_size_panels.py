@@ -15,10 +15,11 @@ def source_rows(rows: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: str, aside: float = 1) -> None:
-    """Draw one series from two sources: executed as points with intervals, simulated as a line.
+    """Draw one series from two sources: executed as points with intervals, simulated as a line in its band.
 
-    Where nothing was executed the line carries hollow markers, so that series still differ without colour. The points
-    stand at `aside` times their x.
+    The band is the 95 % interval of the mean over the simulated replications, often thinner than the line. Where
+    nothing was executed the line carries hollow markers, so that series still differ without colour. The points stand
+    at `aside` times their x.
     """
     look = style.look(index)
     executed, simulated = source_rows(rows, "executed"), source_rows(rows, "simulated")
@@ -30,6 +31,7 @@ def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: st
         axes.errorbar(aside * executed[x], executed[y], bars, **points, capsize=2.5, elinewidth=1)
     hollow = {} if len(executed) else {"marker": look["marker"], "markerfacecolor": "none"}
     axes.plot(simulated[x], simulated[y], color=look["color"], linestyle=look["linestyle"], **hollow)
+    style.band(axes, simulated, x, y, look["color"])
     axes.plot([], [], **look, label=label)
 
 

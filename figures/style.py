@@ -4,6 +4,7 @@ import os
 from textwrap import fill, shorten
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -137,3 +138,9 @@ def save(figure: Figure, path: str, kind: str) -> None:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def band(axes: Axes, rows: pd.DataFrame, x: str, y: str, color: str) -> None:
+    """Shade the interval of a line, from the columns `y_low` to `y_high` where the table has them."""
+    if f"{y}_low" in rows:
+        axes.fill_between(rows[x], rows[f"{y}_low"], rows[f"{y}_high"], color=color, alpha=0.25, linewidth=0)
