@@ -47,49 +47,51 @@ environment() {
     fi
 }
 
+# aside QUESTION COMMAND...: run one simulation beside the others; what it says is shown when all have ended.
+aside() {
+    local said="$out/simulated-${#pids[@]}.log"
+    { echo "== simulate: $1" && "${@:2}"; } >"$said" 2>&1 &
+    pids+=($!) logs_said+=("$said")
+}
+
 # simulated SET NAME OUT REPLICATIONS: what the executed runs of one set would have cost, by the simulator, and every
 # configuration with so many seeds besides. A model called X has its trace in X.trace.parquet, what it selects under
 # other rules in rules/X-*, and its costs in X.costs.parquet where they are not the set's.
 simulated() {
-    local set=$1 name=$2 out=$3 many=(--replications "$4" --jobs 1) status=0 model costs
+    local set=$1 name=$2 into=$3 many=(--replications "$4" --jobs 1) model costs like=("$python" -m simulate like)
     if [ -d "$set/executed" ]; then
-        echo "== simulate: what would each executed run of $name have cost?"
-        "$python" -m simulate like "$set/executed" "$set/wide.trace.parquet" --costs "$set/costs.parquet" \
-            "${many[@]}" --out "$out" || status=1
+        aside "what would each executed run of $name have cost?" "${like[@]}" "$set/executed" "$set/wide.trace.parquet" \
+            --costs "$set/costs.parquet" "${many[@]}" --out "$into"
     fi
     if [ -d "$set/memory-executed" ]; then
-        echo "== simulate: what would the runs with expert memory of $name have cost?"
-        "$python" -m simulate like "$set/memory-executed" "$set/language-stepwise.trace.parquet" --jobs 1 \
-            --costs "$set/memory-costs" --known "$set/language-prefill.trace.parquet" --out "$out/memory-simulated" || status=1
+        aside "what would the runs with expert memory of $name have cost?" "${like[@]}" "$set/memory-executed" \
+            "$set/language-stepwise.trace.parquet" --costs "$set/memory-costs" --jobs 1 \
+            --known "$set/language-prefill.trace.parquet" --out "$into/memory-simulated"
     fi
     for model in wide served; do
         compgen -G "$set/rules/$model-*.trace.parquet" >/dev/null || continue
         costs="$set/$model.costs.parquet"
         [ -f "$costs" ] || costs="$set/costs.parquet"
-        echo "== simulate: what would the operating points of $name's $model model have cost?"
-        "$python" -m simulate like "$set/serving" "$set/rules" --costs "$costs" "${many[@]}" --out "$out/serving" || status=1
-        echo "== simulate: do its re-gated traces predict what was recorded under the rule?"
-        "$python" -m simulate open-loop "$set/$model.trace.parquet" "$set/rules" --costs "$costs" --sequences 2000 \
-            "${many[@]}" --out "$out/open_loop" || status=1
+        aside "what would the operating points of $name's $model model have cost?" "${like[@]}" "$set/serving" \
+            "$set/rules" --costs "$costs" "${many[@]}" --out "$into/serving"
+        aside "do re-gated traces of $name predict what was recorded under the rule?" "$python" -m simulate open-loop \
+            "$set/$model.trace.parquet" "$set/rules" --costs "$costs" --sequences 2000 "${many[@]}" --out "$into/open_loop"
     done
-    return $status
 }
 
-# later_stages LOGS OUT REPLICATIONS: simulate what was executed, one process for each set, then tables, then figures. A
-# stage that fails leaves a named hole for the next ones; the exit status remembers it.
+# later_stages LOGS OUT REPLICATIONS: simulate what was executed, then tables, then figures. A stage that fails leaves a
+# named hole for the next ones; the exit status remembers it.
 later_stages() {
-    local logs=$1 out=$2 many=$3 status=0 set name said=() pids=() one
+    local logs=$1 out=$2 many=$3 status=0 set name pids=() logs_said=() one
     mkdir -p "$out"
     for set in "$logs"/*/*/; do
         name=${set#"$logs"/}
-        said+=("$out/${name//\//-}simulated.log")
-        simulated "$set" "$name" "$out/simulated/$name" "$many" >"${said[-1]}" 2>&1 &
-        pids+=($!)
+        simulated "$set" "${name%/}" "$out/simulated/$name" "$many"
     done
-    echo "== simulate: ${#pids[@]} sets of logs side by side, $many replications of every configuration"
+    echo "== simulate: ${#pids[@]} grids side by side, $many replications of every configuration"
     for one in "${!pids[@]}"; do
         wait "${pids[$one]}" || status=1
-        grep -v '^simulating' "${said[$one]}" || true
+        grep -v '^simulating' "${logs_said[$one]}" || true
     done
     echo "== analysis: tables and the sentence of every figure"
     "$python" -m analysis tables "$logs" "$out/simulated" --out "$out/tables" || status=1
