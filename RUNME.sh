@@ -43,6 +43,7 @@ environment() {
         # torch first, alone and by its exact version: asked for otherwise, it may bring gigabytes for a GPU.
         case $extras in *collect*) "$python" -m pip install --quiet "$(grep -o 'torch==[0-9.]*' pyproject.toml)" ;; esac
         "$python" -m pip install --quiet --editable ".${extras:+[$extras]}"
+        "$python" -m simulate compile
         touch "$folder/ready"
     fi
 }

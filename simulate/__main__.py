@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from simulate.compile_command import compile_command
 from simulate.composition import ARRIVALS as COMPOSED_ARRIVALS
 from simulate.composition import Demand, Engine, compose
 from simulate.costs import CostModel, read_costs, table_for
@@ -201,6 +202,7 @@ def open_loop_command(
 
 
 app.command("sweep")(sweep_command)
+app.command("compile")(compile_command)
 app.command("misses")(misses_command)
 app.command("memory")(memory_command)
 app.command("plan")(plan_command)
