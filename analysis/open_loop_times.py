@@ -1,4 +1,4 @@
-"""What a re-gated trace predicts of time, against a recorded one: runs of `python -m simulate open-loop`."""
+"""What a re-gated trace predicts of time, against a recorded one: tables of `python -m simulate open-loop`."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from analysis.replications import by_configuration, combined
 from analysis.settings import describe_config
 from traces.errors import InputError
 from traces.files import sha256_of
-from traces.run_records import load_run, run_names
-from traces.run_statistics import RunStatistics, run_statistics
+from traces.run_statistics import RunStatistics
+from traces.sweep_table import SweepPoint, load_sweep
 
 REGATED, RECORDED, SOURCE = "regated", "recorded", "source"
 TIMED = {"throughput": "per_s", "latency_p50": "ms", "latency_p95": "ms"}
@@ -20,7 +20,7 @@ TIMED = {"throughput": "per_s", "latency_p50": "ms", "latency_p95": "ms"}
 
 @dataclass
 class TimedRuns:
-    """The open-loop runs of one set, in `folder`; `digests` fills with those of the files that were read."""
+    """The open-loop runs of one set, tables in `folder`; `digests` fills with those of the tables that were read."""
 
     folder: Path
     digests: dict[str, str] = field(default_factory=dict)
@@ -28,8 +28,8 @@ class TimedRuns:
     def rows(self, run: str, trace_digests: dict[str, str]) -> list[dict]:
         """Return a row per setting of one rule, recorded against re-gated, replications combined.
 
-        `trace_digests` names the traces that the runs have to come from. InputError where runs are missing or stem
-        from others.
+        `trace_digests` names the traces that the runs have to come from. InputError where a table is missing
+        or stems from another one, or where a run failed.
         """
         recorded = self.groups(f"{run}/{RECORDED}", trace_digests[RECORDED])
         regated = self.groups(f"{run}/{REGATED}", trace_digests[REGATED])
@@ -42,28 +42,27 @@ class TimedRuns:
         ]
 
     def groups(self, place: str, trace_digest: str) -> dict[str, list[RunStatistics]]:
-        """Return the runs of one folder by setting, each a list of replications."""
-        folder = self.folder / place
-        if not folder.is_dir():
-            raise InputError(f"{folder.parent.name}/{folder.name}: no such file")
-        runs = [self.read(folder, name, trace_digest) for name in run_names(folder)]
-        if not runs:
-            raise InputError(f"{folder.parent.name}/{folder.name}: holds no complete run")
+        """Return the runs in one table by setting, each a list of replications; refuse those of another trace."""
+        name = f"{place}.parquet"
+        points, header = load_sweep(self.folder / name)
+        if header.get("trace_digest") != trace_digest:
+            raise InputError(f"{name}: was simulated from another trace")
+        self.digests[name] = sha256_of(self.folder / name)
+        runs = [statistics_of(point, name) for point in points]
         return {describe_config(group[0].config, None)["setting"]: group for group in by_configuration(runs)}
 
-    def read(self, folder: Path, name: str, trace_digest: str) -> RunStatistics:
-        """Return one run's statistics; refuse one of another trace."""
-        records = load_run(folder, name)
-        if records.header["trace_digest"] != trace_digest:
-            raise InputError(f"{folder.parent.name}/{folder.name}/{name}: was simulated from another trace")
-        for path in sorted(folder.glob(f"{name}.*.parquet")):
-            self.digests[str(path.relative_to(self.folder))] = sha256_of(path)
-        return run_statistics(records)
-
     def digest(self) -> str:
-        """Return one digest for all files that were read."""
+        """Return one digest for all tables that were read."""
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self.digests.items()))
         return f"{hashlib.sha256(lines.encode()).hexdigest()} over {len(self.digests)} files"
+
+
+def statistics_of(point: SweepPoint, name: str) -> RunStatistics:
+    """Return the statistics of a point in the table of that name; InputError says which one failed, and why."""
+    try:
+        return point.statistics
+    except InputError as error:
+        raise InputError(f"{name}: {point.run}: {error}") from None
 
 
 def time_row(regated: list[RunStatistics], recorded: list[RunStatistics], source: list[RunStatistics] | None) -> dict:

@@ -181,7 +181,7 @@ def like_command(
 def open_loop_command(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="X.trace.parquet, with all candidates and scores.")],
     rules: Annotated[Path, typer.Argument(metavar="RULES", help="Folder of X-*.trace.parquet, recorded under rules.")],
-    out: Out,
+    out: Annotated[Path, typer.Option(help="Folder for the tables; points that are there are kept.")],
     costs: Costs = None,
     affine: Affine = None,
     queue_size: Annotated[int, typer.Option(min=1, help="B of the queues.")] = 32,
@@ -193,11 +193,13 @@ def open_loop_command(
 ) -> None:
     """Simulate the source re-gated to every recorded rule, and what was recorded under it, alike.
 
+    Tables of sweeps: OUT/source.parquet, and OUT/NAME/regated.parquet and OUT/NAME/recorded.parquet of every rule.
+
     Example: `python -m simulate open-loop wide.trace.parquet rules --costs costs.parquet --out simulated/open_loop`
     """
     plan = OpenLoopPlan(queue_size, in_flight, load, list(range(replications)), sequences)
-    files, cost_model = rule_files(rules, source), read_costs(costs, affine, False)
-    refuse_failed(simulate_open_loop(source, files, cost_model, plan, out, provenance(), jobs))
+    files = rule_files(rules, source)
+    refuse_failed(simulate_open_loop(Study(source, costs, affine), files, plan, out, jobs))
     print(f"{len(files)} rules in {out}")
 
 

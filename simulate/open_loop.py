@@ -1,7 +1,8 @@
 """Open loop against recorded: the same runs on a re-gated trace and on one that was recorded under the rule.
 
-`OUT/NAME/regated` and `OUT/NAME/recorded` hold the runs of one rule, `OUT/source` the closed loop of the source trace
-at its own k, which is the answer of one who does not re-gate at all.
+Everything is a sweep's table: `OUT/NAME/regated.parquet` and `OUT/NAME/recorded.parquet` hold the runs of one rule,
+`OUT/source.parquet` the closed loop of the source trace at its own k, which is the answer of one who does not re-gate
+at all. Workers open traces by path, so the re-gated one stands beside its table, as `OUT/NAME/regated.trace.parquet`.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simulate.costs import CostModel
-from simulate.grid import capacity_per_s
+from simulate.costs import table_for
 from simulate.policies.config import RunConfig
-from simulate.policies.workload import trace_workload
-from simulate.runs import Runs, choices_only, simulate_all
+from simulate.sweeps.study import Study
+from simulate.sweeps.sweep import sweep
 from traces.errors import InputError
+from traces.provenance import provenance
 from traces.regating import check_pair, regate, rule_of
 from traces.selections import Trace
-from traces.trace_file import load_trace
+from traces.sweep_table import FAILED
+from traces.trace_file import load_trace, save_trace
 
 SUFFIX = ".trace.parquet"
-SOURCE = "source"
+SOURCE, REGATED, RECORDED = "source", "regated", "recorded"
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,9 @@ class OpenLoopPlan:
         """Return the closed loops."""
         return self.configs(arrivals="closed", in_flight=self.in_flight)
 
-    def poisson(self, regated: Trace, costs: CostModel) -> list[RunConfig]:
+    def poisson(self, regated: Study) -> list[RunConfig]:
         """Return the Poisson runs. Both traces get the rate that a user of the re-gated one would work out."""
-        cost = replace(costs, resampled=False).cost(rng=None)
-        capacity = capacity_per_s(trace_workload(regated, RunConfig()), cost, self.queue_size, True, 1)
+        capacity = regated.capacity_per_s(None, self.queue_size, True, 1)
         return self.configs(arrivals="poisson", load=self.load, rate_per_s=self.load * capacity)
 
     def configs(self, **arriving: object) -> list[RunConfig]:
@@ -61,31 +62,46 @@ def rule_files(folder: Path, source: Path) -> list[Path]:
     return found
 
 
-def simulate_open_loop(
-    source_path: Path, files: list[Path], costs: CostModel, plan: OpenLoopPlan, out: Path, provenance: dict, jobs: int
-) -> dict[str, str]:
-    """Simulate every rule both ways and the source once; return {run: reason} of those that failed."""
-    source = load_trace(source_path)
-    costs.check_dense(source.L)
-    failed = carried_out(source, costs, plan.closed(), out / SOURCE, provenance, jobs)
+def simulate_open_loop(study: Study, files: list[Path], plan: OpenLoopPlan, out: Path, jobs: int) -> dict[str, str]:
+    """Simulate every rule both ways and the source, the study's trace, once; return {run: reason} of those that failed.
+
+    What is on disk already is kept. InputError as in `simulate.sweeps.sweep.sweep`, and for a recorded trace that is
+    no partner of the source.
+    """
+    source = load_trace(study.trace)
+    study.cost_model(table_for(study.costs, None)).check_dense(source.L)
+    failed = carried_out(study, plan.closed(), out, SOURCE, jobs)
     for path in files:
-        recorded = load_trace(path)
-        try:
-            check_pair(source, recorded)
-            regated = regate(source, rule_of(recorded))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        configs = plan.closed() + plan.poisson(regated, costs)
-        for kind, trace in (("regated", regated), ("recorded", recorded)):
-            folder = out / path.name.removesuffix(SUFFIX) / kind
-            failed |= carried_out(trace, costs, configs, folder, provenance, jobs)
+        name = path.name.removesuffix(SUFFIX)
+        regated = replace(study, trace=out / name / f"{REGATED}{SUFFIX}")
+        save_unless_there(regated_like(source, path), regated.trace)
+        configs = plan.closed() + plan.poisson(regated)
+        failed |= carried_out(regated, configs, out, f"{name}/{REGATED}", jobs)
+        failed |= carried_out(replace(study, trace=path), configs, out, f"{name}/{RECORDED}", jobs)
     return failed
 
 
-def carried_out(
-    trace: Trace, costs: CostModel, configs: list[RunConfig], folder: Path, provenance: dict, jobs: int
-) -> dict[str, str]:
-    """Simulate the configurations of one trace into one folder; return {folder/run: reason} of those that failed."""
-    runs = Runs(choices_only(trace), trace.digest, costs, folder, provenance)
-    failed = simulate_all(runs, {config.name: config for config in configs}, jobs)
-    return {f"{folder.name}/{name}": reason for name, reason in failed.items()}
+def regated_like(source: Trace, path: Path) -> Trace:
+    """Return the source re-gated to the rule of the trace in a file; InputError if that is no partner of it."""
+    recorded = load_trace(path)
+    try:
+        check_pair(source, recorded)
+        return regate(source, rule_of(recorded), provenance())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def save_unless_there(trace: Trace, path: Path) -> None:
+    """Write a trace; a file that holds the same choices already is left as it is."""
+    try:
+        there = load_trace(path).digest
+    except InputError:
+        there = None
+    if there != trace.digest:
+        save_trace(trace, path)
+
+
+def carried_out(study: Study, configs: list[RunConfig], out: Path, place: str, jobs: int) -> dict[str, str]:
+    """Simulate one trace into the table OUT/PLACE.parquet; return {PLACE/run: reason} of the runs that failed."""
+    points = sweep(study, {config.name: config for config in configs}, out / f"{place}.parquet", jobs)
+    return {f"{place}/{point.run}": point.reason for point in points if point.status == FAILED}

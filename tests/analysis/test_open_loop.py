@@ -11,13 +11,15 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.open_loop import jaccard, load_share, noise_floor, open_loop_rows, variation, verdict
-from simulate.costs import CostModel
 from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
+from simulate.sweeps.study import Study
+from simulate.sweeps.sweep import column_types
 from traces.errors import InputError
 from traces.header import Header, ModelInfo
 from traces.k_rules import KRule
 from traces.regating import OPEN_LOOP, regate
 from traces.selections import Trace
+from traces.sweep_table import SweepPoint, load_sweep, save_sweep
 from traces.trace_file import load_trace, save_trace
 
 TOKENS, LAYERS, EXPERTS = 2000, 3, 8
@@ -233,10 +235,10 @@ def timed(logs, generator):
     save_trace(recorded_under(source, KRule("delta", 0.5)), folder / "rules" / "wide-delta-0.5.trace.parquet")
     (folder / "costs.parquet").write_text("only its presence counts here")
     simulated = logs.parent / "simulated" / "cpu-toy" / "digits" / "open_loop"
-    plan = OpenLoopPlan(queue_size=4, in_flight=32, load=0.5, seeds=[0])
+    plan = OpenLoopPlan(queue_size=4, in_flight=32, load=0.5, seeds=[0, 1])
     files = rule_files(folder / "rules", folder / "wide.trace.parquet")
-    costs = CostModel(None, (1000.0, 100.0), False)
-    assert not simulate_open_loop(folder / "wide.trace.parquet", files, costs, plan, simulated, {}, 1)
+    study = Study(folder / "wide.trace.parquet", affine="1000,100")
+    assert not simulate_open_loop(study, files, plan, simulated, 1)
     return simulated
 
 
@@ -245,12 +247,23 @@ def test_times_of_a_perfect_prediction_have_no_error(logs, timed):
     assert done.exit_code == 0, done.output
     wide = times[times["model"] == "wide"].set_index("mode")
     assert wide.index.tolist() == ["closed", "poisson"]
+    assert wide["replications"].tolist() == [2, 2]
     errors = wide[[name for name in wide.columns if name.endswith("_error_percent") and "source" not in name]]
     assert (errors == 0).all(axis=None)
     assert wide.loc["closed", "throughput_source_error_percent"] < -5  # 4 experts in place of 2.2: slower
     assert rules.set_index("model").loc["wide", "may_be_trusted"].dropna().tolist() == ["yes"]
     about = json.loads((logs.parent / "tables" / "open_loop_times.json").read_text())
-    assert about["inputs"]["cpu-toy/digits/open_loop"].endswith("over 10 files")
+    assert about["inputs"]["cpu-toy/digits/open_loop"].endswith("over 3 files")
+
+
+def test_replications_are_combined_into_their_mean(logs, timed):
+    tables(logs, str(logs.parent / "simulated"))
+    times = pd.read_csv(logs.parent / "tables" / "open_loop_times.csv").set_index(["model", "mode"])
+    points, _ = load_sweep(timed / "wide-delta-0.5" / "recorded.parquet")
+    for mode in ("closed", "poisson"):
+        rates = [point.values["throughput_per_s"] for point in points if point.config["arrivals"] == mode]
+        assert times.loc[("wide", mode), "throughput_recorded_per_s"] == pytest.approx(np.mean(rates))
+        assert rates[0] != rates[1]
 
 
 def test_runs_that_are_missing_or_of_another_trace_are_named(logs, timed, generator):
@@ -260,9 +273,27 @@ def test_runs_that_are_missing_or_of_another_trace_are_named(logs, timed, genera
     done, rules, times = tables(logs, str(logs.parent / "simulated"))
     assert done.exit_code == 1
     assert times.set_index("run")["status"]["wide-delta-0.6"] == "missing"
-    assert "open_loop/wide-delta-0.6/recorded: no such file" in done.stderr
+    assert "open_loop/wide-delta-0.6/recorded.parquet: no such file" in done.stderr
     shutil.copytree(timed / "wide-delta-0.5", timed / "wide-delta-0.6")
     done, rules, times = tables(logs, str(logs.parent / "simulated"))
     assert times.set_index("run")["status"]["wide-delta-0.6"] == "failed"
-    assert "was simulated from another trace" in done.stderr
+    assert "open_loop/wide-delta-0.6/recorded.parquet: was simulated from another trace" in done.stderr
     assert rules.groupby("run")["may_be_trusted"].last()["wide-delta-0.6"] == "load only"
+
+
+def test_a_failed_run_and_a_missing_source_are_named(logs, timed):
+    path = timed / "wide-delta-0.5" / "recorded.parquet"
+    points, header = load_sweep(path)
+    points[3] = SweepPoint(points[3].run, points[3].config, reason="9 tokens in block 0: not measured")
+    save_sweep(path, points, header, column_types())
+    done, rules, times = tables(logs, str(logs.parent / "simulated"))
+    assert done.exit_code == 1
+    row = times.set_index("run").loc["wide-delta-0.5"]
+    reason = f"open_loop/wide-delta-0.5/recorded.parquet: {points[3].run}: 9 tokens in block 0: not measured"
+    assert (row["status"], row["reason"]) == ("failed", reason)
+    assert rules.groupby("run")["may_be_trusted"].last()["wide-delta-0.5"] == "load only"
+    save_sweep(path, load_sweep(timed / "wide-delta-0.5" / "regated.parquet")[0], header, column_types())
+    (timed / "source.parquet").unlink()
+    times = tables(logs, str(logs.parent / "simulated"))[2]
+    row = times.set_index("run").loc["wide-delta-0.5"]
+    assert (row["status"], row["reason"]) == ("missing", "open_loop/source.parquet: no such file")

@@ -9,13 +9,16 @@ import pytest
 
 from simulate.__main__ import app
 from simulate.policies.config import RunConfig
+from simulate.sweeps.points import simulated
+from simulate.sweeps.study import Study
 from traces import command
+from traces.cost_table import CostTable
 from traces.header import Header, ModelInfo
 from traces.k_rules import KRule
 from traces.regating import OPEN_LOOP, regate
-from traces.run_records import load_run, run_names
 from traces.selections import Trace
-from traces.trace_file import save_trace
+from traces.sweep_table import load_sweep, measured_point
+from traces.trace_file import load_trace, save_trace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,44 +71,122 @@ def folder(tmp_path):
     return tmp_path
 
 
-def words(folder):
+def words(folder, *costs):
     places = (folder / "wide.trace.parquet", folder / "rules")
-    return ("open-loop", *places, "--affine", "1000,100", "--queue-size", 4, "--in-flight", 16, "--out", folder / "out")
+    costs = costs or ("--affine", "1000,100")
+    return ("open-loop", *places, *costs, "--queue-size", 4, "--in-flight", 16, "--jobs", 1, "--out", folder / "out")
+
+
+def written(folder):
+    """When every file of the output was written."""
+    return {path: path.stat().st_mtime_ns for path in (folder / "out").rglob("*") if path.is_file()}
+
+
+def test_the_tables_are_sweeps_of_the_three_traces(simulate, folder):
+    status, printed, _ = simulate(*words(folder), "--replications", 2)
+    assert status == 0
+    assert printed.endswith(f"1 rules in {folder / 'out'}\n")
+    names = ("source", "wide-delta-0.4/regated.trace", "wide-delta-0.4/regated", "wide-delta-0.4/recorded")
+    assert written(folder).keys() == {folder / "out" / f"{name}.parquet" for name in names}
+    source = load_trace(folder / "wide.trace.parquet")
+    traces = {
+        "source": source, "wide-delta-0.4/regated": regate(source, KRule("delta", 0.4)),
+        "wide-delta-0.4/recorded": load_trace(folder / "rules" / "wide-delta-0.4.trace.parquet"),
+    }  # fmt: skip
+    for place, trace in traces.items():
+        points, header = load_sweep(folder / "out" / f"{place}.parquet")
+        assert header["trace_digest"] == trace.digest
+        arrivals = [(point.config["arrivals"], point.config["seed"]) for point in points]
+        closed, poisson = ([(kind, seed) for seed in (0, 1)] for kind in ("closed", "poisson"))
+        assert arrivals == (closed if place == "source" else closed + poisson)
+        assert {point.status for point in points} <= {"ok", "short", "unstable"}
+    regated = load_trace(folder / "out" / "wide-delta-0.4" / "regated.trace.parquet")
+    assert regated.digest == traces["wide-delta-0.4/regated"].digest
+    assert regated.header.notes[OPEN_LOOP]["source_digest"] == source.digest
+    assert " open-loop " in regated.header.provenance["command"]
 
 
 def test_both_traces_meet_the_same_configurations_and_arrivals(simulate, folder):
-    status, printed, _ = simulate(*words(folder), "--replications", 2, "--jobs", 1)
-    assert status == 0
-    assert printed.endswith(f"1 rules in {folder / 'out'}\n")
-    one, other = (folder / "out" / "wide-delta-0.4" / kind for kind in ("regated", "recorded"))
-    assert run_names(one) == run_names(other)
-    assert len(run_names(one)) == 4
-    for name in run_names(one):
-        regated, recorded = load_run(one, name), load_run(other, name)
-        config = RunConfig.from_dict(regated.header["config"])
-        assert regated.header["config"] == recorded.header["config"]
-        assert regated.header["trace_digest"] != recorded.header["trace_digest"]
-        assert regated.batches["size"].sum() > recorded.batches["size"].sum()
+    assert simulate(*words(folder), "--replications", 2)[0] == 0
+    out = folder / "out" / "wide-delta-0.4"
+    regated = Study(out / "regated.trace.parquet", affine="1000,100")
+    recorded = Study(folder / "rules" / "wide-delta-0.4.trace.parquet", affine="1000,100")
+    pairs = zip(*(load_sweep(out / f"{kind}.parquet")[0] for kind in ("regated", "recorded")), strict=True)
+    arrivals = {}
+    for one, other in pairs:
+        assert (one.run, one.config) == (other.run, other.config)
+        config = RunConfig.from_dict(one.config)
+        here, there = simulated(regated, config), simulated(recorded, config)
+        assert measured_point(one.run, here).values == pytest.approx(one.values, nan_ok=True)
+        assert measured_point(one.run, there).values == pytest.approx(other.values, nan_ok=True)
+        assert here.batches["size"].sum() > there.batches["size"].sum()
+        assert np.array_equal(here.passes["sequence"], there.passes["sequence"])
         if config.arrivals == "poisson":
-            assert np.array_equal(regated.passes["arrival_ns"], recorded.passes["arrival_ns"])
-    source = folder / "out" / "source"
-    assert len(run_names(source)) == 2
+            assert config.rate_per_s == 0.6 * regated.capacity_per_s(None, 4, True, 1)
+            assert np.array_equal(here.passes["arrival_ns"], there.passes["arrival_ns"])
+            arrivals[config.seed] = here.passes["arrival_ns"]
+    assert not np.array_equal(arrivals[0], arrivals[1])
+
+
+def test_the_source_runs_at_its_own_k(simulate, folder):
+    simulate(*words(folder))
+    (point,) = load_sweep(folder / "out" / "source.parquet")[0]
+    records = simulated(Study(folder / "wide.trace.parquet", affine="1000,100"), RunConfig.from_dict(point.config))
+    assert point.values == pytest.approx(measured_point(point.run, records).values, nan_ok=True)
     # every token: three dense blocks and four experts in each of two layers
-    assert load_run(source, run_names(source)[0]).batches["size"].sum() == 80 * (3 + 2 * 4)
+    assert records.batches["size"].sum() == 80 * (3 + 2 * 4)
 
 
 def test_a_second_call_keeps_what_is_there(simulate, folder):
-    simulate(*words(folder), "--jobs", 1)
-    before = {path: path.stat().st_mtime_ns for path in (folder / "out").rglob("*.parquet")}
-    assert simulate(*words(folder), "--jobs", 1)[0] == 0
-    assert {path: path.stat().st_mtime_ns for path in (folder / "out").rglob("*.parquet")} == before
+    simulate(*words(folder))
+    before = written(folder)
+    assert simulate(*words(folder))[0] == 0
+    assert written(folder) == before
+    (folder / "out" / "wide-delta-0.4" / "recorded.parquet").unlink()
+    (folder / "out" / "wide-delta-0.4" / "regated.trace.parquet").write_text("half a trace")
+    assert simulate(*words(folder))[0] == 0
+    anew = written(folder)
+    kept = {path.name for path in before if anew[path] == before[path]}
+    assert kept == {"source.parquet", "regated.parquet"}
+    assert anew.keys() == before.keys()
+
+
+def test_other_options_are_refused_where_tables_stand(simulate, folder):
+    simulate(*words(folder))
+    before = written(folder)
+    status, _, errors = simulate(*words(folder), "--replications", 2)
+    assert status == 2
+    assert "source.parquet: holds another sweep" in errors.splitlines()[-1]
+    assert written(folder) == before
+
+
+def test_failed_points_are_named_with_their_reasons(simulate, folder):
+    """Of experts no batch of one token was measured: the capacity at B is known, most runs cannot be simulated."""
+    dense, experts = [(layer, 0, n) for layer in range(3) for n in (1, 4)], [(0, 1, 2), (0, 1, 4)]
+    layer, block, tokens = (np.array(column) for column in zip(*dense, *experts, strict=True))
+    columns = {
+        "layer": layer.astype(np.int16), "block": block.astype(np.int16), "tokens": tokens.astype(np.int32),
+        "repetition": np.zeros(len(tokens), np.int32), "service_ns": 1000 * tokens.astype(np.int64),
+    }  # fmt: skip
+    CostTable(columns, {"device": "a toy"}).save(folder / "costs.parquet")
+    again = words(folder, "--costs", folder / "costs.parquet")
+    for _ in range(2):
+        status, _, errors = simulate(*again)
+        assert status == 2
+        for place in ("source", "wide-delta-0.4/regated", "wide-delta-0.4/recorded"):
+            points = load_sweep(folder / "out" / f"{place}.parquet")[0]
+            failed = [point for point in points if point.status == "failed"]
+            assert failed
+            for point in failed:
+                assert f"{place}/{point.run}: failed: {point.reason}\n" in errors
+                assert "was not measured; allowed: 2..4" in point.reason
 
 
 def test_bad_input_is_one_line_and_status_2(simulate, folder):
     other = source_trace()
     stranger = replace(other, header=replace(other.header, notes={"training": {"seed": 1}}))
     save_trace(stranger, folder / "rules" / "wide-k4.trace.parquet")
-    status, _, errors = simulate(*words(folder), "--jobs", 1)
+    status, _, errors = simulate(*words(folder))
     assert status == 2
     assert "wide-k4.trace.parquet: is no partner of its source: training" in errors.splitlines()[-1]
     status, printed, errors = simulate(
