@@ -7,15 +7,13 @@ core. A slow machine fails nothing here; doing less work than the whole does.
 """
 
 import time
-from collections import deque
 
 import numpy as np
-import simpy
+from process_per_token import run_processes
 
 from simulate.costs import affine
 from simulate.engine import Engine
 from simulate.grid import capacity_per_s
-from simulate.policies.arrivals import poisson_times_ns
 from simulate.policies.config import RunConfig
 from simulate.policies.workload import build_workload
 
@@ -34,61 +32,11 @@ def make_world():
     return workload, RunConfig(queue_size=B, arrivals="poisson", rate_per_s=rate_per_s, seed=0, dense=False)
 
 
-class ProcessPerToken:
-    """The obvious SimPy model: every token is a process that waits in queues; a device process runs full queues."""
-
-    def __init__(self, workload, config):
-        self.environment = simpy.Environment()
-        self.queues = [[deque() for _ in range(E)] for _ in range(L)]
-        self.ready = simpy.Store(self.environment)
-        self.sizes = []
-        times_ns = poisson_times_ns(T, config.rate_per_s, config.generator("arrivals")).tolist()
-        for token, choices in enumerate(workload.experts_TLK.tolist()):
-            self.environment.process(self.token(times_ns[token], choices))
-        self.environment.process(self.device())
-
-    def token(self, arrival_ns, choices):
-        yield self.environment.timeout(arrival_ns)
-        for queues, experts in zip(self.queues, choices, strict=True):
-            served = []
-            for expert in experts:
-                served.append(self.environment.event())
-                queues[expert].append(served[-1])
-                if len(queues[expert]) == B:
-                    self.ready.put(queues[expert])
-            yield self.environment.all_of(served)
-
-    def device(self):
-        while True:
-            queue = yield self.ready.get()
-            members = [queue.popleft() for _ in range(min(B, len(queue)))]
-            if len(queue) >= B:
-                self.ready.put(queue)
-            self.sizes.append(len(members))
-            yield self.environment.timeout(COST(0, 1, len(members)))
-            for served in members:
-                served.succeed()
-
-    def run(self):
-        """Run; whenever nothing moves any more, start the first queue with members."""
-        self.environment.run()
-        while waiting := [queue for queues in self.queues for queue in queues if queue]:
-            self.ready.put(waiting[0])
-            self.environment.run()
-
-
-def run_engine(workload, config):
+def run_engine(workload, config, cost):
     """Return the sizes of the batches of one run, built and run anew."""
-    engine = Engine(workload, config, COST)
+    engine = Engine(workload, config, cost)
     engine.run()
     return [len(batch.members) for batch in engine.replay.recording.batches]
-
-
-def run_processes(workload, config):
-    """Return the sizes of the batches of one run of the model with a process per token."""
-    model = ProcessPerToken(workload, config)
-    model.run()
-    return model.sizes
 
 
 def side_by_side(workload, config, rounds=5):
@@ -97,15 +45,15 @@ def side_by_side(workload, config, rounds=5):
     for _ in range(rounds):
         for run, times in seconds.items():
             started = time.process_time()
-            run(workload, config)
+            run(workload, config, COST)
             times.append(time.process_time() - started)
     return (float(np.median(times)) for times in seconds.values())
 
 
 def test_engine_speed(benchmark):
     workload, config = make_world()
-    sizes = benchmark.pedantic(run_engine, (workload, config), rounds=9, warmup_rounds=1)
-    baseline_sizes = run_processes(workload, config)
+    sizes = benchmark.pedantic(run_engine, (workload, config, COST), rounds=9, warmup_rounds=1)
+    baseline_sizes = run_processes(workload, config, COST)
     assert sum(sizes) == sum(baseline_sizes) == T * L * K
     assert abs(len(baseline_sizes) - len(sizes)) <= L * E  # the rest at the end is forced in other portions
     engine_s, baseline_s = side_by_side(workload, config)
