@@ -13,6 +13,7 @@ from simulate.compile_command import compile_command
 from simulate.composition import ARRIVALS as COMPOSED_ARRIVALS
 from simulate.composition import Demand, Engine, compose
 from simulate.costs import CostModel, read_costs, table_for
+from simulate.engines import ENGINES
 from simulate.grid import Sweep, capacity_per_s
 from simulate.memory_command import memory_command
 from simulate.misses_command import known_trace, misses_command
@@ -58,6 +59,7 @@ Replications = Annotated[int, typer.Option(min=0, help="Seeds 0..n-1; 0: one run
 NoDense = Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")]
 Devices = Annotated[int, typer.Option(min=1, help="Devices; communication is not modelled.")]
 Placement = Annotated[str, typer.Option(help=f"{', '.join(PLACEMENTS)}.")]
+EngineName = Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}: the same records, the compiled one sooner.")]
 Only = Annotated[str, typer.Option(metavar="PATTERN", help="Only the runs whose names match, such as `*closed512*`.")]
 
 
@@ -69,7 +71,7 @@ def run_command(
     max_step: MaxStep = None, timeout_us: TimeoutUs = None,
     arrivals: ArrivalProcess = "all", in_flight: InFlight = None, load: Load = None, rate: Rate = None,
     k: K = None, sequences: Sequences = None, replications: Replications = 1, no_dense: NoDense = False,
-    devices: Devices = 1, placement: Placement = "contiguous", jobs: Jobs = 0,
+    devices: Devices = 1, placement: Placement = "contiguous", engine: EngineName = "auto", jobs: Jobs = 0,
 ) -> None:  # fmt: skip
     """Simulate the cross product of all lists.
 
@@ -91,7 +93,7 @@ def run_command(
     )  # fmt: skip
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
     configs = sweep.configs(capacities(sweep, trace, cost_model) if sweep.loads else {})
-    report(new_runs(trace, cost_model, out), {config.name: config for config in configs}, jobs)
+    report(new_runs(trace, cost_model, out, engine=engine), {config.name: config for config in configs}, jobs)
 
 
 @app.command("compose")
@@ -146,6 +148,7 @@ def like_command(
     replications: Annotated[
         int, typer.Option(min=0, help="Besides, every configuration with seeds 0..n-1, into one table.")
     ] = 0,
+    engine: EngineName = "auto",
     jobs: Jobs = 0,
 ) -> None:
     """Simulate every executed run's own configuration, under its own name.
@@ -167,9 +170,9 @@ def like_command(
         for table in dict.fromkeys(table_for(costs, config.memory) for config in configs.values()):
             own = {name: config for name, config in configs.items() if table_for(costs, config.memory) == table}
             model = read_costs(table, affine, resample)
-            work.append((new_runs(trace, model, target, list(own.values()), source), own))
+            work.append((new_runs(trace, model, target, list(own.values()), source, engine), own))
         if replications:
-            study = Study(path, costs, affine, resample, known)
+            study = Study(path, costs, affine, resample, known, engine)
             repeated.append((study, list(configs.values()), replications, target, jobs))
     for runs, configs in work:
         report(runs, configs, jobs)
@@ -189,6 +192,7 @@ def open_loop_command(
     load: Annotated[float, typer.Option(min=1e-9, help="Poisson rate over the re-gated trace's capacity.")] = 0.6,
     sequences: Sequences = None,
     replications: Annotated[int, typer.Option(min=1, help="Seeds 0..n-1.")] = 1,
+    engine: EngineName = "auto",
     jobs: Jobs = 0,
 ) -> None:
     """Simulate the source re-gated to every recorded rule, and what was recorded under it, alike.
@@ -199,7 +203,7 @@ def open_loop_command(
     """
     plan = OpenLoopPlan(queue_size, in_flight, load, list(range(replications)), sequences)
     files = rule_files(rules, source)
-    refuse_failed(simulate_open_loop(Study(source, costs, affine), files, plan, out, jobs))
+    refuse_failed(simulate_open_loop(Study(source, costs, affine, engine=engine), files, plan, out, jobs))
     print(f"{len(files)} rules in {out}")
 
 
@@ -257,16 +261,20 @@ def executed_config(folder: Path, name: str, trace: Trace) -> RunConfig:
 
 
 def new_runs(
-    trace: Trace, costs: CostModel, out: Path, configs: Sequence[RunConfig] = (), known: Trace | None = None
-) -> Runs:
+    trace: Trace, costs: CostModel, out: Path, configs: Sequence[RunConfig] = (), known: Trace | None = None,
+    engine: str = "auto",
+) -> Runs:  # fmt: skip
     """Return what the runs share, with the running command as their provenance.
 
     `known` tells the caches of the configurations that have any; scores travel along only where gating is masked.
     """
     memories = [config.memory for config in configs if config.memory is not None]
-    told = known_of(known, known.header.model.used_k, memories) if memories else None
+    told, digest = None, None
+    if memories:
+        told, digest = known_of(known, known.header.model.used_k, memories), known.digest
     masked = any(memory.miss in MASKED for memory in memories)
-    return Runs(trace if masked else choices_only(trace), trace.digest, costs, out, provenance(), told)
+    kept = trace if masked else choices_only(trace)
+    return Runs(kept, trace.digest, costs, out, provenance(), told, digest, engine)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from simulate.costs import CostModel, read_costs
+from simulate.engines import ENGINES
 from simulate.misses_command import known_trace
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
@@ -61,7 +62,8 @@ def memory_command(
         Path | None, typer.Option(help="Trace that popularity and importance come from; default: TRACE, in hindsight.")
     ] = None,
     no_explain: Annotated[bool, typer.Option("--no-explain", help="Leave out the worlds behind the regret.")] = False,
-    jobs: Annotated[int, typer.Option(help="Processes; 0 is one per core.")] = 0,
+    engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "auto",
+    jobs: Annotated[int, typer.Option(help="Processes, or threads of compiled runs; 0 is one per core.")] = 0,
 ) -> None:  # fmt: skip
     """What do absent experts cost? Every cache, number of slots, miss handling and prefetcher, with time.
 
@@ -90,7 +92,7 @@ def memory_command(
     seeds = list(range(replications)) or [base.seed]
     bases, memories = [replace(base, seed=seed) for seed in seeds], grid.memories()
     configs = memory_configs(bases, memories, experts_sharing(trace, base, memories), not no_explain)
-    report(new_memory_runs(trace, cost_model, out, grid, k, known), configs, jobs)
+    report(new_memory_runs(trace, cost_model, out, grid, k, known, engine), configs, jobs)
 
 
 def bytes_of_expert(trace: Trace, given: int | None) -> int:
@@ -109,11 +111,12 @@ def experts_sharing(trace: Trace, base: RunConfig, memories: Sequence[MemoryConf
 
 
 def new_memory_runs(
-    trace: Trace, costs: CostModel, out: Path, grid: MemoryGrid, k: int | None, known: Path | None
+    trace: Trace, costs: CostModel, out: Path, grid: MemoryGrid, k: int | None, known: Path | None, engine: str
 ) -> Runs:
     """Return what the runs share; scores travel with the trace only where gating is masked."""
     memories = grid.memories()
     masked = any(each.miss in MASKED for each in memories)
     source = known_trace(known, trace)
     told = known_of(source, k or trace.header.model.used_k, memories)
-    return Runs(trace if masked else choices_only(trace), trace.digest, costs, out, provenance(), told)
+    kept = trace if masked else choices_only(trace)
+    return Runs(kept, trace.digest, costs, out, provenance(), told, source.digest, engine)

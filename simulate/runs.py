@@ -26,7 +26,7 @@ class Runs:
     """What the runs of one folder share: the trace, where costs come from, and their provenance.
 
     Of the trace its choices are enough (`choices_only`), but for masked gating. `known` is what cache policies know,
-    `engine` one of `simulate.engines.ENGINES`.
+    `known_digest` that of the trace they know it from, `engine` one of `simulate.engines.ENGINES`.
     """
 
     trace: Trace
@@ -35,6 +35,7 @@ class Runs:
     folder: Path
     provenance: dict
     known: Known | None = None
+    known_digest: str | None = None
     engine: str = "auto"
 
     def simulate(self, config: RunConfig) -> RunRecords:
@@ -46,6 +47,8 @@ class Runs:
             "simulated", config, self.costs.device, self.trace_digest, self.costs.digest,
             {**self.provenance, "seed": config.seed},
         )  # fmt: skip
+        if config.memory is not None:
+            header["known_digest"] = self.known_digest
         cost, transfer_ns = self.costs.cost(config.generator("service")), self.costs.transfer_ns(config.memory)
         return simulate(workload, config, cost, header, self.known, transfer_ns, self.engine)
 
@@ -56,6 +59,8 @@ class Runs:
         except InputError:
             return False
         wanted = {"config": config.as_dict(), "trace_digest": self.trace_digest, "costs_digest": self.costs.digest}
+        if config.memory is not None:
+            wanted["known_digest"] = self.known_digest
         return all(header.get(key) == value for key, value in wanted.items())
 
     def carry_out(self, name: str, config: RunConfig) -> tuple[str, str]:
