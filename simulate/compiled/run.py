@@ -73,7 +73,7 @@ class CompiledRun:
 
     def _keep_batches(self) -> None:
         world, rows = self.world, self.world["batches_A"]
-        self.batches.append(rows[: world.batches].copy())
+        self.batches.append(rows[: world.batches])  # the loop gets other rows, these stay as they are
         world.record["batches"] = world.record["launched"] = 0
         world.put(batches_A=np.empty(min(4 * len(rows), MOST_BATCHES), BATCH))
 
@@ -106,11 +106,11 @@ class CompiledRun:
 
     def records(self, header: dict) -> RunRecords:
         """Return the record tables of the finished run."""
-        batches = np.concatenate(self.batches)
+        batches = batch_columns(self.batches, self.workload.experts)
         if self.memory is None:
-            return RunRecords(self._pass_columns(), batch_columns(batches, self.workload.experts), header)
+            return RunRecords(self._pass_columns(), batches, header)
         return RunRecords(
-            self._pass_columns(), batch_columns(batches, self.workload.experts), {**header, "memory": self.summary},
+            self._pass_columns(), batches, {**header, "memory": self.summary},
             transfer_columns(self.memory, self.workload.experts),
         )  # fmt: skip
 
@@ -151,14 +151,17 @@ def curves(workload: Workload, cost: Cost) -> np.ndarray:
     return np.unique([named(layer, block) for layer, block in places], return_inverse=True)[1].ravel()
 
 
-def batch_columns(batches: np.ndarray, experts: int) -> dict[str, np.ndarray]:
-    """Return the columns of the batch table."""
-    layer, block = np.divmod(batches["queue"], experts + 1)
-    renamed = {"layer": layer, "block": block, "members_crc": batches["crc"]}
-    return {
-        name: np.ascontiguousarray(renamed[name] if name in renamed else batches[name], dtype)
-        for name, dtype in BATCH_COLUMNS.items()
-    }
+def batch_columns(parts: list[np.ndarray], experts: int) -> dict[str, np.ndarray]:
+    """Return the columns of the batch table, whose rows came in parts."""
+    made = {name: np.empty(sum(map(len, parts)), dtype) for name, dtype in BATCH_COLUMNS.items()}
+    first = 0
+    for rows in parts:
+        layer, block = np.divmod(rows["queue"], experts + 1)
+        renamed = {"layer": layer, "block": block, "members_crc": rows["crc"]}
+        for name, column in made.items():
+            column[first : first + len(rows)] = renamed[name] if name in renamed else rows[name]
+        first += len(rows)
+    return made
 
 
 def transfer_columns(memory: Pointed, experts: int) -> dict[str, np.ndarray]:
