@@ -136,7 +136,7 @@ def test_printed_columns_are_those_that_differ_or_count_something():
         (("--cache", "lur"), "unknown cache policy 'lur'; known: belady, fifo, "),
         (("--miss", "wait"), "unknown miss handling 'wait'; known: block, host, load, redirect, skip"),
         (("--prefetch", "psychic"), "unknown prefetcher 'psychic'; known: co-activation, none, "),
-        (("--cache", "belady", "--miss", "skip"), "no combination of --cache, --miss and --period means anything"),
+        (("--cache", "belady", "--miss", "skip"), "no combination of cache, miss and period means anything"),
         (("--cache", "importance"), "importance needs norm_TL and scores"),
     ],
 )

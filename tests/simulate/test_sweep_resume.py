@@ -85,7 +85,7 @@ def wait_for_a_part(running, folder):
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers under /proc")
 def test_a_sweep_killed_in_every_way_ends_with_the_same_bytes(tmp_path):
     for name in ("cut", "whole"):
-        save_trace(toy_trace(tokens=4000), tmp_path / name / "toy.trace.parquet")
+        save_trace(toy_trace(tokens=10_000), tmp_path / name / "toy.trace.parquet")
     axes = ("--axis", "queue_size=4,6,8,12,16,24,32", "--axis", "in_flight=64,128,256", "--replications", 2)
     words = ("sweep", "toy.trace.parquet", "--affine", "2000,100", *axes, "--engine", "simpy", "--out", "sweep.parquet")
     parts = tmp_path / "cut" / "sweep.parts"
