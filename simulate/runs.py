@@ -92,7 +92,7 @@ def simulate_all(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> dict[s
     tasks = (joblib.delayed(runs.carry_out)(name, config) for name, config in pending.items())
     failed = {}
     with progress_bar() as progress:
-        bar = progress.add_task("simulating", total=len(pending))
+        bar = progress.add_task(f"simulating, {' and '.join(sorted(engines))} engine", total=len(pending))
         for name, reason in joblib.Parallel(jobs, backend, return_as="generator_unordered", batch_size=1)(tasks):
             progress.advance(bar)
             if reason:

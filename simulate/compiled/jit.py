@@ -14,6 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numba
+import numpy as np
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 PACKAGE = Path(__file__).parent
 OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -48,6 +54,20 @@ def cache_folder() -> Path:
             shutil.rmtree(old, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def compile_once(function: Callable, *arguments: np.ndarray) -> None:
+    """Compile an entry for arguments of these types unless it is; processes that want the same wait for the first.
+
+    What the first has compiled the others load. Where there are no file locks (Windows) each compiles for itself.
+    """
+    types = tuple(numba.typeof(argument) for argument in arguments)
+    if types in function.overloads:
+        return
+    with open(cache_folder() / f"{function.py_func.__name__}.lock", "w") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        function.compile(types)
 
 
 def entry(function: Callable) -> Callable:

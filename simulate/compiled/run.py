@@ -9,7 +9,7 @@ import numpy as np
 
 from simulate.compiled.build import new_world
 from simulate.compiled.instant import go_on
-from simulate.compiled.jit import entry
+from simulate.compiled.jit import compile_once, entry
 from simulate.compiled.layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, NEVER
 from simulate.compiled.memory.build import COUNTS, new_memory, random_bits
 from simulate.compiled.memory.order import Order
@@ -57,7 +57,11 @@ class CompiledRun:
     def run(self) -> None:
         """Run until every pass has finished; RuntimeError if one never does, or an expert runs that is not there."""
         give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
-        while (asked := self._play()) != DONE:
+        play, records = play_resident, [self.world.record]
+        if self.memory is not None:
+            play, records = play_with_memory, [self.world.record, self.memory.record]
+        compile_once(play, *records)
+        while (asked := play(*records)) != DONE:
             if asked == BROKEN:
                 raise RuntimeError(f"expert {self.memory.broken} cannot run: its weights are not in a slot")
             give[asked]()
@@ -65,11 +69,6 @@ class CompiledRun:
         lost = int((self.world["passes_P"]["end_ns"] < 0).sum())
         if lost:
             raise RuntimeError(f"{lost} of {self.workload.passes} passes never finished")
-
-    def _play(self) -> int:
-        if self.memory is None:
-            return play_resident(self.world.record)
-        return play_with_memory(self.world.record, self.memory.record)
 
     def _keep_batches(self) -> None:
         world, rows = self.world, self.world["batches_A"]
