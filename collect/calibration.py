@@ -21,7 +21,7 @@ import numpy as np
 from collect.blocks import Blocks
 from collect.executor import execute, pace_of
 from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MASKED, MemoryConfig
+from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.known import Known
 from simulate.policies.workload import Workload
 from traces.cost_table import COST_COLUMNS, TRANSFER, CostTable
@@ -102,7 +102,7 @@ def calibration_run(
     config = new_blocks.model.config
     experts_TLK = round_robin_selections(config.experts, k, config.layers, size)
     workload, blocks = new_blocks(experts_TLK, draws)
-    if memory is not None and memory.miss in MASKED:
+    if memory is not None and memory.is_masked:
         memory = replace(memory, cache="lru", slots=config.experts, filled=True, prefetch="none", period=None)
         workload = replace(workload, candidates_TLK=experts_TLK, scores_TLK=np.ones(experts_TLK.shape))
     elif memory is not None:

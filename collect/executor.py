@@ -55,7 +55,7 @@ class Executor:
         self.slots = None
         if self.memory is not None:
             self.slots = ExpertSlots(list(blocks.model.experts), self.memory, blocks.device, pace)
-            blocks.masked = config.memory.miss in MASKED
+            blocks.masked = config.memory.is_masked
 
     def launch(self, batch: Batch) -> bool:
         """Note the batch that the rules bound; it runs as soon as the instant is over."""

@@ -22,7 +22,6 @@ from simulate.plan_command import plan_command
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
 from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import MASKED
 from simulate.policies.placement import PLACEMENTS
 from simulate.policies.workload import trace_workload
 from simulate.replications import replicate
@@ -272,7 +271,7 @@ def new_runs(
     told, digest = None, None
     if memories:
         told, digest = known_of(known, known.header.model.used_k, memories), known.digest
-    masked = any(memory.miss in MASKED for memory in memories)
+    masked = any(memory.is_masked for memory in memories)
     kept = trace if masked else choices_only(trace)
     return Runs(kept, trace.digest, costs, out, provenance(), told, digest, engine)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulate.policies.memory.config import MASKED, MemoryConfig
+from simulate.policies.memory.config import MemoryConfig
 from traces import command
 from traces.cost_table import CostTable, load_costs, neighbours
 from traces.errors import InputError
@@ -167,4 +167,4 @@ def table_for(path: Path | None, memory: MemoryConfig | None) -> Path | None:
         return path
     if memory is None:
         return path / "resident.parquet"
-    return path / ("masked.parquet" if memory.miss in MASKED else "load.parquet")
+    return path / ("masked.parquet" if memory.is_masked else "load.parquet")

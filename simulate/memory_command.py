@@ -13,7 +13,7 @@ from simulate.misses_command import known_trace
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
 from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import HANDLINGS, MASKED, MemoryConfig
+from simulate.policies.memory.config import HANDLINGS, MemoryConfig
 from simulate.policies.memory.filling import sharing
 from simulate.policies.memory.grid import MemoryGrid
 from simulate.policies.memory.named import CACHES, SCOPES
@@ -115,7 +115,7 @@ def new_memory_runs(
 ) -> Runs:
     """Return what the runs share; scores travel with the trace only where gating is masked."""
     memories = grid.memories()
-    masked = any(each.miss in MASKED for each in memories)
+    masked = any(each.is_masked for each in memories)
     source = known_trace(known, trace)
     told = known_of(source, k or trace.header.model.used_k, memories)
     kept = trace if masked else choices_only(trace)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulate.costs import CostModel
-from simulate.engines import engine_for, simulate
+from simulate.engines import BACKEND_OF, engine_for, simulate
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.known import Known
 from simulate.policies.recording import run_header
@@ -88,7 +88,7 @@ def simulate_all(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> dict[s
         print(f"{len(configs) - len(pending)} of {len(configs)} runs are complete already")
     jobs = min(jobs if jobs > 0 else joblib.cpu_count(), len(pending)) or 1
     engines = {engine_for(runs.engine, config) for config in pending.values()}
-    backend = "threading" if engines == {"compiled"} else "loky"  # compiled code runs without Python's lock
+    backend = BACKEND_OF["compiled" if engines == {"compiled"} else "simpy"]
     tasks = (joblib.delayed(runs.carry_out)(name, config) for name, config in pending.items())
     failed = {}
     with progress_bar() as progress:

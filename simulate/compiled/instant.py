@@ -129,7 +129,7 @@ def play_round(world: World, memory: Memory | None) -> None:
         settle_step(world, memory, now)
     else:
         settle_queues(world, now)
-    world.first_batch = world.launched = world.batches
+    world.launched = world.batches
     start_batches(world, memory, now)
     world.where = LAUNCH
 

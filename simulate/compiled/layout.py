@@ -68,7 +68,7 @@ RUN = np.dtype([
     # where it stands
     ("now", "i8"), ("where", "i8"), ("running", "i8"), ("present", "i8"), ("finished", "i8"), ("emptied", "i8"),
     ("arriving", "i8"), ("due", "i8"), ("held_back", "i8"), ("joining", "i8"), ("timed", "i8"),
-    ("first_batch", "i8"), ("launched", "i8"), ("batches", "i8"), ("free_node", "i8"), ("fresh_node", "i8"),
+    ("launched", "i8"), ("batches", "i8"), ("free_node", "i8"), ("fresh_node", "i8"),
     ("stage", "i8"), ("unfinished", "i8"), ("step", "i8"), ("first_queued", "i8"), ("last_queued", "i8"),
     # what it asks for when it stops with NEED_COST, and the answer where it counts for one batch only, else -1
     ("cost_queue", "i8"), ("cost_tokens", "i8"), ("given_ns", "i8"),

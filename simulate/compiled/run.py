@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +13,12 @@ from simulate.compiled.layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COS
 from simulate.compiled.memory.build import COUNTS, new_memory, random_bits
 from simulate.compiled.memory.order import Order
 from simulate.compiled.pointers import Pointed
+from simulate.costs import Cost
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.known import Known
 from simulate.policies.workload import Workload
 from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
 
-Cost = Callable[[int, int, int], int]
 MOST_BATCHES = 1 << 20
 
 

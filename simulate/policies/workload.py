@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.memory.config import MASKED
 from traces.errors import InputError
 
 GATE_MASS = ("softmax", "sigmoid", "selected")  # kinds of scores that are gate mass
@@ -117,7 +116,7 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
     workload = build_workload(
         at_k.experts_TLK, at_k.sequence_T, at_k.step_T, trace.header.model.experts, config.sequences, rng
     )
-    if config.memory is not None and config.memory.miss in MASKED:
+    if config.memory is not None and config.memory.is_masked:
         workload = replace(workload, **candidates(trace))
     if trace.arrival_ns_S is None:
         return workload

@@ -7,14 +7,13 @@ from concurrent.futures.process import BrokenProcessPool
 
 import joblib
 
-from simulate.engines import engine_for
+from simulate.engines import BACKEND_OF, engine_for
 from simulate.policies.config import RunConfig
 from simulate.sweeps.points import Work, carry_out
 from simulate.sweeps.study import Study
 from traces.errors import InputError
 
 BACKENDS = ("joblib", "dask")
-KIND_OF = {"compiled": "threading", "simpy": "loky"}  # compiled code runs without the lock that Python threads share
 
 
 class WorkersLostError(InputError):
@@ -38,7 +37,7 @@ def results_here(study: Study, work: Work, jobs: int) -> Iterator[tuple[int, dic
         many = min(jobs if jobs > 0 else joblib.cpu_count(), len(points))
         here = many == 1 or engine == "compiled"
         shared = study if here else study.absolute()
-        parallel = joblib.Parallel(many, backend=KIND_OF[engine], return_as="generator_unordered")
+        parallel = joblib.Parallel(many, backend=BACKEND_OF[engine], return_as="generator_unordered")
         try:
             yield from parallel(joblib.delayed(placed)(shared, place, config) for place, config in points)
         except BrokenProcessPool:

@@ -62,7 +62,7 @@ class Study:
     def workload(self, config: RunConfig) -> Workload:
         """Return the workload of a configuration; it is shared, not to be changed."""
         self.opened("trace")
-        masked = config.memory is not None and config.memory.miss in MASKED
+        masked = config.memory is not None and config.memory.is_masked
         return cut_out(*stamped(self.trace), config.k, config.sequences, config.seed, masked)
 
     def costs_of(self, config: RunConfig) -> tuple[CostModel, Cost]:

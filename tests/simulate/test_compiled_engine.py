@@ -20,6 +20,7 @@ from simulate.engines import engine_for, simulate
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import HANDLINGS, MemoryConfig
+from simulate.policies.memory.known import Known
 from simulate.policies.memory.lru import LRU
 from simulate.policies.memory.named import CACHES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
@@ -134,15 +135,9 @@ def test_what_was_not_measured_is_refused_alike():
 def test_a_given_order_of_accesses_and_a_measured_transfer():
     kept = MemoryConfig(cache="belady", slots=1, prefetch="oracle", look_ahead=2, link_latency_ns=500)
     run = config(queue_size=2, arrivals="closed", in_flight=2, memory=kept)
-    known = replace(known_none(), order=order_of(TWO, run, fixed(400)))
+    known = replace(Known(), order=order_of(TWO, run, fixed(400)))
     assert_equal(TWO, run, fixed(400), known)
     assert_equal(TWO, run, fixed(400), known, transfer_ns=123)
-
-
-def known_none():
-    from simulate.policies.memory.known import Known
-
-    return Known()
 
 
 def test_long_runs_outgrow_every_buffer():
@@ -153,7 +148,7 @@ def test_long_runs_outgrow_every_buffer():
     for cache in ("random", "belady"):
         kept = MemoryConfig(cache=cache, slots=2, link_latency_ns=900, prefetch="popularity")
         run = config(queue_size=1, arrivals="closed", in_flight=40, memory=kept)
-        assert_equal(large, run, affine(700, 30), replace(known_none(), popularity=list(range(12))))
+        assert_equal(large, run, affine(700, 30), replace(Known(), popularity=list(range(12))))
 
 
 def test_random_bits_are_those_of_numpys_integers():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from simulate.compiled.jit import entry
+from simulate.compiled.build import writable
+from simulate.compiled.jit import compile_once, entry
 from simulate.compiled.memory.caches import admit
 from simulate.compiled.memory.layout import (
     ARRAYS,
@@ -21,6 +24,7 @@ from simulate.compiled.memory.layout import (
 from simulate.compiled.memory.order import Order, uses_of
 from simulate.compiled.pointers import Pointed
 from simulate.policies.config import RunConfig
+from simulate.policies.memory.cache import Counts
 from simulate.policies.memory.config import HANDLINGS, MemoryConfig
 from simulate.policies.memory.expert_memory import AccessOrder, ExpertMemory
 from simulate.policies.memory.knowledge import Knowledge
@@ -29,10 +33,7 @@ from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.placement import place
 from simulate.policies.workload import Workload
 
-COUNTS = (
-    "accesses", "hits", "delayed_hits", "misses", "loads", "prefetches", "prefetches_used", "prefetches_dropped",
-    "evictions",
-)  # fmt: skip
+COUNTS = tuple(field.name for field in dataclasses.fields(Counts))
 
 
 @entry
@@ -75,7 +76,10 @@ def new_memory(
     records = new_caches(reference, caches)
     made = assembled(workload, config, known, reference, keys, records, order, transfer_ns, logs)
     filling = [key for each in reference.caches_DC for cache in each for key in cache.slot_of]
-    fill(made.record, np.array(filling, np.int64))
+    if filling:
+        keys_F = np.array(filling, np.int64)
+        compile_once(fill, made.record, keys_F)
+        fill(made.record, keys_F)
     for name in COUNTS:
         records[name] = 0
     return made, reference.sharing
@@ -197,7 +201,7 @@ def candidates_of(workload: Workload) -> dict[str, np.ndarray]:
         "candidates_TLC": (workload.candidates_TLK, np.int16), "scores_TLC": (workload.scores_TLK, np.float32),
         "norm_TL": (norm_TL, np.float32),
     }  # fmt: skip
-    return {name: np.require(array, dtype, ["C", "W"]) for name, (array, dtype) in arrays.items()}
+    return {name: writable(array, dtype) for name, (array, dtype) in arrays.items()}
 
 
 def random_bits(config: RunConfig, count: int) -> np.ndarray:

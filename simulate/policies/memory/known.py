@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.memory.config import MASKED
 from simulate.policies.memory.expert_memory import AccessOrder, ExpertMemory
 from simulate.policies.memory.knowledge import Knowledge
 from simulate.policies.memory.masking import MaskedMemory
@@ -38,6 +37,6 @@ def new_memory(workload: Workload, device_LB: np.ndarray, config: RunConfig, kno
     knowledge = Knowledge(
         workload.layers, workload.experts, known.popularity, known.importance, rng=config.generator("memory")
     )
-    if memory.miss in MASKED:
+    if memory.is_masked:
         return MaskedMemory(memory, device_LB, knowledge, workload, known.expert_norm)
     return ExpertMemory(memory, device_LB, knowledge, config.scheduler == "lockstep", known.order)
