@@ -252,7 +252,7 @@ collect_expert_memory() {
     local one=(--in-flight 1 --lockstep 0)
     remember "${one[@]}" --slots 4,8,16 --cache lru --miss load,block
     remember "${one[@]}" --slots 8 --cache fifo,lifo,lfu
-    remember "${one[@]}" --slots 16 --cache lru --prefetch previous-token
+    remember "${one[@]}" --slots 16 --cache lru --prefetch co-activation
     remember "${one[@]}" --slots 4,8,16 --cache importance --miss redirect
     remember "${one[@]}" --slots 4,8,16 --cache importance --miss redirect --period 64
     remember "${one[@]}" --slots 16 --cache importance --miss skip --period 64
