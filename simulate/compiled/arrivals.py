@@ -11,7 +11,7 @@ from simulate.compiled.layout import (
     arriving_P,
     held_G,
     of_step_P,
-    passes_P,
+    pass_at,
     planned_A,
     start_S,
     steps_S,
@@ -38,7 +38,7 @@ def let_arrive(world: World, now: int) -> None:
 @compiled
 def release(world: World, p: int) -> None:
     """List the pass that the end of a pass releases, or under `steps` those of the next step after its last."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     if world.arrivals == STEPS:
         release_step(world, rec.step)
         return

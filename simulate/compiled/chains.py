@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from simulate.compiled.checksum import crc_step
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, crc_table, devices_D, nodes_N, queues_Q
+from simulate.compiled.layout import World, crc_table, device_at, node_at, queue_at
 
 
 @compiled
 def append_member(world: World, queue: int, member: int) -> int:
     """Put a member at the end of a queue; return the queue's new length."""
-    nodes, waiting = nodes_N(world), queues_Q(world)[queue]
+    waiting = queue_at(world, queue)
     node = world.free_node
     if node >= 0:
-        world.free_node = nodes[node].next
+        world.free_node = node_at(world, node).next
     else:
         node = world.fresh_node
         world.fresh_node = node + 1
-    nodes[node].member = member
-    nodes[node].next = -1
+    node_at(world, node).member = member
+    node_at(world, node).next = -1
     length = waiting.length
     if length == 0:
         waiting.head = node
     else:
-        nodes[waiting.tail].next = node
+        node_at(world, waiting.tail).next = node
     waiting.tail = node
     waiting.length = length + 1
     return length + 1
@@ -32,15 +32,15 @@ def append_member(world: World, queue: int, member: int) -> int:
 @compiled
 def bind_members(world: World, queue: int, device: int, count: int) -> int:
     """Move the first `count` members of a queue to a device's batch; return the checksum of the members."""
-    nodes, waiting, batch, table = nodes_N(world), queues_Q(world)[queue], devices_D(world)[device], crc_table(world)
+    waiting, batch, table = queue_at(world, queue), device_at(world, device), crc_table(world)
     batch.head = waiting.head
     node = last = waiting.head
     crc = 0xFFFFFFFF
     for _ in range(count):
-        crc = crc_step(crc, nodes[node].member, table)
+        crc = crc_step(crc, node_at(world, node).member, table)
         last = node
-        node = nodes[node].next
-    nodes[last].next = -1
+        node = node_at(world, node).next
+    node_at(world, last).next = -1
     batch.last, batch.size = last, count
     waiting.head = node
     waiting.length -= count
@@ -50,28 +50,28 @@ def bind_members(world: World, queue: int, device: int, count: int) -> int:
 @compiled
 def free_members(world: World, device: int) -> None:
     """Give the nodes of a device's batch back."""
-    batch = devices_D(world)[device]
-    nodes_N(world)[batch.last].next = world.free_node
+    batch = device_at(world, device)
+    node_at(world, batch.last).next = world.free_node
     world.free_node = batch.head
 
 
 @compiled
 def append_ready(world: World, device: int, queue: int) -> None:
     """Put a queue at the end of a device's ready list."""
-    ready = devices_D(world)[device]
-    queues_Q(world)[queue].next = -1
+    ready = device_at(world, device)
+    queue_at(world, queue).next = -1
     if ready.first_ready < 0:
         ready.first_ready = queue
     else:
-        queues_Q(world)[ready.last_ready].next = queue
+        queue_at(world, ready.last_ready).next = queue
     ready.last_ready = queue
 
 
 @compiled
 def put_first_ready(world: World, device: int, queue: int) -> None:
     """Put a queue at the head of a device's ready list."""
-    ready = devices_D(world)[device]
-    queues_Q(world)[queue].next = ready.first_ready
+    ready = device_at(world, device)
+    queue_at(world, queue).next = ready.first_ready
     if ready.first_ready < 0:
         ready.last_ready = queue
     ready.first_ready = queue
@@ -80,7 +80,7 @@ def put_first_ready(world: World, device: int, queue: int) -> None:
 @compiled
 def pop_ready(world: World, device: int) -> int:
     """Take the first queue off a device's ready list and return it."""
-    ready = devices_D(world)[device]
+    ready = device_at(world, device)
     queue = ready.first_ready
-    ready.first_ready = queues_Q(world)[queue].next
+    ready.first_ready = queue_at(world, queue).next
     return queue

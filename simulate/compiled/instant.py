@@ -25,14 +25,15 @@ from simulate.compiled.layout import (
     ROUND,
     World,
     arriving_P,
+    batch_at,
     batches_A,
     cost_CN,
-    devices_D,
+    device_at,
     emptied_P,
     finished_P,
-    nodes_N,
-    passes_P,
-    queues_Q,
+    node_at,
+    pass_at,
+    queue_at,
     timed_Q,
     times_A,
 )
@@ -80,18 +81,17 @@ def go_on(world: World, memory: Memory | None) -> int:
 @compiled
 def begin_instant(world: World, memory: Memory | None) -> bool:
     """Go to the next moment at which something is due; return False if there is none."""
-    devices = devices_D(world)
     now = min(next_arrival(world), next_due(world))
     for device in range(world.devices + 1):
-        now = min(now, devices[device].end_ns)
+        now = min(now, device_at(world, device).end_ns)
     if memory is not None:
         now = min(now, next_end(memory))
     if now == NEVER:
         return False
     world.now = now
     for device in range(world.devices + 1):
-        if devices[device].end_ns == now:
-            devices[device].done, devices[device].end_ns = 1, NEVER
+        if device_at(world, device).end_ns == now:
+            device_at(world, device).done, device_at(world, device).end_ns = 1, NEVER
     world.arriving = 0
     let_arrive(world, now)
     world.where = ROUND
@@ -101,7 +101,7 @@ def begin_instant(world: World, memory: Memory | None) -> bool:
 @compiled
 def next_due(world: World) -> int:
     """Return when the next time-out is due."""
-    return queues_Q(world)[timed_Q(world)[0]].due_ns if world.timed > 0 else NEVER
+    return queue_at(world, timed_Q(world)[0]).due_ns if world.timed > 0 else NEVER
 
 
 @compiled
@@ -110,8 +110,8 @@ def play_round(world: World, memory: Memory | None) -> None:
     now = world.now
     world.finished = world.emptied = 0
     for device in range(world.devices + 1):
-        if devices_D(world)[device].done:
-            devices_D(world)[device].done = 0
+        if device_at(world, device).done:
+            device_at(world, device).done = 0
             complete(world, memory, device, now)
     if memory is not None:
         for link in range(world.devices):
@@ -119,7 +119,7 @@ def play_round(world: World, memory: Memory | None) -> None:
                 arrive(world, memory, link, now)
     for i in range(world.arriving):
         p = arriving_P(world)[i]
-        passes_P(world)[p].arrival_ns = now
+        pass_at(world, p).arrival_ns = now
         if world.scheduler == LOCKSTEP:
             admit_to_step(world, p)
         else:
@@ -137,7 +137,7 @@ def play_round(world: World, memory: Memory | None) -> None:
 @compiled
 def complete(world: World, memory: Memory | None, device: int, now: int) -> None:
     """Free the device of a completed batch, and let the passes whose stage it ended move on."""
-    batch = devices_D(world)[device]
+    batch = device_at(world, device)
     batch.free = 1
     world.running -= 1
     queue, size = batch.queue, batch.size
@@ -155,9 +155,8 @@ def complete(world: World, memory: Memory | None, device: int, now: int) -> None
 @compiled
 def start_batches(world: World, memory: Memory | None, now: int) -> None:
     """Let every free device, ascending, take the first ready queue placed on it that it can world."""
-    devices = devices_D(world)
     for device in range(world.devices + 1):
-        if not devices[device].free or devices[device].first_ready < 0:
+        if not device_at(world, device).free or device_at(world, device).first_ready < 0:
             continue
         if memory is not None and not world.masked and device < world.devices:
             queue = take(world, memory, device, now)
@@ -170,10 +169,10 @@ def start_batches(world: World, memory: Memory | None, now: int) -> None:
 @compiled
 def start(world: World, memory: Memory | None, device: int, queue: int, now: int) -> None:
     """Bind a batch of a queue on a device and record it; its end is known when it is launched."""
-    batch, row = devices_D(world)[device], batches_A(world)[world.batches]
+    batch, row = device_at(world, device), batch_at(world, world.batches)
     batch.free, batch.queue, batch.start_ns = 0, queue, now
     world.running += 1
-    row.queue, row.device, row.ready_ns, row.start_ns, row.hit = queue, device, queues_Q(world)[queue].ready_ns, now, -1
+    row.queue, row.device, row.ready_ns, row.start_ns, row.hit = queue, device, queue_at(world, queue).ready_ns, now, -1
     if world.scheduler == LOCKSTEP:
         row.size, row.crc, row.forced = bind_from_stage(world, device, queue)
     else:
@@ -188,10 +187,10 @@ def start(world: World, memory: Memory | None, device: int, queue: int, now: int
 @compiled
 def tokens_of(world: World, device: int) -> int:
     """Return the tokens of the passes in a device's dense batch."""
-    node, tokens = devices_D(world)[device].head, 0
-    for _ in range(devices_D(world)[device].size):
-        tokens += passes_P(world)[nodes_N(world)[node].member].tokens
-        node = nodes_N(world)[node].next
+    node, tokens = device_at(world, device).head, 0
+    for _ in range(device_at(world, device).size):
+        tokens += pass_at(world, node_at(world, node).member).tokens
+        node = node_at(world, node).next
     return tokens
 
 
@@ -199,8 +198,8 @@ def tokens_of(world: World, device: int) -> int:
 def launch(world: World) -> bool:
     """Give the batches that start their ends; return False at one whose cost is not known."""
     while world.launched < world.batches:
-        row = batches_A(world)[world.launched]
-        curve, service_ns = queues_Q(world)[row.queue].curve, world.given_ns
+        row = batch_at(world, world.launched)
+        curve, service_ns = queue_at(world, row.queue).curve, world.given_ns
         if service_ns < 0 and row.tokens < cost_CN(world).shape[1]:
             service_ns = cost_CN(world)[curve, row.tokens]
         world.given_ns = -1
@@ -211,9 +210,9 @@ def launch(world: World) -> bool:
             service_ns = int(np.rint(service_ns * world.host_factor))
         row.end_ns = row.start_ns + service_ns
         if service_ns == 0:
-            devices_D(world)[row.device].done = 1
+            device_at(world, row.device).done = 1
         else:
-            devices_D(world)[row.device].end_ns = row.end_ns
+            device_at(world, row.device).end_ns = row.end_ns
         world.launched += 1
     return True
 
@@ -226,7 +225,7 @@ def leave(world: World, memory: Memory | None) -> None:
         finished_P(world)[world.finished + i] = emptied_P(world)[i]
     world.finished += world.emptied
     for i in range(world.finished):
-        passes_P(world)[finished_P(world)[i]].end_ns = now
+        pass_at(world, finished_P(world)[i]).end_ns = now
     if memory is not None and world.masked and world.finished:
         passes_finished(world, memory, world.finished)
     for i in range(world.finished):
@@ -245,7 +244,7 @@ def close_round(world: World, memory: Memory | None) -> None:
     if memory is not None and begin_transfers(world, memory, now):
         further = True
     for device in range(world.devices + 1):
-        if devices_D(world)[device].done:
+        if device_at(world, device).done:
             further = True
     if further:
         world.where = ROUND

@@ -17,6 +17,8 @@ from pathlib import Path
 import numba
 import numpy as np
 
+from simulate.compiled.parts import PartCompiler
+
 try:
     import fcntl
 except ImportError:
@@ -25,7 +27,8 @@ except ImportError:
 PACKAGE = Path(__file__).parent
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
-compiled = numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code only
+# For functions that only compiled functions call.
+compiled = numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=PartCompiler)
 
 
 def source_digest() -> str:

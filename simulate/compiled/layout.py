@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.pointers import pointed, pointer_fields
+from simulate.compiled.pointers import array, element, pointers_field
 
 # What a call of the compiled loop returns: finished, or what it needs before it can go on where it stopped.
 DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, BROKEN = range(5)
@@ -72,32 +72,33 @@ RUN = np.dtype([
     ("stage", "i8"), ("unfinished", "i8"), ("step", "i8"), ("first_queued", "i8"), ("last_queued", "i8"),
     # what it asks for when it stops with NEED_COST, and the answer where it counts for one batch only, else -1
     ("cost_queue", "i8"), ("cost_tokens", "i8"), ("given_ns", "i8"),
-    *pointer_fields(ARRAYS),
+    pointers_field(ARRAYS),
 ])  # fmt: skip
 
 World = np.void  # one record of RUN
 
-passes_P = pointed("passes_P", *ARRAYS["passes_P"])
-queues_Q = pointed("queues_Q", *ARRAYS["queues_Q"])
-devices_D = pointed("devices_D", *ARRAYS["devices_D"])
-nodes_N = pointed("nodes_N", *ARRAYS["nodes_N"])
-batches_A = pointed("batches_A", *ARRAYS["batches_A"])
-experts_TLK = pointed("experts_TLK", *ARRAYS["experts_TLK"])
-pass_N = pointed("pass_N", *ARRAYS["pass_N"])
-routed_NK = pointed("routed_NK", *ARRAYS["routed_NK"])
-finished_P = pointed("finished_P", *ARRAYS["finished_P"])
-emptied_P = pointed("emptied_P", *ARRAYS["emptied_P"])
-arriving_P = pointed("arriving_P", *ARRAYS["arriving_P"])
-joining_Q = pointed("joining_Q", *ARRAYS["joining_Q"])
-timed_Q = pointed("timed_Q", *ARRAYS["timed_Q"])
-queued_P = pointed("queued_P", *ARRAYS["queued_P"])
-step_P = pointed("step_P", *ARRAYS["step_P"])
-entered_Q = pointed("entered_Q", *ARRAYS["entered_Q"])
-times_A = pointed("times_A", *ARRAYS["times_A"])
-planned_A = pointed("planned_A", *ARRAYS["planned_A"])
-held_G = pointed("held_G", *ARRAYS["held_G"])
-steps_S = pointed("steps_S", *ARRAYS["steps_S"])
-start_S = pointed("start_S", *ARRAYS["start_S"])
-of_step_P = pointed("of_step_P", *ARRAYS["of_step_P"])
-cost_CN = pointed("cost_CN", *ARRAYS["cost_CN"])
-crc_table = pointed("crc_table", *ARRAYS["crc_table"])
+pass_at = element(ARRAYS, "passes_P")
+queue_at = element(ARRAYS, "queues_Q")
+device_at = element(ARRAYS, "devices_D")
+node_at = element(ARRAYS, "nodes_N")
+batch_at = element(ARRAYS, "batches_A")
+batches_A = array(ARRAYS, "batches_A")
+experts_TLK = array(ARRAYS, "experts_TLK")
+pass_N = array(ARRAYS, "pass_N")
+routed_NK = array(ARRAYS, "routed_NK")
+finished_P = array(ARRAYS, "finished_P")
+emptied_P = array(ARRAYS, "emptied_P")
+arriving_P = array(ARRAYS, "arriving_P")
+joining_Q = array(ARRAYS, "joining_Q")
+timed_Q = array(ARRAYS, "timed_Q")
+queued_P = array(ARRAYS, "queued_P")
+step_P = array(ARRAYS, "step_P")
+entered_Q = array(ARRAYS, "entered_Q")
+times_A = array(ARRAYS, "times_A")
+planned_A = array(ARRAYS, "planned_A")
+held_G = array(ARRAYS, "held_G")
+steps_S = array(ARRAYS, "steps_S")
+start_S = array(ARRAYS, "start_S")
+of_step_P = array(ARRAYS, "of_step_P")
+cost_CN = array(ARRAYS, "cost_CN")
+crc_table = array(ARRAYS, "crc_table")

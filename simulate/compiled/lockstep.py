@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, devices_D, nodes_N, pass_N, passes_P, queued_P, queues_Q, step_P
+from simulate.compiled.layout import World, device_at, node_at, pass_at, pass_N, queue_at, queued_P, step_P
 from simulate.compiled.memory.announcing import begin_stage, note_step
 from simulate.compiled.memory.layout import Memory
 from simulate.compiled.memory.masking import route
@@ -26,14 +26,14 @@ def admit_to_step(world: World, p: int) -> None:
 @compiled
 def retire_from_step(world: World, memory: Memory | None, device: int, now: int) -> None:
     """After the last batch of a stage the whole step moves on, or finishes."""
-    batch, nodes = devices_D(world)[device], nodes_N(world)
+    batch = device_at(world, device)
     dense = batch.queue % world.width == 0
     node = batch.head
     for _ in range(batch.size):
-        member = nodes[node].member
-        rec = passes_P(world)[member if dense else pass_N(world)[member]]
+        member = node_at(world, node).member
+        rec = pass_at(world, member if dense else pass_N(world)[member])
         rec.start_ns = min(rec.start_ns, batch.start_ns)
-        node = nodes[node].next
+        node = node_at(world, node).next
     free_members(world, device)
     world.unfinished -= 1
     if world.unfinished > 0:
@@ -75,7 +75,7 @@ def gather_next_stage(world: World) -> bool:
 @compiled
 def append_by_expert(world: World, p: int, layer: int) -> None:
     """Sort a pass's members of a layer by expert."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     for token in range(rec.offset, rec.offset + rec.tokens):
         for rank in range(world.k):
             expert = expert_of(world, p, token, layer, rank)
@@ -112,9 +112,9 @@ def run_stage(world: World, memory: Memory | None, now: int) -> None:
     first = (world.stage >> 1) * world.width
     world.unfinished = 0
     for queue in range(first, first + world.width):
-        if queues_Q(world)[queue].length > 0:
-            queues_Q(world)[queue].ready_ns = now
-            append_ready(world, queues_Q(world)[queue].device, queue)
+        if queue_at(world, queue).length > 0:
+            queue_at(world, queue).ready_ns = now
+            append_ready(world, queue_at(world, queue).device, queue)
             world.unfinished += 1
     if memory is not None and world.stage & 1:
         if not world.masked:
@@ -139,5 +139,5 @@ def settle_step(world: World, memory: Memory | None, now: int) -> None:
 @compiled
 def bind_from_stage(world: World, device: int, queue: int) -> tuple[int, int, int]:
     """Bind all members that a block has in this stage; return (how many, their checksum, whether it was forced: 0)."""
-    count = queues_Q(world)[queue].length
+    count = queue_at(world, queue).length
     return count, bind_members(world, queue, device, count), 0

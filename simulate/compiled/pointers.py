@@ -1,8 +1,9 @@
 """Records that point at arrays: what compiled functions hand on instead of dozens of arrays, each with its counter.
 
-A record (`Pointed.record`) keeps the address and the shape of every array beside its own fields. Inside compiled code a
-function made by `pointed` turns them back into an array; outside, `Pointed` keeps the arrays alive and checks their
-types. Passing them one by one made functions slow to compile, and slow: every call counted references.
+A record (`Pointed.record`) keeps the address and the shape of every array beside its own fields. Inside compiled code
+functions made by `array` and `element` turn them back into an array or one of its records; outside, `Pointed` keeps the
+arrays alive and checks their types. Passing them one by one made functions slow to compile, and slow: every call
+counted references.
 """
 
 from __future__ import annotations
@@ -16,47 +17,72 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 I64 = ir.IntType(64)
+Arrays = dict[str, tuple[np.dtype, int]]  # {name: (element type, dimensions)}
 
 
-def pointer_fields(arrays: dict[str, tuple[np.dtype, int]]) -> list[tuple[str, str]]:
-    """Return the fields in which a record keeps address and shape of arrays: {name: (element type, dimensions)}."""
-    return [
-        (f"{name}_{field}", "i8")
-        for name, (_, dimensions) in arrays.items()
-        for field in ("at", *map(str, range(dimensions)))
-    ]
+def pointers_field(arrays: Arrays) -> tuple[str, str, tuple[int]]:
+    """Return the field in which a record keeps the address, then the shape, of every array."""
+    return "pointers", "i8", (sum(1 + dimensions for _, dimensions in arrays.values()),)
 
 
-def pointed(name: str, dtype: np.dtype, dimensions: int) -> Callable:
+def place_of(arrays: Arrays, name: str) -> int:
+    """Return where in that field the address of an array stands."""
+    before = list(arrays)[: list(arrays).index(name)]
+    return sum(1 + arrays[other][1] for other in before)
+
+
+def pointer(builder: ir.IRBuilder, record: types.Record, at: ir.Value, place: int) -> ir.Value:
+    """Return what a record, given by its type and its address, keeps at a place of its pointers."""
+    start = builder.bitcast(at, ir.IntType(8).as_pointer())
+    field = builder.gep(start, [I64(record.offset("pointers") + 8 * place)])
+    return builder.load(builder.bitcast(field, I64.as_pointer()))
+
+
+def array(arrays: Arrays, name: str) -> Callable:
     """Return the function of compiled code that gives the array which a record points at by this name."""
-    array_type = types.Array(from_dtype(dtype), dimensions, "C")
+    dtype, dimensions = arrays[name]
+    array_type, place = types.Array(from_dtype(dtype), dimensions, "C"), place_of(arrays, name)
 
     def array_of(context, record):  # noqa: ANN001, ANN202
         def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
-            def field(which):  # noqa: ANN001, ANN202
-                offset = I64(record.offset(f"{name}_{which}"))
-                start = builder.bitcast(arguments[0], ir.IntType(8).as_pointer())
-                return builder.load(builder.bitcast(builder.gep(start, [offset]), I64.as_pointer()))
-
-            array = context.make_array(array_type)(context, builder)
+            made = context.make_array(array_type)(context, builder)
             size = I64(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
-            shape = [field(axis) for axis in range(dimensions)]
+            data, *shape = [pointer(builder, record, arguments[0], place + i) for i in range(1 + dimensions)]
             strides = [size]
             for length in reversed(shape[1:]):
                 strides.insert(0, builder.mul(strides[0], length))
-            data = builder.inttoptr(field("at"), array.data.type)
-            populate_array(array, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
-            return array._getvalue()
+            data = builder.inttoptr(data, made.data.type)
+            populate_array(made, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
+            return made._getvalue()
 
         return array_type(record), codegen
 
     return intrinsic(array_of)
 
 
-class Pointed:
-    """A record and the arrays it points at, `arrays` as in `pointer_fields`; both live as long as this does."""
+def element(arrays: Arrays, name: str) -> Callable:
+    """Return the function of compiled code that gives one record, by its number, of an array of records pointed at.
 
-    def __init__(self, dtype: np.dtype, arrays: dict[str, tuple[np.dtype, int]], **fields: float) -> None:
+    Faster to compile, and to run, than the array and then its element: no shape is looked at, -1 is not the last.
+    """
+    dtype, place = arrays[name][0], place_of(arrays, name)
+    element_type = from_dtype(dtype)
+
+    def element_of(context, record, number):  # noqa: ANN001, ANN202
+        def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
+            offset = builder.mul(arguments[1], I64(dtype.itemsize))
+            address = builder.add(pointer(builder, record, arguments[0], place), offset)
+            return builder.inttoptr(address, context.get_value_type(element_type))
+
+        return element_type(record, types.int64), codegen
+
+    return intrinsic(element_of)
+
+
+class Pointed:
+    """A record and the arrays it points at, both live as long as this does."""
+
+    def __init__(self, dtype: np.dtype, arrays: Arrays, **fields: float) -> None:
         self.record = np.zeros(1, dtype)
         self.arrays, self.held = arrays, {}
         for name, value in fields.items():
@@ -70,9 +96,8 @@ class Pointed:
             if array.dtype != dtype or array.ndim != dimensions or not (flags.c_contiguous and flags.writeable):
                 raise TypeError(f"{name} is {array.dtype} in {array.ndim} dimensions, declared {dtype} in {dimensions}")
             self.held[name] = array
-            self.record[f"{name}_at"] = array.ctypes.data
-            for axis, length in enumerate(array.shape):
-                self.record[f"{name}_{axis}"] = length
+            place = place_of(self.arrays, name)
+            self.record["pointers"][0, place : place + 1 + dimensions] = array.ctypes.data, *array.shape
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.held[name]

@@ -7,13 +7,13 @@ from simulate.compiled.jit import compiled
 from simulate.compiled.layout import (
     NEVER,
     World,
-    devices_D,
+    device_at,
     entered_Q,
     joining_Q,
-    nodes_N,
+    node_at,
+    pass_at,
     pass_N,
-    passes_P,
-    queues_Q,
+    queue_at,
     timed_Q,
 )
 from simulate.compiled.memory.announcing import note_group
@@ -33,7 +33,7 @@ def size_of(world: World, queue: int) -> int:
 def make_ready(world: World, queue: int) -> None:
     """Let a queue join its ready list when ready queues do."""
     drop_timeout(world, queue)
-    queues_Q(world)[queue].listed = 1
+    queue_at(world, queue).listed = 1
     joining_Q(world)[world.joining] = queue
     world.joining += 1
 
@@ -45,16 +45,16 @@ def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
     if length == 1:
         entered_Q(world)[queue] = now
     if length == size:
-        if not queues_Q(world)[queue].listed:
+        if not queue_at(world, queue).listed:
             make_ready(world, queue)
-    elif length == 1 and world.timeout_ns >= 0 and not queues_Q(world)[queue].listed:
+    elif length == 1 and world.timeout_ns >= 0 and not queue_at(world, queue).listed:
         set_timeout(world, queue, now + world.timeout_ns)
 
 
 @compiled
 def enter_stage(world: World, memory: Memory | None, p: int, now: int) -> None:
     """Append a pass's members to the queues of its stage: tokens in row order, selections in rank order."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     while True:
         rec.entered_ns = now
         layer = rec.stage >> 1
@@ -77,7 +77,7 @@ def enter_stage(world: World, memory: Memory | None, p: int, now: int) -> None:
 @compiled
 def append_selections(world: World, p: int, layer: int, now: int) -> None:
     """Append what a pass's tokens run in a layer to the experts' queues."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     first_queue = layer * world.width + 1
     for token in range(rec.offset, rec.offset + rec.tokens):
         for rank in range(world.k):
@@ -105,18 +105,18 @@ def move_on(world: World, memory: Memory | None, p: int, now: int) -> None:
 @compiled
 def retire_from_queues(world: World, memory: Memory | None, device: int, now: int) -> None:
     """Count the members of a device's completed batch as done; a pass whose last selection is done moves on."""
-    batch, nodes = devices_D(world)[device], nodes_N(world)
+    batch = device_at(world, device)
     dense = batch.queue % world.width == 0
     node = batch.head
     for _ in range(batch.size):
-        member = nodes[node].member
+        member = node_at(world, node).member
         p = member if dense else pass_N(world)[member]
-        rec = passes_P(world)[p]
+        rec = pass_at(world, p)
         rec.start_ns = min(rec.start_ns, batch.start_ns)
         rec.left -= 1
         if rec.left == 0:
             move_on(world, memory, p, now)
-        node = nodes[node].next
+        node = node_at(world, node).next
     free_members(world, device)
 
 
@@ -124,7 +124,7 @@ def retire_from_queues(world: World, memory: Memory | None, device: int, now: in
 def settle_queues(world: World, now: int) -> None:
     """Due time-outs (4); ready queues join the list, ascending (layer, block) (5)."""
     joining = joining_Q(world)
-    while world.timed > 0 and queues_Q(world)[timed_Q(world)[0]].due_ns <= now:
+    while world.timed > 0 and queue_at(world, timed_Q(world)[0]).due_ns <= now:
         make_ready(world, timed_Q(world)[0])
     for i in range(1, world.joining):
         queue, j = joining[i], i
@@ -140,14 +140,14 @@ def settle_queues(world: World, now: int) -> None:
 @compiled
 def join(world: World, queue: int, now: int) -> None:
     """Put a ready queue at the end of its device's ready list."""
-    queues_Q(world)[queue].ready_ns = now
-    append_ready(world, queues_Q(world)[queue].device, queue)
+    queue_at(world, queue).ready_ns = now
+    append_ready(world, queue_at(world, queue).device, queue)
 
 
 @compiled
 def bind_from_queue(world: World, device: int, queue: int) -> tuple[int, int, int]:
     """Bind the first min(B, length) members of a queue; return (how many, their checksum, whether it was forced)."""
-    waiting, size = queues_Q(world)[queue], size_of(world, queue)
+    waiting, size = queue_at(world, queue), size_of(world, queue)
     count = min(size, waiting.length)
     crc = bind_members(world, queue, device, count)
     forced, waiting.forced = waiting.forced, 0
@@ -159,14 +159,14 @@ def bind_from_queue(world: World, device: int, queue: int) -> tuple[int, int, in
 @compiled
 def head_entered(world: World, queue: int) -> int:
     """Return when the head of a queue began to wait."""
-    head = nodes_N(world)[queues_Q(world)[queue].head].member
-    return passes_P(world)[head if queue % world.width == 0 else pass_N(world)[head]].entered_ns
+    head = node_at(world, queue_at(world, queue).head).member
+    return pass_at(world, head if queue % world.width == 0 else pass_N(world)[head]).entered_ns
 
 
 @compiled
 def relist(world: World, queue: int, now: int) -> None:
     """Let a queue with members left over rejoin the ready list, or wait for its new head's time-out."""
-    waiting, timeout_ns = queues_Q(world)[queue], world.timeout_ns
+    waiting, timeout_ns = queue_at(world, queue), world.timeout_ns
     if waiting.length == 0:
         return
     due_ns = entered_Q(world)[queue] + timeout_ns
@@ -183,7 +183,7 @@ def force(world: World) -> None:
     for device in range(world.devices):
         queue = longest_waiting(world) if world.devices == 1 else longest_waiting_on(world, device)
         if queue >= 0:
-            queues_Q(world)[queue].forced = 1
+            queue_at(world, queue).forced = 1
             make_ready(world, queue)
 
 
@@ -206,6 +206,6 @@ def longest_waiting_on(world: World, device: int) -> int:
     """Return the queue of a device whose head has waited longest, -1 if nobody waits there."""
     entered, found, soonest = entered_Q(world), -1, NEVER
     for queue in range(len(entered)):
-        if entered[queue] < soonest and queues_Q(world)[queue].device == device:
+        if entered[queue] < soonest and queue_at(world, queue).device == device:
             found, soonest = queue, entered[queue]
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, emptied_P, experts_TLK, finished_P, passes_P, routed_NK
+from simulate.compiled.layout import World, emptied_P, experts_TLK, finished_P, pass_at, routed_NK
 
 
 @compiled
@@ -11,14 +11,14 @@ def expert_of(world: World, p: int, token: int, layer: int, rank: int) -> int:
     """Return the expert that a token of a pass runs at a rank in a layer, -1 for an empty slot."""
     if world.masked:
         return routed_NK(world)[token, rank]
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     return experts_TLK(world)[rec.first_row + token - rec.offset, layer, rank]
 
 
 @compiled
 def members_of(world: World, p: int, stage: int) -> int:
     """Return how many members a pass has in a stage by its recorded choices; 0 where it moves on at once."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     layer = stage >> 1
     if stage & 1 == 0:
         return world.dense
@@ -41,7 +41,7 @@ def has_members(world: World, p: int, stage: int) -> bool:
 @compiled
 def advance(world: World, p: int) -> bool:
     """Move a pass to its next stage that has members; return False if there is none, so that it finishes."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     stages = 2 * world.layers + 1
     stage = rec.stage + 1
     while stage < stages:

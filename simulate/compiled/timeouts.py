@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, queues_Q, timed_Q
+from simulate.compiled.layout import World, queue_at, timed_Q
 
 
 @compiled
 def is_before(world: World, queue: int, other: int) -> bool:
     """Say whether a queue's time-out comes before another's."""
-    due_ns, other_ns = queues_Q(world)[queue].due_ns, queues_Q(world)[other].due_ns
+    due_ns, other_ns = queue_at(world, queue).due_ns, queue_at(world, other).due_ns
     return due_ns < other_ns or (due_ns == other_ns and queue < other)
 
 
@@ -17,7 +17,7 @@ def is_before(world: World, queue: int, other: int) -> bool:
 def put(world: World, queue: int, at: int) -> None:
     """Put a queue at a place of the heap."""
     timed_Q(world)[at] = queue
-    queues_Q(world)[queue].timed_at = at
+    queue_at(world, queue).timed_at = at
 
 
 @compiled
@@ -48,7 +48,7 @@ def sift_down(world: World, at: int) -> None:
 @compiled
 def set_timeout(world: World, queue: int, due_ns: int) -> None:
     """Give the head of a queue, which has none pending, a time-out."""
-    queues_Q(world)[queue].due_ns = due_ns
+    queue_at(world, queue).due_ns = due_ns
     at = world.timed
     world.timed = at + 1
     put(world, queue, at)
@@ -58,13 +58,13 @@ def set_timeout(world: World, queue: int, due_ns: int) -> None:
 @compiled
 def drop_timeout(world: World, queue: int) -> None:
     """Forget the pending time-out of a queue, if there is one."""
-    at = queues_Q(world)[queue].timed_at
+    at = queue_at(world, queue).timed_at
     if at < 0:
         return
-    queues_Q(world)[queue].timed_at = -1
+    queue_at(world, queue).timed_at = -1
     world.timed -= 1
     if at < world.timed:
         moved = timed_Q(world)[world.timed]
         put(world, moved, at)
         sift_up(world, at)
-        sift_down(world, queues_Q(world)[moved].timed_at)
+        sift_down(world, queue_at(world, moved).timed_at)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, queues_Q
+from simulate.compiled.layout import World, queue_at
 from simulate.compiled.memory.caches import clear_protected, protect
-from simulate.compiled.memory.layout import LOAD, STEP, Memory, caches_C, entered_EN, keys_K
+from simulate.compiled.memory.layout import LOAD, STEP, Memory, cache_at, entered_EN, key_at
 from simulate.compiled.memory.loading import meet
 
 
@@ -15,19 +15,18 @@ def begin_stage(world: World, memory: Memory, first: int, now: int) -> None:
 
     `first` is the queue of the layer's dense block; those of its experts that have members run in this stage.
     """
-    queues = queues_Q(world)
     memory.stamp += 1
     for queue in range(first + 1, first + world.width):
-        if queues[queue].length > 0:
-            cache = keys_K(memory)[queues[queue].key].cache
-            if caches_C(memory)[cache].stamp != memory.stamp:
-                caches_C(memory)[cache].stamp = memory.stamp
+        if queue_at(world, queue).length > 0:
+            cache = key_at(memory, queue_at(world, queue).key).cache
+            if cache_at(memory, cache).stamp != memory.stamp:
+                cache_at(memory, cache).stamp = memory.stamp
                 clear_protected(memory, cache)
-            protect(memory, cache, queues[queue].key)
+            protect(memory, cache, queue_at(world, queue).key)
     if memory.miss != LOAD:
         return
     for queue in range(first + 1, first + world.width):
-        if queues[queue].length > 0:
+        if queue_at(world, queue).length > 0:
             meet(world, memory, queue, now)
 
 

@@ -19,7 +19,7 @@ from simulate.compiled.memory.layout import (
     POLICIES,
     PREVIOUS_TOKEN,
     TRANSFER,
-    keys_K,
+    key_at,
 )
 from simulate.compiled.memory.order import Order, uses_of
 from simulate.compiled.pointers import Pointed
@@ -41,8 +41,8 @@ def fill(memories: np.ndarray, filling: np.ndarray) -> None:
     """Give experts the slots that they hold before the run, in this order; `memories` is the one record."""
     for key in filling:
         admit(memories[0], key, True)
-        keys_K(memories[0])[key].in_flight = 0
-        keys_K(memories[0])[key].unused = 0
+        key_at(memories[0], key).in_flight = 0
+        key_at(memories[0], key).unused = 0
 
 
 def reference_memory(workload: Workload, config: RunConfig, known: Known, device_LB: np.ndarray) -> ExpertMemory:

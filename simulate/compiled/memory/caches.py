@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.memory.layout import DELAYED, HIT, MISS, Memory, caches_C, free_CS, keys_K, protected_CK
+from simulate.compiled.memory.layout import DELAYED, HIT, MISS, Memory, cache_at, free_CS, key_at, protected_CK
 from simulate.compiled.memory.orders import append_admitted, drop_admitted
 from simulate.compiled.memory.policies import (
     any_may_leave,
@@ -18,15 +18,15 @@ from simulate.compiled.memory.policies import (
 @compiled
 def is_resident(memory: Memory, key: int) -> bool:
     """Say whether the weights of an expert are in a slot and whole."""
-    return keys_K(memory)[key].slot >= 0 and not keys_K(memory)[key].in_flight
+    return key_at(memory, key).slot >= 0 and not key_at(memory, key).in_flight
 
 
 @compiled
 def clear_protected(memory: Memory, cache: int) -> None:
     """Begin to announce a group: nobody of the group before is protected any more."""
-    rec = caches_C(memory)[cache]
+    rec = cache_at(memory, cache)
     for i in range(rec.protected):
-        keys_K(memory)[protected_CK(memory)[cache, i]].protected = 0
+        key_at(memory, protected_CK(memory)[cache, i]).protected = 0
     rec.protected = 0
     rec.announced += 1
 
@@ -34,7 +34,7 @@ def clear_protected(memory: Memory, cache: int) -> None:
 @compiled
 def protect(memory: Memory, cache: int, key: int) -> None:
     """Add an expert, which is not protected, to the group that is being announced."""
-    rec, own = caches_C(memory)[cache], keys_K(memory)[key]
+    rec, own = cache_at(memory, cache), key_at(memory, key)
     protected_CK(memory)[cache, rec.protected] = key
     rec.protected += 1
     own.protected, own.announced = 1, rec.announced
@@ -43,19 +43,19 @@ def protect(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def announce_anew(memory: Memory, cache: int) -> None:
     """Announce those that are protected still, as a group of their own that others may join."""
-    rec = caches_C(memory)[cache]
+    rec = cache_at(memory, cache)
     rec.announced += 1
     for i in range(rec.protected):
-        keys_K(memory)[protected_CK(memory)[cache, i]].announced = rec.announced
+        key_at(memory, protected_CK(memory)[cache, i]).announced = rec.announced
 
 
 @compiled
 def leave_turn(memory: Memory, cache: int, key: int) -> None:
     """Take an expert out of the protected members."""
-    if not keys_K(memory)[key].protected:
+    if not key_at(memory, key).protected:
         return
-    rec, order = caches_C(memory)[cache], protected_CK(memory)
-    keys_K(memory)[key].protected = 0
+    rec, order = cache_at(memory, cache), protected_CK(memory)
+    key_at(memory, key).protected = 0
     at = 0
     while order[cache, at] != key:
         at += 1
@@ -67,7 +67,7 @@ def leave_turn(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def start_running(memory: Memory, key: int) -> None:
     """Let an expert run: it is not evicted until `finish_running`."""
-    own = keys_K(memory)[key]
+    own = key_at(memory, key)
     if not is_resident(memory, key) and own.wanted:
         memory.broken = key
     leave_turn(memory, own.cache, key)
@@ -77,7 +77,7 @@ def start_running(memory: Memory, key: int) -> None:
 @compiled
 def finish_running(memory: Memory, key: int) -> None:
     """Note that an expert has world."""
-    own = keys_K(memory)[key]
+    own = key_at(memory, key)
     leave_turn(memory, own.cache, key)
     own.running = 0
 
@@ -85,8 +85,8 @@ def finish_running(memory: Memory, key: int) -> None:
 @compiled
 def access(memory: Memory, key: int) -> int:
     """Count one demand for an expert; return what it met."""
-    own = keys_K(memory)[key]
-    rec = caches_C(memory)[own.cache]
+    own = key_at(memory, key)
+    rec = cache_at(memory, own.cache)
     rec.accesses += 1
     if own.slot < 0:
         rec.misses += 1
@@ -111,12 +111,12 @@ def choose(memory: Memory, cache: int, key: int, prefetch: bool) -> int:
     if prefetch:
         return -1
     order, first = protected_CK(memory), 0
-    last = caches_C(memory)[cache].protected - 1
+    last = cache_at(memory, cache).protected - 1
     for i in range(last + 1):
         if order[cache, i] == key:
             first = i + 1
     for i in range(last, first - 1, -1):
-        own = keys_K(memory)[order[cache, i]]
+        own = key_at(memory, order[cache, i])
         if own.slot >= 0 and not own.in_flight and not own.running:
             return order[cache, i]
     return -1
@@ -125,9 +125,9 @@ def choose(memory: Memory, cache: int, key: int, prefetch: bool) -> int:
 @compiled
 def admit(memory: Memory, key: int, prefetch: bool) -> tuple[bool, int]:
     """Give an expert a slot and begin its transfer; return (whether it has one, the expert that left, -1: none)."""
-    own = keys_K(memory)[key]
+    own = key_at(memory, key)
     cache = own.cache
-    rec = caches_C(memory)[cache]
+    rec = cache_at(memory, cache)
     leaving = -1
     if own.wanted and rec.free == 0:
         leaving = choose(memory, cache, key, prefetch)
@@ -152,7 +152,7 @@ def admit(memory: Memory, key: int, prefetch: bool) -> tuple[bool, int]:
 @compiled
 def evict(memory: Memory, cache: int, key: int) -> None:
     """Take an expert's slot."""
-    rec, own = caches_C(memory)[cache], keys_K(memory)[key]
+    rec, own = cache_at(memory, cache), key_at(memory, key)
     note_remove(memory, cache, key)
     drop_admitted(memory, cache, key)
     free_CS(memory)[cache, rec.free] = own.slot

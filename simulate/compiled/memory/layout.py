@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.pointers import pointed, pointer_fields
+from simulate.compiled.pointers import array, element, pointers_field
 from simulate.policies.memory.cache import Access
 from simulate.policies.memory.config import HANDLINGS
 from simulate.policies.memory.named import CACHES
@@ -81,41 +81,43 @@ MEMORY = np.dtype([
     ("group_members", "i8"), ("broken", "i8"), ("stamp", "i8"), ("drawn", "i8"),
     ("redirects", "i8"), ("candidates", "i8"), ("period", "i8"), ("passes_done", "i8"), ("routed_rows", "i8"),
     ("lost_mass", "f8"),
-    *pointer_fields(ARRAYS),
+    pointers_field(ARRAYS),
 ])  # fmt: skip
 
 Memory = np.void  # one record of MEMORY
 
-keys_K = pointed("keys_K", *ARRAYS["keys_K"])
-caches_C = pointed("caches_C", *ARRAYS["caches_C"])
-links_D = pointed("links_D", *ARRAYS["links_D"])
-transfers_A = pointed("transfers_A", *ARRAYS["transfers_A"])
-free_CS = pointed("free_CS", *ARRAYS["free_CS"])
-protected_CK = pointed("protected_CK", *ARRAYS["protected_CK"])
-asking_CK = pointed("asking_CK", *ARRAYS["asking_CK"])
-entered_EN = pointed("entered_EN", *ARRAYS["entered_EN"])
-group_E = pointed("group_E", *ARRAYS["group_E"])
-ahead_K = pointed("ahead_K", *ARRAYS["ahead_K"])
-stamp_K = pointed("stamp_K", *ARRAYS["stamp_K"])
-worth_K = pointed("worth_K", *ARRAYS["worth_K"])
-norm_K = pointed("norm_K", *ARRAYS["norm_K"])
-score_K = pointed("score_K", *ARRAYS["score_K"])
-plan_DK = pointed("plan_DK", *ARRAYS["plan_DK"])
-uses_U = pointed("uses_U", *ARRAYS["uses_U"])
-first_use_K = pointed("first_use_K", *ARRAYS["first_use_K"])
-log_A = pointed("log_A", *ARRAYS["log_A"])
-log_group_G = pointed("log_group_G", *ARRAYS["log_group_G"])
-log_member_M = pointed("log_member_M", *ARRAYS["log_member_M"])
-known_G = pointed("known_G", *ARRAYS["known_G"])
-known_member_M = pointed("known_member_M", *ARRAYS["known_member_M"])
-ranked_LE = pointed("ranked_LE", *ARRAYS["ranked_LE"])
-pairs_KE = pointed("pairs_KE", *ARRAYS["pairs_KE"])
-seen_K = pointed("seen_K", *ARRAYS["seen_K"])
-follow_E = pointed("follow_E", *ARRAYS["follow_E"])
-last_SLM = pointed("last_SLM", *ARRAYS["last_SLM"])
-last_SL = pointed("last_SL", *ARRAYS["last_SL"])
-before_S = pointed("before_S", *ARRAYS["before_S"])
-candidates_TLC = pointed("candidates_TLC", *ARRAYS["candidates_TLC"])
-scores_TLC = pointed("scores_TLC", *ARRAYS["scores_TLC"])
-norm_TL = pointed("norm_TL", *ARRAYS["norm_TL"])
-draws = pointed("draws", *ARRAYS["draws"])
+key_at = element(ARRAYS, "keys_K")
+cache_at = element(ARRAYS, "caches_C")
+link_at = element(ARRAYS, "links_D")
+links_D = array(ARRAYS, "links_D")
+transfer_at = element(ARRAYS, "transfers_A")
+transfers_A = array(ARRAYS, "transfers_A")
+free_CS = array(ARRAYS, "free_CS")
+protected_CK = array(ARRAYS, "protected_CK")
+asking_CK = array(ARRAYS, "asking_CK")
+entered_EN = array(ARRAYS, "entered_EN")
+group_E = array(ARRAYS, "group_E")
+ahead_K = array(ARRAYS, "ahead_K")
+stamp_K = array(ARRAYS, "stamp_K")
+worth_K = array(ARRAYS, "worth_K")
+norm_K = array(ARRAYS, "norm_K")
+score_K = array(ARRAYS, "score_K")
+plan_DK = array(ARRAYS, "plan_DK")
+uses_U = array(ARRAYS, "uses_U")
+first_use_K = array(ARRAYS, "first_use_K")
+log_A = array(ARRAYS, "log_A")
+log_group_G = array(ARRAYS, "log_group_G")
+log_member_M = array(ARRAYS, "log_member_M")
+known_G = array(ARRAYS, "known_G")
+known_member_M = array(ARRAYS, "known_member_M")
+ranked_LE = array(ARRAYS, "ranked_LE")
+pairs_KE = array(ARRAYS, "pairs_KE")
+seen_K = array(ARRAYS, "seen_K")
+follow_E = array(ARRAYS, "follow_E")
+last_SLM = array(ARRAYS, "last_SLM")
+last_SL = array(ARRAYS, "last_SL")
+before_S = array(ARRAYS, "before_S")
+candidates_TLC = array(ARRAYS, "candidates_TLC")
+scores_TLC = array(ARRAYS, "scores_TLC")
+norm_TL = array(ARRAYS, "norm_TL")
+draws = array(ARRAYS, "draws")

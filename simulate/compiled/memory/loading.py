@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulate.compiled.chains import append_ready, pop_ready, put_first_ready
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, devices_D, queues_Q
+from simulate.compiled.layout import World, device_at, queue_at
 from simulate.compiled.memory.caches import (
     access,
     admit,
@@ -22,11 +22,11 @@ from simulate.compiled.memory.layout import (
     NOT_MET,
     Memory,
     asking_CK,
-    caches_C,
-    keys_K,
-    links_D,
+    cache_at,
+    key_at,
+    link_at,
     log_A,
-    transfers_A,
+    transfer_at,
 )
 from simulate.compiled.memory.sending import ask, wait_for_link
 
@@ -34,27 +34,27 @@ from simulate.compiled.memory.sending import ask, wait_for_link
 @compiled
 def is_here(memory: Memory, key: int) -> bool:
     """Say whether an expert can run now: in its slot, or in the extra one."""
-    own = keys_K(memory)[key]
-    return is_resident(memory, key) or (caches_C(memory)[own.cache].passing == key and not own.in_flight)
+    own = key_at(memory, key)
+    return is_resident(memory, key) or (cache_at(memory, own.cache).passing == key and not own.in_flight)
 
 
 @compiled
 def take(world: World, memory: Memory, device: int, now: int) -> int:
     """Return the queue that a free device runs next, taken off its ready list; -1 if it has to wait."""
-    while devices_D(world)[device].first_ready >= 0:
-        queue = devices_D(world)[device].first_ready
+    while device_at(world, device).first_ready >= 0:
+        queue = device_at(world, device).first_ready
         if queue % world.width == 0:
             return pop_ready(world, device)
-        if queues_Q(world)[queue].met == NOT_MET:
+        if queue_at(world, queue).met == NOT_MET:
             meet(world, memory, queue, now)
-        if is_here(memory, queues_Q(world)[queue].key):
+        if is_here(memory, queue_at(world, queue).key):
             return pop_ready(world, device)
-        if memory.miss == HOST and queues_Q(world)[queue].met == MISS:
+        if memory.miss == HOST and queue_at(world, queue).met == MISS:
             append_ready(world, world.devices, pop_ready(world, device))
         elif memory.ordered or memory.miss == BLOCK:
             return -1
         else:
-            queues_Q(world)[pop_ready(world, device)].parked = 1
+            queue_at(world, pop_ready(world, device)).parked = 1
     return -1
 
 
@@ -69,37 +69,37 @@ def log_access(memory: Memory, key: int) -> None:
 @compiled
 def meet(world: World, memory: Memory, queue: int, now: int) -> None:
     """Access the expert of a queue; a miss that is loaded asks for a slot."""
-    key = queues_Q(world)[queue].key
-    own = keys_K(memory)[key]
+    key = queue_at(world, queue).key
+    own = key_at(memory, key)
     log_access(memory, key)
     met = access(memory, key)
-    queues_Q(world)[queue].met = met
+    queue_at(world, queue).met = met
     if met == HIT:
         return
     if not own.protected:
         announce_anew(memory, own.cache)
         protect(memory, own.cache, key)
     if met == MISS and memory.miss != HOST:
-        put_asking(memory, own.cache, key, caches_C(memory)[own.cache].asking)
+        put_asking(memory, own.cache, key, cache_at(memory, own.cache).asking)
         grant(world, memory, own.cache, now)
 
 
 @compiled
 def put_asking(memory: Memory, cache: int, key: int, at: int) -> None:
     """Put a demand at a place among those that wait for a slot."""
-    rec, asking = caches_C(memory)[cache], asking_CK(memory)
+    rec, asking = cache_at(memory, cache), asking_CK(memory)
     for i in range(rec.asking, at, -1):
         asking[cache, i] = asking[cache, i - 1]
     asking[cache, at] = key
     rec.asking += 1
-    keys_K(memory)[key].asking += 1
+    key_at(memory, key).asking += 1
 
 
 @compiled
 def pop_asking(memory: Memory, cache: int) -> None:
     """Take the first demand out of those that wait for a slot."""
-    rec, asking = caches_C(memory)[cache], asking_CK(memory)
-    keys_K(memory)[asking[cache, 0]].asking -= 1
+    rec, asking = cache_at(memory, cache), asking_CK(memory)
+    key_at(memory, asking[cache, 0]).asking -= 1
     rec.asking -= 1
     for i in range(rec.asking):
         asking[cache, i] = asking[cache, i + 1]
@@ -108,14 +108,14 @@ def pop_asking(memory: Memory, cache: int) -> None:
 @compiled
 def grant(world: World, memory: Memory, cache: int, now: int) -> None:
     """Give slots to the demands that wait for one, first come first served, as far as there are any."""
-    while caches_C(memory)[cache].asking > 0 and try_admit(world, memory, asking_CK(memory)[cache, 0], now):
+    while cache_at(memory, cache).asking > 0 and try_admit(world, memory, asking_CK(memory)[cache, 0], now):
         pop_asking(memory, cache)
 
 
 @compiled
 def try_admit(world: World, memory: Memory, key: int, now: int) -> bool:
     """Give a demand a slot, if it can have one."""
-    own = keys_K(memory)[key]
+    own = key_at(memory, key)
     if own.slot >= 0:
         return True
     if not own.wanted:
@@ -123,7 +123,7 @@ def try_admit(world: World, memory: Memory, key: int, now: int) -> bool:
     admitted, leaving = admit(memory, key, False)
     if not admitted:
         return False
-    if leaving >= 0 and queues_Q(world)[keys_K(memory)[leaving].queue].met != NOT_MET:
+    if leaving >= 0 and queue_at(world, key_at(memory, leaving).queue).met != NOT_MET:
         ask_again(memory, own.cache, leaving)
     wait_for_link(memory, ask(memory, key, own.slot, leaving, False, now))
     return True
@@ -132,9 +132,9 @@ def try_admit(world: World, memory: Memory, key: int, now: int) -> bool:
 @compiled
 def ask_again(memory: Memory, cache: int, key: int) -> None:
     """Let an expert that lost its slot before it ran wait for another: where order is fixed, at its place in it."""
-    at = caches_C(memory)[cache].asking
+    at = cache_at(memory, cache).asking
     if memory.ordered:
-        for i in range(caches_C(memory)[cache].asking - 1, -1, -1):
+        for i in range(cache_at(memory, cache).asking - 1, -1, -1):
             if asking_CK(memory)[cache, i] > key:
                 at = i
     put_asking(memory, cache, key, at)
@@ -143,8 +143,8 @@ def ask_again(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def pass_through(memory: Memory, key: int, now: int) -> bool:
     """Give the extra slot to an expert that the policy declines, if nobody is in it."""
-    own = keys_K(memory)[key]
-    rec = caches_C(memory)[own.cache]
+    own = key_at(memory, key)
+    rec = cache_at(memory, own.cache)
     if rec.passing >= 0:
         return False
     rec.passing = key
@@ -156,13 +156,13 @@ def pass_through(memory: Memory, key: int, now: int) -> bool:
 @compiled
 def load_ahead(world: World, memory: Memory, key: int, now: int) -> bool:
     """Begin to bring an expert before it is demanded; return False if it finds no slot."""
-    own = keys_K(memory)[key]
+    own = key_at(memory, key)
     admitted, leaving = admit(memory, key, True)
     if not admitted:
         return False
     number = ask(memory, key, own.slot, leaving, True, now)
     if memory.free_prefetch:
-        transfers_A(memory)[number].start_ns = transfers_A(memory)[number].end_ns = now
+        transfer_at(memory, number).start_ns = transfer_at(memory, number).end_ns = now
         own.in_flight = 0
         grant(world, memory, own.cache, now)
     else:
@@ -173,13 +173,13 @@ def load_ahead(world: World, memory: Memory, key: int, now: int) -> bool:
 @compiled
 def arrive(world: World, memory: Memory, device: int, now: int) -> None:
     """Note that the first transfer of a link is there; a queue that waited for it comes to the head of its list."""
-    link = links_D(memory)[device]
-    row = transfers_A(memory)[link.first_moving]
+    link = link_at(memory, device)
+    row = transfer_at(memory, link.first_moving)
     link.first_moving = row.next
-    own = keys_K(memory)[row.key]
+    own = key_at(memory, row.key)
     own.in_flight = 0
-    if queues_Q(world)[own.queue].parked:
-        queues_Q(world)[own.queue].parked = 0
+    if queue_at(world, own.queue).parked:
+        queue_at(world, own.queue).parked = 0
         put_first_ready(world, device, own.queue)
     grant(world, memory, own.cache, now)
 
@@ -187,10 +187,10 @@ def arrive(world: World, memory: Memory, device: int, now: int) -> None:
 @compiled
 def bound(world: World, memory: Memory, queue: int, device: int) -> int:
     """Note that a batch of an expert has been bound; return 1 if its expert was resident when it was demanded."""
-    waiting = queues_Q(world)[queue]
+    waiting = queue_at(world, queue)
     hit = 1 if waiting.met == HIT else 0
     waiting.met = NOT_MET
-    if device == keys_K(memory)[waiting.key].device:
+    if device == key_at(memory, waiting.key).device:
         start_running(memory, waiting.key)
     return hit
 
@@ -198,9 +198,9 @@ def bound(world: World, memory: Memory, queue: int, device: int) -> int:
 @compiled
 def released(world: World, memory: Memory, queue: int, device: int, now: int) -> None:
     """Note that a batch of an expert is complete; demands that waited for a slot may have it."""
-    key = queues_Q(world)[queue].key
-    own = keys_K(memory)[key]
+    key = queue_at(world, queue).key
+    own = key_at(memory, key)
     finish_running(memory, key)
-    if caches_C(memory)[own.cache].passing == key and device == own.device:
-        caches_C(memory)[own.cache].passing = -1
+    if cache_at(memory, own.cache).passing == key and device == own.device:
+        cache_at(memory, own.cache).passing = -1
     grant(world, memory, own.cache, now)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, passes_P, queues_Q, routed_NK
+from simulate.compiled.layout import World, pass_at, queue_at, routed_NK
 from simulate.compiled.memory.caches import access, finish_running, start_running
 from simulate.compiled.memory.layout import (
     Memory,
-    caches_C,
+    cache_at,
     candidates_TLC,
-    keys_K,
-    links_D,
+    key_at,
+    link_at,
     norm_K,
     norm_TL,
     plan_DK,
@@ -26,11 +26,11 @@ from simulate.compiled.memory.sending import is_busy
 @compiled
 def route(world: World, memory: Memory, p: int, layer: int, now: int) -> int:
     """Choose what each token of a pass runs in a layer, and pin it; return how many selections are left."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     base = layer * memory.experts
     access_chosen(world, memory, p, layer)
     for expert in range(memory.experts):
-        keys_K(memory)[base + expert].here = is_here(memory, base + expert)
+        key_at(memory, base + expert).here = is_here(memory, base + expert)
     left = 0
     for i in range(rec.tokens):
         runs = mask_token(world, memory, layer, rec.first_row + i, rec.offset + i)
@@ -44,7 +44,7 @@ def route(world: World, memory: Memory, p: int, layer: int, now: int) -> int:
 @compiled
 def access_chosen(world: World, memory: Memory, p: int, layer: int) -> None:
     """Access each of the experts that a pass selected once, ascending."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     memory.stamp += 1
     for row in range(rec.first_row, rec.first_row + rec.tokens):
         for rank in range(world.k):
@@ -65,11 +65,11 @@ def mask_token(world: World, memory: Memory, layer: int, row: int, token: int) -
         expert = candidates_TLC(memory)[row, layer, rank]
         if expert < 0:
             continue
-        if not keys_K(memory)[base + expert].here:
+        if not key_at(memory, base + expert).here:
             expert = -1
             while memory.redirects and stand_in < memory.candidates and expert < 0:
                 other = candidates_TLC(memory)[row, layer, stand_in]
-                if other >= 0 and keys_K(memory)[base + other].here:
+                if other >= 0 and key_at(memory, base + other).here:
                     expert = other
                 stand_in += 1
         if expert >= 0:
@@ -112,16 +112,16 @@ def count_token(world: World, memory: Memory, layer: int, row: int, token: int, 
 @compiled
 def pin(memory: Memory, key: int) -> None:
     """Keep an expert where it is for as long as anything that is to run it waits or runs."""
-    keys_K(memory)[key].members += 1
-    if keys_K(memory)[key].members == 1:
+    key_at(memory, key).members += 1
+    if key_at(memory, key).members == 1:
         start_running(memory, key)
 
 
 @compiled
 def release_masked(world: World, memory: Memory, queue: int, size: int, now: int) -> None:
     """Unpin the expert of a completed batch when nothing waits for it."""
-    key = queues_Q(world)[queue].key
-    own = keys_K(memory)[key]
+    key = queue_at(world, queue).key
+    own = key_at(memory, key)
     own.members -= size
     if own.members == 0:
         finish_running(memory, key)
@@ -138,7 +138,7 @@ def passes_finished(world: World, memory: Memory, count: int) -> None:
     for key in range(len(score_K(memory))):
         worth_K(memory)[key] = score_K(memory)[key]
     for device in range(world.devices):
-        link = links_D(memory)[device]
+        link = link_at(memory, device)
         link.planned = link.plan_at = 0
         for cache in range(device * memory.caches, (device + 1) * memory.caches):
             plan(memory, device, cache)
@@ -149,18 +149,18 @@ def passes_finished(world: World, memory: Memory, count: int) -> None:
 @compiled
 def plan(memory: Memory, device: int, cache: int) -> None:
     """Add to a device's plan what a cache should hold and does not: the most important, the best of them first."""
-    rec, link = caches_C(memory)[cache], links_D(memory)[device]
+    rec, link = cache_at(memory, cache), link_at(memory, device)
     memory.stamp += 1
     for _ in range(rec.slots):
         best = -1
         for key in range(rec.first_key, rec.first_key + rec.keys):
-            open_still = keys_K(memory)[key].cache == cache and stamp_K(memory)[key] != memory.stamp
+            open_still = key_at(memory, key).cache == cache and stamp_K(memory)[key] != memory.stamp
             if open_still and (best < 0 or is_worth_more(memory, key, best)):
                 best = key
         if best < 0:
             return
         stamp_K(memory)[best] = memory.stamp
-        if keys_K(memory)[best].slot < 0:
+        if key_at(memory, best).slot < 0:
             plan_DK(memory)[device, link.planned] = best
             link.planned += 1
 
@@ -169,14 +169,14 @@ def plan(memory: Memory, device: int, cache: int) -> None:
 def is_worth_more(memory: Memory, key: int, other: int) -> bool:
     """Say whether an expert goes before another with a lower key: by importance, then by being there."""
     mine, its = worth_K(memory)[key], worth_K(memory)[other]
-    return mine > its or (mine == its and keys_K(memory)[key].slot >= 0 and keys_K(memory)[other].slot < 0)
+    return mine > its or (mine == its and key_at(memory, key).slot >= 0 and key_at(memory, other).slot < 0)
 
 
 @compiled
 def exchange_planned(world: World, memory: Memory, now: int) -> None:
     """Let an idle link take the next exchanges of its device's plan."""
     for device in range(world.devices):
-        link = links_D(memory)[device]
+        link = link_at(memory, device)
         while link.plan_at < link.planned and not is_busy(memory, device):
             if not exchange(world, memory, plan_DK(memory)[device, link.plan_at], now):
                 break
@@ -186,8 +186,8 @@ def exchange_planned(world: World, memory: Memory, now: int) -> None:
 @compiled
 def exchange(world: World, memory: Memory, key: int, now: int) -> bool:
     """Bring an expert if it is worth a slot that may be had; return False if that has to wait."""
-    own = keys_K(memory)[key]
-    rec = caches_C(memory)[own.cache]
+    own = key_at(memory, key)
+    rec = cache_at(memory, own.cache)
     if own.slot >= 0 or rec.free > 0:
         return own.slot >= 0 or load_ahead(world, memory, key, now)
     least_held, least_leaving, may_leave = worth_K(memory)[rec.oldest], 0.0, False
@@ -195,10 +195,10 @@ def exchange(world: World, memory: Memory, key: int, now: int) -> bool:
     while held >= 0:
         worth = worth_K(memory)[held]
         least_held = min(least_held, worth)
-        if not keys_K(memory)[held].in_flight and not keys_K(memory)[held].running:
+        if not key_at(memory, held).in_flight and not key_at(memory, held).running:
             least_leaving = min(least_leaving, worth) if may_leave else worth
             may_leave = True
-        held = keys_K(memory)[held].newer
+        held = key_at(memory, held).newer
     if least_held >= worth_K(memory)[key]:
         return True
     return may_leave and least_leaving < worth_K(memory)[key] and load_ahead(world, memory, key, now)

@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.memory.layout import MAIN, SMALL, Memory, caches_C, keys_K
+from simulate.compiled.memory.layout import MAIN, SMALL, Memory, cache_at, key_at
 
 
 @compiled
 def append_admitted(memory: Memory, cache: int, key: int) -> None:
     """Put a key at the end of the order of admission."""
-    rec, own = caches_C(memory)[cache], keys_K(memory)[key]
+    rec, own = cache_at(memory, cache), key_at(memory, key)
     own.older, own.newer = rec.newest, -1
     if rec.newest < 0:
         rec.oldest = key
     else:
-        keys_K(memory)[rec.newest].newer = key
+        key_at(memory, rec.newest).newer = key
     rec.newest = key
 
 
 @compiled
 def drop_admitted(memory: Memory, cache: int, key: int) -> None:
     """Take a key out of the order of admission."""
-    rec, own = caches_C(memory)[cache], keys_K(memory)[key]
+    rec, own = cache_at(memory, cache), key_at(memory, key)
     if own.older < 0:
         rec.oldest = own.newer
     else:
-        keys_K(memory)[own.older].newer = own.newer
+        key_at(memory, own.older).newer = own.newer
     if own.newer < 0:
         rec.newest = own.older
     else:
-        keys_K(memory)[own.newer].older = own.older
+        key_at(memory, own.newer).older = own.older
 
 
 @compiled
 def append(memory: Memory, cache: int, key: int, where: int) -> None:
     """Put a key at the end of the policy's order; S3-FIFO has two, of which SMALL is the one that others use."""
-    rec, own = caches_C(memory)[cache], keys_K(memory)[key]
+    rec, own = cache_at(memory, cache), key_at(memory, key)
     own.where, own.after = where, -1
     own.before = rec.main_last if where == MAIN else rec.last
     if own.before >= 0:
-        keys_K(memory)[own.before].after = key
+        key_at(memory, own.before).after = key
     if where == MAIN:
         rec.main_last = key
         if own.before < 0:
@@ -54,16 +54,16 @@ def append(memory: Memory, cache: int, key: int, where: int) -> None:
 @compiled
 def drop(memory: Memory, cache: int, key: int) -> None:
     """Take a key out of the policy's order."""
-    rec, own = caches_C(memory)[cache], keys_K(memory)[key]
+    rec, own = cache_at(memory, cache), key_at(memory, key)
     in_main = own.where == MAIN
     if own.before >= 0:
-        keys_K(memory)[own.before].after = own.after
+        key_at(memory, own.before).after = own.after
     elif in_main:
         rec.main_first = own.after
     else:
         rec.first = own.after
     if own.after >= 0:
-        keys_K(memory)[own.after].before = own.before
+        key_at(memory, own.after).before = own.before
     elif in_main:
         rec.main_last = own.before
     else:
@@ -76,7 +76,7 @@ def drop(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def move_last(memory: Memory, cache: int, key: int) -> None:
     """Put a key that stands in the policy's order at its end."""
-    if caches_C(memory)[cache].last != key:
+    if cache_at(memory, cache).last != key:
         drop(memory, cache, key)
         append(memory, cache, key, SMALL)
 
@@ -84,13 +84,13 @@ def move_last(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def append_ghost(memory: Memory, cache: int, key: int) -> None:
     """Remember an evicted key as the newest ghost; forget the oldest where there are too many."""
-    rec, own = caches_C(memory)[cache], keys_K(memory)[key]
+    rec, own = cache_at(memory, cache), key_at(memory, key)
     if not own.ghost:
         own.ghost, own.ghost_before, own.ghost_after = 1, rec.ghost_last, -1
         if rec.ghost_last < 0:
             rec.ghost_first = key
         else:
-            keys_K(memory)[rec.ghost_last].ghost_after = key
+            key_at(memory, rec.ghost_last).ghost_after = key
         rec.ghost_last = key
         rec.ghosts += 1
     if rec.ghosts > rec.slots - rec.small_slots:
@@ -100,14 +100,14 @@ def append_ghost(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def drop_ghost(memory: Memory, cache: int, key: int) -> None:
     """Forget a ghost."""
-    rec, own = caches_C(memory)[cache], keys_K(memory)[key]
+    rec, own = cache_at(memory, cache), key_at(memory, key)
     own.ghost = 0
     rec.ghosts -= 1
     if own.ghost_before < 0:
         rec.ghost_first = own.ghost_after
     else:
-        keys_K(memory)[own.ghost_before].ghost_after = own.ghost_after
+        key_at(memory, own.ghost_before).ghost_after = own.ghost_after
     if own.ghost_after < 0:
         rec.ghost_last = own.ghost_before
     else:
-        keys_K(memory)[own.ghost_after].ghost_before = own.ghost_before
+        key_at(memory, own.ghost_after).ghost_before = own.ghost_before

@@ -19,10 +19,10 @@ from simulate.compiled.memory.layout import (
     SIEVE,
     SMALL,
     Memory,
-    caches_C,
+    cache_at,
     draws,
     first_use_K,
-    keys_K,
+    key_at,
     uses_U,
     worth_K,
 )
@@ -39,13 +39,13 @@ def is_ordered(policy: int) -> bool:
 @compiled
 def note_miss(memory: Memory, cache: int, key: int) -> None:
     """Note the access of an expert that holds no slot."""
-    caches_C(memory)[cache].layer = key // memory.experts
+    cache_at(memory, cache).layer = key // memory.experts
 
 
 @compiled
 def note_insert(memory: Memory, cache: int, key: int) -> None:
     """Note that an expert has been given a slot."""
-    policy, own, rec = memory.policy, keys_K(memory)[key], caches_C(memory)[cache]
+    policy, own, rec = memory.policy, key_at(memory, key), cache_at(memory, cache)
     if not is_ordered(policy):
         return
     where = SMALL
@@ -63,7 +63,7 @@ def note_insert(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def note_touch(memory: Memory, cache: int, key: int) -> None:
     """Note the access of an expert that holds a slot."""
-    policy, own, rec = memory.policy, keys_K(memory)[key], caches_C(memory)[cache]
+    policy, own, rec = memory.policy, key_at(memory, key), cache_at(memory, cache)
     rec.layer = key // memory.experts
     if policy in (LRU, LFU, LFRU, LIFO_USE, LEAST_STALE):
         move_last(memory, cache, key)
@@ -78,7 +78,7 @@ def note_touch(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def note_remove(memory: Memory, cache: int, key: int) -> None:
     """Forget an expert that leaves its slot; SIEVE's hand goes on to the one after it, the oldest after the newest."""
-    policy, own, rec = memory.policy, keys_K(memory)[key], caches_C(memory)[cache]
+    policy, own, rec = memory.policy, key_at(memory, key), cache_at(memory, cache)
     if not is_ordered(policy):
         return
     if policy == SIEVE:
@@ -91,18 +91,18 @@ def note_remove(memory: Memory, cache: int, key: int) -> None:
 @compiled
 def is_kept(memory: Memory, key: int) -> bool:
     """Say whether an expert may not leave: it runs, is in flight or is protected."""
-    own = keys_K(memory)[key]
+    own = key_at(memory, key)
     return own.in_flight or own.running or own.protected
 
 
 @compiled
 def any_may_leave(memory: Memory, cache: int) -> bool:
     """Say whether any expert in a slot may leave."""
-    key = caches_C(memory)[cache].oldest
+    key = cache_at(memory, cache).oldest
     while key >= 0:
         if not is_kept(memory, key):
             return True
-        key = keys_K(memory)[key].newer
+        key = key_at(memory, key).newer
     return False
 
 
@@ -111,7 +111,7 @@ def victim(memory: Memory, cache: int) -> int:
     """Return the expert that the policy evicts; one may leave."""
     policy = memory.policy
     if policy in (FIFO, LRU):
-        return first_from(memory, caches_C(memory)[cache].first)
+        return first_from(memory, cache_at(memory, cache).first)
     if policy in (LFU, LFRU):
         return least_used(memory, cache, policy == LFRU)
     if policy in (LIFO, LIFO_USE):
@@ -133,17 +133,17 @@ def victim(memory: Memory, cache: int) -> int:
 def first_from(memory: Memory, key: int) -> int:
     """Return the first expert of the policy's order, from a key on, that may leave; -1 if there is none."""
     while key >= 0 and is_kept(memory, key):
-        key = keys_K(memory)[key].after
+        key = key_at(memory, key).after
     return key
 
 
 @compiled
 def least_used(memory: Memory, cache: int, over_age: bool) -> int:
     """Return the expert with the fewest uses (over age); of equals the first in the order."""
-    rec, found, least = caches_C(memory)[cache], -1, 0.0
+    rec, found, least = cache_at(memory, cache), -1, 0.0
     key = rec.first
     while key >= 0:
-        own = keys_K(memory)[key]
+        own = key_at(memory, key)
         if not is_kept(memory, key):
             value = own.uses / (rec.accesses + 1 - own.last) if over_age else float(own.uses)
             if found < 0 or value < least:
@@ -155,28 +155,28 @@ def least_used(memory: Memory, cache: int, over_age: bool) -> int:
 @compiled
 def last_in(memory: Memory, cache: int) -> int:
     """Return the first expert that is not in the announced group, or the last of all."""
-    rec = caches_C(memory)[cache]
+    rec = cache_at(memory, cache)
     if rec.announced > 0:
         key = rec.first
         while key >= 0:
-            if keys_K(memory)[key].announced != rec.announced and not is_kept(memory, key):
+            if key_at(memory, key).announced != rec.announced and not is_kept(memory, key):
                 return key
-            key = keys_K(memory)[key].after
+            key = key_at(memory, key).after
     key = rec.last
     while is_kept(memory, key):
-        key = keys_K(memory)[key].before
+        key = key_at(memory, key).before
     return key
 
 
 @compiled
 def under_hand(memory: Memory, cache: int) -> int:
     """Move SIEVE's hand to the first expert that is not marked."""
-    rec = caches_C(memory)[cache]
+    rec = cache_at(memory, cache)
     key = rec.hand if rec.hand >= 0 else rec.first
-    while keys_K(memory)[key].used or is_kept(memory, key):
+    while key_at(memory, key).used or is_kept(memory, key):
         if not is_kept(memory, key):
-            keys_K(memory)[key].used = 0
-        key = keys_K(memory)[key].after
+            key_at(memory, key).used = 0
+        key = key_at(memory, key).after
         if key < 0:
             key = rec.first
     rec.hand = key
@@ -186,34 +186,34 @@ def under_hand(memory: Memory, cache: int) -> int:
 @compiled
 def turned_out(memory: Memory, cache: int) -> int:
     """Turn S3-FIFO's queues until one gives an expert up."""
-    rec = caches_C(memory)[cache]
+    rec = cache_at(memory, cache)
     while True:
         small, main = first_from(memory, rec.first), first_from(memory, rec.main_first)
         if small >= 0 and (main < 0 or rec.small >= rec.small_slots):
-            if keys_K(memory)[small].uses <= 1:
+            if key_at(memory, small).uses <= 1:
                 append_ghost(memory, cache, small)
                 return small
             drop(memory, cache, small)
             append(memory, cache, small, MAIN)
-            keys_K(memory)[small].uses = 0
+            key_at(memory, small).uses = 0
         else:
-            if keys_K(memory)[main].uses == 0:
+            if key_at(memory, main).uses == 0:
                 return main
             drop(memory, cache, main)
             append(memory, cache, main, MAIN)
-            keys_K(memory)[main].uses -= 1
+            key_at(memory, main).uses -= 1
 
 
 @compiled
 def least_stale(memory: Memory, cache: int) -> int:
     """Return the expert used longest ago of the layers reached; of those to come if there is none."""
-    rec = caches_C(memory)[cache]
+    rec = cache_at(memory, cache)
     end = (rec.layer + 1) * memory.experts
     first = key = first_from(memory, rec.first)
     while key >= 0:
         if key < end:
             return key
-        key = first_from(memory, keys_K(memory)[key].after)
+        key = first_from(memory, key_at(memory, key).after)
     return first
 
 
@@ -233,11 +233,11 @@ def draw_below(memory: Memory, count: int) -> int:
 @compiled
 def drawn(memory: Memory, cache: int) -> int:
     """Return any expert that may leave, each with the same probability."""
-    rec, count = caches_C(memory)[cache], 0
+    rec, count = cache_at(memory, cache), 0
     key = rec.oldest
     while key >= 0:
         count += not is_kept(memory, key)
-        key = keys_K(memory)[key].newer
+        key = key_at(memory, key).newer
     at = draw_below(memory, count)
     key = rec.oldest
     while True:
@@ -245,24 +245,24 @@ def drawn(memory: Memory, cache: int) -> int:
             if at == 0:
                 return key
             at -= 1
-        key = keys_K(memory)[key].newer
+        key = key_at(memory, key).newer
 
 
 @compiled
 def least_important(memory: Memory, cache: int) -> int:
     """Return the least important expert; of equals the first admitted."""
-    found, key = -1, caches_C(memory)[cache].oldest
+    found, key = -1, cache_at(memory, cache).oldest
     while key >= 0:
         if not is_kept(memory, key) and (found < 0 or worth_K(memory)[key] < worth_K(memory)[found]):
             found = key
-        key = keys_K(memory)[key].newer
+        key = key_at(memory, key).newer
     return found
 
 
 @compiled
 def next_use(memory: Memory, key: int, position: int) -> int:
     """Return the first access of an expert at or after a position of its cache; beyond all if there is none."""
-    own, end = keys_K(memory)[key], first_use_K(memory)[key + 1]
+    own, end = key_at(memory, key), first_use_K(memory)[key + 1]
     while own.next_use_at < end and uses_U(memory)[own.next_use_at] < position:
         own.next_use_at += 1
     return uses_U(memory)[own.next_use_at] if own.next_use_at < end else 1 << 62
@@ -271,12 +271,12 @@ def next_use(memory: Memory, key: int, position: int) -> int:
 @compiled
 def farthest(memory: Memory, cache: int) -> int:
     """Return the expert whose next use is farthest away; of equals the first admitted."""
-    rec, found, most = caches_C(memory)[cache], -1, -1
+    rec, found, most = cache_at(memory, cache), -1, -1
     key = rec.oldest
     while key >= 0:
         if not is_kept(memory, key):
             use = next_use(memory, key, rec.accesses)
             if use > most:
                 found, most = key, use
-        key = keys_K(memory)[key].newer
+        key = key_at(memory, key).newer
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, passes_P, step_P
+from simulate.compiled.layout import World, pass_at, step_P
 from simulate.compiled.memory.caches import announce_anew, protect
 from simulate.compiled.memory.layout import (
     CO_ACTIVATION,
@@ -14,11 +14,11 @@ from simulate.compiled.memory.layout import (
     Memory,
     ahead_K,
     before_S,
-    caches_C,
+    cache_at,
     entered_EN,
     follow_E,
     group_E,
-    keys_K,
+    key_at,
     known_G,
     known_member_M,
     last_SL,
@@ -63,11 +63,11 @@ def gather(world: World, memory: Memory, p: int, layer: int) -> tuple[int, int]:
         for i in range(world.step):
             if has_members(world, step_P(world)[i], 2 * layer + 1):
                 mark_experts(world, memory, step_P(world)[i], layer)
-                sequence = passes_P(world)[step_P(world)[i]].sequence
+                sequence = pass_at(world, step_P(world)[i]).sequence
                 working += 1
     else:
         mark_experts(world, memory, p, layer)
-        sequence, working = passes_P(world)[p].sequence, 1
+        sequence, working = pass_at(world, p).sequence, 1
     members = 0
     for expert in range(memory.experts):
         if stamp_K(memory)[expert] == memory.stamp:
@@ -79,7 +79,7 @@ def gather(world: World, memory: Memory, p: int, layer: int) -> tuple[int, int]:
 @compiled
 def mark_experts(world: World, memory: Memory, p: int, layer: int) -> None:
     """Mark the experts that the tokens of a pass run in a layer."""
-    rec = passes_P(world)[p]
+    rec = pass_at(world, p)
     for token in range(rec.offset, rec.offset + rec.tokens):
         for rank in range(world.k):
             expert = expert_of(world, p, token, layer, rank)
@@ -200,7 +200,7 @@ def without_coming(memory: Memory, ahead: int) -> int:
     """Leave out of a proposal what has a slot or waits for one; return how many are left."""
     left = 0
     for i in range(ahead):
-        own = keys_K(memory)[ahead_K(memory)[i]]
+        own = key_at(memory, ahead_K(memory)[i])
         if own.slot < 0 and not own.asking:
             ahead_K(memory)[left] = ahead_K(memory)[i]
             left += 1
@@ -213,9 +213,9 @@ def protect_ahead(memory: Memory, ahead: int) -> None:
     memory.stamp += 1
     for i in range(ahead):
         key = ahead_K(memory)[i]
-        cache = keys_K(memory)[key].cache
-        if caches_C(memory)[cache].stamp != memory.stamp:
-            caches_C(memory)[cache].stamp = memory.stamp
+        cache = key_at(memory, key).cache
+        if cache_at(memory, cache).stamp != memory.stamp:
+            cache_at(memory, cache).stamp = memory.stamp
             announce_anew(memory, cache)
-        if not keys_K(memory)[key].protected:
+        if not key_at(memory, key).protected:
             protect(memory, cache, key)

@@ -7,11 +7,13 @@ from simulate.compiled.layout import NEVER, World
 from simulate.compiled.memory.layout import (
     Memory,
     draws,
-    keys_K,
+    key_at,
+    link_at,
     links_D,
     log_A,
     log_group_G,
     log_member_M,
+    transfer_at,
     transfers_A,
 )
 
@@ -34,8 +36,8 @@ def has_room(world: World, memory: Memory) -> bool:
 def ask(memory: Memory, key: int, slot: int, victim: int, prefetch: bool, now: int) -> int:
     """Record a transfer that is asked for; return its number."""
     number = memory.transfers
-    row = transfers_A(memory)[number]
-    row.link, row.key, row.slot, row.victim, row.prefetch = keys_K(memory)[key].device, key, slot, victim, prefetch
+    row = transfer_at(memory, number)
+    row.link, row.key, row.slot, row.victim, row.prefetch = key_at(memory, key).device, key, slot, victim, prefetch
     row.asked_ns, row.start_ns, row.end_ns, row.next = now, -1, -1, -1
     memory.transfers += 1
     return number
@@ -44,11 +46,11 @@ def ask(memory: Memory, key: int, slot: int, victim: int, prefetch: bool, now: i
 @compiled
 def wait_for_link(memory: Memory, number: int) -> None:
     """Put a transfer at the end of its link's queue."""
-    link = links_D(memory)[transfers_A(memory)[number].link]
+    link = link_at(memory, transfer_at(memory, number).link)
     if link.first_waiting < 0:
         link.first_waiting = number
     else:
-        transfers_A(memory)[link.last_waiting].next = number
+        transfer_at(memory, link.last_waiting).next = number
     link.last_waiting = number
 
 
@@ -57,16 +59,16 @@ def begin_transfers(world: World, memory: Memory, now: int) -> bool:
     """Let every link begin what it can; return True if any of it takes no time."""
     at_once = False
     for device in range(world.devices):
-        link = links_D(memory)[device]
+        link = link_at(memory, device)
         while link.first_waiting >= 0 and (memory.wide or link.first_moving < 0):
             number = link.first_waiting
-            row = transfers_A(memory)[number]
+            row = transfer_at(memory, number)
             link.first_waiting = row.next
             row.start_ns, row.end_ns, row.next = now, now + memory.transfer_ns, -1
             if link.first_moving < 0:
                 link.first_moving = number
             else:
-                transfers_A(memory)[link.last_moving].next = number
+                transfer_at(memory, link.last_moving).next = number
             link.last_moving = number
             at_once = at_once or row.end_ns == now
     return at_once
@@ -77,23 +79,23 @@ def next_end(memory: Memory) -> int:
     """Return when the next transfer ends."""
     soonest = NEVER
     for device in range(len(links_D(memory))):
-        number = links_D(memory)[device].first_moving
+        number = link_at(memory, device).first_moving
         if number >= 0:
-            soonest = min(soonest, transfers_A(memory)[number].end_ns)
+            soonest = min(soonest, transfer_at(memory, number).end_ns)
     return soonest
 
 
 @compiled
 def transfers_here(memory: Memory, device: int, now: int) -> bool:
     """Say whether the first transfer on its way over a link is there."""
-    number = links_D(memory)[device].first_moving
-    return number >= 0 and transfers_A(memory)[number].end_ns <= now
+    number = link_at(memory, device).first_moving
+    return number >= 0 and transfer_at(memory, number).end_ns <= now
 
 
 @compiled
 def is_busy(memory: Memory, device: int) -> bool:
     """Say whether a transfer waits for a link or moves over it."""
-    return links_D(memory)[device].first_moving >= 0 or links_D(memory)[device].first_waiting >= 0
+    return link_at(memory, device).first_moving >= 0 or link_at(memory, device).first_waiting >= 0
 
 
 @compiled

@@ -1,0 +1,70 @@
+"""Lets numba compile an entry as one whole: what it calls is linked in as it is, then optimised and emitted once.
+
+numba optimises every function together with all that it calls, and makes machine code of it, although only the entry at
+the top is ever run: the higher a function stands, the more of the same code is worked on again. Documented is that a
+function may have a pipeline of its own (`pipeline_class`); what a library of code does is numba's own matter.
+"""
+
+from __future__ import annotations
+
+from llvmlite.binding import Linkage
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+
+
+class NoAddresses:
+    """Stands for the code generator where a function has no address, and so nothing to be told there."""
+
+    @staticmethod
+    def set_env(name: str, environment: object) -> None:
+        """Do nothing: the environment serves exceptions, which parts never raise."""
+
+
+class PartLibrary(JITCodeLibrary):
+    """The code of one function that only compiled functions call, neither optimised nor emitted by itself."""
+
+    @property
+    def codegen(self) -> type[NoAddresses]:
+        """Nothing that could give addresses."""
+        return NoAddresses
+
+    def _optimize_functions(self, module: object) -> None:
+        module.data_layout = self._codegen._data_layout
+
+    def finalize(self) -> None:
+        """Close the library."""
+        self._raise_if_finalized()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return 0: nothing of this library can be called by its address."""
+        return 0
+
+    def _get_module_for_linking(self) -> object:
+        if self._shared_module is None:
+            module, linked = self._final_module.clone(), {self}
+            waiting = list(self._linking_libraries)
+            while waiting:
+                library = waiting.pop()
+                if library in linked:
+                    continue
+                linked.add(library)
+                if isinstance(library, PartLibrary):
+                    module.link_in(library._final_module, preserve=True)
+                    waiting += library._linking_libraries
+                else:
+                    module.link_in(library._get_module_for_linking(), preserve=True)
+            for function in module.functions:
+                if not function.is_declaration and function.linkage == Linkage.external:
+                    function.linkage = Linkage.linkonce_odr
+            self._shared_module = module
+        return self._shared_module
+
+
+class PartCompiler(CompilerBase):
+    """numba's own compiler, into a library that waits for its entry."""
+
+    def define_pipelines(self) -> list:
+        """Return numba's one pipeline for functions without Python objects."""
+        self.state.library = PartLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
