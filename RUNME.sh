@@ -76,7 +76,7 @@ simulated() {
         aside "what would the operating points of $name's $model model have cost?" "${like[@]}" "$set/serving" \
             "$set/rules" --costs "$costs" "${many[@]}" --out "$into/serving"
         aside "do re-gated traces of $name predict what was recorded under the rule?" "$python" -m simulate open-loop \
-            "$set/$model.trace.parquet" "$set/rules" --costs "$costs" --sequences 2000 "${many[@]}" --out "$into/open_loop"
+            "$set/$model.trace.parquet" "$set/rules" --costs "$costs" --sequences 2000 "${many[@]}" --out "$into/open_loop/$model"
     done
 }
 

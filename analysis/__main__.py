@@ -93,7 +93,7 @@ def runs_command(
 def open_loop_command(
     logs: Annotated[Path, typer.Argument(help="Logs: LOGS/DEVICE/DATA/{base,wide}.trace.parquet and rules/.")],
     simulated: Annotated[
-        Path | None, typer.Argument(help="Simulated runs: SIMULATED/DEVICE/DATA/open_loop/ of `simulate open-loop`.")
+        Path | None, typer.Argument(help="Simulated: SIMULATED/DEVICE/DATA/open_loop/MODEL/ of `simulate open-loop`.")
     ] = None,
 ) -> None:
     """May re-gating be trusted? One row per recorded rule: what a re-gated trace predicts against what was recorded.

@@ -100,7 +100,7 @@ def time_rows(log_set: LogSet, run: str, model: str, timed: TimedRuns | None, tr
         reason = NOT_TIMED.get(model, f"no {COSTS}, or no folder of simulated runs")
         return [{"status": "skipped", "reason": reason}]
     try:
-        return timed.rows(run, {name: trace.digest for name, trace in traces.items()})
+        return timed.rows(run, model, {name: trace.digest for name, trace in traces.items()})
     except InputError as error:
         reason = str(error).replace(f"{timed.folder}/", "")
         return [hole_row(log_set.name, None, f"{OPEN_LOOP}/{reason}")]

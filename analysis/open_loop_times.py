@@ -20,20 +20,23 @@ TIMED = {"throughput": "per_s", "latency_p50": "ms", "latency_p95": "ms"}
 
 @dataclass
 class TimedRuns:
-    """The open-loop runs of one set, tables in `folder`; `digests` fills with those of the tables that were read."""
+    """The open-loop runs of one set: tables in `folder`, which has one for every model.
+
+    `digests` fills with those of the tables that were read.
+    """
 
     folder: Path
     digests: dict[str, str] = field(default_factory=dict)
 
-    def rows(self, run: str, trace_digests: dict[str, str]) -> list[dict]:
-        """Return a row per setting of one rule, recorded against re-gated, replications combined.
+    def rows(self, run: str, model: str, trace_digests: dict[str, str]) -> list[dict]:
+        """Return a row per setting of one rule of a model, recorded against re-gated, replications combined.
 
         `trace_digests` names the traces that the runs have to come from. InputError where a table is missing
         or stems from another one, or where a run failed.
         """
-        recorded = self.groups(f"{run}/{RECORDED}", trace_digests[RECORDED])
-        regated = self.groups(f"{run}/{REGATED}", trace_digests[REGATED])
-        source = self.groups(SOURCE, trace_digests[SOURCE])
+        recorded = self.groups(f"{model}/{run}/{RECORDED}", trace_digests[RECORDED])
+        regated = self.groups(f"{model}/{run}/{REGATED}", trace_digests[REGATED])
+        source = self.groups(f"{model}/{SOURCE}", trace_digests[SOURCE])
         if list(recorded) != list(regated):
             raise InputError(f"{run}: runs of {REGATED} are {', '.join(regated)}, of {RECORDED} {', '.join(recorded)}")
         return [

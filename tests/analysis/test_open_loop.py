@@ -234,7 +234,7 @@ def timed(logs, generator):
     save_trace(source, folder / "wide.trace.parquet")
     save_trace(recorded_under(source, KRule("delta", 0.5)), folder / "rules" / "wide-delta-0.5.trace.parquet")
     (folder / "costs.parquet").write_text("only its presence counts here")
-    simulated = logs.parent / "simulated" / "cpu-toy" / "digits" / "open_loop"
+    simulated = logs.parent / "simulated" / "cpu-toy" / "digits" / "open_loop" / "wide"
     plan = OpenLoopPlan(queue_size=4, in_flight=32, load=0.5, seeds=[0, 1])
     files = rule_files(folder / "rules", folder / "wide.trace.parquet")
     study = Study(folder / "wide.trace.parquet", affine="1000,100")
@@ -273,11 +273,11 @@ def test_runs_that_are_missing_or_of_another_trace_are_named(logs, timed, genera
     done, rules, times = tables(logs, str(logs.parent / "simulated"))
     assert done.exit_code == 1
     assert times.set_index("run")["status"]["wide-delta-0.6"] == "missing"
-    assert "open_loop/wide-delta-0.6/recorded.parquet: no such file" in done.stderr
+    assert "open_loop/wide/wide-delta-0.6/recorded.parquet: no such file" in done.stderr
     shutil.copytree(timed / "wide-delta-0.5", timed / "wide-delta-0.6")
     done, rules, times = tables(logs, str(logs.parent / "simulated"))
     assert times.set_index("run")["status"]["wide-delta-0.6"] == "failed"
-    assert "open_loop/wide-delta-0.6/recorded.parquet: was simulated from another trace" in done.stderr
+    assert "open_loop/wide/wide-delta-0.6/recorded.parquet: was simulated from another trace" in done.stderr
     assert rules.groupby("run")["may_be_trusted"].last()["wide-delta-0.6"] == "load only"
 
 
@@ -289,11 +289,11 @@ def test_a_failed_run_and_a_missing_source_are_named(logs, timed):
     done, rules, times = tables(logs, str(logs.parent / "simulated"))
     assert done.exit_code == 1
     row = times.set_index("run").loc["wide-delta-0.5"]
-    reason = f"open_loop/wide-delta-0.5/recorded.parquet: {points[3].run}: 9 tokens in block 0: not measured"
+    reason = f"open_loop/wide/wide-delta-0.5/recorded.parquet: {points[3].run}: 9 tokens in block 0: not measured"
     assert (row["status"], row["reason"]) == ("failed", reason)
     assert rules.groupby("run")["may_be_trusted"].last()["wide-delta-0.5"] == "load only"
     save_sweep(path, load_sweep(timed / "wide-delta-0.5" / "regated.parquet")[0], header, column_types())
     (timed / "source.parquet").unlink()
     times = tables(logs, str(logs.parent / "simulated"))[2]
     row = times.set_index("run").loc["wide-delta-0.5"]
-    assert (row["status"], row["reason"]) == ("missing", "open_loop/source.parquet: no such file")
+    assert (row["status"], row["reason"]) == ("missing", "open_loop/wide/source.parquet: no such file")
