@@ -35,7 +35,9 @@ def pointer(builder: ir.IRBuilder, record: types.Record, at: ir.Value, place: in
     """Return what a record, given by its type and its address, keeps at a place of its pointers."""
     start = builder.bitcast(at, ir.IntType(8).as_pointer())
     field = builder.gep(start, [I64(record.offset("pointers") + 8 * place)])
-    return builder.load(builder.bitcast(field, I64.as_pointer()))
+    loaded = builder.load(builder.bitcast(field, I64.as_pointer()))
+    loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return loaded
 
 
 def array(arrays: Arrays, name: str) -> Callable:
