@@ -40,9 +40,9 @@ def release(world: World, p: int) -> None:
     """List the pass that the end of a pass releases, or under `steps` those of the next step after its last."""
     rec = pass_at(world, p)
     if world.arrivals == STEPS:
-        release_step(world, rec.step)
+        release_step(world, rec.releases)
         return
-    follower = rec.following
+    follower = rec.releases
     if follower < 0 and world.arrivals == CLOSED and world.held_back < len(held_G(world)):
         follower = held_G(world)[world.held_back]
         world.held_back += 1

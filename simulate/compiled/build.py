@@ -15,6 +15,7 @@ from simulate.compiled.layout import (
     CLOSED,
     DEVICE,
     LOCKSTEP,
+    MOST_MEMBERS,
     NEVER,
     NEXT_INSTANT,
     NODE,
@@ -29,6 +30,7 @@ from simulate.policies.arrivals import ARRIVALS, Arrivals, Closed, Steps
 from simulate.policies.config import RunConfig
 from simulate.policies.placement import place
 from simulate.policies.workload import Workload
+from traces.errors import InputError
 
 FIRST_BATCHES = 1 << 14
 FIRST_TOKENS = 256
@@ -38,12 +40,16 @@ LISTS_OF_PASSES = ("finished_P", "emptied_P", "arriving_P", "queued_P", "step_P"
 def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Pointed:
     """Return a run that has not begun; `curve_Q` numbers the cost curve of every queue.
 
-    Raises InputError as the reference engine does, for a placement or arrivals that do not fit.
+    Raises InputError as the reference engine does, for a placement or arrivals that do not fit, and for more members of
+    queues than numbers of 32 bits count.
     """
     device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
     arrivals = ARRIVALS[config.arrivals](workload, config)
     passes, tokens = workload.passes, int(workload.tokens_P.sum())
     queues, k = device_LB.size, workload.experts_TLK.shape[2]
+    members = (tokens * k + passes) * workload.layers
+    if members > MOST_MEMBERS:
+        raise InputError(f"{members:,} members of queues; the compiled engine counts up to {MOST_MEMBERS:,}")
     masked = config.memory is not None and config.memory.is_masked
     world = Pointed(RUN, ARRAYS, **run_fields(workload, config, arrivals))
     world.put(
@@ -51,7 +57,7 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         queues_Q=new_queues(device_LB, workload.experts, curve_Q), devices_D=new_devices(config.devices),
         nodes_N=np.empty(tokens * k + passes, NODE),
         batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
-        pass_N=workload.pass_N.astype(np.int64), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
+        pass_N=workload.pass_N.astype(np.int32), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
         joining_Q=np.empty(2 * queues, np.int64), timed_Q=np.empty(queues, np.int64), entered_Q=np.full(queues, NEVER),
         times_A=np.array(arrivals.times_ns, np.int64), planned_A=np.array(arrivals.planned, np.int64),
         held_G=np.array(list(arrivals.held_back) if isinstance(arrivals, Closed) else [], np.int64),
@@ -59,6 +65,13 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES}, **steps_of(arrivals),
     )  # fmt: skip
     return world
+
+
+def aligned(count: int, dtype: np.dtype) -> np.ndarray:
+    """Return zeroed records, each of which begins where a line of the processor's cache does if it is as long."""
+    zeros = np.zeros((count + 1) * dtype.itemsize, np.uint8)
+    first = -zeros.ctypes.data % dtype.itemsize
+    return zeros[first : first + count * dtype.itemsize].view(dtype)
 
 
 def writable(array: np.ndarray, dtype: type) -> np.ndarray:
@@ -85,13 +98,12 @@ def run_fields(workload: Workload, config: RunConfig, arrivals: Arrivals) -> dic
 
 def new_passes(workload: Workload, arrivals: Arrivals, numbered: bool) -> np.ndarray:
     """Return the records of all passes; sequences, if they are asked for, are numbered from 1, 0 stands for several."""
-    passes = np.zeros(workload.passes, PASS)
+    passes = aligned(workload.passes, PASS)
     passes["first_row"], passes["tokens"] = workload.first_row_P, workload.tokens_P
     passes["offset"] = workload.token_offset_P
     if numbered:
         passes["sequence"] = 1 + np.unique(workload.sequence_P, return_inverse=True)[1].ravel()
-    passes["following"] = -1 if isinstance(arrivals, Steps) else arrivals.following_P
-    passes["step"] = arrivals.step_of_P if isinstance(arrivals, Steps) else 0
+    passes["releases"] = arrivals.step_of_P if isinstance(arrivals, Steps) else arrivals.following_P
     passes["stage"] = -1
     passes["start_ns"], passes["arrival_ns"], passes["end_ns"] = NEVER, -1, -1
     return passes
@@ -99,7 +111,7 @@ def new_passes(workload: Workload, arrivals: Arrivals, numbered: bool) -> np.nda
 
 def new_queues(device_LB: np.ndarray, experts: int, curve_Q: np.ndarray) -> np.ndarray:
     """Return the records of all queues, none of which has a member."""
-    queues = np.zeros(device_LB.size, QUEUE)
+    queues = aligned(device_LB.size, QUEUE)
     layer_Q, block_Q = np.divmod(np.arange(device_LB.size), experts + 1)
     queues["device"], queues["curve"] = device_LB.ravel(), curve_Q
     queues["key"] = np.where(block_Q > 0, layer_Q * experts + block_Q - 1, -1)

@@ -19,16 +19,20 @@ AT_TIMES, CLOSED, STEPS = range(3)  # arrivals
 
 NEVER = np.iinfo(np.int64).max
 
+# Passes, queues and members are looked up all over: a pass, as a queue, fills one line of a processor's cache, which
+# numbers of 32 bits do for. `releases` is what the end of a pass lets arrive: a pass, or under `steps` those
+# that follow its step, which is given.
 PASS = np.dtype([
-    ("first_row", "i8"), ("tokens", "i8"), ("offset", "i8"), ("sequence", "i8"), ("following", "i8"), ("step", "i8"),
-    ("stage", "i8"), ("left", "i8"),
-    ("entered_ns", "i8"), ("arrival_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"),
+    ("entered_ns", "i8"), ("start_ns", "i8"), ("arrival_ns", "i8"), ("end_ns", "i8"),
+    ("first_row", "i4"), ("offset", "i4"), ("tokens", "i4"), ("stage", "i4"), ("left", "i4"), ("releases", "i4"),
+    ("sequence", "i4"),
 ], align=True)  # fmt: skip
+MOST_MEMBERS = np.iinfo(np.int32).max
 
 QUEUE = np.dtype([
-    ("head", "i8"), ("tail", "i8"), ("length", "i8"), ("device", "i8"), ("next", "i8"), ("timed_at", "i8"),
-    ("curve", "i8"), ("key", "i8"), ("listed", "i8"), ("forced", "i8"), ("met", "i8"), ("parked", "i8"),
     ("ready_ns", "i8"), ("due_ns", "i8"),
+    ("head", "i4"), ("tail", "i4"), ("length", "i4"), ("device", "i4"), ("next", "i4"), ("timed_at", "i4"),
+    ("curve", "i4"), ("key", "i4"), ("listed", "i4"), ("forced", "i4"), ("met", "i4"), ("parked", "i4"),
 ], align=True)  # fmt: skip
 
 DEVICE = np.dtype([
@@ -36,7 +40,7 @@ DEVICE = np.dtype([
     ("last", "i8"), ("size", "i8"), ("start_ns", "i8"), ("end_ns", "i8"),
 ], align=True)  # fmt: skip
 
-NODE = np.dtype([("member", "i8"), ("next", "i8")], align=True)
+NODE = np.dtype([("member", "i4"), ("next", "i4")], align=True)
 
 BATCH = np.dtype([
     ("queue", "i4"), ("size", "i4"), ("tokens", "i4"), ("device", "i2"), ("crc", "u2"), ("forced", "i1"), ("hit", "i1"),
@@ -51,10 +55,10 @@ BATCH = np.dtype([
 # the arrivals due by themselves, `held_G` the first passes that a closed loop holds back; `steps_S` counts the
 # unfinished passes of every step, which `of_step_P` lists from `start_S` on. `cost_CN` is the service time by curve
 # and tokens, -1 where nobody has asked yet; `crc_table` as in `checksum`.
-I2, I8 = np.dtype("i2"), np.dtype("i8")
+I2, I4, I8 = np.dtype("i2"), np.dtype("i4"), np.dtype("i8")
 ARRAYS = {
     "passes_P": (PASS, 1), "queues_Q": (QUEUE, 1), "devices_D": (DEVICE, 1), "nodes_N": (NODE, 1),
-    "batches_A": (BATCH, 1), "experts_TLK": (I2, 3), "pass_N": (I8, 1), "routed_NK": (I2, 2), "finished_P": (I8, 1),
+    "batches_A": (BATCH, 1), "experts_TLK": (I2, 3), "pass_N": (I4, 1), "routed_NK": (I2, 2), "finished_P": (I8, 1),
     "emptied_P": (I8, 1), "arriving_P": (I8, 1), "joining_Q": (I8, 1), "timed_Q": (I8, 1), "queued_P": (I8, 1),
     "step_P": (I8, 1), "entered_Q": (I8, 1), "times_A": (I8, 1), "planned_A": (I8, 1), "held_G": (I8, 1),
     "steps_S": (I8, 1), "start_S": (I8, 1), "of_step_P": (I8, 1), "cost_CN": (I8, 2), "crc_table": (I8, 2),

@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from worlds import config, fixed, world
 
+from simulate.compiled import build, instant
 from simulate.compiled.memory import layout
 from simulate.compiled.memory.build import random_bits
+from simulate.compiled.parts import PartLibrary
+from simulate.compiled.run import play_resident
 from simulate.compiled.run import simulate as simulate_compiled
 from simulate.costs import CostModel, ResampledCosts, affine
 from simulate.engine import order_of
@@ -149,6 +152,20 @@ def test_long_runs_outgrow_every_buffer():
         kept = MemoryConfig(cache=cache, slots=2, link_latency_ns=900, prefetch="popularity")
         run = config(queue_size=1, arrivals="closed", in_flight=40, memory=kept)
         assert_equal(large, run, affine(700, 30), replace(Known(), popularity=list(range(12))))
+
+
+def test_more_members_than_numbers_count_are_refused(monkeypatch):
+    monkeypatch.setattr(build, "MOST_MEMBERS", 100)
+    workload = world([[[0, 1]]] * 40, E=2)
+    with pytest.raises(InputError, match="120 members of queues; the compiled engine counts up to 100"):
+        simulate_compiled(workload, config(), COST, {"config": {}})
+
+
+def test_only_entries_are_machine_code():
+    """Parts are linked into them as they are: otherwise compiling takes more than twice as long."""
+    simulate_compiled(world([[[0, 1]]], E=2), config(), COST, {"config": {}})
+    assert all(isinstance(made.library, PartLibrary) for made in instant.go_on.overloads.values())
+    assert not any(isinstance(made.library, PartLibrary) for made in play_resident.overloads.values())
 
 
 def test_random_bits_are_those_of_numpys_integers():

@@ -25,12 +25,12 @@ STEP = -1  # stands for the passes of a lockstep step where a pass is expected
 SMALL, MAIN = 1, 2  # queues of S3-FIFO
 
 KEY = np.dtype([
-    ("cache", "i8"), ("slot", "i8"), ("older", "i8"), ("newer", "i8"), ("before", "i8"), ("after", "i8"),
-    ("ghost_before", "i8"), ("ghost_after", "i8"), ("uses", "i8"), ("members", "i8"), ("announced", "i8"),
-    ("queue", "i8"), ("last", "i8"), ("next_use_at", "i8"),
-    ("device", "i8"), ("where", "i8"), ("in_flight", "i8"), ("running", "i8"), ("protected", "i8"), ("used", "i8"),
-    ("unused", "i8"), ("asking", "i8"), ("ghost", "i8"), ("wanted", "i8"), ("here", "i8"),
-])  # fmt: skip
+    ("cache", "i4"), ("slot", "i4"), ("queue", "i4"), ("device", "i4"), ("older", "i4"), ("newer", "i4"),
+    ("before", "i4"), ("after", "i4"), ("uses", "i4"), ("last", "i4"), ("announced", "i4"), ("asking", "i4"),
+    ("next_use_at", "i4"), ("members", "i4"), ("ghost_before", "i4"), ("ghost_after", "i4"),
+    ("in_flight", "i1"), ("running", "i1"), ("protected", "i1"), ("unused", "i1"), ("wanted", "i1"), ("here", "i1"),
+    ("where", "i1"), ("used", "i1"), ("ghost", "i1"),
+], align=True)  # fmt: skip
 
 CACHE = np.dtype([
     ("device", "i8"), ("slots", "i8"), ("free", "i8"), ("oldest", "i8"), ("newest", "i8"), ("first", "i8"),
