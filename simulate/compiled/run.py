@@ -10,7 +10,7 @@ from simulate.compiled.build import new_world
 from simulate.compiled.instant import go_on
 from simulate.compiled.jit import compile_once, entry
 from simulate.compiled.layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, NEVER
-from simulate.compiled.memory.build import COUNTS, new_memory, random_bits
+from simulate.compiled.memory.build import COUNTS, Logs, new_memory, random_bits
 from simulate.compiled.memory.order import Order
 from simulate.compiled.pointers import Pointed
 from simulate.costs import Cost
@@ -37,13 +37,13 @@ def play_with_memory(worlds: np.ndarray, memories: np.ndarray) -> int:
 class CompiledRun:
     """One run of a workload under a configuration.
 
-    Arguments as of `simulate.engine.Engine`; `order` are the accesses and groups to come, `logs` records those of this
-    run. Raises InputError as the reference does.
+    Arguments as of `simulate.engine.Engine`; `order` are the accesses and groups to come, `logs` says which of them
+    this run records. Raises InputError as the reference does.
     """
 
     def __init__(
         self, workload: Workload, config: RunConfig, cost: Cost, known: Known | None = None,
-        transfer_ns: int | None = None, order: Order | None = None, logs: bool = False,
+        transfer_ns: int | None = None, order: Order | None = None, logs: Logs = (),
     ) -> None:  # fmt: skip
         self.workload, self.config, self.cost = workload, config, cost
         self.world = new_world(workload, config, curves(workload, cost))
@@ -175,8 +175,12 @@ def transfer_columns(memory: Pointed, experts: int) -> dict[str, np.ndarray]:
 
 
 def order_of(workload: Workload, config: RunConfig, cost: Cost, transfer_ns: int | None) -> Order:
-    """Return the accesses and groups of a run with LRU and no prefetches; see `simulate.engine.order_of`."""
-    made = CompiledRun(workload, replace(config, memory=config.memory.plain), cost, None, transfer_ns, logs=True)
+    """Return the accesses of a run with LRU and no prefetches, and its groups if the configuration asks for them.
+
+    See `simulate.engine.order_of`.
+    """
+    logs = ("accesses", "groups") if config.memory.needs_groups else ("accesses",)
+    made = CompiledRun(workload, replace(config, memory=config.memory.plain), cost, None, transfer_ns, logs=logs)
     made.run()
     return Order.logged(made.memory)
 

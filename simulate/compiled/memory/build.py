@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.placement import place
 from simulate.policies.workload import Workload
 
+Logs = tuple[Literal["accesses", "groups"], ...]  # what a run records for those who are told of it beforehand
 COUNTS = tuple(field.name for field in dataclasses.fields(Counts))
 
 
@@ -63,11 +65,11 @@ def reference_memory(workload: Workload, config: RunConfig, known: Known, device
 
 
 def new_memory(
-    workload: Workload, config: RunConfig, known: Known, order: Order | None, transfer_ns: int, logs: bool
+    workload: Workload, config: RunConfig, known: Known, order: Order | None, transfer_ns: int, logs: Logs
 ) -> tuple[Pointed, int]:
     """Return (the memory of a run that has not begun, how many experts share a cache's slots at most).
 
-    `order` are the accesses and groups to come, for those who ask for them; `logs` records those of this run.
+    `order` are the accesses and groups to come, for those who ask for them; `logs` says which of them this run records.
     """
     device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
     reference = reference_memory(workload, config, known, device_LB)
@@ -114,7 +116,7 @@ def new_caches(reference: ExpertMemory, caches: int) -> np.ndarray:
     return records
 
 
-def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns: int, logs: bool) -> dict[str, float]:
+def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns: int, logs: Logs) -> dict[str, float]:
     """Return what the record of an expert memory says before the run."""
     memory, keys = config.memory, workload.layers * workload.experts
     masked = memory.is_masked
@@ -122,16 +124,16 @@ def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns
         "policy": POLICIES.index(memory.cache), "miss": HANDLINGS.index(memory.miss),
         "ordered": config.scheduler == "lockstep" and not masked, "wide": memory.link == "wide",
         "free_prefetch": memory.link == "free-prefetch", "prefetcher": list(PREFETCHERS).index(memory.prefetch),
-        "prefetches": logs or memory.prefetch != "none", "look_ahead": memory.look_ahead, "caches": caches,
+        "prefetches": "groups" in logs or memory.prefetch != "none", "look_ahead": memory.look_ahead, "caches": caches,
         "experts": workload.experts, "layers": workload.layers, "transfer_ns": transfer_ns,
-        "room": 8 * keys + 64, "logs": logs, "broken": -1, "redirects": memory.miss == "redirect",
+        "room": 8 * keys + 64, "logs": bool(logs), "broken": -1, "redirects": memory.miss == "redirect",
         "candidates": workload.candidates_TLK.shape[2] if masked else 0, "period": memory.period or 0,
     }  # fmt: skip
 
 
 def assembled(
     workload: Workload, config: RunConfig, known: Known, reference: ExpertMemory, keys: np.ndarray,
-    caches: np.ndarray, order: Order | None, transfer_ns: int, logs: bool,
+    caches: np.ndarray, order: Order | None, transfer_ns: int, logs: Logs,
 ) -> Pointed:  # fmt: skip
     """Return the memory with all its arrays, those that this run does not need with one element."""
     memory, count, experts = config.memory, len(keys), workload.experts

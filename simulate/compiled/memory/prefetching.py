@@ -58,33 +58,34 @@ def prefetch_next(world: World, memory: Memory) -> bool:
 def gather(world: World, memory: Memory, p: int, layer: int) -> tuple[int, int]:
     """List the experts of a group, ascending, in `group_E`; return (how many, the number of their sequence)."""
     memory.stamp += 1
-    sequence, working = 0, 0
-    if p == STEP:
-        for i in range(world.step):
-            if has_members(world, step_P(world)[i], 2 * layer + 1):
-                mark_experts(world, memory, step_P(world)[i], layer)
-                sequence = pass_at(world, step_P(world)[i]).sequence
-                working += 1
-    else:
-        mark_experts(world, memory, p, layer)
-        sequence, working = pass_at(world, p).sequence, 1
-    members = 0
-    for expert in range(memory.experts):
-        if stamp_K(memory)[expert] == memory.stamp:
-            group_E(memory)[members] = expert
-            members += 1
+    if p != STEP:
+        return add_experts(world, memory, p, layer, 0), pass_at(world, p).sequence
+    members, sequence, working = 0, 0, 0
+    for i in range(world.step):
+        if has_members(world, step_P(world)[i], 2 * layer + 1):
+            members = add_experts(world, memory, step_P(world)[i], layer, members)
+            sequence = pass_at(world, step_P(world)[i]).sequence
+            working += 1
     return members, sequence if working == 1 else 0
 
 
 @compiled
-def mark_experts(world: World, memory: Memory, p: int, layer: int) -> None:
-    """Mark the experts that the tokens of a pass run in a layer."""
-    rec = pass_at(world, p)
+def add_experts(world: World, memory: Memory, p: int, layer: int, members: int) -> int:
+    """Add the experts that the tokens of a pass run in a layer to a group of so many; return how many it has then."""
+    rec, group = pass_at(world, p), group_E(memory)
     for token in range(rec.offset, rec.offset + rec.tokens):
         for rank in range(world.k):
             expert = expert_of(world, p, token, layer, rank)
-            if expert >= 0:
-                stamp_K(memory)[expert] = memory.stamp
+            if expert < 0 or stamp_K(memory)[expert] == memory.stamp:
+                continue
+            stamp_K(memory)[expert] = memory.stamp
+            at = members
+            while at > 0 and group[at - 1] > expert:
+                group[at] = group[at - 1]
+                at -= 1
+            group[at] = expert
+            members += 1
+    return members
 
 
 @compiled

@@ -125,7 +125,12 @@ class MemoryConfig:
     @property
     def needs_order(self) -> bool:
         """Whether it asks for the accesses to come: an optimum or an oracle."""
-        return "future" in CACHES[self.cache].needs or "groups" in PREFETCHERS[self.prefetch].needs
+        return "future" in CACHES[self.cache].needs or self.needs_groups
+
+    @property
+    def needs_groups(self) -> bool:
+        """Whether it asks for the groups to come: an oracle."""
+        return "groups" in PREFETCHERS[self.prefetch].needs
 
     @property
     def name(self) -> str:
