@@ -14,6 +14,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 export MPLBACKEND=Agg
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT  # nothing is left running when a stage fails
 
 usage() { sed -n '2,15s/^# \{0,1\}//p' RUNME.sh; }
 refuse() { echo "RUNME.sh: $1" >&2; exit 2; }
@@ -53,6 +54,21 @@ aside() {
     local said="$out/simulated-${#pids[@]}.log"
     { echo "== simulate: $1" && "${@:2}"; } >"$said" 2>&1 &
     pids+=($!) logs_said+=("$said")
+}
+
+# beside COMMAND...: start on the other core what is not timed; `joined` waits for it, shows what it said and fails if it
+# did. Nothing that is timed may run between the two.
+beside() {
+    beside_said=$(mktemp)
+    "$@" >"$beside_said" 2>&1 &
+    beside_pid=$!
+}
+joined() {
+    local status=0
+    wait "$beside_pid" || status=$?
+    cat "$beside_said"
+    rm -f "$beside_said"
+    return $status
 }
 
 # simulated SET NAME OUT REPLICATIONS: what the executed runs of one set would have cost, by the simulator, and every
@@ -130,15 +146,15 @@ collect_all() {
         local configurations=60 megabytes=48e6,72e6,96e6,120e6 milliseconds=1000
     else
         images=(--train-images 10000 --test-images 5000)
-        local wide_epochs=2 quality=(--epochs 3 --jobs 2) costs=5 serve=(--replications 1 --in-flight 256)
+        local wide_epochs=2 quality=(--epochs 3 --jobs 2) costs=5 serve=(--replications 1 --in-flight 256 --batches-per-queue 15)
         local execute=(--replications 1 --batches-per-queue 10 --least-passes 500)
         local family=(--seeds 2 --epochs 2) memory=(--batch 100,400 --repetitions 3)
         local vision=dense,switch:4,switch:8,random:4 vision_images=(--train-images 4000 --test-images 2000)
         local vision_sizes=(--patch $patch) vision_epochs=3 batch=()
         local vision_timed=(--training-images 1280 --inference-images 5000) seen=switch8
-        local language=(--steps 900) segments=200 windows=6 requests=72
-        local dense=(--experts 1 --k 1 --steps 900 --hidden 512) windowed=60
-        local configurations=20 megabytes=12e6,18e6,24e6,30e6 milliseconds=1000
+        local language=(--steps 600) segments=200 windows=6 requests=72
+        local dense=(--experts 1 --k 1 --steps 600 --hidden 512) windowed=60
+        local configurations=14 megabytes=12e6,18e6,24e6,30e6 milliseconds=1000
     fi
     common=(--data "$data" --device "$device" "${images[@]}" "${from[@]}")
     collect_classifiers
@@ -222,13 +238,18 @@ collect_video() {
 collect_language() {
     local text="${set%/*}/text" model="$models/language.pt" options=(--device "$device" "${from[@]}")
     echo "== collect language: a byte-level MoE language model, its held-out bits per byte, prefill and decode traces"
+    beside "$python" -m collect language "${options[@]}" "${dense[@]}" --out "$models/language-dense.pt"
     "$python" -m collect language "${options[@]}" "${language[@]}" --out "$model"
-    "$python" -m collect language-quality "${options[@]}" --checkpoint "$model" --segments $segments \
+    joined
+    beside "$python" -m collect language-quality "${options[@]}" --checkpoint "$model" --segments $segments \
         --out "$text/language.csv"
     "$python" -m collect language-route "${options[@]}" --checkpoint "$model" --phase prefill --windows $windows \
         --candidates 8 --score-bits 7 --out "$text/language-prefill.trace.parquet"
     "$python" -m collect language-route "${options[@]}" --checkpoint "$model" --phase decode --requests $requests \
         --candidates 8 --score-bits 7 --out "$text/language-decode.trace.parquet"
+    "$python" -m collect language-route "${options[@]}" --checkpoint "$model" --phase stepwise --windows 1 --seed 7 \
+        --score-bits 7 --out "$text/language-stepwise.trace.parquet"
+    joined
 }
 
 # Slots are as many as the model has experts for; the slow tier's pace on a CPU is the commands' default.
@@ -236,10 +257,7 @@ collect_expert_memory() {
     local text="${set%/*}/text" way masked=() budgets=() known trace
     known="$text/language-prefill.trace.parquet" trace="$text/language-stepwise.trace.parquet"
     local options=(--device "$device" --checkpoint "$models/language.pt")
-    echo "== collect expert memory: a dense model, costs, executions with expert slots, quality of masked gating"
-    "$python" -m collect language --device "$device" "${from[@]}" "${dense[@]}" --out "$models/language-dense.pt"
-    "$python" -m collect language-route "${options[@]}" "${from[@]}" --phase stepwise --windows 1 --seed 7 \
-        --score-bits 7 --out "$trace"
+    echo "== collect expert memory: costs, executions with expert slots, quality of masked gating"
     for way in resident load masked; do
         case $way in resident) masked=() ;; load) masked=(--slots 8) ;; masked) masked=(--slots 8 --miss redirect) ;; esac
         "$python" -m collect costs "${options[@]}" --sizes 1,2,3 --repetitions 5 "${masked[@]}" \
@@ -250,16 +268,19 @@ collect_expert_memory() {
             --known "$known" --replications 1 --queue-size 1 "$@" --out "$text/memory-executed"
     }
     local one=(--in-flight 1 --lockstep 0)
-    remember "${one[@]}" --slots 4,8,16 --cache lru --miss load,block
+    remember "${one[@]}" --slots 4,8,16 --cache lru
+    remember "${one[@]}" --slots 8 --cache lru --miss block
     remember "${one[@]}" --slots 8 --cache fifo,lifo,lfu
     remember "${one[@]}" --slots 16 --cache lru --prefetch co-activation
     remember "${one[@]}" --slots 4,8,16 --cache importance --miss redirect
     remember "${one[@]}" --slots 4,8,16 --cache importance --miss redirect --period 64
     remember "${one[@]}" --slots 16 --cache importance --miss skip --period 64
     remember --in-flight 3 --lockstep 3 --slots 8 --cache lru
+    beside masked_quality_of_images
     "$python" -m collect skip-exchange "${options[@]}" "${from[@]}" --units $windowed --out "$text/skip-exchange.csv"
     "$python" -m collect swap-quality "${options[@]}" "${from[@]}" --units $windowed --period 1,4,16 \
         --dense "$models/language-dense.pt" --out "$text/swap-quality.csv"
+    joined
     # A plan is as good as its models where the profile has no neighbour: what first plans give is measured, and counts.
     budgets=(--memory-bytes "$megabytes" --latency-ms "$milliseconds")
     swap_profile() {
@@ -273,10 +294,13 @@ collect_expert_memory() {
         "$python" -m simulate plan "$text"/swap-{profile,refined}.csv "${budgets[@]}" --out "$text/swap-plans.csv" || true
         swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-verified.csv"
     fi
+}
+
+masked_quality_of_images() {
     "$python" -m collect skip-exchange "${common[@]}" --checkpoint "$models/$data-wide.pt" --units 10000 \
-        --out "$set/skip-exchange.csv"
-    "$python" -m collect swap-quality "${common[@]}" --checkpoint "$models/$data-wide.pt" --units 10000 \
-        --slots 2,4,8,12 --period 64,512 --out "$set/swap-quality.csv"
+        --out "$set/skip-exchange.csv" &&
+        "$python" -m collect swap-quality "${common[@]}" --checkpoint "$models/$data-wide.pt" --units 10000 \
+            --slots 2,4,8,12 --period 64,512 --out "$set/swap-quality.csv"
 }
 
 fresh() {
