@@ -9,7 +9,26 @@ from __future__ import annotations
 
 from llvmlite.binding import Linkage
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler import CompilerBase
+from numba.core.compiler_machinery import PassManager
+from numba.core.typed_passes import (
+    AnnotateTypes,
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NoPythonSupportedFeatureValidation,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
+from numba.core.untyped_passes import (
+    DeadBranchPrune,
+    FixupArgs,
+    GenericRewrites,
+    IRProcessing,
+    ReconstructSSA,
+    RewriteSemanticConstants,
+    TranslateByteCode,
+)
 
 
 class NoAddresses:
@@ -62,9 +81,23 @@ class PartLibrary(JITCodeLibrary):
 
 
 class PartCompiler(CompilerBase):
-    """numba's own compiler, into a library that waits for its entry."""
+    """numba's passes as far as plain functions over numbers and records need them, into a `PartLibrary`.
+
+    Left out of numba's own pipeline is what is there for closures, `with`, literals, overloads to inline, exceptions
+    and expressions of whole arrays; code with any of them is refused, or as slow as it is written.
+    """
+
+    PASSES = (
+        TranslateByteCode, FixupArgs, IRProcessing, RewriteSemanticConstants, DeadBranchPrune, GenericRewrites,
+        ReconstructSSA, DeadBranchPrune, NopythonTypeInference, PreLowerStripPhis, NoPythonSupportedFeatureValidation,
+        IRLegalization, AnnotateTypes, NativeLowering, NoPythonBackend,
+    )  # fmt: skip
 
     def define_pipelines(self) -> list:
-        """Return numba's one pipeline for functions without Python objects."""
+        """Return the one pipeline."""
         self.state.library = PartLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
-        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+        passes = PassManager("part")
+        for each in self.PASSES:
+            passes.add_pass(each, each._name)
+        passes.finalize()
+        return [passes]

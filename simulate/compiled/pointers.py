@@ -48,7 +48,7 @@ def array(arrays: Arrays, name: str) -> Callable:
     def array_of(context, record):  # noqa: ANN001, ANN202
         def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
             made = context.make_array(array_type)(context, builder)
-            size = I64(context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+            size = I64(dtype.itemsize)
             data, *shape = [pointer(builder, record, arguments[0], place + i) for i in range(1 + dimensions)]
             strides = [size]
             for length in reversed(shape[1:]):
