@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from llvmlite.binding import Linkage
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase
-from numba.core.compiler_machinery import PassManager
+from numba.core.compiler import CompilerBase, StateDict
+from numba.core.compiler_machinery import CompilerPass, PassManager
 from numba.core.typed_passes import (
     AnnotateTypes,
     IRLegalization,
@@ -80,6 +80,16 @@ class PartLibrary(JITCodeLibrary):
         return self._shared_module
 
 
+class PartPasses(PassManager):
+    """Runs passes one after another, without telling events and checking numba's own work between them."""
+
+    def _runPass(self, index: int, each: CompilerPass, state: StateDict) -> None:
+        each.analysis = self._analysis
+        each.run_initialization(state)
+        each.run_pass(state)
+        each.run_finalizer(state)
+
+
 class PartCompiler(CompilerBase):
     """numba's passes as far as plain functions over numbers and records need them, into a `PartLibrary`.
 
@@ -96,7 +106,7 @@ class PartCompiler(CompilerBase):
     def define_pipelines(self) -> list:
         """Return the one pipeline."""
         self.state.library = PartLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
-        passes = PassManager("part")
+        passes = PartPasses("part")
         for each in self.PASSES:
             passes.add_pass(each, each._name)
         passes.finalize()
