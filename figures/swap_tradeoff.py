@@ -17,8 +17,9 @@ LABELS = {
     "magnitude": "largest weights (pruning)", "random": "random",
 }  # fmt: skip
 WAYS = (("load", "none", "on demand, overlapped"), ("block", "none", "on demand, blocking"),
-        ("load", "previous-token", "on demand, prefetching"), ("redirect", "none", "masked, residents fixed"),
-        ("redirect", "period", "masked, chosen anew"), ("skip", "period", "skipped, chosen anew"))  # fmt: skip
+        ("load", "previous-token", "prefetch: previous token"), ("load", "co-activation", "prefetch: co-activation"),
+        ("redirect", "none", "masked, residents fixed"), ("redirect", "period", "masked, chosen anew"),
+        ("skip", "period", "skipped, chosen anew"))  # fmt: skip
 UNITS = {"bits_per_byte": "loss of quality, bits per byte", "accuracy": "loss of accuracy"}
 
 
@@ -81,11 +82,14 @@ def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "latency: not executed on this set", ha="center", color=style.MIDDLE)
         return
-    for index, (miss, kind, label) in enumerate(WAYS):
+    index = 0
+    for miss, kind, label in WAYS:
         own = alone[alone["miss"] == miss]
         own = own[own["period"].notna()] if kind == "period" else own[own["period"].isna() & (own["prefetch"] == kind)]
         own = own[own["cache"].isin(("lru", "importance"))].sort_values("slots")
-        look = style.look(index)
+        if own.empty:
+            continue
+        look, index = style.look(index), index + 1
         axes.errorbar(
             own["slots"], own["executed_mean_ms"], own["executed_mean_half_ms"], label=label, capsize=2, **look
         )  # fmt: skip
@@ -96,4 +100,5 @@ def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
     axes.plot([], [], "x", color=style.MIDDLE, markersize=8, label="simulated")
     axes.set_title("latency at batch 1, executed")
     axes.set(xlabel="expert slots per layer", ylabel="ms per pass, mean", ylim=(0, None))
-    axes.legend()
+    axes.set_ylim(top=1.5 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(ncols=2, loc="upper right", fontsize="small")
