@@ -154,7 +154,7 @@ collect_all() {
         local vision_timed=(--training-images 1280 --inference-images 5000) seen=switch8
         local language=(--steps 600) segments=200 windows=6 requests=72
         local dense=(--experts 1 --k 1 --steps 600 --hidden 512) windowed=60
-        local configurations=14 megabytes=12e6,18e6,24e6,30e6 milliseconds=1000
+        local configurations=16 megabytes=12e6,18e6,24e6,30e6 milliseconds=1000
     fi
     common=(--data "$data" --device "$device" "${images[@]}" "${from[@]}")
     collect_classifiers
@@ -289,9 +289,11 @@ collect_expert_memory() {
     }
     swap_profile --configurations $configurations --out "$text/swap-profile.csv"
     if [ -z "$(lacking)" ]; then
-        "$python" -m simulate plan "$text/swap-profile.csv" "${budgets[@]}" --out "$text/swap-plans.csv" || true
+        "$python" -m simulate plan "$text/swap-profile.csv" "${budgets[@]}" --out "$text/swap-plans.csv" ||
+            [ -f "$text/swap-plans.csv" ] # a budget that no plan meets is a row; no row at all is a failure
         swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-refined.csv"
-        "$python" -m simulate plan "$text"/swap-{profile,refined}.csv "${budgets[@]}" --out "$text/swap-plans.csv" || true
+        "$python" -m simulate plan "$text"/swap-{profile,refined}.csv "${budgets[@]}" --out "$text/swap-plans.csv" ||
+            [ -f "$text/swap-plans.csv" ] # a budget that no plan meets is a row; no row at all is a failure
         swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-verified.csv"
     fi
 }
