@@ -4,8 +4,9 @@
 #   ./RUNME.sh [logs [FOLDER]]  every figure from the shipped logs (or those in FOLDER): no GPU, no torch, about a minute;
 #                               all executed runs are simulated, and every configuration with 20 seeds
 #   ./RUNME.sh full [FOLDER]    the same with 100 seeds: minutes
-#   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (half an
-#                               hour on two cores), then the same tables and figures from what was just measured. Options:
+#   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (three
+#                               quarters of an hour on two cores), then the same tables and figures from what was just
+#                               measured. Options:
 #                               --data cifar10|fashion-mnist|digits  --data-dir FOLDER  --device auto|cpu|cuda
 #   ./RUNME.sh test             install what the tests need and run them
 #
@@ -16,7 +17,7 @@ cd "$(dirname "$0")"
 export MPLBACKEND=Agg
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT  # nothing is left running when a stage fails
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' RUNME.sh; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' RUNME.sh; }
 refuse() { echo "RUNME.sh: $1" >&2; exit 2; }
 
 base_python() {
