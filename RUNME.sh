@@ -289,12 +289,15 @@ collect_expert_memory() {
             --costs "$text/memory-costs/masked.parquet" "$@"
     }
     swap_profile --configurations $configurations --out "$text/swap-profile.csv"
+    # A budget that no plan meets is refused and the others' plans are written: a failure is that there are none.
+    plan_swaps() {
+        rm -f "$text/swap-plans.csv"
+        "$python" -m simulate plan "$@" "${budgets[@]}" --out "$text/swap-plans.csv" || [ -f "$text/swap-plans.csv" ]
+    }
     if [ -z "$(lacking)" ]; then
-        "$python" -m simulate plan "$text/swap-profile.csv" "${budgets[@]}" --out "$text/swap-plans.csv" ||
-            [ -f "$text/swap-plans.csv" ] # a budget that no plan meets is a row; no row at all is a failure
+        plan_swaps "$text/swap-profile.csv"
         swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-refined.csv"
-        "$python" -m simulate plan "$text"/swap-{profile,refined}.csv "${budgets[@]}" --out "$text/swap-plans.csv" ||
-            [ -f "$text/swap-plans.csv" ] # a budget that no plan meets is a row; no row at all is a failure
+        plan_swaps "$text"/swap-{profile,refined}.csv
         swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-verified.csv"
     fi
 }

@@ -82,7 +82,7 @@ def element(arrays: Arrays, name: str) -> Callable:
 
 
 class Pointed:
-    """A record and the arrays it points at, both live as long as this does."""
+    """A record and the arrays it points at; both live as long as this does."""
 
     def __init__(self, dtype: np.dtype, arrays: Arrays, **fields: float) -> None:
         self.record = np.zeros(1, dtype)
