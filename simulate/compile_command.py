@@ -5,15 +5,8 @@ from __future__ import annotations
 import time
 
 import joblib
-import numpy as np
 
-from simulate.costs import affine
-from simulate.engines import simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.workload import build_workload
-
-FORMS = {"all experts resident": None, "expert memory": MemoryConfig(slots=1)}
+FORMS = {"all experts resident": ["play_resident"], "expert memory": ["fill", "play_with_memory"]}
 
 
 def compile_command() -> None:
@@ -26,9 +19,10 @@ def compile_command() -> None:
 
 
 def compiled(name: str) -> tuple[str, float]:
-    """Run a world of two tokens in one form of the engine; return its name and the seconds it took."""
+    """Load, or compile first, the entries of one form of the engine; return its name and the seconds it took."""
+    from simulate.compiled.machine_code import entry  # imports llvmlite, which others do not need
+
     started = time.perf_counter()
-    experts_TLK, ids = np.array([[[0]], [[1]]], np.int16), np.arange(2, dtype=np.int32)
-    config = RunConfig(memory=FORMS[name])
-    simulate(build_workload(experts_TLK, ids, ids, 2), config, affine(1, 1), {"config": {}}, engine="compiled")
+    for each in FORMS[name]:
+        entry(each)
     return name, time.perf_counter() - started

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import (
-    CLOSED,
-    NEVER,
-    STEPS,
-    World,
+from simulate.compiled.accessors import (
     arriving_P,
     held_G,
     of_step_P,
@@ -17,6 +12,8 @@ from simulate.compiled.layout import (
     steps_S,
     times_A,
 )
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import CLOSED, NEVER, STEPS, World
 
 
 @compiled

@@ -5,9 +5,10 @@ Arrival times, what follows what, and placement come from the very objects that 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
-from simulate.compiled.checksum import crc_tables
 from simulate.compiled.layout import (
     ARRAYS,
     AT_TIMES,
@@ -34,6 +35,7 @@ from traces.errors import InputError
 
 FIRST_BATCHES = 1 << 14
 FIRST_TOKENS = 256
+POLYNOMIAL = 0xEDB88320  # of the CRC-32 that zlib has
 LISTS_OF_PASSES = ("finished_P", "emptied_P", "arriving_P", "queued_P", "step_P")
 
 
@@ -136,3 +138,17 @@ def steps_of(arrivals: Arrivals) -> dict[str, np.ndarray]:
         "steps_S": count_S, "start_S": np.concatenate([[0], np.cumsum(count_S)]).astype(np.int64),
         "of_step_P": np.array([p for passes in of_step for p in passes], np.int64),
     }  # fmt: skip
+
+
+@cache
+def crc_tables() -> np.ndarray:
+    """Return (4, 256) int64: what the low four bytes of a little-endian int64 contribute; its high four are zero."""
+    tables = np.zeros((8, 256), np.uint32)
+    for byte in range(256):
+        crc = byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (POLYNOMIAL if crc & 1 else 0)
+        tables[0, byte] = crc
+    for i in range(1, 8):
+        tables[i] = tables[i - 1] >> 8 ^ tables[0][tables[i - 1] & 255]
+    return tables[7:3:-1].astype(np.int64)

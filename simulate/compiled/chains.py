@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from simulate.compiled.accessors import crc_table, device_at, node_at, queue_at
 from simulate.compiled.checksum import crc_step
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, crc_table, device_at, node_at, queue_at
+from simulate.compiled.layout import World
 
 
 @compiled

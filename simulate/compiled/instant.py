@@ -8,6 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulate.compiled.accessors import (
+    arriving_P,
+    batch_at,
+    batches_A,
+    cost_CN,
+    device_at,
+    emptied_P,
+    finished_P,
+    node_at,
+    pass_at,
+    queue_at,
+    timed_Q,
+    times_A,
+)
 from simulate.compiled.arrivals import let_arrive, next_arrival, release, sort_arriving
 from simulate.compiled.chains import pop_ready
 from simulate.compiled.jit import compiled
@@ -24,18 +38,6 @@ from simulate.compiled.layout import (
     PREFETCH,
     ROUND,
     World,
-    arriving_P,
-    batch_at,
-    batches_A,
-    cost_CN,
-    device_at,
-    emptied_P,
-    finished_P,
-    node_at,
-    pass_at,
-    queue_at,
-    timed_Q,
-    times_A,
 )
 from simulate.compiled.lockstep import admit_to_step, bind_from_stage, retire_from_step, settle_step
 from simulate.compiled.memory.layout import Memory

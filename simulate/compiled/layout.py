@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.pointers import array, element, pointers_field
+from simulate.compiled.pointers import pointers_field
 
 # What a call of the compiled loop returns: finished, or what it needs before it can go on where it stopped.
 DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, BROKEN = range(5)
@@ -54,7 +54,7 @@ BATCH = np.dtype([
 # (NEVER: nobody does), `queued_P` and `step_P` lockstep's waiting passes and its step. `times_A` and `planned_A` are
 # the arrivals due by themselves, `held_G` the first passes that a closed loop holds back; `steps_S` counts the
 # unfinished passes of every step, which `of_step_P` lists from `start_S` on. `cost_CN` is the service time by curve
-# and tokens, -1 where nobody has asked yet; `crc_table` as in `checksum`.
+# and tokens, -1 where nobody has asked yet; `crc_table` as `build.crc_tables` makes it.
 I2, I4, I8 = np.dtype("i2"), np.dtype("i4"), np.dtype("i8")
 ARRAYS = {
     "passes_P": (PASS, 1), "queues_Q": (QUEUE, 1), "devices_D": (DEVICE, 1), "nodes_N": (NODE, 1),
@@ -80,29 +80,3 @@ RUN = np.dtype([
 ])  # fmt: skip
 
 World = np.void  # one record of RUN
-
-pass_at = element(ARRAYS, "passes_P")
-queue_at = element(ARRAYS, "queues_Q")
-device_at = element(ARRAYS, "devices_D")
-node_at = element(ARRAYS, "nodes_N")
-batch_at = element(ARRAYS, "batches_A")
-batches_A = array(ARRAYS, "batches_A")
-experts_TLK = array(ARRAYS, "experts_TLK")
-pass_N = array(ARRAYS, "pass_N")
-routed_NK = array(ARRAYS, "routed_NK")
-finished_P = array(ARRAYS, "finished_P")
-emptied_P = array(ARRAYS, "emptied_P")
-arriving_P = array(ARRAYS, "arriving_P")
-joining_Q = array(ARRAYS, "joining_Q")
-timed_Q = array(ARRAYS, "timed_Q")
-queued_P = array(ARRAYS, "queued_P")
-step_P = array(ARRAYS, "step_P")
-entered_Q = array(ARRAYS, "entered_Q")
-times_A = array(ARRAYS, "times_A")
-planned_A = array(ARRAYS, "planned_A")
-held_G = array(ARRAYS, "held_G")
-steps_S = array(ARRAYS, "steps_S")
-start_S = array(ARRAYS, "start_S")
-of_step_P = array(ARRAYS, "of_step_P")
-cost_CN = array(ARRAYS, "cost_CN")
-crc_table = array(ARRAYS, "crc_table")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from simulate.compiled.accessors import device_at, node_at, pass_at, pass_N, queue_at, queued_P, step_P
 from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, device_at, node_at, pass_at, pass_N, queue_at, queued_P, step_P
+from simulate.compiled.layout import World
 from simulate.compiled.memory.announcing import begin_stage, note_step
 from simulate.compiled.memory.layout import Memory
 from simulate.compiled.memory.masking import route

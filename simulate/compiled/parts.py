@@ -7,7 +7,8 @@ function may have a pipeline of its own (`pipeline_class`); what a library of co
 
 from __future__ import annotations
 
-from llvmlite.binding import Linkage
+from llvmlite import ir
+from llvmlite.binding import Linkage, get_process_triple, parse_assembly
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, StateDict
 from numba.core.compiler_machinery import CompilerPass, PassManager
@@ -29,6 +30,8 @@ from numba.core.untyped_passes import (
     RewriteSemanticConstants,
     TranslateByteCode,
 )
+
+NUMBAS_OWN = ("NRT_", "numba_", "Py", "_Py")
 
 
 class NoAddresses:
@@ -78,6 +81,37 @@ class PartLibrary(JITCodeLibrary):
                     function.linkage = Linkage.linkonce_odr
             self._shared_module = module
         return self._shared_module
+
+
+def emitted(library: PartLibrary, symbol: str) -> bytes:
+    """Return the object code of one of a library's functions and of all it calls, optimised as a whole.
+
+    Counters of references are left out: the arrays are Python's, which keeps them (`pointers`). RuntimeError if it
+    calls anything else of numba's run time, because it is loaded without.
+    """
+    module = library._get_module_for_linking()
+    module.link_in(parse_assembly(str(uncounted())))
+    for function in module.functions:
+        if not function.is_declaration:
+            function.linkage = Linkage.external if function.name == symbol else Linkage.linkonce_odr
+    library._final_module = module
+    library._optimize_final_module()
+    module.verify()
+    outside = [each.name for each in module.functions if each.is_declaration and each.name.startswith(NUMBAS_OWN)]
+    if outside:
+        raise RuntimeError(f"{symbol} calls {', '.join(outside)}, which numba's run time alone has")
+    return library._codegen._tm.emit_object(module)
+
+
+def uncounted() -> ir.Module:
+    """Return functions that stand for those that count references, and do nothing."""
+    module = ir.Module("uncounted")
+    module.triple = get_process_triple()
+    for name in ("NRT_incref", "NRT_decref"):
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()]), name)
+        function.attributes.add("alwaysinline")
+        ir.IRBuilder(function.append_basic_block()).ret_void()
+    return module
 
 
 class PartPasses(PassManager):

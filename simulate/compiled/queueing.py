@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import (
-    NEVER,
-    World,
+from simulate.compiled.accessors import (
     device_at,
     entered_Q,
     joining_Q,
@@ -16,6 +12,9 @@ from simulate.compiled.layout import (
     queue_at,
     timed_Q,
 )
+from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import NEVER, World
 from simulate.compiled.memory.announcing import note_group
 from simulate.compiled.memory.layout import Memory
 from simulate.compiled.memory.masking import route

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from simulate.compiled.build import new_world
-from simulate.compiled.instant import go_on
-from simulate.compiled.jit import compile_once, entry
 from simulate.compiled.layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, NEVER
+from simulate.compiled.machine_code import entry
 from simulate.compiled.memory.build import COUNTS, Logs, new_memory, random_bits
 from simulate.compiled.memory.order import Order
 from simulate.compiled.pointers import Pointed
@@ -20,18 +19,6 @@ from simulate.policies.workload import Workload
 from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
 
 MOST_BATCHES = 1 << 20
-
-
-@entry
-def play_resident(worlds: np.ndarray) -> int:
-    """Play a run until it is over or needs something; return which. `worlds` holds one record."""
-    return go_on(worlds[0], None)
-
-
-@entry
-def play_with_memory(worlds: np.ndarray, memories: np.ndarray) -> int:
-    """Play a run with expert memory, likewise; compiled apart, since the loop without it is smaller and faster."""
-    return go_on(worlds[0], memories[0])
 
 
 class CompiledRun:
@@ -56,11 +43,9 @@ class CompiledRun:
     def run(self) -> None:
         """Run until every pass has finished; RuntimeError if one never does, or an expert runs that is not there."""
         give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
-        play, records = play_resident, [self.world.record]
-        if self.memory is not None:
-            play, records = play_with_memory, [self.world.record, self.memory.record]
-        compile_once(play, *records)
-        while (asked := play(*records)) != DONE:
+        parts = [self.world] if self.memory is None else [self.world, self.memory]
+        play = entry("play_resident" if self.memory is None else "play_with_memory")
+        while (asked := play(*[part.address for part in parts])) != DONE:
             if asked == BROKEN:
                 raise RuntimeError(f"expert {self.memory.broken} cannot run: its weights are not in a slot")
             give[asked]()

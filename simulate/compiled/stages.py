@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from simulate.compiled.accessors import emptied_P, experts_TLK, finished_P, pass_at, routed_NK
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, emptied_P, experts_TLK, finished_P, pass_at, routed_NK
+from simulate.compiled.layout import World
 
 
 @compiled

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from simulate.compiled.accessors import queue_at, timed_Q
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, queue_at, timed_Q
+from simulate.compiled.layout import World
 
 
 @compiled

@@ -10,11 +10,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from worlds import config, fixed, world
 
-from simulate.compiled import build, instant
+from simulate.compiled import build
 from simulate.compiled.memory import layout
 from simulate.compiled.memory.build import random_bits
-from simulate.compiled.parts import PartLibrary
-from simulate.compiled.run import play_resident
 from simulate.compiled.run import simulate as simulate_compiled
 from simulate.costs import CostModel, ResampledCosts, affine
 from simulate.engine import order_of
@@ -159,13 +157,6 @@ def test_more_members_than_numbers_count_are_refused(monkeypatch):
     workload = world([[[0, 1]]] * 40, E=2)
     with pytest.raises(InputError, match="120 members of queues; the compiled engine counts up to 100"):
         simulate_compiled(workload, config(), COST, {"config": {}})
-
-
-def test_only_entries_are_machine_code():
-    """Parts are linked into them as they are: otherwise compiling takes more than twice as long."""
-    simulate_compiled(world([[[0, 1]]], E=2), config(), COST, {"config": {}})
-    assert all(isinstance(made.library, PartLibrary) for made in instant.go_on.overloads.values())
-    assert not any(isinstance(made.library, PartLibrary) for made in play_resident.overloads.values())
 
 
 def test_random_bits_are_those_of_numpys_integers():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from simulate.compiled.accessors import queue_at
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, queue_at
+from simulate.compiled.layout import World
+from simulate.compiled.memory.accessors import cache_at, entered_EN, key_at
 from simulate.compiled.memory.caches import clear_protected, protect
-from simulate.compiled.memory.layout import LOAD, STEP, Memory, cache_at, entered_EN, key_at
+from simulate.compiled.memory.layout import LOAD, STEP, Memory
 from simulate.compiled.memory.loading import meet
 
 

@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 
 from simulate.compiled.build import writable
-from simulate.compiled.jit import compile_once, entry
-from simulate.compiled.memory.caches import admit
+from simulate.compiled.machine_code import entry
 from simulate.compiled.memory.layout import (
     ARRAYS,
     CACHE,
@@ -20,7 +19,6 @@ from simulate.compiled.memory.layout import (
     POLICIES,
     PREVIOUS_TOKEN,
     TRANSFER,
-    key_at,
 )
 from simulate.compiled.memory.order import Order, uses_of
 from simulate.compiled.pointers import Pointed
@@ -36,15 +34,6 @@ from simulate.policies.workload import Workload
 
 Logs = tuple[Literal["accesses", "groups"], ...]  # what a run records for those who are told of it beforehand
 COUNTS = tuple(field.name for field in dataclasses.fields(Counts))
-
-
-@entry
-def fill(memories: np.ndarray, filling: np.ndarray) -> None:
-    """Give experts the slots that they hold before the run, in this order; `memories` is the one record."""
-    for key in filling:
-        admit(memories[0], key, True)
-        key_at(memories[0], key).in_flight = 0
-        key_at(memories[0], key).unused = 0
 
 
 def reference_memory(workload: Workload, config: RunConfig, known: Known, device_LB: np.ndarray) -> ExpertMemory:
@@ -77,11 +66,8 @@ def new_memory(
     keys = new_keys(reference, caches, workload)
     records = new_caches(reference, caches)
     made = assembled(workload, config, known, reference, keys, records, order, transfer_ns, logs)
-    filling = [key for each in reference.caches_DC for cache in each for key in cache.slot_of]
-    if filling:
-        keys_F = np.array(filling, np.int64)
-        compile_once(fill, made.record, keys_F)
-        fill(made.record, keys_F)
+    if len(made["filling_F"]):
+        entry("fill")(made.address)
     for name in COUNTS:
         records[name] = 0
     return made, reference.sharing
@@ -156,6 +142,7 @@ def assembled(
         norm_K=np.array(known.expert_norm, np.float64) if known.expert_norm is not None else np.ones(count),
         score_K=np.zeros(count), plan_DK=np.zeros((config.devices, count), np.int64),
         **uses_of(order, keys["cache"]),
+        filling_F=np.array([key for each in reference.caches_DC for cache in each for key in cache.slot_of], np.int64),
         log_A=np.zeros(1, np.int64), log_group_G=np.zeros((1, 3), np.int64), log_member_M=np.zeros(1, np.int64),
         ranked_LE=np.array(getattr(reference.prefetcher, "ranked", [[0]]), np.int64),
         **remembered(workload, config, memory),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.memory.layout import DELAYED, HIT, MISS, Memory, cache_at, free_CS, key_at, protected_CK
+from simulate.compiled.memory.accessors import cache_at, free_CS, key_at, protected_CK
+from simulate.compiled.memory.layout import DELAYED, HIT, MISS, Memory
 from simulate.compiled.memory.orders import append_admitted, drop_admitted
 from simulate.compiled.memory.policies import (
     any_may_leave,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.pointers import array, element, pointers_field
+from simulate.compiled.pointers import pointers_field
 from simulate.policies.memory.cache import Access
 from simulate.policies.memory.config import HANDLINGS
 from simulate.policies.memory.named import CACHES
@@ -61,7 +61,7 @@ TRANSFER = np.dtype([
 # popularity. `pairs_KE` and `seen_K` count what followed, `follow_E` scores it; `last_SLM` is what a sequence
 # selected last (sequence 0: several) and `last_SL` how many, -1 nothing yet; `before_S` its layer. `candidates_TLC`,
 # `scores_TLC` and `norm_TL` are what masked gating looks at. `draws` are random bits, 32 at a time, of which `drawn`
-# have been used.
+# have been used. `filling_F` are the keys that hold slots before the run.
 I2, I8, F4, F8, U4 = map(np.dtype, ("i2", "i8", "f4", "f8", "u4"))
 ARRAYS = {
     "keys_K": (KEY, 1), "caches_C": (CACHE, 1), "links_D": (LINK, 1), "transfers_A": (TRANSFER, 1), "free_CS": (I8, 2),
@@ -70,7 +70,7 @@ ARRAYS = {
     "uses_U": (I8, 1), "first_use_K": (I8, 1), "log_A": (I8, 1), "log_group_G": (I8, 2), "log_member_M": (I8, 1),
     "known_G": (I8, 1), "known_member_M": (I8, 1), "ranked_LE": (I8, 2), "pairs_KE": (I8, 2), "seen_K": (I8, 1),
     "follow_E": (F8, 1), "last_SLM": (I2, 3), "last_SL": (I8, 2), "before_S": (I8, 1), "candidates_TLC": (I2, 3),
-    "scores_TLC": (F4, 3), "norm_TL": (F4, 2), "draws": (U4, 1),
+    "scores_TLC": (F4, 3), "norm_TL": (F4, 2), "draws": (U4, 1), "filling_F": (I8, 1),
 }  # fmt: skip
 
 MEMORY = np.dtype([
@@ -85,39 +85,3 @@ MEMORY = np.dtype([
 ])  # fmt: skip
 
 Memory = np.void  # one record of MEMORY
-
-key_at = element(ARRAYS, "keys_K")
-cache_at = element(ARRAYS, "caches_C")
-link_at = element(ARRAYS, "links_D")
-links_D = array(ARRAYS, "links_D")
-transfer_at = element(ARRAYS, "transfers_A")
-transfers_A = array(ARRAYS, "transfers_A")
-free_CS = array(ARRAYS, "free_CS")
-protected_CK = array(ARRAYS, "protected_CK")
-asking_CK = array(ARRAYS, "asking_CK")
-entered_EN = array(ARRAYS, "entered_EN")
-group_E = array(ARRAYS, "group_E")
-ahead_K = array(ARRAYS, "ahead_K")
-stamp_K = array(ARRAYS, "stamp_K")
-worth_K = array(ARRAYS, "worth_K")
-norm_K = array(ARRAYS, "norm_K")
-score_K = array(ARRAYS, "score_K")
-plan_DK = array(ARRAYS, "plan_DK")
-uses_U = array(ARRAYS, "uses_U")
-first_use_K = array(ARRAYS, "first_use_K")
-log_A = array(ARRAYS, "log_A")
-log_group_G = array(ARRAYS, "log_group_G")
-log_member_M = array(ARRAYS, "log_member_M")
-known_G = array(ARRAYS, "known_G")
-known_member_M = array(ARRAYS, "known_member_M")
-ranked_LE = array(ARRAYS, "ranked_LE")
-pairs_KE = array(ARRAYS, "pairs_KE")
-seen_K = array(ARRAYS, "seen_K")
-follow_E = array(ARRAYS, "follow_E")
-last_SLM = array(ARRAYS, "last_SLM")
-last_SL = array(ARRAYS, "last_SL")
-before_S = array(ARRAYS, "before_S")
-candidates_TLC = array(ARRAYS, "candidates_TLC")
-scores_TLC = array(ARRAYS, "scores_TLC")
-norm_TL = array(ARRAYS, "norm_TL")
-draws = array(ARRAYS, "draws")

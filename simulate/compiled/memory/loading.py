@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from simulate.compiled.accessors import device_at, queue_at
 from simulate.compiled.chains import append_ready, pop_ready, put_first_ready
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, device_at, queue_at
+from simulate.compiled.layout import World
+from simulate.compiled.memory.accessors import asking_CK, cache_at, key_at, link_at, log_A, transfer_at
 from simulate.compiled.memory.caches import (
     access,
     admit,
@@ -14,20 +16,7 @@ from simulate.compiled.memory.caches import (
     protect,
     start_running,
 )
-from simulate.compiled.memory.layout import (
-    BLOCK,
-    HIT,
-    HOST,
-    MISS,
-    NOT_MET,
-    Memory,
-    asking_CK,
-    cache_at,
-    key_at,
-    link_at,
-    log_A,
-    transfer_at,
-)
+from simulate.compiled.memory.layout import BLOCK, HIT, HOST, MISS, NOT_MET, Memory
 from simulate.compiled.memory.sending import ask, wait_for_link
 
 

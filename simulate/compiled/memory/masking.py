@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from simulate.compiled.accessors import pass_at, queue_at, routed_NK
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, pass_at, queue_at, routed_NK
-from simulate.compiled.memory.caches import access, finish_running, start_running
-from simulate.compiled.memory.layout import (
-    Memory,
+from simulate.compiled.layout import World
+from simulate.compiled.memory.accessors import (
     cache_at,
     candidates_TLC,
     key_at,
@@ -19,6 +18,8 @@ from simulate.compiled.memory.layout import (
     stamp_K,
     worth_K,
 )
+from simulate.compiled.memory.caches import access, finish_running, start_running
+from simulate.compiled.memory.layout import Memory
 from simulate.compiled.memory.loading import grant, is_here, load_ahead
 from simulate.compiled.memory.sending import is_busy
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
-from simulate.compiled.memory.layout import MAIN, SMALL, Memory, cache_at, key_at
+from simulate.compiled.memory.accessors import cache_at, key_at
+from simulate.compiled.memory.layout import MAIN, SMALL, Memory
 
 
 @compiled

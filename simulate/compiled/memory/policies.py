@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simulate.compiled.jit import compiled
+from simulate.compiled.memory.accessors import cache_at, draws, first_use_K, key_at, uses_U, worth_K
 from simulate.compiled.memory.layout import (
     BELADY,
     FIFO,
@@ -19,12 +20,6 @@ from simulate.compiled.memory.layout import (
     SIEVE,
     SMALL,
     Memory,
-    cache_at,
-    draws,
-    first_use_K,
-    key_at,
-    uses_U,
-    worth_K,
 )
 from simulate.compiled.memory.orders import append, append_ghost, drop, drop_ghost, move_last
 from simulate.policies.memory.s3fifo import MOST_USES

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from simulate.compiled.accessors import pass_at, step_P
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World, pass_at, step_P
-from simulate.compiled.memory.caches import announce_anew, protect
-from simulate.compiled.memory.layout import (
-    CO_ACTIVATION,
-    ORACLE,
-    POPULARITY,
-    PREVIOUS_TOKEN,
-    STEP,
-    Memory,
+from simulate.compiled.layout import World
+from simulate.compiled.memory.accessors import (
     ahead_K,
     before_S,
     cache_at,
@@ -30,6 +24,8 @@ from simulate.compiled.memory.layout import (
     seen_K,
     stamp_K,
 )
+from simulate.compiled.memory.caches import announce_anew, protect
+from simulate.compiled.memory.layout import CO_ACTIVATION, ORACLE, POPULARITY, PREVIOUS_TOKEN, STEP, Memory
 from simulate.compiled.memory.loading import load_ahead
 from simulate.compiled.stages import expert_of, has_members
 

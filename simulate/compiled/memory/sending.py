@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from simulate.compiled.jit import compiled
 from simulate.compiled.layout import NEVER, World
-from simulate.compiled.memory.layout import (
-    Memory,
+from simulate.compiled.memory.accessors import (
     draws,
     key_at,
     link_at,
@@ -16,6 +15,7 @@ from simulate.compiled.memory.layout import (
     transfer_at,
     transfers_A,
 )
+from simulate.compiled.memory.layout import Memory
 
 
 @compiled

@@ -1,0 +1,135 @@
+"""Machine code of the compiled engine: kept as object files, and loaded without numba, whose start takes half a second.
+
+An entry (`entries`) is compiled where no object file of it is kept, for these sources, versions and this processor;
+llvmlite alone loads it, and it runs without the lock that Python's threads share.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from llvmlite import binding as llvm
+
+from traces.files import replacing
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+
+PACKAGE = Path(__file__).parent
+ONE_AT_A_TIME = threading.Lock()
+ENTRIES = {"play_resident": 1, "play_with_memory": 2, "fill": 1}  # how many records each takes
+OF_THE_PROCESSOR = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")  # what makes numba compile otherwise
+
+
+def entry(name: str) -> Callable[..., int]:
+    """Return an entry by its name, loaded or, where it is not kept, compiled; it takes the addresses of its records.
+
+    Threads and processes that want the same at once wait for the first, which compiles it. Where there are no file
+    locks (Windows) each process compiles for itself. The entry raises RuntimeError if compiled code fails, which it
+    has no reason to.
+    """
+    with ONE_AT_A_TIME:
+        return loaded_entry(name)
+
+
+@cache
+def loaded_entry(name: str) -> Callable[..., int]:
+    """Return an entry, as `entry` does, where no other thread asks for one."""
+    kept = cache_folder() / f"{name}-{processor_digest()}.o"
+    if not kept.exists():
+        with open(kept.with_suffix(".lock"), "w") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                keep_compiled(name, kept)
+    symbol, _, code = kept.read_bytes().partition(b"\n")
+    return callable_at(loaded(symbol.decode(), code), ENTRIES[name])
+
+
+def keep_compiled(name: str, path: Path) -> None:
+    """Compile an entry and write its symbol, a line end and its object code."""
+    from simulate.compiled import entries  # numba, and every function of the engine
+    from simulate.compiled.jit import object_code
+
+    symbol, code = object_code(getattr(entries, name), ENTRIES[name])
+    with replacing(path) as temporary:
+        temporary.write_bytes(symbol.encode() + b"\n" + code)
+
+
+@cache
+def execution_engine() -> llvm.ExecutionEngine:
+    """Return what holds the machine code of this process."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def loaded(symbol: str, code: bytes) -> int:
+    """Load object code and return the address of a symbol in it."""
+    engine = execution_engine()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine.get_function_address(symbol)
+
+
+def callable_at(address: int, records: int) -> Callable[..., int]:
+    """Return the function of compiled code at an address (`jit.object_code`) as one of Python."""
+    number, error = ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_void_p)
+    native = ctypes.CFUNCTYPE(ctypes.c_int32, number, error, *[ctypes.c_int64] * records)(address)
+
+    def call(*addresses: int) -> int:
+        returned = ctypes.c_int64()
+        status = native(ctypes.byref(returned), ctypes.byref(ctypes.c_void_p()), *addresses)
+        if status != 0:
+            raise RuntimeError(f"compiled code failed with status {status}")
+        return returned.value
+
+    return call
+
+
+def source_digest() -> str:
+    """Return a digest of the package's sources and of the versions that compile them."""
+    digest = hashlib.sha256(f"{version('numba')} {version('llvmlite')}".encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def processor_digest() -> str:
+    """Return a digest of the processor that machine code is for."""
+    kind = [llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
+    return hashlib.sha256(repr([*kind, *map(os.environ.get, OF_THE_PROCESSOR)]).encode()).hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> Path:
+    """Return the folder for these sources' machine code, beside them or, where that cannot be written, apart.
+
+    What other versions left there is removed. `NUMBA_CACHE_DIR` moves the whole elsewhere, as it does for numba.
+    """
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    parent = Path(given) if given else PACKAGE / "__pycache__"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError:
+        parent = Path(tempfile.gettempdir()) / f"moe-replay-{os.getuid()}"
+    folder = parent / f"engine-{source_digest()}"
+    for old in parent.glob("engine-*"):
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,43 @@
+"""How compiled code reaches the arrays of expert memory (`layout`): one function for each."""
+
+from __future__ import annotations
+
+from simulate.compiled.intrinsics import array, element
+from simulate.compiled.memory.layout import ARRAYS
+
+key_at = element(ARRAYS, "keys_K")
+cache_at = element(ARRAYS, "caches_C")
+link_at = element(ARRAYS, "links_D")
+links_D = array(ARRAYS, "links_D")
+transfer_at = element(ARRAYS, "transfers_A")
+transfers_A = array(ARRAYS, "transfers_A")
+free_CS = array(ARRAYS, "free_CS")
+protected_CK = array(ARRAYS, "protected_CK")
+asking_CK = array(ARRAYS, "asking_CK")
+entered_EN = array(ARRAYS, "entered_EN")
+group_E = array(ARRAYS, "group_E")
+ahead_K = array(ARRAYS, "ahead_K")
+stamp_K = array(ARRAYS, "stamp_K")
+worth_K = array(ARRAYS, "worth_K")
+norm_K = array(ARRAYS, "norm_K")
+score_K = array(ARRAYS, "score_K")
+plan_DK = array(ARRAYS, "plan_DK")
+uses_U = array(ARRAYS, "uses_U")
+first_use_K = array(ARRAYS, "first_use_K")
+log_A = array(ARRAYS, "log_A")
+log_group_G = array(ARRAYS, "log_group_G")
+log_member_M = array(ARRAYS, "log_member_M")
+known_G = array(ARRAYS, "known_G")
+known_member_M = array(ARRAYS, "known_member_M")
+ranked_LE = array(ARRAYS, "ranked_LE")
+pairs_KE = array(ARRAYS, "pairs_KE")
+seen_K = array(ARRAYS, "seen_K")
+follow_E = array(ARRAYS, "follow_E")
+last_SLM = array(ARRAYS, "last_SLM")
+last_SL = array(ARRAYS, "last_SL")
+before_S = array(ARRAYS, "before_S")
+candidates_TLC = array(ARRAYS, "candidates_TLC")
+scores_TLC = array(ARRAYS, "scores_TLC")
+norm_TL = array(ARRAYS, "norm_TL")
+draws = array(ARRAYS, "draws")
+filling_F = array(ARRAYS, "filling_F")
