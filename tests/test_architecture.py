@@ -24,6 +24,7 @@ OUTSIDERS = {
     "sklearn": ("collect",),
     "simpy": ("simulate",),
     "numba": ("simulate",),
+    "llvmlite": ("simulate.compiled",),
     "dask": ("simulate.sweeps.dask_cluster",),
     "distributed": ("simulate.sweeps.dask_cluster",),
     "transformers": ("collect.huggingface",),
