@@ -61,7 +61,7 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
         pass_N=workload.pass_N.astype(np.int32), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
         joining_Q=np.empty(2 * queues, np.int64), timed_Q=np.empty(queues, np.int64), entered_Q=np.full(queues, NEVER),
-        times_A=np.array(arrivals.times_ns, np.int64), planned_A=np.array(arrivals.planned, np.int64),
+        times_A=np.array(arrivals.arrival_ns_A, np.int64), planned_A=np.array(arrivals.planned_A, np.int64),
         held_G=np.array(list(arrivals.held_back) if isinstance(arrivals, Closed) else [], np.int64),
         cost_CN=np.full((int(curve_Q.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
         **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES}, **steps_of(arrivals),
@@ -105,7 +105,7 @@ def new_passes(workload: Workload, arrivals: Arrivals, numbered: bool) -> np.nda
     passes["offset"] = workload.token_offset_P
     if numbered:
         passes["sequence"] = 1 + np.unique(workload.sequence_P, return_inverse=True)[1].ravel()
-    passes["releases"] = arrivals.step_of_P if isinstance(arrivals, Steps) else arrivals.following_P
+    passes["releases"] = arrivals.step_of_P if isinstance(arrivals, Steps) else arrivals.follower_P
     passes["stage"] = -1
     passes["start_ns"], passes["arrival_ns"], passes["end_ns"] = NEVER, -1, -1
     return passes

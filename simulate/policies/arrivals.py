@@ -6,6 +6,7 @@ release, in a further round of that instant.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,20 +21,36 @@ if TYPE_CHECKING:
 class Arrivals:
     """Arrivals at given times of sequences: `start_ns_G` ascending. The next pass of a sequence follows the last.
 
-    `next_ns` is the time of the next arrival that is due by itself, None when there is none left.
+    `arrival_ns_A` and `planned_A` are the arrivals that are due by themselves, int64; `next_ns` is the time of the next
+    one of them, None when there is none left. `follower_P` is the next pass of the same sequence, -1 after its last.
     """
 
     def __init__(self, workload: Workload, start_ns_G: np.ndarray) -> None:
-        first_pass_G = workload.first_pass_G[: len(start_ns_G)]
-        self._plan(start_ns_G.tolist(), first_pass_G.tolist())
+        self._plan(start_ns_G, workload.first_pass_G[: len(start_ns_G)])
         last_of_group = np.append(workload.first_pass_G[1:], workload.passes) - 1
-        following_P = np.arange(1, workload.passes + 1)
-        following_P[last_of_group] = -1
-        self.following_P = following_P.tolist()  # next pass of the same sequence, -1 after its last
+        self.follower_P = np.arange(1, workload.passes + 1)
+        self.follower_P[last_of_group] = -1
 
-    def _plan(self, times_ns: list[int], passes: list[int]) -> None:
-        self.times_ns, self.planned, self.position = times_ns, passes, 0
-        self.next_ns = times_ns[0] if times_ns else None
+    def _plan(self, arrival_ns_A: np.ndarray, planned_A: np.ndarray) -> None:
+        self.arrival_ns_A, self.planned_A, self.position = arrival_ns_A, planned_A, 0
+        self.next_ns = int(arrival_ns_A[0]) if len(arrival_ns_A) else None
+
+    # As lists, which are faster to read one by one; the compiled engine takes the arrays.
+
+    @cached_property
+    def times_ns(self) -> list[int]:
+        """The times of `arrival_ns_A`."""
+        return self.arrival_ns_A.tolist()
+
+    @cached_property
+    def planned(self) -> list[int]:
+        """The passes of `planned_A`."""
+        return self.planned_A.tolist()
+
+    @cached_property
+    def following_P(self) -> list[int]:
+        """The passes of `follower_P`."""
+        return self.follower_P.tolist()
 
     def due(self, now: int) -> list[int]:
         """Return the passes that arrive by themselves up to `now` and were not returned before, in order."""
@@ -78,7 +95,8 @@ class Steps(Arrivals):
         for p, step in enumerate(self.step_of_P):
             self.passes_of_step[step].append(p)
         self.unfinished = [len(passes) for passes in self.passes_of_step]
-        self._plan([0] * len(self.passes_of_step[0]), self.passes_of_step[0])
+        first = np.array(self.passes_of_step[0], np.int64)
+        self._plan(np.zeros(len(first), np.int64), first)
 
     def after(self, finished: list[int]) -> list[int]:
         """Return the passes of the next step once the last pass of a step has finished."""
