@@ -101,7 +101,7 @@ def test_what_fell_due_while_a_batch_ran_is_played_at_its_own_moment(trained):
     ran = []
     executor = Executor(workload, config, Recorder())
     arrivals = executor.replay.arrivals
-    arrivals._plan([0, 0, 300, 600], [0, 1, 2, 3])
+    arrivals._plan(np.array([0, 0, 300, 600]), np.arange(4))
     executor.replay.play(0)
     batch, executor.bound = executor.bound, None
     retired = executor.replay.rules.retire(batch)
