@@ -6,15 +6,20 @@ import time
 
 import joblib
 
-FORMS = {"all experts resident": ["play_resident"], "expert memory": ["fill", "play_with_memory"]}
+FORMS = {
+    "expert memory": ["play_with_memory"],
+    "masked gating": ["fill", "play_masked"],
+    "all experts resident": ["play_resident"],
+}
 
 
 def compile_command() -> None:
-    """Compile both forms of the engine, one process each, unless it is done; the first run would do it otherwise.
+    """Compile every form of the engine, side by side, unless it is done; the first run would do it otherwise.
 
     Example: `python -m simulate compile`
     """
-    for name, seconds in joblib.Parallel(len(FORMS))(joblib.delayed(compiled)(name) for name in FORMS):
+    jobs = min(len(FORMS), joblib.cpu_count())
+    for name, seconds in joblib.Parallel(jobs)(joblib.delayed(compiled)(name) for name in FORMS):
         print(f"{name}: {seconds:.1f} s")
 
 

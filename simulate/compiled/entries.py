@@ -21,13 +21,19 @@ memory_at = record_at(MEMORY)
 @compiled
 def play_resident(world: int) -> int:
     """Play a run until it is over or needs something; return which."""
-    return go_on(world_at(world), None)
+    return go_on(world_at(world), None, None)
 
 
 @compiled
 def play_with_memory(world: int, memory: int) -> int:
-    """Play a run with expert memory, likewise; compiled apart, since the loop without it is smaller and faster."""
-    return go_on(world_at(world), memory_at(memory))
+    """Play a run with expert memory, likewise."""
+    return go_on(world_at(world), memory_at(memory), None)
+
+
+@compiled
+def play_masked(world: int, memory: int) -> int:
+    """Play a run with expert memory and masked gating, likewise."""
+    return go_on(world_at(world), memory_at(memory), 1)
 
 
 @compiled

@@ -1,7 +1,8 @@
 """The compiled loop: instant after instant, round after round, in the order that `simulate.policies.instant` plays.
 
 `go_on` returns whenever it needs what only Python has, room for more records or the cost of a batch, and goes on
-where it stopped when it is called again.
+where it stopped when it is called again. `memory` is None where all experts are resident, and `masked` where gating is
+not masked: the loop is compiled apart for each, without what it then never does.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ from simulate.compiled.queueing import (
 
 
 @compiled
-def go_on(world: World, memory: Memory | None) -> int:
+def go_on(world: World, memory: Memory | None, masked: int | None) -> int:
     """Play instants until the run is over or something is needed; return which."""
     while True:
         if world.where == NEXT_INSTANT and not begin_instant(world, memory):
@@ -66,11 +67,11 @@ def go_on(world: World, memory: Memory | None) -> int:
                 return NEED_BATCHES
             if memory is not None and not has_room(world, memory):
                 return NEED_TRANSFERS
-            play_round(world, memory)
+            play_round(world, memory, masked)
         if world.where == LAUNCH:
             if not launch(world):
                 return NEED_COST
-            leave(world, memory)
+            leave(world, memory, masked)
         if memory is not None:
             while prefetch_next(world, memory):
                 if not has_room(world, memory):
@@ -107,14 +108,14 @@ def next_due(world: World) -> int:
 
 
 @compiled
-def play_round(world: World, memory: Memory | None) -> None:
+def play_round(world: World, memory: Memory | None, masked: int | None) -> None:
     """Completions (1), transfers (2), arrivals (3), time-outs (4), ready queues (5), free devices (6)."""
     now = world.now
     world.finished = world.emptied = 0
     for device in range(world.devices + 1):
         if device_at(world, device).done:
             device_at(world, device).done = 0
-            complete(world, memory, device, now)
+            complete(world, memory, masked, device, now)
     if memory is not None:
         for link in range(world.devices):
             while transfers_here(memory, link, now):
@@ -125,51 +126,51 @@ def play_round(world: World, memory: Memory | None) -> None:
         if world.scheduler == LOCKSTEP:
             admit_to_step(world, p)
         else:
-            admit_to_queues(world, memory, p, now)
+            admit_to_queues(world, memory, masked, p, now)
     world.arriving = 0
     if world.scheduler == LOCKSTEP:
-        settle_step(world, memory, now)
+        settle_step(world, memory, masked, now)
     else:
         settle_queues(world, now)
     world.launched = world.batches
-    start_batches(world, memory, now)
+    start_batches(world, memory, masked, now)
     world.where = LAUNCH
 
 
 @compiled
-def complete(world: World, memory: Memory | None, device: int, now: int) -> None:
+def complete(world: World, memory: Memory | None, masked: int | None, device: int, now: int) -> None:
     """Free the device of a completed batch, and let the passes whose stage it ended move on."""
     batch = device_at(world, device)
     batch.free = 1
     world.running -= 1
     queue, size = batch.queue, batch.size
     if memory is not None and queue % world.width:
-        if world.masked:
-            release_masked(world, memory, queue, size, now)
-        else:
+        if masked is None:
             released(world, memory, queue, device, now)
+        else:
+            release_masked(world, memory, queue, size, now)
     if world.scheduler == LOCKSTEP:
-        retire_from_step(world, memory, device, now)
+        retire_from_step(world, memory, masked, device, now)
     else:
-        retire_from_queues(world, memory, device, now)
+        retire_from_queues(world, memory, masked, device, now)
 
 
 @compiled
-def start_batches(world: World, memory: Memory | None, now: int) -> None:
+def start_batches(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
     """Let every free device, ascending, take the first ready queue placed on it that it can world."""
     for device in range(world.devices + 1):
         if not device_at(world, device).free or device_at(world, device).first_ready < 0:
             continue
-        if memory is not None and not world.masked and device < world.devices:
+        if memory is not None and masked is None and device < world.devices:
             queue = take(world, memory, device, now)
         else:
             queue = pop_ready(world, device)
         if queue >= 0:
-            start(world, memory, device, queue, now)
+            start(world, memory, masked, device, queue, now)
 
 
 @compiled
-def start(world: World, memory: Memory | None, device: int, queue: int, now: int) -> None:
+def start(world: World, memory: Memory | None, masked: int | None, device: int, queue: int, now: int) -> None:
     """Bind a batch of a queue on a device and record it; its end is known when it is launched."""
     batch, row = device_at(world, device), batch_at(world, world.batches)
     batch.free, batch.queue, batch.start_ns = 0, queue, now
@@ -182,7 +183,10 @@ def start(world: World, memory: Memory | None, device: int, queue: int, now: int
         relist(world, queue, now)
     row.tokens = row.size if queue % world.width else tokens_of(world, device)
     if memory is not None and queue % world.width:
-        row.hit = 1 if world.masked else bound(world, memory, queue, device)
+        if masked is None:
+            row.hit = bound(world, memory, queue, device)
+        else:
+            row.hit = 1
     world.batches += 1
 
 
@@ -220,7 +224,7 @@ def launch(world: World) -> bool:
 
 
 @compiled
-def leave(world: World, memory: Memory | None) -> None:
+def leave(world: World, memory: Memory | None, masked: int | None) -> None:
     """Record the passes that finished in this round, and list those that their end releases."""
     now = world.now
     for i in range(world.emptied):
@@ -228,12 +232,12 @@ def leave(world: World, memory: Memory | None) -> None:
     world.finished += world.emptied
     for i in range(world.finished):
         pass_at(world, finished_P(world)[i]).end_ns = now
-    if memory is not None and world.masked and world.finished:
+    if masked is not None and world.finished:
         passes_finished(world, memory, world.finished)
     for i in range(world.finished):
         release(world, finished_P(world)[i])
     sort_arriving(world)
-    if memory is not None and world.masked:
+    if masked is not None:
         exchange_planned(world, memory, now)
     world.where = PREFETCH
 

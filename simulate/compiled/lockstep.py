@@ -25,7 +25,7 @@ def admit_to_step(world: World, p: int) -> None:
 
 
 @compiled
-def retire_from_step(world: World, memory: Memory | None, device: int, now: int) -> None:
+def retire_from_step(world: World, memory: Memory | None, masked: int | None, device: int, now: int) -> None:
     """After the last batch of a stage the whole step moves on, or finishes."""
     batch = device_at(world, device)
     dense = batch.queue % world.width == 0
@@ -40,7 +40,7 @@ def retire_from_step(world: World, memory: Memory | None, device: int, now: int)
     if world.unfinished > 0:
         return
     if gather_next_stage(world):
-        run_stage(world, memory, now)
+        run_stage(world, memory, masked, now)
         return
     for i in range(world.step):
         finish(world, step_P(world)[i])
@@ -103,9 +103,9 @@ def mask_stage(world: World, memory: Memory, now: int) -> bool:
 
 
 @compiled
-def run_stage(world: World, memory: Memory | None, now: int) -> None:
+def run_stage(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
     """Make every block that has members in the step's present stage ready, ascending."""
-    if memory is not None and world.masked and not mask_stage(world, memory, now):
+    if masked is not None and not mask_stage(world, memory, now):
         for i in range(world.step):
             finish_empty(world, step_P(world)[i])
         end_step(world)
@@ -118,13 +118,13 @@ def run_stage(world: World, memory: Memory | None, now: int) -> None:
             append_ready(world, queue_at(world, queue).device, queue)
             world.unfinished += 1
     if memory is not None and world.stage & 1:
-        if not world.masked:
+        if masked is None:
             begin_stage(world, memory, first, now)
         note_step(world, memory)
 
 
 @compiled
-def settle_step(world: World, memory: Memory | None, now: int) -> None:
+def settle_step(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
     """Take the waiting passes as the next step if none is under way."""
     if world.running or world.step or world.first_queued == world.last_queued:
         return
@@ -134,7 +134,7 @@ def settle_step(world: World, memory: Memory | None, now: int) -> None:
     world.first_queued += world.step
     world.stage = -1
     gather_next_stage(world)
-    run_stage(world, memory, now)
+    run_stage(world, memory, masked, now)
 
 
 @compiled

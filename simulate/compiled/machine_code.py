@@ -6,10 +6,12 @@ llvmlite alone loads it, and it runs without the lock that Python's threads shar
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -28,7 +30,7 @@ except ImportError:
 
 PACKAGE = Path(__file__).parent
 ONE_AT_A_TIME = threading.Lock()
-ENTRIES = {"play_resident": 1, "play_with_memory": 2, "fill": 1}  # how many records each takes
+ENTRIES = {"play_resident": 1, "play_with_memory": 2, "play_masked": 2, "fill": 1}  # how many records each takes
 OF_THE_PROCESSOR = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")  # what makes numba compile otherwise
 
 
@@ -48,6 +50,7 @@ def loaded_entry(name: str) -> Callable[..., int]:
     """Return an entry, as `entry` does, where no other thread asks for one."""
     kept = cache_folder() / f"{name}-{processor_digest()}.o"
     if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)  # another version may have tidied up
         with open(kept.with_suffix(".lock"), "w") as lock:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -58,7 +61,12 @@ def loaded_entry(name: str) -> Callable[..., int]:
 
 
 def keep_compiled(name: str, path: Path) -> None:
-    """Compile an entry and write its symbol, a line end and its object code."""
+    """Compile an entry and write its symbol, a line end and its object code.
+
+    RuntimeError if the sources that would be read now are not those that this process began with.
+    """
+    if "simulate.compiled.entries" not in sys.modules and path.parent.name != folder_name():
+        raise RuntimeError("the compiled engine's sources changed since this process began: start it again")
     from simulate.compiled import entries  # numba, and every function of the engine
     from simulate.compiled.jit import object_code
 
@@ -99,12 +107,12 @@ def callable_at(address: int, records: int) -> Callable[..., int]:
     return call
 
 
-def source_digest() -> str:
-    """Return a digest of the package's sources and of the versions that compile them."""
+def folder_name() -> str:
+    """Return what the folder for these sources' machine code is called: by a digest of theirs and of the versions."""
     digest = hashlib.sha256(f"{version('numba')} {version('llvmlite')}".encode())
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return f"engine-{digest.hexdigest()[:16]}"
 
 
 def processor_digest() -> str:
@@ -115,21 +123,37 @@ def processor_digest() -> str:
 
 @cache
 def cache_folder() -> Path:
-    """Return the folder for these sources' machine code, beside them or, where that cannot be written, apart.
-
-    What other versions left there is removed. `NUMBA_CACHE_DIR` moves the whole elsewhere, as it does for numba.
-    """
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    parent = Path(given) if given else PACKAGE / "__pycache__"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError:
-        parent = Path(tempfile.gettempdir()) / f"moe-replay-{os.getuid()}"
-    folder = parent / f"engine-{source_digest()}"
+    """Return the folder for these sources' machine code; what other versions left beside it is removed."""
+    parent = writable_parent()
+    folder = parent / folder_name()
     for old in parent.glob("engine-*"):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def writable_parent() -> Path:
+    """Return where machine code is kept: beside the sources or, where that cannot be written, in the user's cache.
+
+    `NUMBA_CACHE_DIR` moves it elsewhere, as it does for numba. Where nothing of these can be written it is a folder of
+    this process alone: code that others could have written is never loaded.
+    """
+    for place in (beside_the_sources, in_the_users_cache):
+        with contextlib.suppress(OSError, RuntimeError):
+            place().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place()):
+                return place()
+    return Path(tempfile.mkdtemp(prefix="moe-replay-"))
+
+
+def beside_the_sources() -> Path:
+    """Return the folder beside them, or `NUMBA_CACHE_DIR`."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    return Path(given) if given else PACKAGE / "__pycache__"
+
+
+def in_the_users_cache() -> Path:
+    """Return the folder in the user's cache; RuntimeError for a user without a home."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else Path.home() / ".cache") / "moe-replay"

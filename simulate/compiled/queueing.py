@@ -51,7 +51,7 @@ def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
 
 
 @compiled
-def enter_stage(world: World, memory: Memory | None, p: int, now: int) -> None:
+def enter_stage(world: World, memory: Memory | None, masked: int | None, p: int, now: int) -> None:
     """Append a pass's members to the queues of its stage: tokens in row order, selections in rank order."""
     rec = pass_at(world, p)
     while True:
@@ -60,7 +60,7 @@ def enter_stage(world: World, memory: Memory | None, p: int, now: int) -> None:
         if rec.stage & 1 == 0:
             grow(world, layer * world.width, p, world.dense_size, now)
             return
-        if memory is not None and world.masked:
+        if masked is not None:
             rec.left = route(world, memory, p, layer, now)
             if rec.left == 0:
                 if advance(world, p):
@@ -86,23 +86,23 @@ def append_selections(world: World, p: int, layer: int, now: int) -> None:
 
 
 @compiled
-def admit_to_queues(world: World, memory: Memory | None, p: int, now: int) -> None:
+def admit_to_queues(world: World, memory: Memory | None, masked: int | None, p: int, now: int) -> None:
     """Put an arriving pass into the queues of its first stage."""
     world.present += 1
-    move_on(world, memory, p, now)
+    move_on(world, memory, masked, p, now)
 
 
 @compiled
-def move_on(world: World, memory: Memory | None, p: int, now: int) -> None:
+def move_on(world: World, memory: Memory | None, masked: int | None, p: int, now: int) -> None:
     """Put a pass into the queues of its next stage, or note that it is done."""
     if advance(world, p):
-        enter_stage(world, memory, p, now)
+        enter_stage(world, memory, masked, p, now)
     else:
         finish(world, p)
 
 
 @compiled
-def retire_from_queues(world: World, memory: Memory | None, device: int, now: int) -> None:
+def retire_from_queues(world: World, memory: Memory | None, masked: int | None, device: int, now: int) -> None:
     """Count the members of a device's completed batch as done; a pass whose last selection is done moves on."""
     batch = device_at(world, device)
     dense = batch.queue % world.width == 0
@@ -114,7 +114,7 @@ def retire_from_queues(world: World, memory: Memory | None, device: int, now: in
         rec.start_ns = min(rec.start_ns, batch.start_ns)
         rec.left -= 1
         if rec.left == 0:
-            move_on(world, memory, p, now)
+            move_on(world, memory, masked, p, now)
         node = node_at(world, node).next
     free_members(world, device)
 

@@ -44,7 +44,7 @@ class CompiledRun:
         """Run until every pass has finished; RuntimeError if one never does, or an expert runs that is not there."""
         give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
         parts = [self.world] if self.memory is None else [self.world, self.memory]
-        play = entry("play_resident" if self.memory is None else "play_with_memory")
+        play = entry(self._entry())
         while (asked := play(*[part.address for part in parts])) != DONE:
             if asked == BROKEN:
                 raise RuntimeError(f"expert {self.memory.broken} cannot run: its weights are not in a slot")
@@ -53,6 +53,12 @@ class CompiledRun:
         lost = int((self.world["passes_P"]["end_ns"] < 0).sum())
         if lost:
             raise RuntimeError(f"{lost} of {self.workload.passes} passes never finished")
+
+    def _entry(self) -> str:
+        """Return the form of the loop that plays this run."""
+        if self.memory is None:
+            return "play_resident"
+        return "play_masked" if self.config.memory.is_masked else "play_with_memory"
 
     def _keep_batches(self) -> None:
         world, rows = self.world, self.world["batches_A"]

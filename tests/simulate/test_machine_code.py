@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -77,11 +78,32 @@ def test_threads_that_start_together_share_an_entry():
     assert len(set(made)) == 1
 
 
+def test_where_machine_code_is_kept(monkeypatch, tmp_path):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    assert machine_code.writable_parent() == machine_code.PACKAGE / "__pycache__"
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "given"))
+    assert machine_code.writable_parent() == tmp_path / "given"
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert machine_code.writable_parent() == tmp_path / "cache" / "moe-replay"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    alone = machine_code.writable_parent()
+    assert alone.parent == tmp_path
+    assert alone.stat().st_mode & 0o077 == 0
+
+
 def test_another_processor_has_machine_code_of_its_own(monkeypatch):
     mine = machine_code.processor_digest()
     assert mine == machine_code.processor_digest()
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
     assert machine_code.processor_digest() != mine
+
+
+def test_sources_that_changed_meanwhile_are_not_compiled(monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "simulate.compiled.entries")
+    with pytest.raises(RuntimeError, match="sources changed since this process began: start it again"):
+        machine_code.keep_compiled("fill", tmp_path / "engine-of-other-sources" / "fill.o")
 
 
 def test_object_code_runs():

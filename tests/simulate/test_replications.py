@@ -4,6 +4,8 @@ from sweep_worlds import toy_study
 from typer.testing import CliRunner
 
 from simulate.__main__ import app
+from simulate.compile_command import FORMS
+from simulate.compiled.machine_code import ENTRIES
 from simulate.policies.config import RunConfig
 from simulate.replications import replicate
 from traces.sweep_table import REPLICATIONS, load_sweep
@@ -25,7 +27,8 @@ def test_every_configuration_meets_the_same_seeds_whatever_its_own(tmp_path):
     assert (tmp_path / "out" / REPLICATIONS).stat().st_mtime_ns == written
 
 
-def test_both_forms_of_the_engine_are_compiled_beforehand():
+def test_all_forms_of_the_engine_are_compiled_beforehand():
     done = CliRunner().invoke(app, ["compile"])
     assert done.exit_code == 0, done.output
-    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["all experts resident", "expert memory"]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == list(FORMS)
+    assert sorted(each for names in FORMS.values() for each in names) == sorted(ENTRIES)
