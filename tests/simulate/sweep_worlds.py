@@ -1,6 +1,7 @@
 """A small trace, and sweeps of it that take as long as a test needs."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,8 +62,12 @@ def swept(study, configs, out, **how):
 
 
 def start(folder, *words):
-    """Start a command in a folder, in a group of processes of its own; its output is read by `communicate`."""
+    """Start a command in a folder, in a group of processes of its own; its output is read by `communicate`.
+
+    It heeds Ctrl-C even where these tests run in a shell's background, which has its processes ignore it.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "simulate", *map(str, words)], cwd=folder, start_new_session=True, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
