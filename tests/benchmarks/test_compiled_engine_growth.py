@@ -24,6 +24,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 SIZES = [10**5, 10**6, 10**7, 10**8] if os.environ.get("MOE_LONG") != "0" else [10**5, 10**6, 10**7]
 MOST_GB = 4.0
+ROUNDS = 5  # a short run's process may fall into a slow spell of a shared machine: the fastest of so many counts
 
 GROW = """
 import json, resource, sys, time
@@ -89,7 +90,8 @@ def python(program, *words, **environment):
 @pytest.mark.timeout(1200)
 def test_growth(benchmark):
     python(GROW, "1000")  # compiles, so that no size counts the compiler's memory
-    rows = [python(GROW, str(selections)) for selections in SIZES[:-1]]
+    rounds = [[python(GROW, str(selections)) for selections in SIZES[:-1]] for _ in range(ROUNDS)]
+    rows = [min(same, key=lambda row: row["s"]) for same in zip(*rounds, strict=True)]
     rows.append(benchmark.pedantic(python, (GROW, str(SIZES[-1])), rounds=1))
     for row, selections in zip(rows, SIZES, strict=True):
         assert 0.99 * selections < row["selections"] <= selections
