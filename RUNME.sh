@@ -4,8 +4,8 @@
 #   ./RUNME.sh [logs [FOLDER]]  every figure from the shipped logs (or those in FOLDER): no GPU, no torch, about a minute;
 #                               all executed runs are simulated, and every configuration with 20 seeds
 #   ./RUNME.sh full [FOLDER]    the same with 100 seeds: minutes
-#   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (three
-#                               quarters of an hour on two cores), then the same tables and figures from what was just
+#   ./RUNME.sh fresh            collect first, on the GPU if there is one, else on the CPU at a smaller scale (about
+#                               an hour on two cores), then the same tables and figures from what was just
 #                               measured. Options:
 #                               --data cifar10|fashion-mnist|digits  --data-dir FOLDER  --device auto|cpu|cuda
 #   ./RUNME.sh test             install what the tests need and run them
