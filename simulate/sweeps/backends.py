@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 
@@ -39,11 +41,29 @@ def results_here(study: Study, work: Work, jobs: int) -> Iterator[tuple[int, dic
         shared = study if here else study.absolute()
         parallel = joblib.Parallel(many, backend=BACKEND_OF[engine], return_as="generator_unordered")
         try:
-            yield from parallel(joblib.delayed(placed)(shared, place, config) for place, config in points)
+            with quiet_tracker():
+                outcomes = parallel(joblib.delayed(placed)(shared, place, config) for place, config in points)
+            yield from outcomes
         except BrokenProcessPool:
             raise WorkersLostError(
                 "a worker process died in the middle of a point (killed, or out of memory)"
             ) from None
+
+
+@contextlib.contextmanager
+def quiet_tracker() -> Iterator[None]:
+    """Keep joblib's resource tracker, a process that is started here, from warning of what a dead worker left behind.
+
+    It cleans that up after this process has ended, and would say so after the one line that says what happened.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker"]))
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def placed(study: Study, place: int, config: RunConfig) -> tuple[int, dict]:

@@ -40,14 +40,15 @@ def workers(cluster):
 def test_two_workers_give_the_same_bytes_and_a_dead_one_loses_nothing(cluster, tmp_path):
     study, configs = toy_study(tmp_path, world={"tokens": 2000}), closed_loops(in_flight=64)
     there, here = tmp_path / "there.parquet", tmp_path / "here.parquet"
-    pids = workers(cluster)
+    stopped = workers(cluster)[0]
+    os.kill(stopped, signal.SIGSTOP)  # what it is given it never finishes, so the sweep cannot end before it is killed
 
-    def kill_one():
+    def kill_it():
         while not list(there.with_suffix(".parts").glob("part-*")):
             time.sleep(0.01)
-        os.kill(pids[0], signal.SIGKILL)
+        os.kill(stopped, signal.SIGKILL)
 
-    killer = threading.Thread(target=kill_one)
+    killer = threading.Thread(target=kill_it, daemon=True)
     killer.start()
     with pytest.raises(InputError, match=r"a Dask worker died .* again; \d+ of 12 points are in .*there.parts"):
         swept(study, configs, there, jobs=0, scheduler=cluster.scheduler_address)
