@@ -14,7 +14,6 @@ from traces.errors import InputError, unknown_name
 from traces.run_records import RunRecords
 
 ENGINES = ("auto", "simpy", "compiled")
-BACKEND_OF = {"compiled": "threading", "simpy": "loky"}  # compiled code runs without the lock that Python threads share
 BUILT_IN = "simulate.policies."
 
 

@@ -6,16 +6,16 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import joblib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulate.costs import CostModel
-from simulate.engines import BACKEND_OF, engine_for, simulate
+from simulate.engines import engine_for, simulate
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.known import Known
 from simulate.policies.recording import run_header
 from simulate.policies.workload import trace_workload
+from simulate.workers import WorkersLostError, cores, unordered
 from traces.errors import InputError
 from traces.run_records import RunRecords, load_run
 from traces.selections import Trace
@@ -82,22 +82,26 @@ def choices_only(trace: Trace) -> Trace:
 
 
 def simulate_all(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> dict[str, str]:
-    """Simulate every named configuration that is not complete yet; return {name: reason} of those that failed."""
+    """Simulate every named configuration that is not complete yet; return {name: reason} of those that failed.
+
+    InputError where a process died in the middle of a run; what is complete then is kept.
+    """
     pending = {name: config for name, config in configs.items() if not runs.is_complete(name, config)}
     if len(pending) < len(configs):
         print(f"{len(configs) - len(pending)} of {len(configs)} runs are complete already")
-    jobs = min(jobs if jobs > 0 else joblib.cpu_count(), len(pending)) or 1
     engines = {engine_for(runs.engine, config) for config in pending.values()}
-    backend = BACKEND_OF["compiled" if engines == {"compiled"} else "simpy"]
-    tasks = (joblib.delayed(runs.carry_out)(name, config) for name, config in pending.items())
-    failed = {}
-    with progress_bar() as progress:
-        bar = progress.add_task(f"simulating, {' and '.join(sorted(engines))} engine", total=len(pending))
-        for name, reason in joblib.Parallel(jobs, backend, return_as="generator_unordered", batch_size=1)(tasks):
-            progress.advance(bar)
-            if reason:
-                failed[name] = reason
-    return dict(sorted(failed.items()))
+    slowest = "compiled" if engines == {"compiled"} else "simpy"
+    done = {}
+    try:
+        with progress_bar() as progress:
+            bar = progress.add_task(f"simulating, {' and '.join(sorted(engines))} engine", total=len(pending))
+            for name, reason in unordered(runs.carry_out, pending.items(), cores(jobs, len(pending)), slowest, 1):
+                done[name] = reason
+                progress.advance(bar)
+    except WorkersLostError as error:
+        kept = f"{len(configs) - len(pending) + list(done.values()).count('')} of {len(configs)} runs"
+        raise InputError(f"{error}; {kept} are in {runs.folder}, the same command continues there") from None
+    return {name: reason for name, reason in sorted(done.items()) if reason}
 
 
 def progress_bar() -> Progress:

@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from simulate.sweeps.backends import WorkersLostError
 from simulate.sweeps.points import Work, carry_out_all
 from simulate.sweeps.study import Study
+from simulate.workers import WorkersLostError
 from traces.errors import InputError
 from traces.provenance import source_revision
 

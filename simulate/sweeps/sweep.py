@@ -11,10 +11,11 @@ from simulate.engines import ENGINES
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.config import MemoryConfig
 from simulate.runs import progress_bar
-from simulate.sweeps.backends import WorkersLostError, engines_of, results_here
+from simulate.sweeps.backends import engines_of, results_here
 from simulate.sweeps.points import Work
 from simulate.sweeps.store import Grid, Store, discard, is_complete, opened_store
 from simulate.sweeps.study import Study
+from simulate.workers import WorkersLostError
 from traces.errors import InputError, unknown_name
 from traces.parquet import header_digest
 from traces.provenance import provenance as running_provenance

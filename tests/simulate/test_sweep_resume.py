@@ -126,29 +126,6 @@ def test_a_sweep_killed_in_every_way_ends_with_the_same_bytes(tmp_path):
     assert (tmp_path / "cut" / "sweep.parquet").read_bytes() == (tmp_path / "whole" / "sweep.parquet").read_bytes()
 
 
-LEAKING = """
-from pathlib import Path
-from joblib.externals.loky.backend.resource_tracker import register
-from simulate.policies.config import RunConfig
-from simulate.sweeps.backends import results_here
-from simulate.sweeps.study import Study
-study = Study(Path("toy.trace.parquet"), affine="2000,100", engine="simpy")
-points = list(enumerate(RunConfig(queue_size=4, arrivals="closed", in_flight=16, seed=seed) for seed in (0, 1)))
-print(sorted(place for place, _ in results_here(study, points, 2)))
-register("/of-a-dead-worker", "semlock")
-"""
-
-
-def test_what_a_dead_worker_leaves_behind_is_cleaned_up_without_a_word(tmp_path):
-    """As when a worker dies with a semaphore in hand: joblib's tracker finds it after this process has ended."""
-    save_trace(toy_trace(), tmp_path / "toy.trace.parquet")
-    done = subprocess.run(
-        [sys.executable, "-c", LEAKING], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 1]\n", "")
-
-
 class CutOffError(Exception):
     """Ends a sweep in the middle."""
 

@@ -1,0 +1,59 @@
+"""The cores of this machine: threads of this process for compiled work, which holds no lock, processes for SimPy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+import joblib
+
+from traces.errors import InputError
+
+Result = TypeVar("Result")
+
+BACKEND_OF = {"compiled": "threading", "simpy": "loky"}  # compiled code runs without the lock that Python threads share
+
+
+class WorkersLostError(InputError):
+    """Those who carry the points out are gone; what they finished is not."""
+
+
+def cores(jobs: int, points: int) -> int:
+    """Return how many workers so many points keep busy when asked for `jobs`, 0 for one on every core; at least 1."""
+    return min(jobs if jobs > 0 else joblib.cpu_count(), points) or 1
+
+
+def unordered(
+    function: Callable[..., Result], tasks: Iterable[tuple], many: int, engine: str, batch_size: int | str = "auto"
+) -> Iterator[Result]:
+    """Yield what a function returns for every task, a tuple of its arguments, as it finishes, on so many cores.
+
+    The engine decides who works, `batch_size` how many tasks travel to a process together, as in `joblib.Parallel`.
+    WorkersLostError where a process died in the middle of a task.
+    """
+    parallel = joblib.Parallel(many, backend=BACKEND_OF[engine], return_as="generator_unordered", batch_size=batch_size)
+    try:
+        with quiet_tracker():
+            found = parallel(joblib.delayed(function)(*task) for task in tasks)
+        yield from found
+    except BrokenProcessPool:
+        raise WorkersLostError("a worker process died in the middle of a point (killed, or out of memory)") from None
+
+
+@contextlib.contextmanager
+def quiet_tracker() -> Iterator[None]:
+    """Keep joblib's resource tracker, a process that is started here, from warning of what a dead worker left behind.
+
+    It cleans that up after this process has ended, and would say so after the one line that says what happened.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker"]))
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before

@@ -1,0 +1,72 @@
+"""Points on the cores of this machine: a worker that dies is told in one line, and nothing comes after it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import joblib
+import pytest
+
+from simulate.policies.config import RunConfig
+from simulate.runs import simulate_all
+from simulate.workers import WorkersLostError, cores, unordered
+from traces.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+LEAKING = """
+from joblib.externals.loky.backend.resource_tracker import register
+from simulate.workers import unordered
+print(sorted(unordered(divmod, [(7, 2), (8, 3)], 2, "simpy")))
+register("/of-a-dead-worker", "semlock")
+"""
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+@pytest.mark.parametrize("many", [1, 2])
+def test_every_task_is_carried_out(engine, many):
+    tasks = [(number, 3) for number in range(10)]
+    assert sorted(unordered(divmod, tasks, many, engine)) == [divmod(number, 3) for number in range(10)]
+
+
+def test_no_more_workers_than_points():
+    assert [cores(*words) for words in ((2, 9), (2, 1), (0, 0), (3, 0))] == [2, 1, 1, 1]
+    assert cores(0, 1000) == joblib.cpu_count()
+
+
+def test_a_dead_worker_is_told():
+    with pytest.raises(WorkersLostError, match="a worker process died in the middle of a point"):
+        list(unordered(os._exit, [(1,), (1,)], 2, "simpy"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named semaphores")
+def test_what_a_dead_worker_leaves_behind_is_cleaned_up_without_a_word():
+    """As when one dies with a semaphore in hand: joblib's tracker finds it after this process has ended."""
+    done = subprocess.run([sys.executable, "-c", LEAKING], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[(2, 2), (3, 1)]\n", "")
+
+
+def test_warnings_are_as_before(monkeypatch):
+    for before in ("error", None):
+        monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+        if before:
+            monkeypatch.setenv("PYTHONWARNINGS", before)
+        list(unordered(divmod, [(7, 2)], 1, "compiled"))
+        assert os.environ.get("PYTHONWARNINGS") == before
+
+
+def test_runs_that_are_complete_outlive_a_worker(tmp_path):
+    """Of four runs one is there, one kills who simulates it."""
+
+    def carry_out(name, config):
+        if config.queue_size == 4:
+            os._exit(1)
+        return name, ""
+
+    configs = {f"b{size}": RunConfig(queue_size=size) for size in (1, 2, 3, 4)}
+    runs = SimpleNamespace(
+        folder=tmp_path, engine="simpy", carry_out=carry_out, is_complete=lambda name, config: name == "b1"
+    )
+    with pytest.raises(InputError, match=rf"died .*; [123] of 4 runs are in {tmp_path}, the same command continues"):
+        simulate_all(runs, configs, 2)
