@@ -29,6 +29,7 @@ except ImportError:
     fcntl = None
 
 PACKAGE = Path(__file__).parent
+SOURCES = (PACKAGE, PACKAGE.parent / "policies")  # numbers that both engines need stand in the policies
 ONE_AT_A_TIME = threading.Lock()
 ENTRIES = {"play_resident": 1, "play_with_memory": 2, "play_masked": 2, "fill": 1}  # how many records each takes
 OF_THE_PROCESSOR = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")  # what makes numba compile otherwise
@@ -110,8 +111,9 @@ def callable_at(address: int, records: int) -> Callable[..., int]:
 def folder_name() -> str:
     """Return what the folder for these sources' machine code is called: by a digest of theirs and of the versions."""
     digest = hashlib.sha256(f"{version('numba')} {version('llvmlite')}".encode())
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in SOURCES:
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
     return f"engine-{digest.hexdigest()[:16]}"
 
 

@@ -1,7 +1,9 @@
 """Machine code of the compiled engine: what is kept, who compiles, and that loading it takes no numba."""
 
+import ast
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,6 +100,29 @@ def test_another_processor_has_machine_code_of_its_own(monkeypatch):
     assert mine == machine_code.processor_digest()
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
     assert machine_code.processor_digest() != mine
+
+
+def test_a_number_changed_in_the_policies_is_other_machine_code(monkeypatch, tmp_path):
+    shutil.copytree(ROOT / "simulate" / "policies", tmp_path / "policies")
+    monkeypatch.setattr(machine_code, "SOURCES", (machine_code.PACKAGE, tmp_path / "policies"))
+    before, changed = machine_code.folder_name(), tmp_path / "policies" / "memory" / "s3fifo.py"
+    assert before == machine_code.folder_name()
+    changed.write_text(changed.read_text().replace("MOST_USES = 3", "MOST_USES = 4"))
+    assert machine_code.folder_name() != before
+
+
+def test_compiled_code_takes_nothing_from_sources_that_the_digest_leaves_out():
+    """All that the entries import, wherever it stands in the project, lies in folders of the digest."""
+    waiting, seen = {"simulate.compiled.entries"}, set()
+    while waiting:
+        seen.add(name := waiting.pop())
+        path = ROOT / (name.replace(".", "/") + ".py")
+        assert any(path.is_relative_to(folder) for folder in machine_code.SOURCES)
+        if path.is_relative_to(machine_code.PACKAGE):
+            tree = ast.walk(ast.parse(path.read_text()))
+            imported = {node.module for node in tree if isinstance(node, ast.ImportFrom)}
+            waiting |= {module for module in imported if module.startswith(("simulate.", "traces."))} - seen
+    assert "simulate.policies.memory.s3fifo" in seen
 
 
 def test_sources_that_changed_meanwhile_are_not_compiled(monkeypatch, tmp_path):
