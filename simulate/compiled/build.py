@@ -25,6 +25,7 @@ from simulate.compiled.layout import (
     QUEUES,
     RUN,
     STEPS,
+    STRETCH,
 )
 from simulate.compiled.pointers import Pointed
 from simulate.policies.arrivals import ARRIVALS, Arrivals, Closed, Steps
@@ -61,6 +62,7 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
         pass_N=workload.pass_N.astype(np.int32), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
         joining_Q=np.empty(2 * queues, np.int64), timed_Q=np.empty(queues, np.int64), entered_Q=np.full(queues, NEVER),
+        soonest_R=np.full(-(-queues // STRETCH), NEVER), stale_R=np.zeros(-(-queues // STRETCH), np.int8),
         times_A=np.array(arrivals.arrival_ns_A, np.int64), planned_A=np.array(arrivals.planned_A, np.int64),
         held_G=np.array(list(arrivals.held_back) if isinstance(arrivals, Closed) else [], np.int64),
         cost_CN=np.full((int(curve_Q.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),

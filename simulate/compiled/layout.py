@@ -18,6 +18,8 @@ QUEUES, LOCKSTEP = range(2)
 AT_TIMES, CLOSED, STEPS = range(3)  # arrivals
 
 NEVER = np.iinfo(np.int64).max
+STRETCH_BITS = 6
+STRETCH = 1 << STRETCH_BITS  # so many queues are looked through together for the one that has waited longest
 
 # Passes, queues and members are looked up all over: a pass, as a queue, fills one line of a processor's cache, which
 # numbers of 32 bits do for. `releases` is what the end of a pass lets arrive: a pass, or under `steps` those
@@ -51,17 +53,19 @@ BATCH = np.dtype([
 # batches, a queue's in FIFO order. `experts_TLK` and `pass_N` are the workload's; with masked gating `routed_NK`
 # holds what a token runs at present. `finished_P`, `emptied_P`, `arriving_P` and `joining_Q` are lists of the present
 # round, `timed_Q` the heap of queues whose head has a time-out, `entered_Q` when the heads of queues began to wait
-# (NEVER: nobody does), `queued_P` and `step_P` lockstep's waiting passes and its step. `times_A` and `planned_A` are
+# (NEVER: nobody does), `soonest_R` the soonest of these in each stretch of STRETCH queues, which is not known where
+# `stale_R` says so, `queued_P` and `step_P` lockstep's waiting passes and its step. `times_A` and `planned_A` are
 # the arrivals due by themselves, `held_G` the first passes that a closed loop holds back; `steps_S` counts the
 # unfinished passes of every step, which `of_step_P` lists from `start_S` on. `cost_CN` is the service time by curve
 # and tokens, -1 where nobody has asked yet; `crc_table` as `build.crc_tables` makes it.
-I2, I4, I8 = np.dtype("i2"), np.dtype("i4"), np.dtype("i8")
+I1, I2, I4, I8 = np.dtype("i1"), np.dtype("i2"), np.dtype("i4"), np.dtype("i8")
 ARRAYS = {
     "passes_P": (PASS, 1), "queues_Q": (QUEUE, 1), "devices_D": (DEVICE, 1), "nodes_N": (NODE, 1),
     "batches_A": (BATCH, 1), "experts_TLK": (I2, 3), "pass_N": (I4, 1), "routed_NK": (I2, 2), "finished_P": (I8, 1),
-    "emptied_P": (I8, 1), "arriving_P": (I8, 1), "joining_Q": (I8, 1), "timed_Q": (I8, 1), "queued_P": (I8, 1),
-    "step_P": (I8, 1), "entered_Q": (I8, 1), "times_A": (I8, 1), "planned_A": (I8, 1), "held_G": (I8, 1),
-    "steps_S": (I8, 1), "start_S": (I8, 1), "of_step_P": (I8, 1), "cost_CN": (I8, 2), "crc_table": (I8, 2),
+    "emptied_P": (I8, 1), "arriving_P": (I8, 1), "joining_Q": (I8, 1), "timed_Q": (I8, 1), "entered_Q": (I8, 1),
+    "soonest_R": (I8, 1), "stale_R": (I1, 1), "queued_P": (I8, 1), "step_P": (I8, 1), "times_A": (I8, 1),
+    "planned_A": (I8, 1), "held_G": (I8, 1), "steps_S": (I8, 1), "start_S": (I8, 1), "of_step_P": (I8, 1),
+    "cost_CN": (I8, 2), "crc_table": (I8, 2),
 }  # fmt: skip
 
 RUN = np.dtype([

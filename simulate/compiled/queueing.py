@@ -10,11 +10,13 @@ from simulate.compiled.accessors import (
     pass_at,
     pass_N,
     queue_at,
+    soonest_R,
+    stale_R,
     timed_Q,
 )
 from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
 from simulate.compiled.jit import compiled
-from simulate.compiled.layout import NEVER, World
+from simulate.compiled.layout import NEVER, STRETCH, STRETCH_BITS, World
 from simulate.compiled.memory.announcing import note_group
 from simulate.compiled.memory.layout import Memory
 from simulate.compiled.memory.masking import route
@@ -26,6 +28,13 @@ from simulate.compiled.timeouts import drop_timeout, set_timeout
 def size_of(world: World, queue: int) -> int:
     """Return B of a queue."""
     return world.dense_size if queue % world.width == 0 else world.size
+
+
+@compiled
+def note_head(world: World, queue: int, entered_ns: int) -> None:
+    """Note when the head of a queue began to wait, NEVER where there is none."""
+    entered_Q(world)[queue] = entered_ns
+    stale_R(world)[queue >> STRETCH_BITS] = 1
 
 
 @compiled
@@ -42,7 +51,7 @@ def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
     """Append a member; note a queue that reached B, or one that got a head whose time-out starts now."""
     length = append_member(world, queue, member)
     if length == 1:
-        entered_Q(world)[queue] = now
+        note_head(world, queue, now)
     if length == size:
         if not queue_at(world, queue).listed:
             make_ready(world, queue)
@@ -151,7 +160,7 @@ def bind_from_queue(world: World, device: int, queue: int) -> tuple[int, int, in
     crc = bind_members(world, queue, device, count)
     forced, waiting.forced = waiting.forced, 0
     waiting.listed = 0
-    entered_Q(world)[queue] = head_entered(world, queue) if waiting.length > 0 else NEVER
+    note_head(world, queue, head_entered(world, queue) if waiting.length > 0 else NEVER)
     return count, crc, forced
 
 
@@ -180,31 +189,36 @@ def relist(world: World, queue: int, now: int) -> None:
 def force(world: World) -> None:
     """The stall rule: on every device the queue whose head waited longest becomes ready (ties: lowest queue)."""
     for device in range(world.devices):
-        queue = longest_waiting(world) if world.devices == 1 else longest_waiting_on(world, device)
+        queue = longest_waiting(world, device)
         if queue >= 0:
             queue_at(world, queue).forced = 1
             make_ready(world, queue)
 
 
 @compiled
-def longest_waiting(world: World) -> int:
-    """Return the queue whose head has waited longest, -1 if nobody waits; a plain loop that runs many at a time."""
-    entered, soonest = entered_Q(world), NEVER
-    for queue in range(len(entered)):
-        soonest = min(soonest, entered[queue])
-    if soonest == NEVER:
-        return -1
-    queue = 0
-    while entered[queue] != soonest:
-        queue += 1
-    return queue
+def longest_waiting(world: World, device: int) -> int:
+    """Return the queue of a device whose head has waited longest, the lowest of several; -1 if nobody waits there.
+
+    Stretches of queues that hold no head as old as one found already are passed over: one forced batch changes few.
+    """
+    entered, found, soonest = entered_Q(world), -1, NEVER
+    for stretch in range(len(stale_R(world))):
+        first = stretch << STRETCH_BITS
+        behind = min(first + STRETCH, len(entered))
+        if stale_R(world)[stretch]:
+            stale_R(world)[stretch] = 0
+            soonest_R(world)[stretch] = soonest_of(world, first, behind)
+        if soonest_R(world)[stretch] < soonest:
+            for queue in range(first, behind):
+                if entered[queue] < soonest and queue_at(world, queue).device == device:
+                    found, soonest = queue, entered[queue]
+    return found
 
 
 @compiled
-def longest_waiting_on(world: World, device: int) -> int:
-    """Return the queue of a device whose head has waited longest, -1 if nobody waits there."""
-    entered, found, soonest = entered_Q(world), -1, NEVER
-    for queue in range(len(entered)):
-        if entered[queue] < soonest and queue_at(world, queue).device == device:
-            found, soonest = queue, entered[queue]
-    return found
+def soonest_of(world: World, first: int, behind: int) -> int:
+    """Return when the oldest head of some queues began to wait; a plain loop that runs many at a time."""
+    entered, soonest = entered_Q(world), NEVER
+    for queue in range(first, behind):
+        soonest = min(soonest, entered[queue])
+    return soonest

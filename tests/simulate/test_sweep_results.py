@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sweep_worlds import PROVENANCE, closed_loops, named, swept, toy_study, toy_trace
 
+from simulate import workers
 from simulate.costs import read_costs
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.beforehand import known_of
@@ -190,7 +191,7 @@ def test_differences_between_configurations_vary_less_than_between_independent_r
 def half_compiled(monkeypatch):
     """Every other queue size counts as one of the compiled engine; return the backends that were asked for."""
     used = []
-    whole = backends.joblib.Parallel
+    whole = workers.joblib.Parallel
 
     def watched(jobs, **how):
         used.append((how["backend"], jobs))
@@ -199,7 +200,7 @@ def half_compiled(monkeypatch):
     monkeypatch.setattr(
         backends, "engine_for", lambda engine, config: "compiled" if config.queue_size == 4 else "simpy"
     )
-    monkeypatch.setattr(backends.joblib, "Parallel", watched)
+    monkeypatch.setattr(workers.joblib, "Parallel", watched)
     return used
 
 
