@@ -95,7 +95,7 @@ def run_fields(workload: Workload, config: RunConfig, arrivals: Arrivals) -> dic
         "width": workload.experts + 1, "k": workload.experts_TLK.shape[2], "devices": config.devices,
         "queues": (workload.layers + 1) * (workload.experts + 1), "dense": config.dense,
         "filled_rows": bool((workload.experts_TLK >= 0).all()), "arrivals": kind,
-        "host_factor": memory.host_factor if memory else 1.0, "masked": memory is not None and memory.is_masked,
+        "host_factor": memory.host_factor if memory else 1.0,
         "where": NEXT_INSTANT, "free_node": -1, "stage": -1, "given_ns": -1,
     }  # fmt: skip
 

@@ -73,7 +73,7 @@ def go_on(world: World, memory: Memory | None, masked: int | None) -> int:
                 return NEED_COST
             leave(world, memory, masked)
         if memory is not None:
-            while prefetch_next(world, memory):
+            while prefetch_next(world, memory, masked):
                 if not has_room(world, memory):
                     return NEED_TRANSFERS
             if memory.broken >= 0:
@@ -157,7 +157,7 @@ def complete(world: World, memory: Memory | None, masked: int | None, device: in
 
 @compiled
 def start_batches(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
-    """Let every free device, ascending, take the first ready queue placed on it that it can world."""
+    """Let every free device, ascending, take the first ready queue placed on it that it can run."""
     for device in range(world.devices + 1):
         if not device_at(world, device).free or device_at(world, device).first_ready < 0:
             continue

@@ -72,7 +72,7 @@ RUN = np.dtype([
     # what runs
     ("scheduler", "i8"), ("size", "i8"), ("dense_size", "i8"), ("timeout_ns", "i8"), ("max_step", "i8"),
     ("layers", "i8"), ("experts", "i8"), ("width", "i8"), ("k", "i8"), ("devices", "i8"), ("queues", "i8"),
-    ("dense", "i8"), ("filled_rows", "i8"), ("arrivals", "i8"), ("host_factor", "f8"), ("masked", "i8"),
+    ("dense", "i8"), ("filled_rows", "i8"), ("arrivals", "i8"), ("host_factor", "f8"),
     # where it stands
     ("now", "i8"), ("where", "i8"), ("running", "i8"), ("present", "i8"), ("finished", "i8"), ("emptied", "i8"),
     ("arriving", "i8"), ("due", "i8"), ("held_back", "i8"), ("joining", "i8"), ("timed", "i8"),

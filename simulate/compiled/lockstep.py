@@ -39,7 +39,7 @@ def retire_from_step(world: World, memory: Memory | None, masked: int | None, de
     world.unfinished -= 1
     if world.unfinished > 0:
         return
-    if gather_next_stage(world):
+    if gather_next_stage(world, masked):
         run_stage(world, memory, masked, now)
         return
     for i in range(world.step):
@@ -55,7 +55,7 @@ def end_step(world: World) -> None:
 
 
 @compiled
-def gather_next_stage(world: World) -> bool:
+def gather_next_stage(world: World, masked: int | None) -> bool:
     """Move the step to its next stage in which any pass has members; return False where none follows."""
     for stage in range(world.stage + 1, 2 * world.layers + 1):
         any_working = False
@@ -65,8 +65,8 @@ def gather_next_stage(world: World) -> bool:
                 any_working = True
                 if stage & 1 == 0:
                     append_member(world, (stage >> 1) * world.width, p)
-                elif not world.masked:
-                    append_by_expert(world, p, stage >> 1)
+                elif masked is None:
+                    append_by_expert(world, masked, p, stage >> 1)
         if any_working:
             world.stage = stage
             return True
@@ -74,18 +74,18 @@ def gather_next_stage(world: World) -> bool:
 
 
 @compiled
-def append_by_expert(world: World, p: int, layer: int) -> None:
+def append_by_expert(world: World, masked: int | None, p: int, layer: int) -> None:
     """Sort a pass's members of a layer by expert."""
     rec = pass_at(world, p)
     for token in range(rec.offset, rec.offset + rec.tokens):
         for rank in range(world.k):
-            expert = expert_of(world, p, token, layer, rank)
+            expert = expert_of(world, masked, p, token, layer, rank)
             if expert >= 0:
                 append_member(world, layer * world.width + 1 + expert, token)
 
 
 @compiled
-def mask_stage(world: World, memory: Memory, now: int) -> bool:
+def mask_stage(world: World, memory: Memory, masked: int, now: int) -> bool:
     """Let masked gating choose the experts of the stage, or of the next that has any; return False if none has."""
     while world.stage & 1:
         layer, left = world.stage >> 1, 0
@@ -95,9 +95,9 @@ def mask_stage(world: World, memory: Memory, now: int) -> bool:
         if left > 0:
             for i in range(world.step):
                 if has_members(world, step_P(world)[i], world.stage):
-                    append_by_expert(world, step_P(world)[i], layer)
+                    append_by_expert(world, masked, step_P(world)[i], layer)
             return True
-        if not gather_next_stage(world):
+        if not gather_next_stage(world, masked):
             return False
     return True
 
@@ -105,7 +105,7 @@ def mask_stage(world: World, memory: Memory, now: int) -> bool:
 @compiled
 def run_stage(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
     """Make every block that has members in the step's present stage ready, ascending."""
-    if masked is not None and not mask_stage(world, memory, now):
+    if masked is not None and not mask_stage(world, memory, masked, now):
         for i in range(world.step):
             finish_empty(world, step_P(world)[i])
         end_step(world)
@@ -133,7 +133,7 @@ def settle_step(world: World, memory: Memory | None, masked: int | None, now: in
         step_P(world)[i] = queued_P(world)[world.first_queued + i]
     world.first_queued += world.step
     world.stage = -1
-    gather_next_stage(world)
+    gather_next_stage(world, masked)
     run_stage(world, memory, masked, now)
 
 

@@ -76,20 +76,20 @@ def enter_stage(world: World, memory: Memory | None, masked: int | None, p: int,
                     continue
                 finish_empty(world, p)
                 return
-        append_selections(world, p, layer, now)
+        append_selections(world, masked, p, layer, now)
         if memory is not None:
             note_group(world, memory, p, layer)
         return
 
 
 @compiled
-def append_selections(world: World, p: int, layer: int, now: int) -> None:
+def append_selections(world: World, masked: int | None, p: int, layer: int, now: int) -> None:
     """Append what a pass's tokens run in a layer to the experts' queues."""
     rec = pass_at(world, p)
     first_queue = layer * world.width + 1
     for token in range(rec.offset, rec.offset + rec.tokens):
         for rank in range(world.k):
-            expert = expert_of(world, p, token, layer, rank)
+            expert = expert_of(world, masked, p, token, layer, rank)
             if expert >= 0:
                 grow(world, first_queue + expert, token, world.size, now)
 

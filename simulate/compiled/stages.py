@@ -8,9 +8,9 @@ from simulate.compiled.layout import World
 
 
 @compiled
-def expert_of(world: World, p: int, token: int, layer: int, rank: int) -> int:
+def expert_of(world: World, masked: int | None, p: int, token: int, layer: int, rank: int) -> int:
     """Return the expert that a token of a pass runs at a rank in a layer, -1 for an empty slot."""
-    if world.masked:
+    if masked is not None:
         return routed_NK(world)[token, rank]
     rec = pass_at(world, p)
     return experts_TLK(world)[rec.first_row + token - rec.offset, layer, rank]

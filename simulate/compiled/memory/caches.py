@@ -77,7 +77,7 @@ def start_running(memory: Memory, key: int) -> None:
 
 @compiled
 def finish_running(memory: Memory, key: int) -> None:
-    """Note that an expert has world."""
+    """Note that an expert has run."""
     own = key_at(memory, key)
     leave_turn(memory, own.cache, key)
     own.running = 0

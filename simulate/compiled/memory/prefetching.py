@@ -31,7 +31,7 @@ from simulate.compiled.stages import expert_of, has_members
 
 
 @compiled
-def prefetch_next(world: World, memory: Memory) -> bool:
+def prefetch_next(world: World, memory: Memory, masked: int | None) -> bool:
     """Let the prefetcher see the next group that was selected, and ask for what it proposes; False if none is left."""
     now = world.now
     if memory.entered_at >= memory.entered:
@@ -39,7 +39,7 @@ def prefetch_next(world: World, memory: Memory) -> bool:
         return False
     p, layer = entered_EN(memory)[memory.entered_at, 0], entered_EN(memory)[memory.entered_at, 1]
     memory.entered_at += 1
-    members, sequence = gather(world, memory, p, layer)
+    members, sequence = gather(world, memory, masked, p, layer)
     log_group(memory, layer, sequence, members)
     ahead = propose(memory, layer, sequence, members)
     if memory.ordered:
@@ -51,27 +51,27 @@ def prefetch_next(world: World, memory: Memory) -> bool:
 
 
 @compiled
-def gather(world: World, memory: Memory, p: int, layer: int) -> tuple[int, int]:
+def gather(world: World, memory: Memory, masked: int | None, p: int, layer: int) -> tuple[int, int]:
     """List the experts of a group, ascending, in `group_E`; return (how many, the number of their sequence)."""
     memory.stamp += 1
     if p != STEP:
-        return add_experts(world, memory, p, layer, 0), pass_at(world, p).sequence
+        return add_experts(world, memory, masked, p, layer, 0), pass_at(world, p).sequence
     members, sequence, working = 0, 0, 0
     for i in range(world.step):
         if has_members(world, step_P(world)[i], 2 * layer + 1):
-            members = add_experts(world, memory, step_P(world)[i], layer, members)
+            members = add_experts(world, memory, masked, step_P(world)[i], layer, members)
             sequence = pass_at(world, step_P(world)[i]).sequence
             working += 1
     return members, sequence if working == 1 else 0
 
 
 @compiled
-def add_experts(world: World, memory: Memory, p: int, layer: int, members: int) -> int:
+def add_experts(world: World, memory: Memory, masked: int | None, p: int, layer: int, members: int) -> int:
     """Add the experts that the tokens of a pass run in a layer to a group of so many; return how many it has then."""
     rec, group = pass_at(world, p), group_E(memory)
     for token in range(rec.offset, rec.offset + rec.tokens):
         for rank in range(world.k):
-            expert = expert_of(world, p, token, layer, rank)
+            expert = expert_of(world, masked, p, token, layer, rank)
             if expert < 0 or stamp_K(memory)[expert] == memory.stamp:
                 continue
             stamp_K(memory)[expert] = memory.stamp
@@ -178,7 +178,7 @@ def most_often_following(memory: Memory, layer: int, members: int) -> int:
 
 @compiled
 def groups_ahead(memory: Memory) -> int:
-    """Propose the members of the next groups, each once, in the order in which they will world."""
+    """Propose the members of the next groups, each once, in the order in which they will run."""
     ahead = 0
     memory.stamp += 1
     end = min(memory.observed + memory.look_ahead, len(known_G(memory)) - 1)
