@@ -60,7 +60,7 @@ def test_only_residents_run_and_weights_sum_to_one(trained, redirect):
         assert not some.all()
     kept_N = mass_NE.gather(1, experts_NK.clamp_min(0)).masked_fill(~ran, 0).sum(1)
     lost = (1 - kept_N / mass_NE.gather(1, selected_NK).sum(1)).mean()
-    assert gates.lost_mass == pytest.approx(float(lost), abs=1e-6)
+    assert gates.lost_mass == pytest.approx(lost.item(), abs=1e-6)
 
 
 def test_importance_is_the_formula_before_the_mask(trained):

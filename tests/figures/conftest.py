@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,3 +147,10 @@ def tables(tmp_path):
     }
     (folder / "claims.json").write_text(json.dumps(claims))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Close what a test has drawn: pyplot keeps every figure."""
+    yield
+    plt.close("all")
