@@ -115,15 +115,15 @@ def test_augment_moves_and_mirrors(pixels):
 def test_divergence_of_the_two_passes(blobs, pixels):
     p, q = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log().requires_grad_()
     expected = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
-    assert float(divergence_from(p, q)) == pytest.approx(expected, rel=1e-5)
+    assert divergence_from(p, q).item() == pytest.approx(expected, rel=1e-5)
     divergence_from(q, p.clone().requires_grad_()).backward()
     assert q.grad is None
     labels = torch.zeros(12, dtype=torch.int64)
     alike = built(blobs, "random", 3)  # equal experts: both passes answer alike
     single = losses(alike, pixels, labels, False, torch.Generator().manual_seed(0))[0]
     both, extra = losses(alike, pixels, labels, True, torch.Generator().manual_seed(0))
-    assert float(both.detach()) == pytest.approx(2 * float(single), rel=1e-5)
-    assert float(extra) == pytest.approx(0, abs=1e-6)
+    assert both.item() == pytest.approx(2 * single.item(), rel=1e-5)
+    assert extra.item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
