@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -36,7 +37,7 @@ def unordered(
     """
     parallel = joblib.Parallel(many, backend=BACKEND_OF[engine], return_as="generator_unordered", batch_size=batch_size)
     try:
-        with quiet_tracker():
+        with quiet_tracker(), deaf_to_ctrl_c():
             found = parallel(joblib.delayed(function)(*task) for task in tasks)
         yield from found
     except BrokenProcessPool:
@@ -57,3 +58,19 @@ def quiet_tracker() -> Iterator[None]:
         del os.environ["PYTHONWARNINGS"]
         if before is not None:
             os.environ["PYTHONWARNINGS"] = before
+
+
+@contextlib.contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes that are started here never see Ctrl-C, which a terminal sends to all: this one ends them.
+
+    One that is interrupted while it starts would leave a traceback. Here Ctrl-C waits until they have been started.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,6 +1,7 @@
 """Points on the cores of this machine: a worker that dies is told in one line, and nothing comes after it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,15 @@ def test_what_a_dead_worker_leaves_behind_is_cleaned_up_without_a_word():
     """As when one dies with a semaphore in hand: joblib's tracker finds it after this process has ended."""
     done = subprocess.run([sys.executable, "-c", LEAKING], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[(2, 2), (3, 1)]\n", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signal masks")
+def test_ctrl_c_is_for_this_process_alone():
+    ask = (signal.SIG_BLOCK, ())
+    before = signal.pthread_sigmask(*ask)
+    for blocked in unordered(signal.pthread_sigmask, [ask] * 4, 2, "simpy"):
+        assert signal.SIGINT in blocked
+    assert signal.pthread_sigmask(*ask) == before
 
 
 def test_warnings_are_as_before(monkeypatch):
