@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 import joblib
@@ -35,9 +36,10 @@ def unordered(
     The engine decides who works, `batch_size` how many tasks travel to a process together, as in `joblib.Parallel`.
     WorkersLostError where a process died in the middle of a task.
     """
-    parallel = joblib.Parallel(many, backend=BACKEND_OF[engine], return_as="generator_unordered", batch_size=batch_size)
+    backend = BACKEND_OF[engine]
+    parallel = joblib.Parallel(many, backend=backend, return_as="generator_unordered", batch_size=batch_size)
     try:
-        with quiet_tracker(), deaf_to_ctrl_c():
+        with quiet_tracker(), deaf_to_ctrl_c(backend == "loky" and many > 1):
             found = parallel(joblib.delayed(function)(*task) for task in tasks)
         yield from found
     except BrokenProcessPool:
@@ -61,14 +63,15 @@ def quiet_tracker() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
+def deaf_to_ctrl_c(processes: bool) -> Iterator[None]:
     """Let processes that are started here never see Ctrl-C, which a terminal sends to all: this one ends them.
 
     One that is interrupted while it starts would leave a traceback. Here Ctrl-C waits until they have been started.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if not processes or not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    resource_tracker.ensure_running()  # Python's own, which joblib starts too: that lets Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
