@@ -13,7 +13,7 @@ from traces.errors import InputError
 from traces.header import Header
 from traces.joining import group
 from traces.layout import Layout, check_schema, column_of
-from traces.parquet import damage_refused, unsealed
+from traces.parquet import damage_refused, unsealed, values_of
 from traces.selections import (
     FIELDS,
     LARGEST_ROWS,
@@ -149,10 +149,10 @@ class Assembly:
     def numbers(self, column: pa.Array) -> np.ndarray:
         """Return a column as numbers: texts as their place in `domains`."""
         if not pa.types.is_dictionary(column.type):
-            return column.to_numpy()
+            return values_of(column)
         with self.lock:
             places = [self.domains.setdefault(text, len(self.domains)) for text in column.dictionary.to_pylist()]
-        return np.array(places, np.int32)[column.indices.to_numpy()]
+        return np.array(places, np.int32)[values_of(column.indices)]
 
     def trace(self, header: Header) -> Trace:
         """Return the trace, checked; InputError for an impossible value, or if a sequence has two labels, say."""

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from traces.errors import InputError
 from traces.files import replacing
-from traces.parquet import damage_refused, sealed, unsealed
+from traces.parquet import damage_refused, sealed, unsealed, values_of
 
 
 def save_mixed(path: Path | str, table: pa.Table, header: dict, kind: str) -> None:
@@ -48,13 +48,13 @@ def mixed_digest(column: pa.Array) -> str:
     listed = pa.types.is_list(column.type)
     kind = "list" if listed else str(column.type)  # what a list calls its items changes on the way through a file
     state = hashlib.sha256(f"{kind} {len(column)}".encode())
-    state.update(np.packbits(column.is_null().to_numpy(zero_copy_only=False)).tobytes())
+    state.update(np.packbits(values_of(column.is_null())).tobytes())
     present = column.drop_null()
     if listed:
-        state.update(pc.list_value_length(present).to_numpy(zero_copy_only=False).tobytes())
+        state.update(values_of(pc.list_value_length(present)).tobytes())
         state.update(mixed_digest(present.flatten()).encode())
     elif pa.types.is_string(column.type):
         state.update(json.dumps(present.to_pylist()).encode())
     else:
-        state.update(present.to_numpy(zero_copy_only=False).tobytes())
+        state.update(values_of(present).tobytes())
     return state.hexdigest()[:32]

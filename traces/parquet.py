@@ -93,9 +93,25 @@ def read_table(path: Path | str, kind: str) -> tuple[dict[str, np.ndarray], dict
     with damage_refused(path), pq.ParquetFile(path, page_checksum_verification=True) as opened:
         header = unsealed(path, opened.schema_arrow.metadata, kind)
         table = opened.read(use_threads=opened.metadata.num_rows > FEW_ROWS)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        columns = {name: values_of(table[name]) for name in table.column_names}
     verify(path, columns, header, kind)
     return columns, header
+
+
+def values_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return the values of a column, which may not be written to; ArrowInvalid where one is missing.
+
+    pyarrow's own way imports pandas, which nothing here needs: half a second in which Ctrl-C may get lost.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if column.null_count:
+        raise pa.ArrowInvalid(f"{column.null_count} values are missing")
+    if pa.types.is_boolean(column.type):
+        return np.from_dlpack(column.cast(pa.uint8())).view(bool)
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return np.from_dlpack(column)
+    return column.to_numpy(zero_copy_only=False)
 
 
 def verify(path: Path | str, columns: dict[str, np.ndarray], header: dict, kind: str) -> None:
