@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
@@ -72,8 +73,16 @@ def deaf_to_ctrl_c(processes: bool) -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # Python's own, which joblib starts too: that lets Ctrl-C through again
+    heard, handler = [], signal.getsignal(signal.SIGINT)
+    mine = callable(handler) and threading.current_thread() is threading.main_thread()
+    if mine:  # other threads, which libraries have, let it through
+        signal.signal(signal.SIGINT, lambda *_: heard.append(True))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if mine:
+            signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)

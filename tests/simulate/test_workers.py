@@ -1,8 +1,11 @@
 """Points on the cores of this machine: a worker that dies is told in one line, and nothing comes after it."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +14,7 @@ import pytest
 
 from simulate.policies.config import RunConfig
 from simulate.runs import simulate_all
-from simulate.workers import WorkersLostError, cores, unordered
+from simulate.workers import WorkersLostError, cores, deaf_to_ctrl_c, unordered
 from traces.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +62,43 @@ def test_ctrl_c_is_for_the_first_process_alone():
     """In a process of its own: who has started others before has what joblib starts first already."""
     done = subprocess.run([sys.executable, "-c", MASKS], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True True\nFalse\n", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signal masks")
+@pytest.mark.parametrize("many", [0, 1])
+def test_ctrl_c_waits_until_all_have_been_started(many):
+    """It may reach another thread, which lets it through."""
+    over, reached = threading.Event(), []
+    others = [threading.Thread(target=over.wait) for _ in range(many)]
+    for other in others:
+        other.start()
+
+    def start_others():
+        with deaf_to_ctrl_c(True):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            reached.append(True)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start_others()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        over.set()
+    assert reached
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signal masks")
+def test_ctrl_c_that_is_ignored_stays_so():
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with deaf_to_ctrl_c(True):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_warnings_are_as_before(monkeypatch):
