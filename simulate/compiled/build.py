@@ -51,14 +51,17 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
     passes, tokens = workload.passes, int(workload.tokens_P.sum())
     queues, k = device_LB.size, workload.experts_TLK.shape[2]
     members = (tokens * k + passes) * workload.layers
-    if members > MOST_MEMBERS:
-        raise InputError(f"{members:,} members of queues; the compiled engine counts up to {MOST_MEMBERS:,}")
+    nodes = most_nodes(config, passes, tokens * k)
+    if max(members, nodes) > MOST_MEMBERS:
+        raise InputError(
+            f"{max(members, nodes):,} members of queues; the compiled engine counts up to {MOST_MEMBERS:,}"
+        )
     masked = config.memory is not None and config.memory.is_masked
     world = Pointed(RUN, ARRAYS, **run_fields(workload, config, arrivals))
     world.put(
         passes_P=new_passes(workload, arrivals, numbered=config.memory is not None),
         queues_Q=new_queues(device_LB, workload.experts, curve_Q), devices_D=new_devices(config.devices),
-        nodes_N=np.empty(tokens * k + passes, NODE),
+        nodes_N=np.empty(nodes, NODE),
         batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
         pass_N=workload.pass_N.astype(np.int32), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
         joining_Q=np.empty(2 * queues, np.int64), timed_Q=np.empty(queues, np.int64), entered_Q=np.full(queues, NEVER),
@@ -69,6 +72,19 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES}, **steps_of(arrivals),
     )  # fmt: skip
     return world
+
+
+def most_nodes(config: RunConfig, passes: int, selections: int) -> int:
+    """Return how many nodes members take at most; `selections` are those of all tokens in one layer.
+
+    A pass has the members of one stage at a time: so many as it has selections in a layer, or one, itself. Queues give
+    the nodes of a completed batch back only after the passes that it ends have queued their next members, and complete
+    one batch after another; lockstep gives those of a stage back before the next one's are queued.
+    """
+    if config.scheduler == "lockstep":
+        return selections
+    in_expert, in_dense = config.queue_size, config.dense_queue_size or config.queue_size
+    return selections + max(min(in_expert, selections), min(in_dense, passes))
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:
