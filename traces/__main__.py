@@ -1,6 +1,7 @@
 """`python -m traces`: describe and check traces, make synthetic ones, import, export and re-gate recorded ones."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +9,12 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from traces.balanced_placement import balance_text, balanced_placement
 from traces.command import length_range, new_app, run
 from traces.describe import description
 from traces.describe_loads import counts_text, load_description
 from traces.errors import InputError
-from traces.expert_placement import contiguous_slots, load_placement
+from traces.expert_placement import load_placement
 from traces.exporters.named import EXPORTERS, export
 from traces.exporters.subject import Subject
 from traces.header import SCORE_KINDS
@@ -164,7 +166,7 @@ def export_command(
     path: Source,
     out: Annotated[Path, typer.Option(help="file to write; its suffix says which form, where a kind has several")],
     placement: Annotated[Path | None, typer.Option(help="export this placement in place of loads")] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="... or experts in order on so many devices")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="... or one for so many devices, balanced by load")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="with --devices: slots in all, replicas included")] = None,
     hidden_layers: Annotated[int | None, typer.Option(min=1, help="sglang: all layers, dense ones too")] = None,
 ) -> None:
@@ -177,12 +179,16 @@ def export_command(
     if slots is not None and devices is None:
         raise InputError("--slots: needs --devices")
     recorded = read_loads(path) if holds_loads(path) else load_trace(path)
-    chosen = load_placement(placement) if placement else None
+    subject = Subject(recorded, load_placement(placement) if placement else None, hidden_layers)
     if devices is not None:
-        model = Subject(recorded).model
-        chosen = contiguous_slots(model.name, model.experts, devices, model.layer_ids, slots)
-    export(kind, Subject(recorded, chosen, hidden_layers), out)
-    print(f"{out}: {'selections' if kind == 'npz' else 'placement' if chosen else 'loads'} for {kind}")
+        model = subject.model
+        placed = balanced_placement(model.name, model.layer_ids, subject.load_LE, devices, slots)
+        subject = replace(subject, placement=placed)
+    export(kind, subject, out)
+    if subject.placement is not None:
+        print(f"{out}: placement for {kind}: {balance_text(subject.load_LE, subject.placement)}")
+        return
+    print(f"{out}: {'selections' if kind == 'npz' else 'loads'} for {kind}")
 
 
 if __name__ == "__main__":

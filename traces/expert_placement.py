@@ -18,8 +18,8 @@ KIND = "placement"
 class ExpertPlacement:
     """`expert_LP` int16: the expert in each of P physical slots of every layer; device of slot p is p // (P / devices).
 
-    Every expert stands in one slot of every layer at least; what stands in more is replicated. `layer_ids` are the
-    model's own numbers of the L layers. Raises InputError naming layer, slot and value.
+    Every expert stands in one slot of every layer at least; what stands in more is replicated, on devices of its own.
+    `layer_ids` are the model's own numbers of the L layers. Raises InputError naming layer, slot and value.
     """
 
     model: str
@@ -49,6 +49,18 @@ class ExpertPlacement:
             absent = np.setdiff1d(np.arange(self.experts), expert_P)
             if len(absent):
                 raise InputError(f"layer {layer}: expert {absent[0]} stands in no slot ({len(absent)} such experts)")
+        self.check_replicas()
+
+    def check_replicas(self) -> None:
+        """Refuse two replicas of an expert on one device: they take a slot and balance nothing."""
+        held_LDX = np.sort(self.expert_LP.reshape(len(self.layer_ids), self.devices, -1), axis=2)
+        twice = np.argwhere(held_LDX[:, :, 1:] == held_LDX[:, :, :-1])
+        if len(twice):
+            layer, device, at = twice[0]
+            raise InputError(
+                f"layer {self.layer_ids[layer]}, device {device} holds expert {held_LDX[layer, device, at]} twice, "
+                f"allowed: replicas on different devices ({len(twice)} such replicas)"
+            )
 
     @property
     def device_P(self) -> np.ndarray:
@@ -71,20 +83,6 @@ class ExpertPlacement:
                 own = np.flatnonzero(expert_P == expert)
                 slot_LEX[layer, expert, : len(own)] = own
         return slot_LEX
-
-
-def contiguous_slots(
-    model: str, experts: int, devices: int, layer_ids: tuple[int, ...], slots: int | None = None
-) -> ExpertPlacement:
-    """Return the experts in the order of their numbers; slots beyond E (default: none) begin again with expert 0."""
-    count = slots or experts
-    if count < experts:
-        raise InputError(f"{count} slots, allowed at least one for each of the {experts} experts")
-    expert_P = np.sort(np.arange(count, dtype=np.int16) % experts)
-    return ExpertPlacement(
-        model=model, experts=experts, devices=devices, layer_ids=layer_ids,
-        expert_LP=np.tile(expert_P, (len(layer_ids), 1)),
-    )  # fmt: skip
 
 
 def save_placement(placement: ExpertPlacement, path: Path | str, provenance: dict) -> None:

@@ -11,7 +11,7 @@ from importing import imported, needs_real
 
 from traces.describe import load_LE
 from traces.errors import InputError
-from traces.expert_placement import ExpertPlacement, contiguous_slots, load_placement, save_placement
+from traces.expert_placement import ExpertPlacement, load_placement, save_placement
 from traces.exporters.named import EXPORTERS, export
 from traces.exporters.subject import Subject
 from traces.header import ModelInfo
@@ -40,7 +40,7 @@ def loads():
 @pytest.fixture
 def placed():
     """Two devices of three slots for four experts; experts 0 and 3 are replicated in layer 1, 2 and 1 in layer 3."""
-    expert_LP = np.array([[0, 1, 3, 3, 2, 0], [2, 2, 1, 0, 3, 1]], np.int16)
+    expert_LP = np.array([[0, 1, 3, 3, 2, 0], [2, 0, 1, 1, 3, 2]], np.int16)
     return ExpertPlacement(model="m", experts=4, devices=2, layer_ids=(1, 3), expert_LP=expert_LP)
 
 
@@ -81,7 +81,7 @@ def test_sglang_json_holds_dense_layers_at_their_own_numbers(loads, placed, tmp_
     export("sglang", Subject(loads, placed, 5), tmp_path / "y.json")
     table = json.loads((tmp_path / "y.json").read_text())["physical_to_logical_map"]
     assert table[1] == [0, 1, 3, 3, 2, 0]
-    assert table[3] == [2, 2, 1, 0, 3, 1]
+    assert table[3] == [2, 0, 1, 1, 3, 2]
     assert table[0] == table[2] == table[4] == [0, 1, 2, 3, 0, 1]
 
 
@@ -105,7 +105,7 @@ def test_tensorrt_placement_is_the_yaml_it_reads(loads, placed, tmp_path):
     yaml = pytest.importorskip("yaml", reason="PyYAML comes with transformers")
     assert yaml.safe_load((tmp_path / "x.yaml").read_text()) == {
         "num_slots": 6, "layer_updates_per_iter": 0,
-        "initial_global_assignments": {1: [0, 1, 3, 3, 2, 0], 3: [2, 2, 1, 0, 3, 1]},
+        "initial_global_assignments": {1: [0, 1, 3, 3, 2, 0], 3: [2, 0, 1, 1, 3, 2]},
     }  # fmt: skip
 
 
@@ -130,12 +130,6 @@ def test_placements_come_back_from_disk(placed, tmp_path):
     np.testing.assert_array_equal(again.expert_LP, placed.expert_LP)
     assert (again.devices, again.layer_ids, again.experts, again.model) == (2, (1, 3), 4, "m")
     assert again.device_P.tolist() == [0, 0, 0, 1, 1, 1]
-
-
-def test_contiguous_slots_replicate_the_first_experts():
-    made = contiguous_slots("m", 4, 3, (0,), 6)
-    assert made.expert_LP.tolist() == [[0, 0, 1, 1, 2, 3]]
-    assert made.replicas_LE.tolist() == [[2, 2, 1, 1]]
 
 
 @pytest.mark.parametrize(
