@@ -46,13 +46,21 @@ def domain_drift(count_SLE: np.ndarray, domain_S: np.ndarray, rng: np.random.Gen
 
 
 def at_least(observed: np.ndarray, null_P: np.ndarray) -> np.ndarray:
-    """Return p of a one-sided permutation test."""
-    return (1 + (null_P >= observed - 1e-12).sum(0)) / (1 + len(null_P))
+    """Return p of a one-sided permutation test, NaN where nothing was observed.
+
+    A permutation that leaves a domain without selections says nothing; it counts as being as far apart.
+    """
+    apart_P = (null_P >= observed - 1e-12) | np.isnan(null_P)
+    return np.where(np.isnan(observed), np.nan, (1 + apart_P.sum(0)) / (1 + len(null_P)))
 
 
 def divergence(count_DLE: np.ndarray) -> np.ndarray:
-    """Return the Jensen-Shannon divergence of D popularities per layer, bits: 0 where equal, log2 D where disjoint."""
-    share_DLE = count_DLE / count_DLE.sum(-1, keepdims=True)
+    """Return the Jensen-Shannon divergence of D popularities per layer, bits: 0 where equal, log2 D where disjoint.
+
+    NaN where a domain has no selections in the layer.
+    """
+    with np.errstate(invalid="ignore"):
+        share_DLE = count_DLE / count_DLE.sum(-1, keepdims=True)  # NaN in a domain without selections
     return entropy(share_DLE.mean(0)) - entropy(share_DLE).mean(0)
 
 

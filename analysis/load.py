@@ -8,6 +8,8 @@ is imbalance, what lies at it is counting noise.
 import numpy as np
 import pandas as pd
 
+from traces.routes import routed_rows
+
 CONTROL_DRAWS = 4000
 ALL_LAYERS = "all"
 CLAIMED = ("samples_per_step", "cv", "uniform_cv", "max_over_mean", "min_over_mean", "step_cv", "uniform_step_cv")
@@ -28,7 +30,7 @@ def step_variation(experts_TLK: np.ndarray, step_T: np.ndarray, experts: int) ->
     """Return variation_KL: the coefficient of variation over experts inside one forward step, averaged over steps.
 
     This is the imbalance that a lockstep engine meets; it holds the counting noise of small steps too. The last step
-    may be short, like any other.
+    may be short, like any other. A step without selections in a layer is left out there.
     """
     _, layers, ranks = experts_TLK.shape
     _, step_T = np.unique(step_T, return_inverse=True)
@@ -41,7 +43,8 @@ def step_variation(experts_TLK: np.ndarray, step_T: np.ndarray, experts: int) ->
             used = chosen_T >= 0
             place = step_T[used] * experts + chosen_T[used]
             load_SE += np.bincount(place, minlength=steps * experts).reshape(steps, experts)
-            variation_KL[rank, layer] = coefficient_of_variation(load_SE).mean()
+            loaded_S = load_SE.any(1)
+            variation_KL[rank, layer] = coefficient_of_variation(load_SE[loaded_S]).mean() if loaded_S.any() else 0
     return variation_KL
 
 
@@ -74,11 +77,12 @@ def load_rows(
     """Return one row per k and layer, and per k one for all layers together.
 
     `samples_per_step` is the mean over experts; `cv`, `max_over_mean`, `min_over_mean` describe its spread over the
-    whole recording, `step_cv` inside one step; `uniform_*` are the same for a uniform random choice. Over all layers
-    `cv` is the root mean square, the others are the most, the least and the mean.
+    whole recording, `step_cv` inside one step; `uniform_*` are the same for a uniform random choice. `tokens` are those
+    with a route, the mean over layers. Over all layers `cv` is the root mean square, the others are the most, the least
+    and the mean.
     """
     load_KLE, step_cv_KL = load_by_k(experts_TLK, experts), step_variation(experts_TLK, step_T, experts)
-    tokens, steps = len(step_T), len(np.unique(step_T))
+    tokens, steps = max(round(routed_rows(experts_TLK).sum(0).mean()), 1), len(np.unique(step_T))
     rows = []
     for k, load_LE in enumerate(load_KLE, start=1):
         control = uniform_control(tokens, k, experts, generator)

@@ -9,6 +9,7 @@ from analysis.drift import domain_drift, sequence_counts
 from analysis.reuse import Adjacent, adjacent_reuse, counts, distances
 from analysis.streams import stream_kind, streams_of
 from traces.describe import default_k, slots
+from traces.routes import routed_rows
 from traces.selections import Trace
 
 SHUFFLES = 3
@@ -37,16 +38,18 @@ def domain_rows(
 ) -> list[dict]:
     """Return the rows of one domain. Shuffled reuse is exact, shuffled hits are the mean of SHUFFLES shuffles."""
     streams = streams_of(trace, wanted_T)
+    routed_TL = routed_rows(streams.experts_TLK)
+    tokens_X = [int(routed_TL.any(1).sum()), *routed_TL.sum(0).tolist()]  # those without a route are no tokens here
     reuse, found_LX = adjacent_reuse(streams), distances(streams)
     shuffled_RLX = np.stack([distances(streams.shuffled(rng)) for _ in range(SHUFFLES)])
     labels = [ALL, *map(str, trace.header.model.layer_ids)]
     return [
         {
             "set": name, "trace": source, "status": "ok", "reason": "", "domain": domain, "layer": label,
-            "stream": stream_kind(trace), "tokens": len(streams.stream_T), "streams": len(streams.start_X),
+            "stream": stream_kind(trace), "tokens": tokens, "streams": len(streams.start_X),
             **reuse_columns(reuse, layer), **hit_columns(found_LX, shuffled_RLX, layer, trace.E),
         }
-        for layer, label in zip([slice(None), *range(trace.L)], labels, strict=True)
+        for layer, label, tokens in zip([slice(None), *range(trace.L)], labels, tokens_X, strict=True)
     ]  # fmt: skip
 
 
@@ -66,7 +69,7 @@ def hit_columns(found_LX: np.ndarray, shuffled_RLX: np.ndarray, layer: int | sli
     columns = {"accesses": int(found_X.sum()), "median_distance": median(found_X)}
     columns["median_distance_shuffled"] = float(np.mean([median(each) for each in shuffled_RX]))
     for part, held in (("quarter", max(experts // 4, 1)), ("half", max(experts // 2, 1))):
-        rates = shuffled_RX[:, :held].sum(1) / shuffled_RX.sum(1)
+        rates = np.array([ratio(shuffled_X[:held].sum(), shuffled_X.sum()) for shuffled_X in shuffled_RX])
         columns |= {
             f"slots_{part}": held, f"hits_{part}": ratio(found_X[:held].sum(), found_X.sum()),
             f"hits_{part}_shuffled": float(rates.mean()), f"hits_{part}_shuffled_spread": float(np.ptp(rates)),
@@ -119,7 +122,8 @@ def heat_rows(name: str, source: str, trace: Trace, rng: np.random.Generator) ->
     rows = []
     for layer in range(trace.L):
         one_TK = experts_TLK[:, layer : layer + 1]
-        share_DE = np.stack([counts(one_TK[part], trace.E)[0] / len(part) for part in parts])
+        routed_D = [max(int(routed_rows(one_TK[part]).sum()), 1) for part in parts]
+        share_DE = np.stack([counts(one_TK[part], trace.E)[0] for part in parts]) / np.array(routed_D)[:, None]
         place_E = np.lexsort((-share_DE.max(0), share_DE.argmax(0))).argsort()
         for order, of in (("recorded", parts), ("shuffled", mixed)):
             for label, part in zip(labels, of, strict=True):

@@ -30,6 +30,8 @@ def locality_claim(rows: pd.DataFrame, drift: pd.DataFrame) -> dict:
 
 def reuse_sentence(row: dict) -> str:
     """Return what one trace reuses."""
+    if not row["reuse_shuffled"] > 0:  # also where it is not known
+        return f"{row['trace']}: too few tokens follow each other, so nothing can be said about reuse."
     return (
         f"{row['trace']}: {FOLLOWS[row['stream']]} selects "
         f"{100 * row['reuse']:.0f} % of its experts again, {row['reuse'] / row['reuse_shuffled']:.2f} times as many as "

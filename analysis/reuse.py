@@ -6,13 +6,15 @@ import numpy as np
 
 from analysis.streams import Streams
 from simulate.misses_stack import lru_curve
+from traces.routes import routed_rows
 
 
 @dataclass(frozen=True)
 class Adjacent:
     """Per layer: selections that the token before in the stream selected too, out of all that have a token before.
 
-    `chance_L` is the exact mean of `shared_L` over all orders of each stream's tokens: the shuffled control.
+    A token after one without a route has none before it. `chance_L` is the exact mean of `shared_L` over all orders of
+    each stream's routed tokens: the shuffled control.
     """
 
     shared_L: np.ndarray
@@ -23,19 +25,22 @@ class Adjacent:
 def adjacent_reuse(streams: Streams) -> Adjacent:
     """Return the reuse between tokens that follow each other.
 
-    In random order two neighbours of a stream of n tokens are any two of them: with c_e tokens that selected expert
-    e they share sum_e c_e (c_e - 1) / (n (n - 1)) experts on average, n - 1 times.
+    In random order two neighbours of a stream of n routed tokens are any two of them: with c_e tokens that selected
+    expert e they share sum_e c_e (c_e - 1) / (n (n - 1)) experts on average, once for each pair of routed neighbours.
     """
     experts_TLK, stream_T = streams.experts_TLK, streams.stream_T
     after = np.flatnonzero(stream_T[1:] == stream_T[:-1]) + 1
     now, before = experts_TLK[after], experts_TLK[after - 1]
+    both_PL = routed_rows(now) & routed_rows(before)
     shared_L = ((now[..., None] == before[:, :, None, :]).any(-1) & (now >= 0)).sum((0, 2))
     chance_L = np.zeros(experts_TLK.shape[1])
+    routed_TL = routed_rows(experts_TLK)
     for start, stop in zip(streams.start_X, np.append(streams.start_X[1:], len(stream_T)), strict=True):
-        if stop - start > 1:
-            count_LE = counts(experts_TLK[start:stop], streams.experts)
-            chance_L += (count_LE * (count_LE - 1)).sum(1) / (stop - start)
-    return Adjacent(shared_L, (now >= 0).sum((0, 2)), chance_L)
+        count_LE = counts(experts_TLK[start:stop], streams.experts)
+        pairs_L = (routed_TL[start + 1 : stop] & routed_TL[start : stop - 1]).sum(0)
+        routed_L = np.maximum(routed_TL[start:stop].sum(0), 2)  # fewer have no pair
+        chance_L += pairs_L / (routed_L - 1) * (count_LE * (count_LE - 1)).sum(1) / routed_L
+    return Adjacent(shared_L, ((now >= 0) & both_PL[..., None]).sum((0, 2)), chance_L)
 
 
 def counts(experts_TLK: np.ndarray, experts: int) -> np.ndarray:

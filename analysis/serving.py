@@ -17,6 +17,7 @@ from analysis.run_pairs import RunPair, read_pair
 from analysis.settings import describe_config
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.errors import InputError
+from traces.routes import routed_tokens
 from traces.run_records import run_names
 from traces.selections import Trace
 from traces.trace_file import load_trace
@@ -58,9 +59,14 @@ def point_of(log_set: LogSet, name: str) -> dict:
     rule = trace.header.notes.get("k_rule")
     return {
         "set": log_set.name, "point": name, "rule": rule or f"fixed k={trace.header.model.used_k}",
-        "dynamic": rule is not None, "mean_k": float((trace.experts_TLK >= 0).sum(2).mean()),
+        "dynamic": rule is not None, "mean_k": mean_k(trace),
         "accuracy_percent": accuracy_percent(trace),
     }  # fmt: skip
+
+
+def mean_k(trace: Trace) -> float:
+    """Return the experts per token, over the rows (token, layer) that have a route."""
+    return float((trace.experts_TLK >= 0).sum() / max(routed_tokens(trace).sum(), 1))
 
 
 def accuracy_percent(trace: Trace) -> float:

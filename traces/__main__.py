@@ -24,6 +24,7 @@ from traces.k_rules import RULE_HELP, given_rule
 from traces.load_trace import LoadTrace, holds_loads, read_loads
 from traces.provenance import provenance
 from traces.regating import regate, rule_text
+from traces.routes import without_route_text
 from traces.synthetic import SyntheticSpec, synthetic_trace
 from traces.trace_file import load_trace, save_trace
 
@@ -64,7 +65,8 @@ def check(paths: Annotated[list[Path], typer.Argument(help="traces' files or fol
             continue
         trace = load_trace(path)
         shape = f"{trace.T:,} tokens x {trace.L} layers x {trace.K} of {trace.E} experts, {trace.S:,} sequences"
-        print(f"{path}: ok, {shape}, digest {trace.digest}")
+        missing = without_route_text(trace)
+        print(f"{path}: ok, {shape}, digest {trace.digest}" + (f"; {missing}" if missing else ""))
 
 
 @app.command()
@@ -154,10 +156,12 @@ def import_command(
     made = import_files(kind, files, options, provenance())
     if isinstance(made, LoadTrace):
         made.save(out)
-        print(f"{out}: {counts_text(made)}, digest {made.digest}")
-        return
-    save_trace(made, out)
-    print(f"{out}: {made.T:,} tokens, digest {made.digest}")
+        notes, said = made.notes, [f"{counts_text(made)}, digest {made.digest}"]
+    else:
+        save_trace(made, out)
+        notes, said = made.header.notes, [f"{made.T:,} tokens, digest {made.digest}", without_route_text(made)]
+    said += [f"left out: {each}" for each in notes.get("left_out", [])]
+    print("\n".join(f"{out}: {each}" for each in said if each))
 
 
 @app.command("export")

@@ -13,6 +13,7 @@ from traces.errors import InputError
 from traces.joining import group
 from traces.layout import column_of
 from traces.regating import open_loop_row
+from traces.routes import routed_rows, routed_tokens, without_route_text
 from traces.selections import NEEDED, Trace, distinct
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -64,10 +65,11 @@ def spread(load_LE: np.ndarray) -> Spread:
 class Reuse:
     """Shares of a row's experts that the token before it in its sequence selected too, per layer; NaN without pairs.
 
-    `chance_L` is what tokens would share that select independently of each other but with the same load.
+    `chance_L` is what tokens would share that select independently of each other but with the same load. `pairs_L` are
+    the pairs of which both tokens have a route in the layer; a token after one without has no token before it.
     """
 
-    pairs: int
+    pairs_L: np.ndarray
     share_L: np.ndarray
     chance_L: np.ndarray
 
@@ -78,16 +80,17 @@ def reuse(trace: Trace, k: int | None = None) -> Reuse:
     by_sequence = np.argsort(trace.sequence_T, kind="stable")
     pair_T = np.flatnonzero(trace.sequence_T[by_sequence[1:]] == trace.sequence_T[by_sequence[:-1]])
     before_P, after_P = by_sequence[pair_T], by_sequence[pair_T + 1]
-    shared_L = np.zeros(trace.L, np.int64)
-    filled_L = np.zeros(trace.L, np.int64)
+    shared_L, filled_L, pairs_L = (np.zeros(trace.L, np.int64) for _ in range(3))
     for run in chunks(len(pair_T), trace.L * experts_TLK.shape[2]):
         before, after = experts_TLK[before_P[run]], experts_TLK[after_P[run]]
+        both_PL = routed_rows(before) & routed_rows(after)
         shared_L += ((after[..., None] == before[:, :, None, :]).any(-1) & (after >= 0)).sum((0, 2))
-        filled_L += (after >= 0).sum((0, 2))
+        filled_L += ((after >= 0) & both_PL[..., None]).sum((0, 2))
+        pairs_L += both_PL.sum(0)
     counts_LE = load_LE(trace, k)
     with np.errstate(invalid="ignore", divide="ignore"):
-        chance_L = (counts_LE / trace.T * counts_LE).sum(1) / counts_LE.sum(1)
-        return Reuse(len(pair_T), shared_L / filled_L, chance_L)
+        chance_L = (counts_LE / routed_tokens(trace)[:, None] * counts_LE).sum(1) / counts_LE.sum(1)
+        return Reuse(pairs_L, shared_L / filled_L, chance_L)
 
 
 def sequence_lengths(trace: Trace) -> np.ndarray:
@@ -142,6 +145,7 @@ def facts(trace: Trace) -> Table:
         "gate": f"{header.gate_rule}; scores: {header.score_kind or 'none'}; {'' if header.ranked else 'not '}ranked",
         **open_loop_row(header.notes),
         "tokens": f"{trace.T:,} in {len(trace.passes):,} passes and {len(distinct(trace.step_T)):,} steps; {recorded}",
+        **({"no route": missing} if (missing := without_route_text(trace)) else {}),
         "phases": f"{trace.T - decode:,} prefill or encode, {decode:,} decode",
         "sequences": f"{trace.S:,} of {lengths.min():,} to {lengths.max():,} tokens, {lengths.mean():,.1f} on average",
         "beside": ", ".join(optional) or "nothing",
@@ -170,12 +174,13 @@ def load_table(layer_ids: tuple[int, ...], counts_LE: np.ndarray) -> Table:
     table.add_column("load", no_wrap=True)
     even = spread(counts_LE)
     for layer, layer_id in enumerate(layer_ids):
+        known = counts_LE[layer].any()
         hottest = np.argsort(-counts_LE[layer], kind="stable")[:HOTTEST].tolist()
         table.add_row(
             str(layer_id),
             *(short(number) for number in (even.lowest_L[layer], even.mean_L[layer], even.highest_L[layer])),
-            *(f"{number:.2f}" for number in (even.cv_L[layer], even.max_over_mean_L[layer])),
-            " ".join(map(str, hottest)),
+            *(f"{n:.2f}" if known else "-" for n in (even.cv_L[layer], even.max_over_mean_L[layer])),
+            " ".join(map(str, hottest)) if known else "-",
             bars(counts_LE[layer]),
         )
     return table
@@ -199,11 +204,16 @@ def bars(load_E: np.ndarray) -> str:
 
 def reuse_table(trace: Trace, found: Reuse) -> Table | Text:
     """Return the reuse between adjacent tokens against chance, a row per layer."""
-    if not found.pairs:
-        return Text("  every sequence has one token: there are no adjacent tokens")
+    if not found.pairs_L.any():
+        alone = len(trace.sequences_S) == trace.T
+        reason = "every sequence has one token" if alone else "no two tokens that follow each other both have a route"
+        return Text(f"  {reason}: there are no adjacent tokens")
     table = table_of("layer", "measured", "by chance", "ratio")
     for layer, layer_id in enumerate(trace.header.model.layer_ids):
         share, chance = found.share_L[layer], found.chance_L[layer]
-        table.add_row(str(layer_id), f"{share:.1%}", f"{chance:.1%}", f"{share / chance:.2f}")
-    table.caption = f"{found.pairs:,} pairs of tokens"
+        shown = (f"{share:.1%}", f"{chance:.1%}", f"{share / chance:.2f}") if found.pairs_L[layer] else ("-", "-", "-")
+        table.add_row(str(layer_id), *shown)
+    fewest, most = found.pairs_L.min(), found.pairs_L.max()
+    counted = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    table.caption = f"{counted} pairs of tokens" + (" by layer" if fewest < most else "")
     return table

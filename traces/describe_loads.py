@@ -31,10 +31,11 @@ def load_description(loads: LoadTrace, source: str) -> Group:
 
 
 def counts_text(loads: LoadTrace) -> str:
-    """Return the shape of the counts in words."""
+    """Return the shape of the counts in words, and how many iterations have none."""
     names = ("iterations", "ranks", "microbatches", "layers", "experts")
     shape = " x ".join(f"{size:,} {name}" for size, name in zip(loads.load_SRMLE.shape, names, strict=True))
-    return f"counts of {shape}"
+    empty = int((~loads.used_S).sum())
+    return f"counts of {shape}" + (f"; {empty:,} of the iterations are empty: no selections" if empty else "")
 
 
 def facts(loads: LoadTrace) -> Table:
@@ -59,12 +60,13 @@ def facts(loads: LoadTrace) -> Table:
 
 
 def imbalance_table(loads: LoadTrace) -> Table:
-    """Return the lowest, median and highest imbalance of the layers, for iterations spread over the trace."""
+    """Return the lowest, median and highest imbalance of the layers, for iterations spread over those with counts."""
     table = table_of("iteration", "lowest", "median", "highest")
     uneven_SL = max_over_mean_SL(loads)
-    shown = np.unique(np.linspace(0, len(uneven_SL) - 1, SHOWN).round().astype(int))
-    for at in shown:
+    used = np.flatnonzero(loads.used_S)
+    shown = np.unique(np.linspace(0, max(len(used) - 1, 0), SHOWN).round().astype(int))
+    for at in used[shown] if used.size else []:
         known_L = uneven_SL[at][~np.isnan(uneven_SL[at])]
-        values = (known_L.min(), np.median(known_L), known_L.max()) if known_L.size else ()
+        values = (known_L.min(), np.median(known_L), known_L.max())
         table.add_row(str(loads.iteration_S[at]), *(f"{value:.2f}" for value in values))
     return table

@@ -69,6 +69,11 @@ class LoadTrace:
         return self.load_SRMLE.sum((0, 1, 2))
 
     @cached_property
+    def used_S(self) -> np.ndarray:
+        """Which iterations have selections; an engine that idles, say, leaves some without."""
+        return self.load_SRMLE.any((1, 2, 3, 4))
+
+    @cached_property
     def digest(self) -> str:
         """A digest of the counts, their numbers and the model; who recorded them, and when, does not count."""
         arrays = {name: column_digest(getattr(self, name)) for name in ("load_SRMLE", "iteration_S", "rank_R")}

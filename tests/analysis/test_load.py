@@ -29,6 +29,14 @@ def test_variation_inside_steps_by_hand():
     assert rows["layer"].tolist() == ["0", "all"]
 
 
+def test_steps_and_tokens_without_a_route_are_left_out():
+    """Step 3 has loads 2, 0; step 8 has none in this layer: the spread inside a step is 1, and tokens are 2."""
+    experts_TLK = np.array([[[0]], [[0]], [[-1]], [[-1]]], dtype=np.int16)
+    assert step_variation(experts_TLK, np.array([3, 3, 8, 8]), 2).tolist() == [[1]]
+    rows = load_rows("cpu/toy", experts_TLK, np.array([3, 3, 8, 8]), 2, 1, np.random.default_rng(0))
+    assert [row["tokens"] for row in rows] == [2, 2]
+
+
 @pytest.mark.parametrize(("tokens", "k", "experts"), [(400, 1, 16), (400, 4, 16), (50, 2, 8)])
 def test_uniform_routing_meets_its_control(tokens, k, experts):
     rng = np.random.default_rng(tokens + k)

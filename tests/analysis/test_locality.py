@@ -65,6 +65,43 @@ def test_adjacent_reuse_counts_pairs_one_by_one():
         assert reuse.selections_L[layer] == sum(len(now) for _, now in pairs)
 
 
+def unrouted(streams, rows):
+    """The streams with whole rows (token, layer) emptied."""
+    experts_TLK = streams.experts_TLK.copy()
+    for token, layer in rows:
+        experts_TLK[token, layer] = -1
+    return replace(streams, experts_TLK=experts_TLK)
+
+
+def test_tokens_without_a_route_are_nobodys_predecessors():
+    """Layer 0 lacks tokens 1 and 5, layer 1 token 5: pairs with either are none; the control keeps the places."""
+    streams = unrouted(random_streams([4, 3], seed=2), [(1, 0), (5, 0), (5, 1)])
+    reuse = adjacent_reuse(streams)
+    for layer, pairs in ((0, [(2, 3)]), (1, [(0, 1), (1, 2), (2, 3)])):
+        sets = [set(row[row >= 0]) for row in streams.experts_TLK[:, layer]]
+        assert reuse.shared_L[layer] == sum(len(sets[one] & sets[two]) for one, two in pairs)
+        assert reuse.selections_L[layer] == sum(len(sets[two]) for _, two in pairs)
+        routed = [token for token in range(4) if sets[token]]
+        orders = list(itertools.permutations(routed))
+        total = 0
+        for order in orders:
+            place = dict(zip(routed, order, strict=True))
+            total += sum(len(sets[place[one]] & sets[place[two]]) for one, two in pairs)
+        assert reuse.chance_L[layer] == pytest.approx(total / len(orders))
+
+
+def test_rows_without_a_route_are_no_tokens_of_the_table(text):
+    experts_TLK = text.experts_TLK.copy()
+    experts_TLK[::3], experts_TLK[1::3, 1] = -1, -1
+    scores_TLK = np.where(experts_TLK < 0, 0, text.scores_TLK).astype(np.float32)
+    holes = replace(text, experts_TLK=experts_TLK, scores_TLK=scores_TLK)
+    found = locality_rows("s", "t", holes, np.random.default_rng(0))
+    tokens = {row["layer"]: row["tokens"] for row in found if row["domain"] == "all"}
+    routed_TL = experts_TLK[:, :, 0] >= 0
+    assert tokens.pop("all") == routed_TL.any(1).sum()
+    assert list(tokens.values()) == routed_TL.sum(0).tolist()
+
+
 def test_the_shuffled_reuse_is_the_mean_over_all_orders():
     streams = random_streams([4, 3], seed=2)
     total, orders = np.zeros(2), 0
@@ -165,6 +202,15 @@ def test_drift_finds_domains_that_differ_and_no_others():
     found = domain_drift(count_SLE, np.array(["a", "b"] * 6), draws)
     assert found.p < 0.02
     assert (found.divergence_L > found.null_high_L).all()
+
+
+def test_a_domain_without_selections_differs_from_nothing():
+    """Not knowing is not being far apart: no divergence, no p."""
+    count_SLE = np.random.default_rng(3).multinomial(50, [0.25] * 4, (12, 2))
+    count_SLE[::2, 1] = 0
+    found = domain_drift(count_SLE, np.array(["a", "b"] * 6), np.random.default_rng(0))
+    assert found.p_L[0] > 0.05
+    assert np.isnan([found.divergence_L[1], found.p_L[1], found.p]).all()
 
 
 def test_sequence_counts_are_the_traces(text):

@@ -46,7 +46,7 @@ def test_spread_by_hand():
 def test_reuse_by_hand():
     # Sequence 7 has the one pair: {0, 1} then {1, 0} share 2 of 2 in layer 0; {2, 3} then {3} share 1 of 1 in layer 1.
     found = reuse(tiny())
-    assert found.pairs == 1
+    assert found.pairs_L.tolist() == [1, 1]
     assert found.share_L.tolist() == [1, 1]
     # by chance: sum over experts of (load / T)^2, over the mean number of experts per row
     assert found.chance_L == pytest.approx([(4 + 4 + 1 + 1) / 9 / 2, (1 + 1 + 1 + 4) / 9 / (5 / 3)])
@@ -65,7 +65,7 @@ def test_reuse_follows_sequences_however_they_interleave(rng):
                 shared[layer] += len(sets[0] & sets[1])
                 filled[layer] += len(sets[1])
     found = reuse(trace)
-    assert found.pairs == pairs
+    assert found.pairs_L.tolist() == [pairs, pairs]
     np.testing.assert_allclose(found.share_L, shared / filled)
 
 
@@ -83,7 +83,7 @@ def test_independent_tokens_reuse_as_chance_has_it(rng):
         label_S=None,
     )
     found = reuse(trace)
-    assert found.share_L == pytest.approx(found.chance_L, abs=4 * 0.5 / np.sqrt(found.pairs))
+    assert found.share_L == pytest.approx(found.chance_L, abs=4 * 0.5 / np.sqrt(found.pairs_L[0]))
 
 
 def test_the_models_own_k_is_described():

@@ -40,6 +40,12 @@ def test_logs_come_in_as_they_are(folder):
     assert again.digest == loads.digest
 
 
+def test_logs_of_zeros_recorded_nothing(tmp_path):
+    zeros = np.zeros((3, 4, 8))
+    (tmp_path / "table_iter0_rank0.log").write_text("\n".join(log_lines(zeros)) + "\n")
+    assert refusal("smartmoe", tmp_path).endswith("every count is zero: nothing was recorded")
+
+
 def swapped(at, text):
     def change(lines):
         lines[at] = text(lines[at]) if callable(text) else text

@@ -104,6 +104,8 @@ ROWS = {
     "an expert in a dense layer": (lambda rows: with_layer(rows, 0, [0, 5]), "layer 0 is not in --layers, but holds"),
     "zeros in a MoE layer": (lambda rows: with_layer(rows, 1, 0), "layer 1 is in --layers, but holds only zeros"),
     "only padding in a MoE layer": (lambda rows: with_layer(rows, 1, -1), "layer 1 is in --layers, but holds only"),
+    "zeros everywhere": (lambda rows: rows * 0, "all 3 layers hold only zeros: no routes were captured"),
+    "-1 everywhere": (lambda rows: rows.astype(np.int32) * 0 - 1, "all 3 layers hold only -1: no routes were captured"),
     "padding in a MoE layer": (
         lambda rows: with_layer(rows, 1, np.where(np.arange(20)[:, None] == 3, -1, rows[:, 1].astype(int))),
         "row 3, layer 1, slot 0: expert is -1, allowed 0..7 (2 such rows)",

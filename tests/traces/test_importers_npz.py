@@ -50,7 +50,7 @@ def test_decoded_rows_stand_behind_their_prompt(tmp_path, rng):
     trace = imported("npz", written(tmp_path / "x.npz", plain(rng)), **OPTIONS | {"phase": "decode"})
     assert trace.position_T.tolist() == [3, 4, 5, 6, 7, 1, 6, 7, 8, 9, 10, 11]
     assert trace.step_T.tolist() == list(range(12))
-    assert trace.header.notes["left_out"] == ["names"]
+    assert trace.header.notes["left_out"] == ["array names"]
 
 
 def test_scores_can_be_left_out_and_arrays_have_other_names(tmp_path, rng):

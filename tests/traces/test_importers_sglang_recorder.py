@@ -101,6 +101,24 @@ def test_stat(tmp_path, rng):
     assert loads.iteration_S.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("used", [[0, 1, 2, 3], [2, 3, 6], [8]])
+def test_unused_entries_of_the_buffer_are_no_iterations(tmp_path, rng, used):
+    """The ring buffer is written whole: entries of zeros are left out and counted, the others keep their numbers."""
+    counts = np.zeros((9, 3, 6), np.int32)
+    counts[used, 1:] = rng.multinomial(40, np.ones(6) / 6, (len(used), 2))
+    loads = imported("sglang-recorder", saved(tmp_path / "x.pt", {"logical_count": torch.tensor(counts)}), **OPTIONS)
+    assert loads.iteration_S.tolist() == used
+    assert loads.load_SRMLE.sum() == counts.sum()
+    assert loads.used_S.all()
+    assert loads.notes["left_out"] == [f"{9 - len(used)} of 9 buffer entries, which hold no counts"]
+
+
+def test_a_buffer_of_zeros_was_never_used(tmp_path):
+    path = saved(tmp_path / "x.pt", {"logical_count": torch.zeros(4, 3, 6, dtype=torch.int32)})
+    said = refusal("sglang-recorder", path, **OPTIONS)
+    assert said.endswith("every layer holds only zeros: nothing was recorded")
+
+
 def in_record(at, **changes):
     def change(content):
         content["records"][at].update(changes)

@@ -50,6 +50,25 @@ def test_statistics_come_in_as_they_are(folder):
     assert imported("tensorrt-llm", path, model="mine").digest == loads.digest
 
 
+def test_iterations_without_counts_stay_and_are_told(folder):
+    """Their numbers are the source's own: an idle iteration is one, and `describe` names it."""
+    path, ranks = folder
+    for rank, tensors in enumerate(ranks):
+        emptied = {name: values * (not name.startswith("100_")) for name, values in tensors.items()}
+        (path / f"rank{rank}.safetensors").write_bytes(safetensors(emptied))
+    loads = imported("tensorrt-llm", path)
+    assert loads.iteration_S.tolist() == [100, 101]
+    assert loads.used_S.tolist() == [False, True]
+
+
+def test_statistics_of_zeros_recorded_nothing(folder):
+    path, ranks = folder
+    for rank, tensors in enumerate(ranks):
+        zeros = {name: values * 0 for name, values in tensors.items()}
+        (path / f"rank{rank}.safetensors").write_bytes(safetensors(zeros))
+    assert refusal("tensorrt-llm", path).endswith("every count is zero: nothing was recorded")
+
+
 def test_the_header_may_have_metadata(folder):
     path, ranks = folder
     content = safetensors(ranks[1])

@@ -84,6 +84,20 @@ def test_description():
     assert "counts only: no tokens, no order" in text
 
 
+def test_empty_iterations_are_told_and_have_no_imbalance():
+    """Of five iterations the second and the last are empty, as those of an idle engine are."""
+    counts = np.zeros((5, 1, 1, 2, 3), np.int64)
+    counts[[0, 2, 3]] = tiny_loads().load_SRMLE[[0, 1, 0]]
+    loads = tiny_loads(load_SRMLE=counts, iteration_S=np.array([1, 2, 4, 8, 9]))
+    assert loads.used_S.tolist() == [True, False, True, True, False]
+    assert counts_text(loads).endswith("x 3 experts; 2 of the iterations are empty: no selections")
+    console = Console(file=io.StringIO(), width=100)
+    console.print(load_description(loads, "x"))
+    table = console.file.getvalue().split("Imbalance")[1].splitlines()
+    assert [line.split()[0] for line in table if line.strip()[:1].isdigit()] == ["1", "4", "8"]
+    assert "nan" not in console.file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -73,7 +73,7 @@ def test_the_reuse_is_what_is_stated(rng, reuse_share):
     made = synthetic_trace(SyntheticSpec(alpha=0.8, reuse=reuse_share, **sizes), rng)
     found = reuse(made.trace)
     # Shares lie within 0..1 and tokens are at most linked through runs of 1 / (1 - reuse): a generous standard error
-    half_width = 4 * 0.5 / np.sqrt(found.pairs * (1 - reuse_share) + 1)
+    half_width = 4 * 0.5 / np.sqrt(found.pairs_L[0] * (1 - reuse_share) + 1)
     if reuse_share == 1:
         assert found.share_L.tolist() == [1, 1, 1]
     else:

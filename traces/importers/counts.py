@@ -55,6 +55,8 @@ def load_trace_of(
     **notes: object,
 ) -> LoadTrace:
     """Return the load trace of counts, checked for the traps that all count logs share."""
+    if not load_SRMLE.any():
+        raise InputError(f"{source.place}: every count is zero: nothing was recorded")
     check_even_totals(source, load_SRMLE, layer_ids, (iteration_S, rank_R))
     check_whole_tokens(source, load_SRMLE, used_k)
     check_count_copies(source.place, load_SRMLE, layer_ids)

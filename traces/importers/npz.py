@@ -90,7 +90,7 @@ def read_arrays(path: Path, source: Source) -> dict:
             elif "scores" not in names and source.options.score_kind:
                 raise InputError(f"{path}: has no scores for --score-kind; allowed: --array scores=NAME")
             arrays = {field: held[name] for field, name in names.items()}
-            left_out = sorted(set(held.files) - set(names.values()))
+            left_out = [f"array {name}" for name in sorted(set(held.files) - set(names.values()))]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except InputError:

@@ -50,6 +50,9 @@ def without_dense(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...
     Zeros look like expert 0, so the MoE layers must be named: a dense layer with an expert is refused, and so is a
     MoE layer that holds nothing but zeros.
     """
+    for empty, value in ((not experts_TLK.any(), "zeros"), (bool((experts_TLK == -1).all()), "-1")):
+        if empty:
+            raise InputError(f"{place}: all {experts_TLK.shape[1]} layers hold only {value}: no routes were captured")
     for layer in range(experts_TLK.shape[1]):
         held = experts_TLK[:, layer]
         idle = not held.any() or bool((held == -1).all())

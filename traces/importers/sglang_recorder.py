@@ -1,6 +1,6 @@
 """`sglang-recorder`: files of SGLang's `--expert-distribution-recorder-mode`, by what they hold:
 
-stat, stat_approx  logical_count [iterations, L, E], summed over ranks      -> LoadTrace
+stat, stat_approx  logical_count [buffer entries, L, E], summed over ranks  -> LoadTrace, without unused entries
 per_pass           records with global_physical_count [L, physical experts]  -> LoadTrace, a file per rank
 per_token          records with topk_ids_of_layer [L, tokens, 8], -1 = none  -> Trace, one rank
 
@@ -48,6 +48,8 @@ def mode_of(path: Path, content: dict) -> str:
 def moe_layers(source: Source, place: str, count_SLE: np.ndarray) -> tuple[int, ...]:
     """Return the MoE layers, named by --layers; InputError for one without counts, or a dense layer with some."""
     layer_ids = layer_numbers(source.options.layers, count_SLE.shape[1])
+    if not count_SLE.any():
+        raise InputError(f"{place}: every layer holds only zeros: nothing was recorded")
     for layer in range(count_SLE.shape[1]):
         idle = not count_SLE[:, layer].any()
         if idle == (layer in layer_ids):
@@ -63,10 +65,13 @@ def read_stat(source: Source, contents: dict[Path, dict]) -> LoadTrace:
     if 0 in count_SLE.shape:
         raise InputError(f"{path}: logical_count has shape {count_SLE.shape}, allowed none of them 0")
     check_experts(source, path, count_SLE.shape[2])
+    used = np.flatnonzero(count_SLE.any((1, 2)))
     layer_ids = moe_layers(source, str(path), count_SLE)
-    load_SRMLE = count_SLE[:, None, None, list(layer_ids)]
-    iterations = list(range(len(count_SLE)))
+    load_SRMLE = count_SLE[used][:, None, None, list(layer_ids)]
+    iterations, unused = used.tolist(), len(count_SLE) - len(used)
     notes = {"counts": "summed over ranks by the recorder"}
+    if unused:  # the ring buffer is written whole; a pass without tokens looks like an entry that was never used
+        notes["left_out"] = [f"{unused} of {len(count_SLE)} buffer entries, which hold no counts"]
     return load_trace_of(source, load_SRMLE, iterations, [0], layer_ids, source.options.k, **notes)
 
 
