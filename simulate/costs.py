@@ -49,8 +49,6 @@ class ResampledCosts:
     spread lies between those of the neighbours. InputError as in `MeanCosts`.
     """
 
-    drawn_anew = True  # equal batches do not cost the same: nobody may remember what one of them took
-
     def __init__(self, table: CostTable, rng: np.random.Generator) -> None:
         self.table, self.rng = table, rng
         self.known: dict[tuple[int, int], tuple[np.ndarray, list[np.ndarray]]] = {}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from simulate.compiled.named import not_compiled, numbers_of
 from simulate.costs import Cost
 from simulate.engine import simulate as simulate_by_simpy
-from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.config import RunConfig
 from simulate.policies.memory.known import Known
-from simulate.policies.memory.named import CACHES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.workload import Workload
-from traces.errors import InputError, unknown_name
+from traces.errors import unknown_name
 from traces.run_records import RunRecords
 
 ENGINES = ("auto", "simpy", "compiled")
-BUILT_IN = "simulate.policies."
 
 
 def engine_for(engine: str, config: RunConfig) -> str:
@@ -25,19 +22,9 @@ def engine_for(engine: str, config: RunConfig) -> str:
     """
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
-    lacking = not_compiled(config)
-    if engine == "compiled" and lacking:
-        raise InputError(f"engine 'compiled' does not have {lacking}; allowed: --engine simpy or auto")
-    return "simpy" if engine == "simpy" or lacking else "compiled"
-
-
-def not_compiled(config: RunConfig) -> str:
-    """Return what a run asks for that the compiled engine does not have, empty where it has all: a user's own rules."""
-    chosen = [("scheduler", SCHEDULERS[config.scheduler]), ("arrival process", ARRIVALS[config.arrivals])]
-    if config.memory is not None:
-        chosen += [("cache policy", CACHES[config.memory.cache]), ("prefetcher", PREFETCHERS[config.memory.prefetch])]
-    own = [f"{kind} {each.__name__}" for kind, each in chosen if not each.__module__.startswith(BUILT_IN)]
-    return own[0] if own else ""
+    if engine == "compiled":
+        numbers_of(config)  # refuses what is not compiled, by name
+    return "simpy" if engine == "simpy" or not_compiled(config) else "compiled"
 
 
 def simulate(

@@ -14,6 +14,7 @@ from simulate.policies.memory.cache import Counts
 from simulate.policies.memory.knowledge import Future, Knowledge
 from simulate.policies.memory.named import CACHES, key_ranges, new_cache
 from simulate.policies.memory.prefetch.named import PREFETCHERS, new_prefetcher
+from simulate.policies.memory.prefetch.prefetcher import Prefetcher
 from traces.errors import InputError, unknown_name
 from traces.selections import Trace
 
@@ -124,8 +125,8 @@ def group_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge
     for policy in plan.policies:
         for prefetcher in plan.prefetchers:
             for each in wanted:
-                if policy in RULES and prefetcher == "none":
-                    counts = [own.counts(policy, each) for own in turns]
+                if CACHES[policy] in RULES and PREFETCHERS[prefetcher] is Prefetcher:
+                    counts = [own.counts(CACHES[policy], each) for own in turns]
                 else:
                     counts = group_counts(stretches, policy, each, plan.scope, prefetcher, knowledge, plan.seed)
                 yield (policy, prefetcher, each), counts

@@ -8,15 +8,20 @@ import numpy as np
 from simulate.misses_queues import fifo_misses, lfu_misses, s3fifo_misses, sieve_misses
 from simulate.misses_stack import lru_curve, lru_misses, optimum_curve
 from simulate.misses_streams import Stream
+from simulate.policies.memory.belady import Belady
 from simulate.policies.memory.cache import Cache, Counts
+from simulate.policies.memory.fifo import FIFO
 from simulate.policies.memory.knowledge import Future, Knowledge
+from simulate.policies.memory.lfu import LFU
+from simulate.policies.memory.lru import LRU
 from simulate.policies.memory.named import CACHES, new_cache
+from simulate.policies.memory.s3fifo import S3FIFO
+from simulate.policies.memory.sieve import Sieve
 
 Seed = int | list[int]
-CURVES = {"lru": lru_curve, "belady": optimum_curve}  # every capacity in one pass
-ONE_CAPACITY = {
-    "lru": lru_misses, "fifo": fifo_misses, "lfu": lfu_misses, "sieve": sieve_misses, "s3fifo": s3fifo_misses,
-}  # fmt: skip
+# The kernels of policies by class: another class under the same name, or a subclass, is counted by its objects.
+CURVES = {LRU: lru_curve, Belady: optimum_curve}  # every capacity in one pass
+ONE_CAPACITY = {LRU: lru_misses, FIFO: fifo_misses, LFU: lfu_misses, Sieve: sieve_misses, S3FIFO: s3fifo_misses}
 
 
 def flat_counts(stream: Stream, policy: str, slots: Sequence[int], knowledge: Knowledge, seed: Seed) -> list[Counts]:
@@ -29,11 +34,12 @@ def flat_counts(stream: Stream, policy: str, slots: Sequence[int], knowledge: Kn
     for each in slots:
         new_cache(policy, each, stream.keys, knowledge)
     arrays, accesses = (stream.expert_A, stream.start_S, len(stream.keys)), len(stream.expert_A)
-    if policy in CURVES and (len(slots) > 1 or policy not in ONE_CAPACITY):
-        curve = CURVES[policy](*arrays)
+    kind = CACHES[policy]
+    if kind in CURVES and (len(slots) > 1 or kind not in ONE_CAPACITY):
+        curve = CURVES[kind](*arrays)
         return [of_misses(int(curve[each]), accesses) for each in slots]
-    if policy in ONE_CAPACITY:
-        return [of_misses(int(ONE_CAPACITY[policy](*arrays, each)), accesses) for each in slots]
+    if kind in ONE_CAPACITY:
+        return [of_misses(int(ONE_CAPACITY[kind](*arrays, each)), accesses) for each in slots]
     return [flat_counts_by_object(stream, policy, each, knowledge, seed) for each in slots]
 
 

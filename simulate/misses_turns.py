@@ -11,11 +11,16 @@ import numpy as np
 from numba import njit
 
 from simulate.misses_stack import next_uses
-from simulate.policies.memory.cache import Counts
+from simulate.policies.memory.belady import Belady
+from simulate.policies.memory.cache import Cache, Counts
+from simulate.policies.memory.fifo import FIFO
 from simulate.policies.memory.knowledge import Group
+from simulate.policies.memory.lfu import LFU
+from simulate.policies.memory.lifo import LIFO
+from simulate.policies.memory.lru import LRU
 
-FIFO, LRU, LFU, LIFO, OPTIMUM = range(5)
-RULES = {"fifo": FIFO, "lru": LRU, "lfu": LFU, "lifo": LIFO, "belady": OPTIMUM}
+BY_FIFO, BY_LRU, BY_LFU, BY_LIFO, BY_OPTIMUM = range(5)
+RULES = {FIFO: BY_FIFO, LRU: BY_LRU, LFU: BY_LFU, LIFO: BY_LIFO, Belady: BY_OPTIMUM}  # by class, not a subclass
 # What an expert of the running group is worth beyond all others: if its turn is yet to come (any policy), if it is over
 # (LIFO). No number of accesses, uses or next use reaches the lesser of them.
 YET_TO_RUN, HAS_RUN = 2**40, 2**33
@@ -33,7 +38,7 @@ class Turns:
     fresh_G: np.ndarray
     experts: int
 
-    def counts(self, policy: str, slots: int) -> Counts:
+    def counts(self, policy: type[Cache], slots: int) -> Counts:
         """Return what a policy of `RULES` does with this many slots."""
         next_A = next_uses(self.expert_A, self.start_G[self.fresh_G], self.experts)
         arrays = (self.expert_A, self.start_G, self.fresh_G, next_A)
@@ -82,11 +87,11 @@ def turn_misses(
                     holds_N[least(holds_N, worth_N, since_N, group_N == g, turn_N, a, rule)] = False
                     evictions += 1
                 holds_N[expert], worth_N[expert], since_N[expert] = True, 0, a
-            if rule in (LRU, LFU):
+            if rule in (BY_LRU, BY_LFU):
                 since_N[expert] = a
-            if rule == LFU:
+            if rule == BY_LFU:
                 worth_N[expert] += 1
-            elif rule == OPTIMUM:
+            elif rule == BY_OPTIMUM:
                 worth_N[expert] = -np.int64(next_A[a])
     return misses, evictions
 
@@ -104,7 +109,7 @@ def least(
         worth = worth_N[n]
         if runs_N[n] and turn_N[n] > now:
             worth = YET_TO_RUN - turn_N[n]
-        elif runs_N[n] and rule == LIFO:
+        elif runs_N[n] and rule == BY_LIFO:
             worth = HAS_RUN - since_N[n]
         if chosen < 0 or worth < least_worth or (worth == least_worth and since_N[n] < oldest):
             chosen, least_worth, oldest = n, worth, since_N[n]

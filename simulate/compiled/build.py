@@ -11,24 +11,22 @@ import numpy as np
 
 from simulate.compiled.layout import (
     ARRAYS,
-    AT_TIMES,
     BATCH,
     CLOSED,
     DEVICE,
-    LOCKSTEP,
     MOST_MEMBERS,
     NEVER,
     NEXT_INSTANT,
     NODE,
     PASS,
     QUEUE,
-    QUEUES,
     RUN,
     STEPS,
     STRETCH,
 )
+from simulate.compiled.named import numbers_of
 from simulate.compiled.pointers import Pointed
-from simulate.policies.arrivals import ARRIVALS, Arrivals, Closed, Steps
+from simulate.policies.arrivals import ARRIVALS, Arrivals
 from simulate.policies.config import RunConfig
 from simulate.policies.placement import place
 from simulate.policies.workload import Workload
@@ -43,9 +41,10 @@ LISTS_OF_PASSES = ("finished_P", "emptied_P", "arriving_P", "queued_P", "step_P"
 def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Pointed:
     """Return a run that has not begun; `curve_Q` numbers the cost curve of every queue.
 
-    Raises InputError as the reference engine does, for a placement or arrivals that do not fit, and for more members of
-    queues than numbers of 32 bits count.
+    Raises InputError as the reference engine does, for a placement or arrivals that do not fit, for a rule that is not
+    compiled, and for more members of queues than numbers of 32 bits count.
     """
+    numbers = numbers_of(config)
     device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
     arrivals = ARRIVALS[config.arrivals](workload, config)
     passes, tokens = workload.passes, int(workload.tokens_P.sum())
@@ -57,9 +56,10 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
             f"{max(members, nodes):,} members of queues; the compiled engine counts up to {MOST_MEMBERS:,}"
         )
     masked = config.memory is not None and config.memory.is_masked
-    world = Pointed(RUN, ARRAYS, **run_fields(workload, config, arrivals))
+    world = Pointed(RUN, ARRAYS, **run_fields(workload, config, numbers))
+    kind = numbers["arrival process"]
     world.put(
-        passes_P=new_passes(workload, arrivals, numbered=config.memory is not None),
+        passes_P=new_passes(workload, arrivals, kind, numbered=config.memory is not None),
         queues_Q=new_queues(device_LB, workload.experts, curve_Q), devices_D=new_devices(config.devices),
         nodes_N=np.empty(nodes, NODE),
         batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
@@ -67,9 +67,9 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         joining_Q=np.empty(2 * queues, np.int64), timed_Q=np.empty(queues, np.int64), entered_Q=np.full(queues, NEVER),
         soonest_R=np.full(-(-queues // STRETCH), NEVER), stale_R=np.zeros(-(-queues // STRETCH), np.int8),
         times_A=np.array(arrivals.arrival_ns_A, np.int64), planned_A=np.array(arrivals.planned_A, np.int64),
-        held_G=np.array(list(arrivals.held_back) if isinstance(arrivals, Closed) else [], np.int64),
+        held_G=np.array(list(arrivals.held_back) if kind == CLOSED else [], np.int64),
         cost_CN=np.full((int(curve_Q.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
-        **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES}, **steps_of(arrivals),
+        **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES}, **steps_of(arrivals, kind),
     )  # fmt: skip
     return world
 
@@ -99,31 +99,30 @@ def writable(array: np.ndarray, dtype: type) -> np.ndarray:
     return np.require(array, dtype, ["C", "W"])
 
 
-def run_fields(workload: Workload, config: RunConfig, arrivals: Arrivals) -> dict[str, float]:
-    """Return what the record of a run says before it begins."""
+def run_fields(workload: Workload, config: RunConfig, numbers: dict[str, int]) -> dict[str, float]:
+    """Return what the record of a run says before it begins; `numbers` as of `compiled.named.numbers_of`."""
     memory = config.memory
-    kind = STEPS if isinstance(arrivals, Steps) else CLOSED if isinstance(arrivals, Closed) else AT_TIMES
     return {
-        "scheduler": LOCKSTEP if config.scheduler == "lockstep" else QUEUES, "size": config.queue_size,
+        "scheduler": numbers["scheduler"], "arrivals": numbers["arrival process"], "size": config.queue_size,
         "dense_size": config.dense_queue_size or config.queue_size,
         "timeout_ns": -1 if config.timeout_ns is None else config.timeout_ns,
         "max_step": config.max_step or workload.passes, "layers": workload.layers, "experts": workload.experts,
         "width": workload.experts + 1, "k": workload.experts_TLK.shape[2], "devices": config.devices,
         "queues": (workload.layers + 1) * (workload.experts + 1), "dense": config.dense,
-        "filled_rows": bool((workload.experts_TLK >= 0).all()), "arrivals": kind,
+        "filled_rows": bool((workload.experts_TLK >= 0).all()),
         "host_factor": memory.host_factor if memory else 1.0,
         "where": NEXT_INSTANT, "free_node": -1, "stage": -1, "given_ns": -1,
     }  # fmt: skip
 
 
-def new_passes(workload: Workload, arrivals: Arrivals, numbered: bool) -> np.ndarray:
+def new_passes(workload: Workload, arrivals: Arrivals, kind: int, numbered: bool) -> np.ndarray:
     """Return the records of all passes; sequences, if they are asked for, are numbered from 1, 0 stands for several."""
     passes = aligned(workload.passes, PASS)
     passes["first_row"], passes["tokens"] = workload.first_row_P, workload.tokens_P
     passes["offset"] = workload.token_offset_P
     if numbered:
         passes["sequence"] = 1 + np.unique(workload.sequence_P, return_inverse=True)[1].ravel()
-    passes["releases"] = arrivals.step_of_P if isinstance(arrivals, Steps) else arrivals.follower_P
+    passes["releases"] = arrivals.step_of_P if kind == STEPS else arrivals.follower_P
     passes["stage"] = -1
     passes["start_ns"], passes["arrival_ns"], passes["end_ns"] = NEVER, -1, -1
     return passes
@@ -148,9 +147,9 @@ def new_devices(devices: int) -> np.ndarray:
     return records
 
 
-def steps_of(arrivals: Arrivals) -> dict[str, np.ndarray]:
+def steps_of(arrivals: Arrivals, kind: int) -> dict[str, np.ndarray]:
     """Return how many passes every step of the trace has and which they are; nothing under other arrivals."""
-    of_step = arrivals.passes_of_step if isinstance(arrivals, Steps) else []
+    of_step = arrivals.passes_of_step if kind == STEPS else []
     count_S = np.array([len(passes) for passes in of_step], np.int64)
     return {
         "steps_S": count_S, "start_S": np.concatenate([[0], np.cumsum(count_S)]).astype(np.int64),

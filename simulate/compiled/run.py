@@ -11,11 +11,13 @@ from simulate.compiled.layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COS
 from simulate.compiled.machine_code import entry
 from simulate.compiled.memory.build import COUNTS, Logs, new_memory, random_bits
 from simulate.compiled.memory.order import Order
+from simulate.compiled.named import KEPT_COSTS
 from simulate.compiled.pointers import Pointed
 from simulate.costs import Cost
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.known import Known
 from simulate.policies.workload import Workload
+from traces.errors import InputError
 from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
 
 MOST_BATCHES = 1 << 20
@@ -70,8 +72,13 @@ class CompiledRun:
         """Ask for the cost of a batch, and widen the table where it does not hold as many tokens."""
         world, known = self.world, self.world["cost_CN"]
         queue, tokens = int(world.cost_queue), int(world.cost_tokens)
-        service_ns = self.cost(*divmod(queue, self.workload.experts + 1), tokens)
-        if getattr(self.cost, "drawn_anew", False):
+        layer, block = divmod(queue, self.workload.experts + 1)
+        service_ns = self.cost(layer, block, tokens)
+        if service_ns < 0:
+            raise InputError(
+                f"cost of {tokens} tokens in layer {layer}, block {block} is {service_ns} ns, allowed >= 0"
+            )
+        if type(self.cost) not in KEPT_COSTS:
             world.record["given_ns"] = service_ns
             return
         if tokens >= known.shape[1]:
@@ -131,13 +138,12 @@ def lengthened(array: np.ndarray, least: int) -> np.ndarray:
 
 
 def curves(workload: Workload, cost: Cost) -> np.ndarray:
-    """Return the number of every queue's cost curve: those that a cost names (`curve`), or one for every queue."""
+    """Return the number of every queue's cost curve: those that a cost names, one for all where nothing is kept."""
     width = workload.experts + 1
     places = [divmod(queue, width) for queue in range((workload.layers + 1) * width)]
-    named = getattr(cost, "curve", None)
-    if named is None:
-        return np.arange(len(places))
-    return np.unique([named(layer, block) for layer, block in places], return_inverse=True)[1].ravel()
+    if type(cost) not in KEPT_COSTS:
+        return np.zeros(len(places), np.int64)
+    return np.unique([cost.curve(layer, block) for layer, block in places], return_inverse=True)[1].ravel()
 
 
 def batch_columns(parts: list[np.ndarray], experts: int) -> dict[str, np.ndarray]:

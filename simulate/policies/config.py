@@ -119,6 +119,11 @@ class RunConfig:
             fields["memory"]["slots"] = list(self.memory.slots)  # as it comes back from a header
         return fields
 
+    @property
+    def runs_in_order(self) -> bool:
+        """Whether the experts of a layer run one after another, ascending, each when its own weights are there."""
+        return SCHEDULERS[self.scheduler].in_order
+
     def generator(self, stream: str) -> np.random.Generator:
         """Return the generator of one of the independent streams `STREAMS` of this seed.
 

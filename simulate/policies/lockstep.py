@@ -22,6 +22,8 @@ class Lockstep(Scheduler):
     stage begins when the last of them is done. All passes of a step finish together.
     """
 
+    in_order = True
+
     def __init__(
         self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
     ) -> None:

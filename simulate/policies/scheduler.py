@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Scheduler:
     `present > 0` and `running == 0`, members wait in some queue, or for a transfer of `memory` (None: all experts are
     resident). The last device is the host server, which has no blocks of its own.
     """
+
+    in_order: ClassVar[bool] = False  # True: the experts of a stage run ascending, each waits for its own weights
 
     def __init__(
         self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None

@@ -10,25 +10,28 @@ import numpy as np
 from simulate.compiled.build import writable
 from simulate.compiled.machine_code import entry
 from simulate.compiled.memory.layout import (
+    ALL_AT_ONCE,
     ARRAYS,
     CACHE,
     CO_ACTIVATION,
+    FREE_PREFETCH,
     KEY,
     LINK,
     MEMORY,
-    POLICIES,
     PREVIOUS_TOKEN,
+    RANDOM,
+    REDIRECT,
     TRANSFER,
 )
 from simulate.compiled.memory.order import Order, uses_of
+from simulate.compiled.named import numbers_of
 from simulate.compiled.pointers import Pointed
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.cache import Counts
-from simulate.policies.memory.config import HANDLINGS, MemoryConfig
 from simulate.policies.memory.expert_memory import AccessOrder, ExpertMemory
 from simulate.policies.memory.knowledge import Knowledge
 from simulate.policies.memory.known import Known
-from simulate.policies.memory.prefetch.named import PREFETCHERS
+from simulate.policies.memory.named import key_ranges
 from simulate.policies.placement import place
 from simulate.policies.workload import Workload
 
@@ -46,11 +49,9 @@ def reference_memory(workload: Workload, config: RunConfig, known: Known, device
     knowledge = Knowledge(
         workload.layers, workload.experts, known.popularity, importance, rng=config.generator("memory")
     )
-    caches = 1 if memory.scope == "global" else workload.layers
+    caches = len(key_ranges(memory.scope, workload.layers, workload.experts))
     unknown_yet = AccessOrder([[[] for _ in range(caches)] for _ in range(config.devices)], [])
-    return ExpertMemory(
-        memory, device_LB, knowledge, config.scheduler == "lockstep", None if memory.is_masked else unknown_yet
-    )
+    return ExpertMemory(memory, device_LB, knowledge, config.runs_in_order, None if memory.is_masked else unknown_yet)
 
 
 def new_memory(
@@ -104,15 +105,15 @@ def new_caches(reference: ExpertMemory, caches: int) -> np.ndarray:
 
 def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns: int, logs: Logs) -> dict[str, float]:
     """Return what the record of an expert memory says before the run."""
-    memory, keys = config.memory, workload.layers * workload.experts
-    masked = memory.is_masked
+    memory, keys, numbers = config.memory, workload.layers * workload.experts, numbers_of(config)
+    masked, link = memory.is_masked, numbers["link"]
     return {
-        "policy": POLICIES.index(memory.cache), "miss": HANDLINGS.index(memory.miss),
-        "ordered": config.scheduler == "lockstep" and not masked, "wide": memory.link == "wide",
-        "free_prefetch": memory.link == "free-prefetch", "prefetcher": list(PREFETCHERS).index(memory.prefetch),
-        "prefetches": "groups" in logs or memory.prefetch != "none", "look_ahead": memory.look_ahead, "caches": caches,
+        "policy": numbers["cache policy"], "miss": numbers["miss handling"], "prefetcher": numbers["prefetcher"],
+        "ordered": config.runs_in_order and not masked, "wide": link == ALL_AT_ONCE,
+        "free_prefetch": link == FREE_PREFETCH, "look_ahead": memory.look_ahead, "caches": caches,
+        "prefetches": "groups" in logs or memory.prefetch != "none",
         "experts": workload.experts, "layers": workload.layers, "transfer_ns": transfer_ns,
-        "room": 8 * keys + 64, "logs": bool(logs), "broken": -1, "redirects": memory.miss == "redirect",
+        "room": 8 * keys + 64, "logs": bool(logs), "broken": -1, "redirects": numbers["miss handling"] == REDIRECT,
         "candidates": workload.candidates_TLK.shape[2] if masked else 0, "period": memory.period or 0,
     }  # fmt: skip
 
@@ -122,7 +123,7 @@ def assembled(
     caches: np.ndarray, order: Order | None, transfer_ns: int, logs: Logs,
 ) -> Pointed:  # fmt: skip
     """Return the memory with all its arrays, those that this run does not need with one element."""
-    memory, count, experts = config.memory, len(keys), workload.experts
+    count, experts = len(keys), workload.experts
     per_device = len(reference.caches_DC[0])
     most = int(caches["keys"].max())
     free_CS = np.zeros((len(caches), int(caches["slots"].max())), np.int64)
@@ -145,9 +146,9 @@ def assembled(
         filling_F=np.array([key for each in reference.caches_DC for cache in each for key in cache.slot_of], np.int64),
         log_A=np.zeros(1, np.int64), log_group_G=np.zeros((1, 3), np.int64), log_member_M=np.zeros(1, np.int64),
         ranked_LE=np.array(getattr(reference.prefetcher, "ranked", [[0]]), np.int64),
-        **remembered(workload, config, memory),
+        **remembered(workload, config, int(made.prefetcher)),
         **candidates_of(workload),
-        draws=random_bits(config, 2 * room) if memory.cache == "random" else np.zeros(2 * room, np.uint32),
+        draws=random_bits(config, 2 * room) if made.policy == RANDOM else np.zeros(2 * room, np.uint32),
     )  # fmt: skip
     keys["next_use_at"] = made["first_use_K"][:-1]
     return made
@@ -161,13 +162,12 @@ def new_links(devices: int) -> np.ndarray:
     return links
 
 
-def remembered(workload: Workload, config: RunConfig, memory: MemoryConfig) -> dict[str, np.ndarray]:
-    """Return what prefetchers remember of sequences and pairs: nothing yet."""
-    kind = list(PREFETCHERS).index(memory.prefetch)
+def remembered(workload: Workload, config: RunConfig, kind: int) -> dict[str, np.ndarray]:
+    """Return what a kind of prefetcher remembers of sequences and pairs: nothing yet."""
     experts, keys = workload.experts, workload.layers * workload.experts
     sequences = 1 + len(np.unique(workload.sequence_P))
     most = int(workload.tokens_P.max()) * workload.experts_TLK.shape[2]
-    most = min(experts, most) if config.scheduler == "queues" else experts
+    most = experts if config.runs_in_order else min(experts, most)
     shapes = {PREVIOUS_TOKEN: (sequences, workload.layers, most), CO_ACTIVATION: (sequences, 1, most)}
     shape = shapes.get(kind, (1, 1, 1))
     pairs = (keys, experts) if kind == CO_ACTIVATION else (1, 1)

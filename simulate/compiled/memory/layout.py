@@ -10,15 +10,15 @@ import numpy as np
 
 from simulate.compiled.pointers import pointers_field
 from simulate.policies.memory.cache import Access
-from simulate.policies.memory.config import HANDLINGS
-from simulate.policies.memory.named import CACHES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
 
-POLICIES = list(CACHES)
+# Numbers of rules. `compiled.named` says which rule has which; nothing depends on their order.
 (NONE, STATIC, FIFO, LRU, LFU, LIFO, LIFO_USE, SIEVE, S3FIFO, LFRU, LEAST_STALE, RANDOM, IMPORTANCE,
- BELADY) = range(14)  # in the order of the table of names  # fmt: skip
-LOAD, BLOCK, HOST, REDIRECT, SKIP = range(len(HANDLINGS))
-NO_PREFETCH, PREVIOUS_TOKEN, CO_ACTIVATION, POPULARITY, ORACLE = range(len(PREFETCHERS))
+ BELADY) = range(14)  # fmt: skip
+ORDERED = (FIFO, LRU, LFU, LIFO, LIFO_USE, SIEVE, S3FIFO, LFRU, LEAST_STALE)  # keep an order of their own
+LOAD, BLOCK, HOST, REDIRECT, SKIP = range(5)
+NO_PREFETCH, PREVIOUS_TOKEN, CO_ACTIVATION, POPULARITY, ORACLE = range(5)
+ONE_AT_A_TIME, ALL_AT_ONCE, FREE_PREFETCH = range(3)  # links
+PER_LAYER, ONE_FOR_ALL = range(2)  # caches
 NOT_MET = -1
 MISS, HIT, DELAYED = int(Access.MISS), int(Access.HIT), int(Access.DELAYED)
 STEP = -1  # stands for the passes of a lockstep step where a pass is expected

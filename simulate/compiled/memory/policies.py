@@ -15,6 +15,7 @@ from simulate.compiled.memory.layout import (
     LIFO_USE,
     LRU,
     MAIN,
+    ORDERED,
     RANDOM,
     S3FIFO,
     SIEVE,
@@ -28,7 +29,7 @@ from simulate.policies.memory.s3fifo import MOST_USES
 @compiled
 def is_ordered(policy: int) -> bool:
     """Say whether a policy keeps an order of its own."""
-    return FIFO <= policy <= LEAST_STALE
+    return policy in ORDERED
 
 
 @compiled

@@ -39,4 +39,4 @@ def new_memory(workload: Workload, device_LB: np.ndarray, config: RunConfig, kno
     )
     if memory.is_masked:
         return MaskedMemory(memory, device_LB, knowledge, workload, known.expert_norm)
-    return ExpertMemory(memory, device_LB, knowledge, config.scheduler == "lockstep", known.order)
+    return ExpertMemory(memory, device_LB, knowledge, config.runs_in_order, known.order)

@@ -1,0 +1,119 @@
+"""What is compiled, said once: every rule that the compiled engine has, with the number by which its code knows it.
+
+A rule is known by itself, its class or function, wherever it stands in the tables of names: a subclass, or another
+rule under its name, is not compiled. Placements do not stand here, because both engines are given the map that they
+make beforehand. The numbers stand in `layout` and `memory.layout`.
+"""
+
+from __future__ import annotations
+
+from simulate.compiled import layout
+from simulate.compiled.memory import layout as memory_layout
+from simulate.costs import Affine, MeanCosts
+from simulate.policies import arrivals
+from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.lockstep import Lockstep
+from simulate.policies.memory.belady import Belady
+from simulate.policies.memory.fifo import FIFO
+from simulate.policies.memory.importance import Importance
+from simulate.policies.memory.least_stale import LeastStale
+from simulate.policies.memory.lfru import LFRU
+from simulate.policies.memory.lfu import LFU
+from simulate.policies.memory.lifo import LIFO, LIFOByUse
+from simulate.policies.memory.lru import LRU
+from simulate.policies.memory.named import CACHES
+from simulate.policies.memory.none import NoCache
+from simulate.policies.memory.prefetch.co_activation import CoActivation
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+from simulate.policies.memory.prefetch.oracle import Oracle
+from simulate.policies.memory.prefetch.popularity import Popularity
+from simulate.policies.memory.prefetch.prefetcher import Prefetcher
+from simulate.policies.memory.prefetch.previous_token import PreviousToken
+from simulate.policies.memory.random_victim import RandomVictim
+from simulate.policies.memory.s3fifo import S3FIFO
+from simulate.policies.memory.sieve import Sieve
+from simulate.policies.memory.static import Static
+from simulate.policies.queueing import QueueScheduler
+from traces.errors import InputError
+
+COMPILED: dict[str, dict[object, int]] = {
+    "scheduler": {QueueScheduler: layout.QUEUES, Lockstep: layout.LOCKSTEP},
+    "arrival process": {
+        arrivals.all_at_once: layout.AT_TIMES,
+        arrivals.poisson: layout.AT_TIMES,
+        arrivals.recorded: layout.AT_TIMES,
+        arrivals.closed: layout.CLOSED,
+        arrivals.steps: layout.STEPS,
+    },
+    "cache policy": {
+        NoCache: memory_layout.NONE,
+        Static: memory_layout.STATIC,
+        FIFO: memory_layout.FIFO,
+        LRU: memory_layout.LRU,
+        LFU: memory_layout.LFU,
+        LIFO: memory_layout.LIFO,
+        LIFOByUse: memory_layout.LIFO_USE,
+        Sieve: memory_layout.SIEVE,
+        S3FIFO: memory_layout.S3FIFO,
+        LFRU: memory_layout.LFRU,
+        LeastStale: memory_layout.LEAST_STALE,
+        RandomVictim: memory_layout.RANDOM,
+        Importance: memory_layout.IMPORTANCE,
+        Belady: memory_layout.BELADY,
+    },
+    "prefetcher": {
+        Prefetcher: memory_layout.NO_PREFETCH,
+        PreviousToken: memory_layout.PREVIOUS_TOKEN,
+        CoActivation: memory_layout.CO_ACTIVATION,
+        Popularity: memory_layout.POPULARITY,
+        Oracle: memory_layout.ORACLE,
+    },
+    "miss handling": {
+        "load": memory_layout.LOAD,
+        "block": memory_layout.BLOCK,
+        "host": memory_layout.HOST,
+        "redirect": memory_layout.REDIRECT,
+        "skip": memory_layout.SKIP,
+    },
+    "link": {
+        "fifo": memory_layout.ONE_AT_A_TIME,
+        "wide": memory_layout.ALL_AT_ONCE,
+        "free-prefetch": memory_layout.FREE_PREFETCH,
+    },
+    "scope": {"layer": memory_layout.PER_LAYER, "global": memory_layout.ONE_FOR_ALL},
+}
+
+# Equal batches of equal curves cost the same under these: an answer is kept. Any other cost is asked for every batch.
+KEPT_COSTS = (Affine, MeanCosts)
+
+
+def chosen(config: RunConfig) -> dict[str, tuple[str, object]]:
+    """Return {kind: (name, rule)} of a configuration, with the kinds of `COMPILED`."""
+    found = {
+        "scheduler": (config.scheduler, SCHEDULERS[config.scheduler]),
+        "arrival process": (config.arrivals, ARRIVALS[config.arrivals]),
+    }
+    memory = config.memory
+    if memory is None:
+        return found
+    return found | {
+        "cache policy": (memory.cache, CACHES[memory.cache]),
+        "prefetcher": (memory.prefetch, PREFETCHERS[memory.prefetch]),
+        "miss handling": (memory.miss, memory.miss),
+        "link": (memory.link, memory.link),
+        "scope": (memory.scope, memory.scope),
+    }
+
+
+def not_compiled(config: RunConfig) -> str:
+    """Return the first rule of a configuration that is not compiled, such as `scheduler 'mine'`; empty if all are."""
+    lacking = (f"{kind} {name!r}" for kind, (name, rule) in chosen(config).items() if rule not in COMPILED[kind])
+    return next(lacking, "")
+
+
+def numbers_of(config: RunConfig) -> dict[str, int]:
+    """Return {kind: number} of the rules of a configuration; InputError if one of them is not compiled."""
+    if lacking := not_compiled(config):
+        raise InputError(f"engine 'compiled' does not have {lacking}; allowed: --engine simpy or auto")
+    return {kind: COMPILED[kind][rule] for kind, (_, rule) in chosen(config).items()}
