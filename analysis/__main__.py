@@ -1,6 +1,7 @@
 """`python -m analysis tables`: the tables behind the figures. `runs`: one row per configuration of runs or a sweep.
 
 `open-loop`: one row per recorded rule, what re-gating predicts of it. `memory`: what expert slots cost, and why.
+`columns`: what a column of any table means.
 """
 
 import sys
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from analysis.all_builds import build_all
 from analysis.builds import BUILDS
+from analysis.columns import columns_of, shown_columns
 from analysis.expert_memory import memory_table, remarks, shown_memory, with_measured_loss
 from analysis.inputs import Inputs
 from analysis.locality import ALL, shown_locality
@@ -176,6 +178,20 @@ def memory_command(
     print_table(shown_memory(table))
     for line in remarks(table, relation):
         print(line)
+
+
+@app.command("columns")
+def columns_command(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME|FILE...", help="A column, as files or printed tables call it; a table; a word."),
+    ] = None,
+) -> None:
+    """What does a column mean, in which unit, over which part of a run? Without a name: every column there is.
+
+    Example: `python -m analysis columns forced_batches what_if.csv`
+    """
+    print_table(shown_columns(columns_of(words or [])))
 
 
 def print_table(text: pd.DataFrame) -> None:

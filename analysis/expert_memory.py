@@ -13,15 +13,14 @@ from simulate.policies.config import RunConfig
 from simulate.policies.memory.config import MASKED
 from simulate.regret import CAUSES, split, worlds
 from traces.errors import InputError
+from traces.glossary.lookup import titles
 from traces.run_records import RunRecords, load_run, run_names
 
 OF_MEMORY = ("cache", "slots", "scope", "miss", "prefetch", "period", "filled")
-SHOWN = {
-    "cache": "cache", "slots": "C", "scope": "scope", "miss": "miss", "prefetch": "prefetch", "period": "period",
-    "runs": "runs", "hit_ratio": "hits", "delayed_ratio": "delayed", "transfers_per_pass": "transfers/pass",
-    "time_ms": "ms/pass", "lost_ms": "lost", **{f"{cause}_ms": cause.replace("_", " ") for cause in CAUSES},
-    "lost_mass": "lost mass", "measured_loss": "measured loss",
-}  # fmt: skip
+SHOWN = titles((
+    "cache", "slots", "scope", "miss", "prefetch", "period", "runs", "hit_ratio", "delayed_ratio",
+    "transfers_per_pass", "time_ms", "lost_ms", *(f"{cause}_ms" for cause in CAUSES), "lost_mass", "measured_loss",
+))  # fmt: skip
 NOT_VALIDATED = "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
 ASK = "--quality TABLE (of `collect swap-quality`) shows beside it what as much lost mass cost where it was measured"
 ALWAYS = ("cache", "C", "miss", "ms/pass")  # shown even where all rows are alike

@@ -9,6 +9,7 @@ from analysis.drift import domain_drift, sequence_counts
 from analysis.reuse import Adjacent, adjacent_reuse, counts, distances
 from analysis.streams import stream_kind, streams_of
 from traces.describe import default_k, slots
+from traces.glossary.lookup import title
 from traces.routes import routed_rows
 from traces.selections import Trace
 
@@ -154,10 +155,10 @@ def drift_rows(name: str, source: str, trace: Trace, rng: np.random.Generator) -
 
 
 def shown_locality(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows over all layers as texts to read: shares in percent, each with its shuffled control behind it."""
+    """Return the rows over all layers as texts to read: each share with its shuffled control behind it."""
     rows = table[table["layer"] == ALL]
     shown = {"trace": rows["trace"], "domain": rows["domain"], "tokens": rows["tokens"].map("{:,}".format)}
-    for title, name in (("reuse", "reuse"), ("LRU E/4", "hits_quarter"), ("LRU E/2", "hits_half")):
-        shown[f"{title} %"] = rows[name].map("{:.1%}".format).str.rstrip("%")
-        shown["shuffled".ljust(8 + len(shown))] = rows[f"{name}_shuffled"].map("{:.1%}".format).str.rstrip("%")
+    for name in ("reuse", "hits_quarter", "hits_half"):
+        for column in (name, f"{name}_shuffled"):
+            shown[title(column)] = rows[column].map("{:.1%}".format)
     return pd.DataFrame(shown)

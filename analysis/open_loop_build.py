@@ -16,6 +16,7 @@ from analysis.open_loop import ALL_LAYERS, RULE_OF_TRUST, open_loop_rows, verdic
 from analysis.open_loop_times import RECORDED, REGATED, SOURCE, TimedRuns
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.errors import InputError
+from traces.glossary.lookup import titles
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
@@ -24,12 +25,10 @@ TIMES = "open_loop_times"
 SUFFIX = ".trace.parquet"
 SEED = 0  # of the random halves behind the noise floor
 NOT_TIMED = {"base": "base has no cost table, so no times are predicted"}
-SHOWN = {
-    "set": "set", "model": "model", "rule": "rule", "mean_k_recorded": "mean K", "mean_k_error_percent": "off %",
-    "load_tv_regated": "load TV", "load_tv_noise": "noise", "load_tv_source": "not re-gated", "jaccard": "overlap",
-    "same_set_share": "same set", "throughput_error_percent": "throughput off %", "may_be_trusted": "trusted",
-    "status": "status", "reason": "reason",
-}  # fmt: skip
+SHOWN = titles((
+    "set", "model", "rule", "mean_k_recorded", "mean_k_error_percent", "load_tv_regated", "load_tv_noise",
+    "load_tv_source", "jaccard", "same_set_share", "throughput_error_percent", "may_be_trusted", "status", "reason",
+))  # fmt: skip
 
 
 def build_open_loop(inputs: Inputs, out: Path) -> list[str]:

@@ -8,15 +8,15 @@ import pandas as pd
 from analysis.replications import by_configuration, combined
 from analysis.settings import describe_config
 from traces.errors import InputError
+from traces.glossary.lookup import titles
 from traces.run_records import load_run, run_names
 from traces.run_statistics import RunStatistics, run_statistics
 from traces.sweep_table import load_sweep
 
-SHOWN = {
-    "scheduler": "scheduler", "setting": "setting", "queue_size": "B", "variant": "variant", "replications": "runs",
-    "throughput_per_s": "passes/s", "latency_p50_ms": "p50 ms", "latency_p95_ms": "p95 ms",
-    "forced_batches": "forced", "utilisation": "busy", "status": "status",
-}  # fmt: skip
+SHOWN = titles((
+    "scheduler", "setting", "queue_size", "variant", "replications", "throughput_per_s", "latency_p50_ms",
+    "latency_p95_ms", "forced_batches", "utilisation", "status",
+))  # fmt: skip
 
 
 def runs_table(path: Path) -> pd.DataFrame:

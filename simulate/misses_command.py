@@ -15,14 +15,13 @@ from traces import command
 from traces.describe import default_k
 from traces.errors import InputError
 from traces.files import sha256_of, write_json, write_rows
+from traces.glossary.lookup import titles
 from traces.provenance import provenance
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
-PRINTED = {"policy": "policy", "slots": "slots", "misses": "misses", "miss_ratio": "ratio"}
-OF_PREFETCHERS = {
-    "prefetcher": "prefetcher", "prefetches": "ahead", "prefetches_used": "used", "transfers": "transfers",
-}  # fmt: skip
+PRINTED = titles(("policy", "slots", "misses", "miss_ratio"))
+OF_PREFETCHERS = titles(("prefetcher", "prefetches", "prefetches_used", "transfers"))
 
 
 def misses_command(

@@ -13,6 +13,7 @@ from simulate.planning.measurements import read_profiles, text_of
 from traces import command
 from traces.errors import InputError
 from traces.files import write_json, write_rows
+from traces.glossary.lookup import titles
 from traces.parquet import header_digest
 from traces.provenance import provenance
 
@@ -83,8 +84,7 @@ def plan_row(budget: Budget, plan: Plan) -> dict:
 
 def show(rows: list[dict]) -> None:
     """Print the plans, the best of a budget first."""
-    names = "memory budget", "latency budget", "search", "slots per layer", "period", "loss", "ms", "bytes", "took"
-    table = Table(*names, box=None)
+    table = Table(*titles(rows[0]).values(), box=None)
     for row in rows:
         latency = "any" if row["latency_budget"] is None else f"{row['latency_budget']:g} ms"
         table.add_row(

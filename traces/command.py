@@ -9,6 +9,7 @@ from traces.errors import InputError
 # Typer's errors come from click, or, in later versions, from a copy inside typer: reach them by what both export.
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 COMMAND_ERROR = typer.BadParameter.__mro__[2]
+GLOSSARY = "What a column of a table means: `python -m analysis columns NAME`, or the table's file instead of NAME."
 
 
 def new_app(help_text: str) -> typer.Typer:
@@ -23,7 +24,12 @@ def new_app(help_text: str) -> typer.Typer:
 
 
 def run(app: typer.Typer, name: str) -> None:
-    """Run a stage's command line as `python -m NAME`; bad input is one line on stderr and status 2."""
+    """Run a stage's command line as `python -m NAME`; bad input is one line on stderr and status 2.
+
+    Every command's help ends with where columns are explained.
+    """
+    for command in app.registered_commands:
+        command.epilog = command.epilog or GLOSSARY
     try:
         status = app(prog_name=f"python -m {name}", standalone_mode=False)
     except InputError as error:

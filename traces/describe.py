@@ -10,6 +10,7 @@ from rich.text import Text
 
 from traces.chunks import chunks
 from traces.errors import InputError
+from traces.glossary.lookup import title, titles
 from traces.joining import group
 from traces.layout import column_of
 from traces.regating import open_loop_row
@@ -170,8 +171,9 @@ def printable(text: str) -> str:
 
 def load_table(layer_ids: tuple[int, ...], counts_LE: np.ndarray) -> Table:
     """Return the load per expert, a row per layer, with the hottest experts and a bar per expert."""
-    table = table_of("layer", "min", "mean", "max", "CV", "max/mean", "hottest")
-    table.add_column("load", no_wrap=True)
+    names = ("layer", "least_selected", "mean_selected", "most_selected", "cv", "max_over_mean", "hottest")
+    table = table_of(*titles(names).values())
+    table.add_column(title("load_bars"), no_wrap=True)
     even = spread(counts_LE)
     for layer, layer_id in enumerate(layer_ids):
         known = counts_LE[layer].any()
@@ -208,7 +210,7 @@ def reuse_table(trace: Trace, found: Reuse) -> Table | Text:
         alone = len(trace.sequences_S) == trace.T
         reason = "every sequence has one token" if alone else "no two tokens that follow each other both have a route"
         return Text(f"  {reason}: there are no adjacent tokens")
-    table = table_of("layer", "measured", "by chance", "ratio")
+    table = table_of(*titles(("layer", "adjacent_reuse", "chance_reuse", "reuse_over_chance")).values())
     for layer, layer_id in enumerate(trace.header.model.layer_ids):
         share, chance = found.share_L[layer], found.chance_L[layer]
         shown = (f"{share:.1%}", f"{chance:.1%}", f"{share / chance:.2f}") if found.pairs_L[layer] else ("-", "-", "-")

@@ -62,4 +62,4 @@ def plan_row(search, slots, memory, loss):
 
 def measured_row(slots, loss, memory):
     return {"slots": slots, "period": 0, "loss": loss, "loss_error": 0.1, "latency_ms": 3.3, "memory_bytes": memory,
-            "measure": "bits_per_byte", "quality": 2.0}  # fmt: skip
+            "measure": "bits_per_byte", "quality": 2.0, "quality_error": 0.1}  # fmt: skip

@@ -118,7 +118,16 @@ def test_printed_columns_are_those_that_differ_or_count_something():
              "lost_ms": 1.0, **dict.fromkeys(MILLISECONDS, 0.0), "capacity_ms": 1.0, "lost_mass": np.nan}
             for each in (1, 2)]  # fmt: skip
     table = pd.DataFrame(rows)
-    assert list(shown_memory(table)) == ["cache", "C", "miss", "hits", "transfers/pass", "ms/pass", "lost", "capacity"]
+    assert list(shown_memory(table)) == [
+        "cache",
+        "C",
+        "miss",
+        "hit ratio",
+        "transfers/pass",
+        "ms/pass",
+        "lost",
+        "capacity",
+    ]
     masked = table.assign(miss="skip")
     assert len(remarks(table)) == 1
     assert re.search("not validated; --quality", remarks(masked)[1])

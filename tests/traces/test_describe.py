@@ -124,7 +124,7 @@ def test_what_is_printed():
         "device     [red]chip?[0m",
         "1    1     2    2  0.33      1.33    0 1 2  ██▄▄",
         "3    1     1    2  0.35      1.60    3 0 1  █▄▄▄",
-        "1    100.0%      55.6%   1.80",
+        "1    100.0%      55.6%         1.80",
     ):
         assert expected in lines
 

@@ -1,0 +1,105 @@
+"""Every column of every table has an entry in the glossary, and no entry is of no table: all tables are made here."""
+
+import numpy as np
+import pytest
+from rich.console import Console, Group
+from typer.testing import CliRunner
+
+from analysis.__main__ import app as analysis_app
+from analysis.columns import header_of
+from analysis.open_loop_times import time_row
+from analysis.queue_size import queue_size_table, step_rows, tradeoff_rows
+from analysis.replications import combined
+from analysis.settings import describe_config
+from simulate.__main__ import app as simulate_app
+from simulate.policies.memory.named import CACHES
+from traces.__main__ import app as traces_app
+from traces.cost_table import COST_COLUMNS
+from traces.files import write_rows
+from traces.glossary.lookup import BY_NAME, entry, explained_by
+from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS
+from traces.run_statistics import run_statistics
+from traces.synthetic import SyntheticSpec, synthetic_trace
+from traces.trace_file import save_trace
+
+AFFINE = ("--affine", "2000,100")
+MEMORY = ("--bandwidth", "1", "--expert-bytes", "4000", "--slots", "2", "--miss", "load", "--jobs", "1")
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """The titles of every table that is printed, as they come."""
+    titles = []
+
+    def watch(console, *things, **options):
+        for thing in things:
+            for each in thing.renderables if isinstance(thing, Group) else [thing]:
+                titles.extend(str(column.header) for column in getattr(each, "columns", []) if each.show_header)
+
+    monkeypatch.setattr(Console, "print", watch)
+    return titles
+
+
+def call(app, *words):
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, (words, done.output, done.exception)
+
+
+def columns_of_files(folder):
+    """Return the columns of all CSV files and of the tables of sweeps in a folder and those below it."""
+    paths = [*folder.rglob("*.csv"), *folder.rglob("sweep*.parquet")]
+    return {name for path in paths for name in header_of(path)}
+
+
+def write_times(folder):
+    """Write times of the models of per-sample K, which the small folder has none of."""
+    rows = [("fixed-4", "fixed", "", "", k, r, 1000, 0.01 * k) for k in (1, 2, 4) for r in range(2)]
+    rows.append(("fixed-4", "rule", "delta:0.9:8", 2.0, "", 0, 1000, 0.025))
+    names = ("model", "how", "rule", "target_k", "k", "repetition", "images", "seconds")
+    write_rows(folder / "dynamic_k_times.csv", [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def columns_of_rows(make_run):
+    """Return the columns of what the small folder has no runs for: times of re-gated traces, steps between two B."""
+    arrival = np.arange(300) * 10
+    rows = []
+    for size in (1, 2):
+        batches = [(0, 1, 1, t, t, t + 5) for t in arrival]
+        fields = {"arrivals": "poisson", "rate_per_s": 100.0, "load": 0.5, "seed": 0, "queue_size": size}
+        found = run_statistics(make_run((arrival, arrival, arrival + 5), batches, **fields))
+        rows.append({"set": "s", "source": "executed", **describe_config(found.config, None), **combined([found])})
+    table = queue_size_table(rows)
+    made = [*step_rows(table, "s", "executed"), *tradeoff_rows(table, "s", "executed")]
+    return {name for row in [*made, time_row([found], [found], None)] for name in row}
+
+
+def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, make_run):
+    logs, simulated, out = folders
+    write_times(logs / "cpu-toy" / "digits")
+    call(analysis_app, "tables", logs, simulated, "--out", out)
+    made = tmp_path / "made"
+    made.mkdir()
+    trace = made / "toy.trace.parquet"
+    spec = SyntheticSpec(layers=2, experts=5, k=2, sequences=8, prompt=(3, 5), decode=(4, 6))
+    save_trace(synthetic_trace(spec, np.random.default_rng(0)).trace, trace)
+    call(traces_app, "describe", trace)
+    call(simulate_app, "misses", trace, "--mode", "group", "--prefetch", "none,previous-token", "--slots", "2",
+         "--out", made / "misses.csv")  # fmt: skip
+    call(simulate_app, "memory", trace, *AFFINE, *MEMORY, "--cache", "lru,fifo", "--out", tmp_path / "memory")
+    call(simulate_app, "sweep", trace, *AFFINE, "--axis", "cache=resident,lru", "--axis", "slots=2", "--axis",
+         "expert_bytes=4000", "--axis",
+         "load=0.5", "--out", made / "sweep.parquet", "--jobs", "1")  # fmt: skip
+    quality = logs / "cpu-toy" / "text" / "swap-quality.csv"
+    call(analysis_app, "memory", tmp_path / "memory", "--quality", quality, "--out", made / "memory.csv")
+    call(analysis_app, "runs", made / "sweep.parquet", "--out", made / "runs.csv")
+    call(analysis_app, "locality", trace)
+    call(analysis_app, "miss-ratio", trace)
+    call(analysis_app, "open-loop", logs, simulated)
+    call(analysis_app, "columns", "busy")
+    used = columns_of_files(out) | columns_of_files(made) | set(printed)
+    used |= columns_of_rows(make_run)
+    used |= {*PASS_COLUMNS, *BATCH_COLUMNS, *TRANSFER_COLUMNS, *COST_COLUMNS}
+    used -= set(CACHES)  # values of `policy` that `miss-ratio` prints side by side
+    assert not sorted(name for name in used if entry(name) is None)
+    unused = set(BY_NAME) - {explained_by(name) for name in used}
+    assert not unused, sorted(unused)

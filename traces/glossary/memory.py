@@ -1,0 +1,42 @@
+"""Columns about expert slots: hits and misses without time, and what absent experts cost in time."""
+
+from traces.glossary.column import TRACE, WHOLE, Column
+
+COLUMNS = (
+    Column("policy", "", "policy that says which expert leaves its slot"),
+    Column("prefetcher", "", "prefetcher that asks for experts ahead"),
+    Column("accesses", "", "times that an expert is asked for", TRACE),
+    Column("hits", "", "accesses that find their expert in a slot", TRACE),
+    Column("misses", "", "accesses that do not", TRACE),
+    Column("delayed_hits", "", "accesses that meet their expert on its way: counted as misses in ratios", TRACE),
+    Column("miss_ratio", "share", "misses over accesses", TRACE, title="miss ratio"),
+    Column("loads", "", "misses that bring their expert into a slot", TRACE),
+    Column("unslotted", "", "misses of experts that the policy does not want in a slot", TRACE),
+    Column("prefetches", "", "experts that were brought ahead", TRACE, title="ahead"),
+    Column("prefetches_used", "", "experts brought ahead that were asked for before they left", TRACE, title="used"),
+    Column("prefetches_unused", "", "experts brought ahead that were not", TRACE),
+    Column("prefetches_dropped", "", "proposals that found no slot to be given", TRACE),
+    Column("transfers", "", "experts that cross the link: loads and prefetches", WHOLE),
+    Column("evictions", "", "experts that left a slot for another", TRACE),
+    Column("hit_ratio", "share", "accesses that find their expert in a slot, of all", WHOLE, title="hit ratio"),
+    Column("delayed_ratio", "share", "accesses that meet their expert on its way (they count as misses), of all", WHOLE,
+           title="delayed"),
+    Column("transfers_per_pass", "", "experts that cross the link per pass", WHOLE, title="transfers/pass"),
+    Column("time_ms", "ms", "run's length over its passes; under open arrivals the mean latency", WHOLE,
+           title="ms/pass"),
+    Column("time_half_ms", "ms", "half the width of the 95 % interval over seeds of `time_ms`", WHOLE),
+    Column("lost_ms", "ms", "`time_ms` less that of the same run with all experts resident", WHOLE, title="lost"),
+    Column("compulsory_ms", "ms", "lost with a slot for every expert: each is brought once", WHOLE, title="compulsory"),
+    Column("capacity_ms", "ms", "lost because slots are few, under the optimum", WHOLE, title="capacity"),
+    Column("policy_ms", "ms", "lost because the policy is not the optimum", WHOLE, title="by policy"),
+    Column("bandwidth_ms", "ms", "lost because transfers wait for each other", WHOLE, title="bandwidth"),
+    Column("prefetching_ms", "ms", "lost (won, if negative) by what is prefetched, were it there at once", WHOLE,
+           title="prefetching"),
+    Column("late_prefetch_ms", "ms", "lost because prefetches take time and the link", WHOLE, title="late prefetch"),
+    Column("lost_mass", "share", "gate mass of experts that did not run", WHOLE, title="lost mass"),
+    Column("measured_loss", "", "loss of quality that as much lost mass cost where both were measured",
+           title="measured loss"),
+    Column("order", "", "of misses, flat or group; of locality, recorded or shuffled"),
+    Column("group", "experts", "of misses, distinct experts that a step runs in a layer, on average; of samples, "
+           "which group of them"),
+)  # fmt: skip

@@ -1,0 +1,37 @@
+"""Columns that hold a prediction against what was executed or recorded."""
+
+from traces.glossary.column import MEASURED, WHOLE, Column
+
+COLUMNS = (
+    Column("throughput", "passes/s", "passes that end per second", MEASURED),
+    Column("latency_p50", "ms", "median time of a pass from its arrival to its end", MEASURED),
+    Column("latency_p95", "ms", "95 % of the passes take at most this long from arrival to end", MEASURED),
+    Column("lateness_mean_us", "us", "how late the execution noticed arrivals, on average", WHOLE),
+    Column("identical", "", "whether both ran the same batches, with the same members, in the same order", WHOLE),
+    Column("first_difference", "", "first batch that differs", WHOLE),
+    Column("throughput_error_percent", "%", "predicted against true throughput", MEASURED, title="throughput off %"),
+    Column("latency_p50_error_percent", "%", "predicted against true median latency", MEASURED),
+    Column("latency_p95_error_percent", "%", "predicted against true p95 latency", MEASURED),
+    Column("executed_cv_percent", "%", "standard deviation over mean of executed throughput, over replications"),
+    Column("simulated_cv_percent", "%", "standard deviation over mean of simulated throughput, over replications"),
+    Column("mean_error_percent", "%", "simulated against executed throughput, both averaged over replications"),
+    Column("throughput_median_percent", "%", "median size of the error in throughput, over runs"),
+    Column("throughput_worst_percent", "%", "largest error in throughput"),
+    Column("latency_p50_median_percent", "%", "median size of the error in median latency, over runs"),
+    Column("latency_p50_worst_percent", "%", "largest error in median latency"),
+    Column("latency_p95_median_percent", "%", "median size of the error in p95 latency, over runs"),
+    Column("latency_p95_worst_percent", "%", "largest error in p95 latency"),
+    Column("order_comparable", "runs", "runs whose order of batches cannot depend on durations"),
+    Column("order_identical", "runs", "... of these, runs with exactly the simulated batches"),
+    Column("point", "", "operating point: a model with its rule"),
+    Column("dynamic", "", "whether K is chosen per sample"),
+    Column("identical_runs", "runs", "executed runs with exactly the simulated batches"),
+    Column("comparable_runs", "runs", "executed runs whose order of batches cannot depend on durations"),
+    Column("throughput_recorded_per_s", "passes/s", "throughput on what was recorded under the rule", MEASURED),
+    Column("throughput_regated_per_s", "passes/s", "throughput on the re-gated trace", MEASURED),
+    Column("throughput_source_error_percent", "%", "error if the source itself were taken instead", MEASURED),
+    Column("latency_p50_recorded_ms", "ms", "median latency on what was recorded under the rule", MEASURED),
+    Column("latency_p50_regated_ms", "ms", "median latency on the re-gated trace", MEASURED),
+    Column("latency_p95_recorded_ms", "ms", "p95 latency on what was recorded under the rule", MEASURED),
+    Column("latency_p95_regated_ms", "ms", "p95 latency on the re-gated trace", MEASURED),
+)

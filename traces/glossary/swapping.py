@@ -1,0 +1,35 @@
+"""Columns about SwapMoE: what fewer resident experts cost in quality, save in memory and time, and plans for it."""
+
+from traces.glossary.column import HELD_OUT, WHOLE, Column
+
+COLUMNS = (
+    Column("method", "", "how residents are chosen"),
+    Column("treatment", "", "skip: choices are left out; exchange: another expert runs instead"),
+    Column("measure", "", "what quality is: accuracy, or bits_per_byte"),
+    Column("units", "", "windows of text or images that quality was measured on", HELD_OUT),
+    Column("quality", "measure", "quality in the row's measure", HELD_OUT),
+    Column("quality_error", "measure", "standard error of `quality`", HELD_OUT),
+    Column("loss", "measure", "of quality, against all experts, larger is worse; of epochs, of training", HELD_OUT),
+    Column("loss_error", "measure", "standard error of `loss`, in pairs", HELD_OUT),
+    Column("perplexity", "", "perplexity per byte", HELD_OUT),
+    Column("quality_bits_per_byte", "bits/byte", "quality of the executed run itself", WHOLE),
+    Column("memory_bytes", "bytes", "weights on the device: dense part and expert slots"),
+    Column("memory_share", "share", "`memory_bytes` over those of all experts resident"),
+    Column("device_bytes", "bytes", "weights on the device: dense part and expert slots"),
+    Column("mean_ms", "ms", "mean time of a pass from its arrival to its end", WHOLE),
+    Column("p95_ms", "ms", "95 % of the passes take at most this long from arrival to end", WHOLE),
+    Column("mean_half_ms", "ms", "half the width of the 95 % interval of the mean, over tenths of the run", WHOLE),
+    Column("same_order", "", "whether both ran the same batches in the same order", WHOLE),
+    Column("same_transfers", "", "whether both moved the same experts to the same slots in the same order", WHOLE),
+    Column("hit_difference", "share", "simulated less executed hit ratio", WHOLE),
+    Column("hit_difference_half", "share", "half the width of the 95 % interval of `hit_difference`", WHOLE),
+    Column("error", "share", "simulated over executed median latency, less 1", WHOLE),
+    Column("mean_error", "share", "simulated over executed mean latency, less 1", WHOLE),
+    Column("memory_budget", "bytes", "most memory that a plan may take"),
+    Column("latency_budget", "ms", "largest mean latency that a plan may have"),
+    Column("search", "", "how the plan was found: exact, genetic, or the best that gives all layers the same"),
+    Column("latency_ms", "ms", "mean time of a pass from its arrival to its end", WHOLE),
+    Column("seconds", "s", "how long the search took"),
+    Column("memory_kept", "", "whether the measured plan keeps its memory budget"),
+    Column("latency_kept", "", "whether the measured plan keeps its latency budget"),
+)
