@@ -8,7 +8,7 @@ import numpy as np
 from simulate.misses_flat import flat_counts
 from simulate.misses_groups import group_counts
 from simulate.misses_streams import flat_streams, group_stretches
-from simulate.misses_turns import RULES, turns_of
+from simulate.misses_turns import COUNTED, turns_of
 from simulate.policies.memory.beforehand import needs_of
 from simulate.policies.memory.cache import Counts
 from simulate.policies.memory.knowledge import Future, Knowledge
@@ -125,7 +125,7 @@ def group_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge
     for policy in plan.policies:
         for prefetcher in plan.prefetchers:
             for each in wanted:
-                if CACHES[policy] in RULES and PREFETCHERS[prefetcher] is Prefetcher:
+                if CACHES[policy] in COUNTED and PREFETCHERS[prefetcher] is Prefetcher:
                     counts = [own.counts(CACHES[policy], each) for own in turns]
                 else:
                     counts = group_counts(stretches, policy, each, plan.scope, prefetcher, knowledge, plan.seed)
@@ -134,11 +134,11 @@ def group_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge
 
 
 def columns(counts: Counts) -> dict:
-    """Return the counted columns of a row. `unslotted` are misses of experts that the policy does not want."""
+    """Return the counted columns of a row. Every miss crosses the link; `declined` of them take no slot."""
     return {
         "accesses": counts.accesses, "hits": counts.hits, "misses": counts.misses,
         "miss_ratio": round(counts.misses / counts.accesses, 9) if counts.accesses else "",
-        "loads": counts.loads, "unslotted": counts.misses - counts.loads, "prefetches": counts.prefetches,
+        "loads": counts.loads, "declined": counts.declined, "prefetches": counts.prefetches,
         "prefetches_used": counts.prefetches_used, "prefetches_unused": counts.prefetches - counts.prefetches_used,
         "prefetches_dropped": counts.prefetches_dropped, "transfers": counts.transfers,
     }  # fmt: skip

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from simulate.misses_queues import fifo_misses, lfu_misses, s3fifo_misses, sieve_misses
-from simulate.misses_stack import lru_curve, lru_misses, optimum_curve
+from simulate.misses_stack import bypass_curve, lru_curve, lru_misses, optimum_curve
 from simulate.misses_streams import Stream
-from simulate.policies.memory.belady import Belady
+from simulate.policies.memory.belady import Belady, BeladyBypass
 from simulate.policies.memory.cache import Cache, Counts
 from simulate.policies.memory.fifo import FIFO
 from simulate.policies.memory.knowledge import Future, Knowledge
@@ -35,6 +35,8 @@ def flat_counts(stream: Stream, policy: str, slots: Sequence[int], knowledge: Kn
         new_cache(policy, each, stream.keys, knowledge)
     arrays, accesses = (stream.expert_A, stream.start_S, len(stream.keys)), len(stream.expert_A)
     kind = CACHES[policy]
+    if kind is BeladyBypass:
+        return bypass_counts(*arrays, slots)
     if kind in CURVES and (len(slots) > 1 or kind not in ONE_CAPACITY):
         curve = CURVES[kind](*arrays)
         return [of_misses(int(curve[each]), accesses) for each in slots]
@@ -43,9 +45,15 @@ def flat_counts(stream: Stream, policy: str, slots: Sequence[int], knowledge: Kn
     return [flat_counts_by_object(stream, policy, each, knowledge, seed) for each in slots]
 
 
-def of_misses(misses: int, accesses: int) -> Counts:
-    """Return the counts of a kernel's policy, all of which load every miss; evictions are not counted there."""
-    return Counts(accesses=accesses, hits=accesses - misses, misses=misses, loads=misses)
+def bypass_counts(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots: Sequence[int]) -> list[Counts]:
+    """Return what the optimum that may decline does on the accesses of a stream, with each number of slots."""
+    misses_C, declined_C = bypass_curve(expert_A, start_S, experts)
+    return [of_misses(int(misses_C[each]), len(expert_A), int(declined_C[each])) for each in slots]
+
+
+def of_misses(misses: int, accesses: int, declined: int = 0) -> Counts:
+    """Return the counts of a kernel's policy; evictions are not counted there."""
+    return Counts(accesses=accesses, hits=accesses - misses, misses=misses, loads=misses - declined, declined=declined)
 
 
 def flat_counts_by_object(stream: Stream, policy: str, slots: int, knowledge: Knowledge, seed: Seed) -> Counts:
@@ -60,7 +68,7 @@ def flat_counts_by_object(stream: Stream, policy: str, slots: int, knowledge: Kn
 
 
 def replay_flat(cache: Cache, accesses: Sequence[int]) -> None:
-    """Make accesses one after another; what a policy does not want is served without a slot."""
+    """Make accesses one after another; what a policy declines is let through and gone."""
     for now, expert in enumerate(accesses):
-        if not cache.access(expert, now):
-            cache.load(expert, now)
+        cache.demand(expert, now)
+        cache.finish(expert)

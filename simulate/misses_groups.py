@@ -77,7 +77,6 @@ def replay_groups(groups: Sequence[Group], caches: Sequence[Cache], prefetcher: 
 
 def run_member(cache: Cache, member: int, now: int) -> None:
     """Let one member run, loaded first if it misses; RuntimeError if a demand has nowhere to go."""
-    if not cache.access(member, now) and not cache.load(member, now) and cache.wants(member):
-        raise RuntimeError(f"expert {member} finds no slot among {cache.slots}")
+    cache.demand(member, now)
     cache.start(member)
     cache.finish(member)

@@ -1,4 +1,4 @@
-"""Whole miss-ratio curves in one pass: LRU and the optimum are stack algorithms (Mattson et al. 1970).
+"""Whole miss-ratio curves in one pass: LRU and both optima are stack algorithms (Mattson et al. 1970).
 
 An access at depth d of the stack hits in every cache of more than d slots, so that the counts of depths give the misses
 of every capacity. Stacks stand in small arrays, because a cache serves few experts. Letters: A accesses, S stretches
@@ -23,6 +23,13 @@ def optimum_curve(expert_A: np.ndarray, start_S: np.ndarray, experts: int) -> np
     """Return the misses of the optimum with 0..N slots (int64 [N + 1]) on accesses of the experts 0..N-1 (int32)."""
     next_A = next_uses(expert_A, start_S, experts)
     return misses_from_depths(optimum_depths(next_A, start_S, experts))
+
+
+def bypass_curve(expert_A: np.ndarray, start_S: np.ndarray, experts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (misses, those of them that it declines) of the optimum that may decline, each as `optimum_curve`."""
+    next_A = next_uses(expert_A, start_S, experts)
+    depth_D, place_D = bypass_depths(next_A, start_S, experts)
+    return misses_from_depths(depth_D), misses_from_depths(place_D)
 
 
 def lru_misses(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots: int) -> int:
@@ -146,6 +153,36 @@ def optimum_depths(next_A: np.ndarray, start_S: np.ndarray, experts: int) -> np.
                 held += 1
                 depth_D[experts] += 1
     return depth_D
+
+
+@njit(cache=True, nogil=True)
+def bypass_depths(next_A: np.ndarray, start_S: np.ndarray, experts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (depth_D, place_D) of the optimum that may decline; the stack holds next uses only, as the optimum's.
+
+    On a miss C slots keep, of what they hold and the new expert, all but the farthest next use. By induction over the
+    accesses C + 1 slots then hold what C slots hold and one more, so that one stack stands for all capacities: from the
+    top down to where the accessed expert stood, the farther of two is carried on, first of all the accessed one itself.
+    It finds its place where another is carried on instead; as many slots as stand above that place decline it.
+    """
+    depth_D, place_D = np.zeros(experts + 1, np.int64), np.zeros(experts + 1, np.int64)
+    stack_N = np.empty(experts, np.int32)
+    for s in range(len(start_S)):
+        end = start_S[s + 1] if s + 1 < len(start_S) else len(next_A)
+        held = 0
+        for a in range(start_S[s], end):
+            carried, depth, place = next_A[a], 0, -1
+            while depth < held and stack_N[depth] != a:
+                here = stack_N[depth]
+                if here > carried:
+                    stack_N[depth] = carried
+                    carried = here
+                    place = depth if place < 0 else place
+                depth += 1
+            place_D[depth if place < 0 else place] += 1
+            depth_D[depth if depth < held else experts] += 1
+            held += depth == held
+            stack_N[depth] = carried
+    return depth_D, place_D
 
 
 @njit(cache=True, nogil=True)

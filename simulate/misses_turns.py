@@ -1,4 +1,4 @@
-"""Compiled miss counts in group mode, without a prefetcher: FIFO, LRU, LFU, LIFO and the optimum.
+"""Compiled miss counts in group mode, without a prefetcher: FIFO, LRU, LFU, LIFO and both optima.
 
 They count what the policy objects of the same names count there (`misses_groups`, tested); why a rule is as it is
 stands there. Letters: A accesses, G groups, N experts that share the cache.
@@ -6,12 +6,14 @@ stands there. Letters: A accesses, G groups, N experts that share the cache.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit
 
+from simulate.misses_flat import bypass_counts
 from simulate.misses_stack import next_uses
-from simulate.policies.memory.belady import Belady
+from simulate.policies.memory.belady import Belady, BeladyBypass
 from simulate.policies.memory.cache import Cache, Counts
 from simulate.policies.memory.fifo import FIFO
 from simulate.policies.memory.knowledge import Group
@@ -21,6 +23,7 @@ from simulate.policies.memory.lru import LRU
 
 BY_FIFO, BY_LRU, BY_LFU, BY_LIFO, BY_OPTIMUM = range(5)
 RULES = {FIFO: BY_FIFO, LRU: BY_LRU, LFU: BY_LFU, LIFO: BY_LIFO, Belady: BY_OPTIMUM}  # by class, not a subclass
+COUNTED = (*RULES, BeladyBypass)
 # What an expert of the running group is worth beyond all others: if its turn is yet to come (any policy), if it is over
 # (LIFO). No number of accesses, uses or next use reaches the lesser of them.
 YET_TO_RUN, HAS_RUN = 2**40, 2**33
@@ -39,12 +42,19 @@ class Turns:
     experts: int
 
     def counts(self, policy: type[Cache], slots: int) -> Counts:
-        """Return what a policy of `RULES` does with this many slots."""
+        """Return what a policy of `COUNTED` does with this many slots; no evictions of the optimum that may decline."""
+        if policy is BeladyBypass:
+            return self.bypassing[slots]
         next_A = next_uses(self.expert_A, self.start_G[self.fresh_G], self.experts)
         arrays = (self.expert_A, self.start_G, self.fresh_G, next_A)
         misses, evictions = (int(each) for each in turn_misses(*arrays, self.experts, slots, RULES[policy]))
         accesses = len(self.expert_A)
         return Counts(accesses=accesses, hits=accesses - misses, misses=misses, loads=misses, evictions=evictions)
+
+    @cached_property
+    def bypassing(self) -> list[Counts]:
+        """What the optimum that may decline does with 0..N slots: no member of a group is in another's way there."""
+        return bypass_counts(self.expert_A, self.start_G[self.fresh_G], self.experts, range(self.experts + 1))
 
 
 def turns_of(stretches: Sequence[Sequence[Group]], keys: range, layer: int | None) -> Turns:

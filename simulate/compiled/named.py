@@ -14,7 +14,7 @@ from simulate.policies import arrivals
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
 from simulate.policies.lockstep import Lockstep
-from simulate.policies.memory.belady import Belady
+from simulate.policies.memory.belady import Belady, BeladyBypass
 from simulate.policies.memory.fifo import FIFO
 from simulate.policies.memory.importance import Importance
 from simulate.policies.memory.least_stale import LeastStale
@@ -61,6 +61,7 @@ COMPILED: dict[str, dict[object, int]] = {
         RandomVictim: memory_layout.RANDOM,
         Importance: memory_layout.IMPORTANCE,
         Belady: memory_layout.BELADY,
+        BeladyBypass: memory_layout.BELADY_BYPASS,
     },
     "prefetcher": {
         Prefetcher: memory_layout.NO_PREFETCH,

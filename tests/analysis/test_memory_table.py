@@ -142,7 +142,7 @@ def test_printed_columns_are_those_that_differ_or_count_something():
         (("--slots", "4", "--devices", "2"), "slots is 4, allowed 1..3, the experts that share them"),
         (("--devices", "6"), "devices is 6, allowed: at most one for each of the 5 experts"),
         (("--slots", "0"), "--slots: 0 is not allowed; allowed: numbers >= 1"),
-        (("--cache", "lur"), "unknown cache policy 'lur'; known: belady, fifo, "),
+        (("--cache", "lur"), "unknown cache policy 'lur'; known: belady, belady-bypass, "),
         (("--miss", "wait"), "unknown miss handling 'wait'; known: block, host, load, redirect, skip"),
         (("--prefetch", "psychic"), "unknown prefetcher 'psychic'; known: co-activation, none, "),
         (("--cache", "belady", "--miss", "skip"), "no combination of cache, miss and period means anything"),

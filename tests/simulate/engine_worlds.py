@@ -8,7 +8,7 @@ from random_worlds import costs, settings, workloads
 
 from simulate.policies.memory.config import HANDLINGS, LINKS, MASKED, MemoryConfig
 from simulate.policies.memory.known import Known
-from simulate.policies.memory.named import CACHES
+from simulate.policies.memory.named import CACHES, needs_loading
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 
 
@@ -38,7 +38,7 @@ def in_lockstep(config, max_step):
 def memories(draw, workload, devices):
     """Draw a memory of any kind that suits a workload on some devices."""
     miss = draw(st.sampled_from(HANDLINGS))
-    caches = sorted(set(CACHES) - {"none", "belady"}) if miss in MASKED else sorted(CACHES)
+    caches = [name for name in sorted(CACHES) if miss not in MASKED or not needs_loading(name)]
     cache = draw(st.sampled_from(caches))
     prefetch = draw(st.sampled_from(sorted(set(PREFETCHERS) - ({"oracle"} if miss in MASKED else set()))))
     period = draw(st.none() | st.integers(1, 3)) if miss in MASKED and cache == "importance" else None

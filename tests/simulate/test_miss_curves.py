@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from simulate.misses import MissPlan, miss_rows
 from simulate.misses_flat import CURVES, ONE_CAPACITY, flat_counts, flat_counts_by_object
 from simulate.misses_groups import group_counts
-from simulate.misses_stack import NARROW, lru_curve, one_lru, optimum_curve
+from simulate.misses_stack import NARROW, bypass_curve, lru_curve, one_lru, optimum_curve
 from simulate.misses_streams import Stream, flat_streams, group_stretches
-from simulate.misses_turns import RULES, turns_of
+from simulate.misses_turns import COUNTED, turns_of
 from simulate.policies.memory.beforehand import EXPERT_NORMS, importance_LE, known_from, known_of
 from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.knowledge import Group, Knowledge
@@ -27,6 +27,7 @@ from traces.selections import Trace
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
 START = np.zeros(1, np.int64)
+BYPASS = "belady-bypass"
 
 
 def one_stream(accesses, experts, starts=(0,)):
@@ -39,8 +40,11 @@ def misses(policy, accesses, experts, slots, **known):
     return [each.misses for each in counts]
 
 
-def brute_force(accesses, slots):
-    """The fewest misses of any way to serve the accesses without bypass: every reachable set of residents is kept."""
+def brute_force(accesses, slots, bypass=False):
+    """The fewest misses of any way to serve the accesses: every reachable set of residents is tried.
+
+    Without `bypass` a miss has to take a slot, with it the expert may go through without one.
+    """
     fewest = {frozenset(): 0}
     for expert in accesses:
         following = {}
@@ -51,6 +55,8 @@ def brute_force(accesses, slots):
                 options = [(held | {expert}, count + 1)]
             else:
                 options = [(held - {victim} | {expert}, count + 1) for victim in held]
+            if bypass and expert not in held:
+                options.append((held, count + 1))
             for after, total in options:
                 following[after] = min(total, following.get(after, total))
         fewest = following
@@ -69,6 +75,63 @@ def test_the_optimum_is_what_brute_force_finds():
         stream = one_stream(accesses, experts)
         for slots in range(1, experts + 1):
             assert flat_counts_by_object(stream, "belady", slots, Knowledge(1, experts), 0).misses == found[slots - 1]
+
+
+def test_the_optimum_that_may_decline_is_what_brute_force_finds():
+    """At every size, from one pass over one stack: it is a stack algorithm."""
+    rng = np.random.default_rng(1)
+    for _ in range(400):
+        experts = int(rng.integers(2, 6))
+        accesses = rng.integers(experts, size=rng.integers(1, 14))
+        found = [brute_force(accesses.tolist(), slots, bypass=True) for slots in range(1, experts + 1)]
+        curve, _ = bypass_curve(accesses.astype(np.int32), START, experts)
+        assert curve[0] == len(accesses)
+        assert curve[1:].tolist() == found
+        stream = one_stream(accesses, experts)
+        for slots in range(1, experts + 1):
+            assert flat_counts_by_object(stream, BYPASS, slots, Knowledge(1, experts), 0).misses == found[slots - 1]
+
+
+def test_the_optimum_that_may_decline_is_the_optimum_of_groups_too():
+    """Brute force knows nothing of groups, and yet protecting members costs this optimum nothing."""
+    rng = np.random.default_rng(2)
+    for _ in range(100):
+        experts = int(rng.integers(2, 6))
+        groups = [
+            Group(0, 0, tuple(sorted(rng.choice(experts, rng.integers(1, experts + 1), replace=False).tolist())))
+            for _ in range(rng.integers(1, 6))
+        ]
+        stream = [member for group in groups for member in group.members]
+        for slots in range(1, experts + 1):
+            (counts,) = group_counts([groups], BYPASS, slots, "layer", "none", Knowledge(1, experts), 0)
+            assert counts.misses == brute_force(stream, slots, bypass=True)
+
+
+def plain_optimum_hits(accesses, slots):
+    """Of the residents and the new expert, the one with the farthest next use goes."""
+    held, found = set(), 0
+    for now, expert in enumerate(accesses):
+        found += expert in held
+        held.add(expert)
+        if len(held) > slots:
+            later = accesses[now + 1 :]
+            held.remove(max(held, key=lambda each: later.index(each) if each in later else len(accesses)))
+    return found
+
+
+def test_slots_up_to_k_bound_what_a_token_can_hit():
+    """A token draws 4 of 16: C slots hit C / 4 at most. Who must keep what it loads hits less than a fixed set."""
+    rng = np.random.default_rng(4)
+    accesses = np.concatenate([np.sort(rng.choice(16, 4, replace=False)) for _ in range(300)]).tolist()
+    sizes, known = (1, 2, 4, 8), {"popularity": np.bincount(accesses).tolist()}
+    declining, keeping, static = (
+        [len(accesses) - each for each in misses(policy, accesses, 16, sizes, **known)]
+        for policy in (BYPASS, "belady", "static")
+    )
+    assert declining == [plain_optimum_hits(accesses, slots) for slots in sizes]
+    assert all(found <= len(accesses) * slots / 4 for found, slots in zip(declining, sizes, strict=True))
+    assert keeping[0] < static[0] < declining[0]
+    assert (np.array(declining) >= keeping).all()
 
 
 @st.composite
@@ -90,6 +153,8 @@ def test_kernels_count_what_the_policy_objects_count(stream):
         by_kernel = [flat_counts(stream, policy, [slots], known, 0)[0].misses for slots in every]
         assert by_kernel == [flat_counts_by_object(stream, policy, slots, known, 0).misses for slots in every]
         assert by_kernel == [counts.misses for counts in flat_counts(stream, policy, every, known, 0)]
+    by_object = [flat_counts_by_object(stream, BYPASS, slots, known, 0) for slots in every]
+    assert flat_counts(stream, BYPASS, every, known, 0) == [replace(each, evictions=0) for each in by_object]
     assert [one_lru(stream.expert_A, stream.start_S, experts, slots) for slots in every] == [
         lru_curve(stream.expert_A, stream.start_S, experts)[slots] for slots in every
     ]
@@ -113,9 +178,11 @@ def test_kernels_of_groups_count_what_the_policy_objects_count(drawn):
     caches = {"layer": [range(experts), range(experts, 2 * experts)], "global": [range(2 * experts)]}
     for scope, ranges in caches.items():
         turns = [turns_of(stretches, keys, layer if scope == "layer" else None) for layer, keys in enumerate(ranges)]
-        for policy in [name for name, kind in CACHES.items() if kind in RULES]:
+        for policy in [name for name, kind in CACHES.items() if kind in COUNTED]:
             for slots in range(1, len(ranges[0]) + 1):
                 expected = group_counts(stretches, policy, slots, scope, "none", Knowledge(2, experts), 0)
+                if policy == BYPASS:
+                    expected = [replace(each, evictions=0) for each in expected]
                 assert [each.counts(CACHES[policy], slots) for each in turns] == expected
 
 

@@ -61,7 +61,7 @@ def test_a_table_and_where_it_came_from(misses, path, tmp_path):
     for row in rows:
         assert int(row["hits"]) + int(row["misses"]) == int(row["accesses"])
         assert float(row["miss_ratio"]) == pytest.approx(int(row["misses"]) / int(row["accesses"]))
-        assert int(row["unslotted"]) == (int(row["misses"]) if row["policy"] == "none" else 0)
+        assert int(row["declined"]) == (int(row["misses"]) if row["policy"] == "none" else 0)
     per_layer = sum(int(row["misses"]) for row in rows[1:3])
     assert per_layer == total["lru", "2"]
     assert f"{total['lru', '2']}" in printed
@@ -101,7 +101,10 @@ def test_every_number_of_slots_and_caches_emptied_per_sequence(misses, path, tmp
     [
         (("--slots", "7"), "slots is 7, allowed 1..6, the experts that share them"),
         (("--slots", "0"), "--slots: 0 is not allowed; allowed: numbers >= 1"),
-        (("--policy", "lur"), "unknown cache policy 'lur'; known: belady, fifo, importance, least-stale, "),
+        (
+            ("--policy", "lur"),
+            "unknown cache policy 'lur'; known: belady, belady-bypass, fifo, importance, ",
+        ),
         (("--prefetch", "oracle"), "prefetcher 'oracle' needs groups; allowed in mode 'group' only"),
         (("--mode", "group", "--prefetch", "psychic"), "unknown prefetcher 'psychic'; known: co-activation, none, "),
         (("--mode", "timed"), "unknown mode 'timed'; known: flat, group"),

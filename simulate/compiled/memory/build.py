@@ -83,7 +83,7 @@ def new_keys(reference: ExpertMemory, caches: int, workload: Workload) -> np.nda
     keys["cache"] = np.array(reference.device_K) * caches + layer_K % caches
     keys["queue"] = layer_K * (workload.experts + 1) + 1 + expert_K
     flat = [cache for each in reference.caches_DC for cache in each]
-    keys["wanted"] = [flat[cache].wants(key) for key, cache in enumerate(keys["cache"].tolist())]
+    keys["wanted"] = [flat[cache].wants(key, 0) for key, cache in enumerate(keys["cache"].tolist())]
     for name in ("slot", "older", "newer", "before", "after", "ghost_before", "ghost_after"):
         keys[name] = -1
     return keys

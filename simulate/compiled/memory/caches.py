@@ -13,6 +13,7 @@ from simulate.compiled.memory.policies import (
     note_remove,
     note_touch,
     victim,
+    wants,
 )
 
 
@@ -69,7 +70,7 @@ def leave_turn(memory: Memory, cache: int, key: int) -> None:
 def start_running(memory: Memory, key: int) -> None:
     """Let an expert run: it is not evicted until `finish_running`."""
     own = key_at(memory, key)
-    if not is_resident(memory, key) and own.wanted:
+    if not is_resident(memory, key) and cache_at(memory, own.cache).passing != key:
         memory.broken = key
     leave_turn(memory, own.cache, key)
     own.running = 1
@@ -129,10 +130,10 @@ def admit(memory: Memory, key: int, prefetch: bool) -> tuple[bool, int]:
     own = key_at(memory, key)
     cache = own.cache
     rec = cache_at(memory, cache)
-    leaving = -1
-    if own.wanted and rec.free == 0:
+    leaving, wanted = -1, wants(memory, key)
+    if wanted and rec.free == 0:
         leaving = choose(memory, cache, key, prefetch)
-    if not own.wanted or (rec.free == 0 and leaving < 0):
+    if not wanted or (rec.free == 0 and leaving < 0):
         rec.prefetches_dropped += prefetch
         return False, -1
     if rec.free == 0:

@@ -13,7 +13,7 @@ from simulate.policies.memory.cache import Access
 
 # Numbers of rules. `compiled.named` says which rule has which; nothing depends on their order.
 (NONE, STATIC, FIFO, LRU, LFU, LIFO, LIFO_USE, SIEVE, S3FIFO, LFRU, LEAST_STALE, RANDOM, IMPORTANCE,
- BELADY) = range(14)  # fmt: skip
+ BELADY, BELADY_BYPASS) = range(15)  # fmt: skip
 ORDERED = (FIFO, LRU, LFU, LIFO, LIFO_USE, SIEVE, S3FIFO, LFRU, LEAST_STALE)  # keep an order of their own
 LOAD, BLOCK, HOST, REDIRECT, SKIP = range(5)
 NO_PREFETCH, PREVIOUS_TOKEN, CO_ACTIVATION, POPULARITY, ORACLE = range(5)
@@ -38,7 +38,8 @@ CACHE = np.dtype([
     ("small", "i8"), ("ghosts", "i8"), ("small_slots", "i8"), ("hand", "i8"), ("announced", "i8"), ("layer", "i8"),
     ("protected", "i8"), ("asking", "i8"), ("passing", "i8"), ("first_key", "i8"), ("keys", "i8"),
     ("stamp", "i8"), ("accesses", "i8"), ("hits", "i8"), ("delayed_hits", "i8"), ("misses", "i8"), ("loads", "i8"),
-    ("prefetches", "i8"), ("prefetches_used", "i8"), ("prefetches_dropped", "i8"), ("evictions", "i8"),
+    ("declined", "i8"), ("prefetches", "i8"), ("prefetches_used", "i8"), ("prefetches_dropped", "i8"),
+    ("evictions", "i8"),
 ])  # fmt: skip
 
 LINK = np.dtype([

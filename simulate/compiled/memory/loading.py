@@ -17,6 +17,7 @@ from simulate.compiled.memory.caches import (
     start_running,
 )
 from simulate.compiled.memory.layout import BLOCK, HIT, HOST, MISS, NOT_MET, Memory
+from simulate.compiled.memory.policies import wants
 from simulate.compiled.memory.sending import ask, wait_for_link
 
 
@@ -107,7 +108,7 @@ def try_admit(world: World, memory: Memory, key: int, now: int) -> bool:
     own = key_at(memory, key)
     if own.slot >= 0:
         return True
-    if not own.wanted:
+    if not wants(memory, key):
         return pass_through(memory, key, now)
     admitted, leaving = admit(memory, key, False)
     if not admitted:
@@ -137,6 +138,7 @@ def pass_through(memory: Memory, key: int, now: int) -> bool:
     if rec.passing >= 0:
         return False
     rec.passing = key
+    rec.declined += 1
     own.in_flight = 1
     wait_for_link(memory, ask(memory, key, rec.slots, -1, False, now))
     return True

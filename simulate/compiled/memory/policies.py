@@ -6,6 +6,7 @@ from simulate.compiled.jit import compiled
 from simulate.compiled.memory.accessors import cache_at, draws, first_use_K, key_at, uses_U, worth_K
 from simulate.compiled.memory.layout import (
     BELADY,
+    BELADY_BYPASS,
     FIFO,
     IMPORTANCE,
     LEAST_STALE,
@@ -30,6 +31,20 @@ from simulate.policies.memory.s3fifo import MOST_USES
 def is_ordered(policy: int) -> bool:
     """Say whether a policy keeps an order of its own."""
     return policy in ORDERED
+
+
+@compiled
+def wants(memory: Memory, key: int) -> bool:
+    """Say whether the policy would give an expert, which holds no slot, one at all."""
+    own = key_at(memory, key)
+    if memory.policy != BELADY_BYPASS:
+        return own.wanted != 0
+    rec = cache_at(memory, own.cache)
+    if rec.free > 0:
+        return True
+    if not any_may_leave(memory, own.cache):
+        return False
+    return next_use(memory, key, rec.accesses) < next_use(memory, farthest(memory, own.cache), rec.accesses)
 
 
 @compiled
@@ -122,7 +137,7 @@ def victim(memory: Memory, cache: int) -> int:
         return drawn(memory, cache)
     if policy == IMPORTANCE:
         return least_important(memory, cache)
-    return farthest(memory, cache) if policy == BELADY else -1
+    return farthest(memory, cache) if policy in (BELADY, BELADY_BYPASS) else -1
 
 
 @compiled

@@ -33,7 +33,8 @@ class Admission(NamedTuple):
 class Counts:
     """What happened to one cache: accesses = hits + delayed hits + misses.
 
-    `loads` are transfers that a miss caused; a miss without one was served without a slot of this cache.
+    A miss that is loaded crosses the link: into a slot (`loads`), or past the slots where the policy declines the
+    expert (`declined`).
     """
 
     accesses: int = 0
@@ -41,6 +42,7 @@ class Counts:
     delayed_hits: int = 0
     misses: int = 0
     loads: int = 0
+    declined: int = 0
     prefetches: int = 0
     prefetches_used: int = 0
     prefetches_dropped: int = 0
@@ -48,8 +50,8 @@ class Counts:
 
     @property
     def transfers(self) -> int:
-        """Loads and prefetches: how many experts travelled to a slot."""
-        return self.loads + self.prefetches
+        """How many experts crossed the link: loads, what the policy declined, and prefetches."""
+        return self.loads + self.declined + self.prefetches
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -73,14 +75,15 @@ class Cache:
         self.free = list(reversed(range(slots)))
         self.in_flight: set[int] = set()
         self.running: set[int] = set()
+        self.passing: set[int] = set()  # declined, and let through until they have run
         self.protected: list[int] = []
         self.announced: frozenset[int] | None = None
         self.not_yet_used: set[int] = set()  # prefetched, and not accessed since
 
     # What a policy decides.
 
-    def wants(self, expert: int) -> bool:
-        """Say whether the policy would give this expert a slot at all."""
+    def wants(self, expert: int, now: int) -> bool:
+        """Say whether the policy would give this expert, which holds no slot, one at all."""
         return True
 
     def miss(self, expert: int, now: int) -> None:
@@ -111,8 +114,8 @@ class Cache:
         self.announced = frozenset(self.protected)
 
     def start(self, expert: int) -> None:
-        """Let an expert run: it is not evicted until `finish`. It is resident, or the policy does not want it."""
-        if not self.is_resident(expert) and self.wants(expert):
+        """Let an expert run: it is not evicted until `finish`. It is resident, or was let through."""
+        if not self.is_resident(expert) and expert not in self.passing:
             raise RuntimeError(f"expert {expert} cannot run: its weights are not in a slot")
         self._leave_turn(expert)
         self.running.add(expert)
@@ -121,6 +124,7 @@ class Cache:
         """Note that an expert has run, here or (without a `start`) elsewhere."""
         self._leave_turn(expert)
         self.running.discard(expert)
+        self.passing.discard(expert)
 
     def access(self, expert: int, now: int) -> Access:
         """Count one demand for an expert. A miss gives it no slot: that is `admit`'s, now or when there is room."""
@@ -149,7 +153,7 @@ class Cache:
         """
         if expert in self.slot_of:
             raise RuntimeError(f"expert {expert} holds a slot already")
-        if not self.wants(expert) or (not self.free and (leaving := self._choose(expert, now, prefetch)) is None):
+        if not self.wants(expert, now) or (not self.free and (leaving := self._choose(expert, now, prefetch)) is None):
             self.counts.prefetches_dropped += prefetch
             return None
         victim = None if self.free else leaving
@@ -175,6 +179,22 @@ class Cache:
             return False
         self.arrive(expert)
         return True
+
+    def let_through(self, expert: int) -> None:
+        """Let an expert that the policy declines cross the link, run in the extra slot and be gone."""
+        self.passing.add(expert)
+        self.counts.declined += 1
+
+    def demand(self, expert: int, now: int) -> None:
+        """Access an expert whose transfer takes no time: it has a slot then, or was let through.
+
+        RuntimeError if the policy wants it and nobody may leave.
+        """
+        if self.access(expert, now) or self.load(expert, now):
+            return
+        if self.wants(expert, now):
+            raise RuntimeError(f"expert {expert} finds no slot among {self.slots}")
+        self.let_through(expert)
 
     def _leave_turn(self, expert: int) -> None:
         if expert in self.protected:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from simulate.policies.memory.named import CACHES, SCOPES
+from simulate.policies.memory.named import CACHES, SCOPES, needs_loading
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from traces.errors import InputError, unknown_name
 
@@ -73,7 +73,7 @@ class MemoryConfig:
             raise InputError(
                 f"period needs miss redirect or skip and cache 'importance'; it is {self.miss!r} with {self.cache!r}"
             )
-        if self.miss in MASKED and self.cache in ("none", "belady"):
+        if self.miss in MASKED and needs_loading(self.cache):
             raise InputError(f"cache {self.cache!r} has no meaning where misses are not loaded ({self.miss})")
         if self.host_factor != 1.0 and self.miss != "host":
             raise InputError(f"host_factor has no meaning under miss {self.miss!r}, only under 'host'")

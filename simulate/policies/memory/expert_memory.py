@@ -178,7 +178,7 @@ class ExpertMemory:
         cache = self.caches_DC[device][index]
         if key in cache.slot_of:  # a prefetch has brought it since
             return True
-        if not cache.wants(key):
+        if not cache.wants(key, now):
             return self._pass_through(key, device, index, now)
         admission = cache.admit(key, now)
         if admission is None:
@@ -200,6 +200,7 @@ class ExpertMemory:
             return False
         self.passing_DC[device][index] = key
         cache = self.caches_DC[device][index]
+        cache.let_through(key)
         cache.in_flight.add(key)
         self.ask(Transfer(device, key, cache.slots, -1, False, now))
         return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from simulate.policies.memory.config import MASKED, MemoryConfig
+from simulate.policies.memory.named import CACHES, needs_loading
 from traces.errors import InputError
 
 
@@ -32,7 +33,7 @@ class MemoryGrid:
             for cache, miss, slots, prefetch, period in product(
                 self.caches, self.misses, self.slots, self.prefetchers, self.periods
             )
-            if not (miss in MASKED and cache in ("none", "belady"))
+            if not (miss in MASKED and cache in CACHES and needs_loading(cache))
             and (period is None or (miss in MASKED and cache == "importance"))
         ]
         if not found:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from simulate.policies.memory.belady import Belady
+from simulate.policies.memory.belady import Belady, BeladyBypass
 from simulate.policies.memory.cache import Cache
 from simulate.policies.memory.fifo import FIFO
 from simulate.policies.memory.importance import Importance
@@ -23,9 +23,14 @@ from traces.errors import InputError, unknown_name
 CACHES: dict[str, type[Cache]] = {
     "none": NoCache, "static": Static, "fifo": FIFO, "lru": LRU, "lfu": LFU, "lifo": LIFO, "lifo-use": LIFOByUse,
     "sieve": Sieve, "s3fifo": S3FIFO, "lfru": LFRU, "least-stale": LeastStale, "random": RandomVictim,
-    "importance": Importance, "belady": Belady,
+    "importance": Importance, "belady": Belady, "belady-bypass": BeladyBypass,
 }  # fmt: skip
 SCOPES = ("layer", "global")
+
+
+def needs_loading(policy: str) -> bool:
+    """Say whether a policy means something only where misses are loaded: an optimum, or no slots at all."""
+    return policy == "none" or "future" in CACHES[policy].needs
 
 
 def key_ranges(scope: str, layers: int, experts: int) -> list[range]:

@@ -8,6 +8,6 @@ class NoCache(Cache):
 
     bypasses = True
 
-    def wants(self, expert: int) -> bool:
+    def wants(self, expert: int, now: int) -> bool:
         """Want no expert."""
         return False

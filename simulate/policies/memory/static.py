@@ -19,6 +19,6 @@ class Static(Cache):
         popularity = knowledge.popularity
         self.members = frozenset(sorted(keys, key=lambda expert: -popularity[expert])[:slots])
 
-    def wants(self, expert: int) -> bool:
+    def wants(self, expert: int, now: int) -> bool:
         """Want the most popular experts only."""
         return expert in self.members
