@@ -24,7 +24,10 @@ SHOWN = titles((
 NOT_VALIDATED = "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
 ASK = "--quality TABLE (of `collect swap-quality`) shows beside it what as much lost mass cost where it was measured"
 ALWAYS = ("cache", "C", "miss", "ms/pass")  # shown even where all rows are alike
-NOT_EXACT = "the optimum knows the order of a run with LRU: exact in lockstep and where misses block in a closed loop"
+NOT_EXACT = (
+    "policy: against the fastest of Belady's optimum, the one that may decline, and the policy itself; an optimum "
+    "knows the order of a run with LRU: exact in lockstep and where misses block in a closed loop"
+)
 
 
 def memory_table(folder: Path) -> pd.DataFrame:

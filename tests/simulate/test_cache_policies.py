@@ -343,7 +343,7 @@ def refusal(call, *arguments, **options):
 
 def test_refusals():
     live = Knowledge(2, 4)
-    known = "belady, fifo, importance, least-stale, lfru, lfu, lifo, lifo-use, lru, none, random, s3fifo, sieve, static"
+    known = ", ".join(sorted(CACHES))
     assert refusal(new_cache, "lur", 2, range(4), live) == f"unknown cache policy 'lur'; known: {known}"
     for slots in (0, 5, -1, 2.0, True):
         line = f"slots is {slots!r}, allowed 1..4, the experts that share them"
