@@ -13,12 +13,21 @@
 # PYTHON=/path/to/python3 uses that interpreter as it is instead of making a virtual environment. Exit status: 0 all was
 # made; 1 something failed or is missing in a figure; 2 bad options; 3 collected, but this Python lacks what plots.
 set -euo pipefail
+called_from=$PWD
 cd "$(dirname "$0")"
 export MPLBACKEND=Agg
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT  # nothing is left running when a stage fails
 
 usage() { sed -n '2,16s/^# \{0,1\}//p' RUNME.sh; }
 refuse() { echo "RUNME.sh: $1" >&2; exit 2; }
+
+# as_called PATH: a path as the caller means it, who may stand in another folder than this script.
+as_called() {
+    case $1 in
+        /*) echo "$1" ;;
+        *) if [ "$called_from" = "$PWD" ]; then echo "$1"; else echo "$called_from/$1"; fi ;;
+    esac
+}
 
 base_python() {
     local candidate
@@ -289,15 +298,15 @@ collect_expert_memory() {
             --costs "$text/memory-costs/masked.parquet" "$@"
     }
     swap_profile --configurations $configurations --out "$text/swap-profile.csv"
-    # A budget that no plan meets is refused and the others' plans are written: a failure is that there are none.
+    # A budget that no plan meets is refused and the others' plans are written: a failure is that there are none. What
+    # was planned is kept: its plans were measured.
     plan_swaps() {
-        rm -f "$text/swap-plans.csv"
-        "$python" -m simulate plan "$@" "${budgets[@]}" --out "$text/swap-plans.csv" || [ -f "$text/swap-plans.csv" ]
+        [ -f "$1" ] || "$python" -m simulate plan "${@:2}" "${budgets[@]}" --out "$1" || [ -f "$1" ]
     }
     if [ -z "$(lacking)" ]; then
-        plan_swaps "$text/swap-profile.csv"
-        swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-refined.csv"
-        plan_swaps "$text"/swap-{profile,refined}.csv
+        plan_swaps "$text/swap-first-plans.csv" "$text/swap-profile.csv"
+        swap_profile --plans "$text/swap-first-plans.csv" --units $windowed --out "$text/swap-refined.csv"
+        plan_swaps "$text/swap-plans.csv" "$text"/swap-{profile,refined}.csv
         swap_profile --plans "$text/swap-plans.csv" --units $windowed --out "$text/swap-verified.csv"
     fi
 }
@@ -310,15 +319,18 @@ masked_quality_of_images() {
 }
 
 fresh() {
-    local data=cifar10 device=auto out=${OUT:-outputs_from_run_$(date +%Y%m%d-%H%M%S)} options=() missing
+    local data=cifar10 device=auto out=outputs_from_run_$now options=() missing
+    [ -z "${OUT:-}" ] || out=$(as_called "$OUT")
     while [ $# -gt 0 ]; do
+        case $1 in --data | --device | --data-dir | --out) [ -n "${2:-}" ] || refuse "fresh: $1 needs a value" ;; esac
         case $1 in
-            --data) data=${2:?--data needs a name} && shift 2 ;;
-            --device) device=${2:?--device needs a name} && shift 2 ;;
-            --data-dir) options+=(--data-dir "${2:?--data-dir needs a folder}") && shift 2 ;;
-            --out) out=${2:?--out needs a folder} && shift 2 ;;
+            --data) data=$2 ;;
+            --device) device=$2 ;;
+            --data-dir) options+=(--data-dir "$(as_called "$2")") ;;
+            --out) out=$(as_called "$2") ;;
             *) refuse "fresh: unknown option '$1'; known: --data, --data-dir, --device, --out" ;;
         esac
+        shift 2
     done
     environment collect
     local logs="$out/logs"
@@ -332,13 +344,17 @@ fresh() {
     later_stages "$logs" "$out" 20
 }
 
+[ -z "${MOE_REPLAY_DATA:-}" ] || MOE_REPLAY_DATA=$(as_called "$MOE_REPLAY_DATA")
+case ${PYTHON:-} in */*) PYTHON=$(as_called "$PYTHON") ;; esac
 now=$(date +%Y%m%d-%H%M%S)
 mode=${1:-logs}
 [ $# -eq 0 ] || shift
 case $mode in
     logs | full)
-        logs=${1:-traces/data}
+        logs=traces/data
+        [ -z "${1:-}" ] || logs=$(as_called "$1")
         [ -d "$logs" ] || refuse "$logs: no such folder of logs"
+        compgen -G "${logs%/}/*/*/" >/dev/null || refuse "$logs: holds no logs; allowed: a folder of DEVICE/DATA folders"
         environment
         if [ "$mode" = full ]; then later_stages "${logs%/}" "outputs_from_logs_$now" 100
         else later_stages "${logs%/}" "outputs_from_logs_$now" 20; fi

@@ -28,11 +28,12 @@ from analysis.lost_mass import read_relation
 from analysis.miss_ratio import miss_ratio_claim, shown_misses, trace_rows, write_miss_ratio
 from analysis.open_loop import RULE_OF_TRUST
 from analysis.open_loop_build import OPEN_LOOP, open_loop_tables, shown_rules
-from analysis.tables import holes
+from analysis.tables import holes, is_of_this_command, keep_claims, refuse_other_tables
 from analysis.what_if import runs_table, shown
-from traces.command import new_app, run
+from traces.command import Force, new_app, run
 from traces.errors import unknown_name
-from traces.files import replacing, sha256_of
+from traces.files import sha256_of
+from traces.outputs import check_output, check_place, staged
 from traces.trace_file import load_trace
 
 WIDE = 200  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
@@ -53,6 +54,7 @@ def tables_command(
     partial: Annotated[
         bool, typer.Option(help="Only part of the grid was simulated, by intention: no failure.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Make tables from records: CSV files, their provenance, and `claims.json` with the sentence of every figure.
 
@@ -64,8 +66,14 @@ def tables_command(
     for name in names:
         if name not in BUILDS:
             raise unknown_name("group of tables", name, BUILDS)
+    check_place(out, [logs, simulated], folder=True)
+    if not force:
+        refuse_other_tables(out)
     inputs = Inputs(find_log_sets(logs, simulated), partial)
-    holes = build_all(names, inputs, out)
+    with staged(out, [logs, simulated], force, folder=True, is_ours=is_of_this_command) as written:
+        written.mkdir()
+        holes = build_all(names, inputs, written)
+        keep_claims(written, out)
     for hole in holes:
         print(f"analysis: {hole}", file=sys.stderr)
     print(f"{out}: {', '.join(names)} from {len(inputs.sets)} sets, {len(holes)} holes")
@@ -78,15 +86,15 @@ def runs_command(
         Path, typer.Argument(metavar="RUNS", help="A folder of run records, or the table of `simulate sweep`.")
     ],
     out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
+    force: Force = False,
 ) -> None:
     """Throughput, latency, fill and utilisation of every configuration, replications combined.
 
     Example: `python -m analysis runs simulated --out what_if.csv`
     """
+    check_output(out, [folder], force)
     table = runs_table(folder)
-    if out is not None:
-        with replacing(out) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    write_all(table, out, [folder], force)
     print_table(shown(table))
     raise typer.Exit(int((table["status"] == "failed").any()))
 
@@ -114,6 +122,7 @@ def open_loop_command(
 def locality_command(
     paths: Annotated[list[Path], typer.Argument(help="Traces of tokens, recorded or imported.")],
     out: Annotated[Path | None, typer.Option(help="Folder for all tables: domains, layers, hits, heat, drift.")] = None,
+    force: Force = False,
 ) -> None:
     """Reuse of experts by the next token and by an LRU cache, each beside the same tokens in random order.
 
@@ -128,7 +137,9 @@ def locality_command(
         name = path.name.removesuffix(".trace.parquet")
         add_rows(tables, name, name, load_trace(path), heat=True)
     if out is not None:
-        write_locality(out, tables, {path.name: sha256_of(path) for path in paths if path.is_file()})
+        with staged(out, paths, force, folder=True, is_ours=is_of_this_command) as written:
+            write_locality(written, tables, {path.name: sha256_of(path) for path in paths if path.is_file()})
+            keep_claims(written, out)
     print_table(shown_locality(pd.DataFrame(tables[LOCALITY_TABLES[0]])))
     for row in tables[LOCALITY_TABLES[-1]]:
         if row["layer"] == ALL:
@@ -139,6 +150,7 @@ def locality_command(
 def miss_ratio_command(
     paths: Annotated[list[Path], typer.Argument(help="Traces of tokens, recorded or imported.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the table and its claim.")] = None,
+    force: Force = False,
 ) -> None:
     """Misses against slots per layer, by access and step by step: how far are caches from the optimum, is LIFO better?
 
@@ -152,7 +164,9 @@ def miss_ratio_command(
         rows += trace_rows(name, name, load_trace(path))
     table = pd.DataFrame(rows)
     if out is not None:
-        write_miss_ratio(out, rows, {path.name: sha256_of(path) for path in paths if path.is_file()})
+        with staged(out, paths, force, folder=True, is_ours=is_of_this_command) as written:
+            write_miss_ratio(written, rows, {path.name: sha256_of(path) for path in paths if path.is_file()})
+            keep_claims(written, out)
     print_table(shown_misses(table))
     print(miss_ratio_claim(table)["claim"])
 
@@ -164,17 +178,17 @@ def memory_command(
     quality: Annotated[
         Path | None, typer.Option(help="Table of `collect swap-quality`: what lost gate mass cost where measured.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """What do absent experts cost, how far is each policy from the optimum, and why is time lost? In ms per pass.
 
     Example: `python -m analysis memory memory --out memory.csv`
     """
+    check_output(out, [folder, quality], force)
     table, relation = memory_table(folder), None if quality is None else read_relation(quality)
     if relation is not None:
         table = with_measured_loss(table, relation)
-    if out is not None:
-        with replacing(out) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    write_all(table, out, [folder, quality], force)
     print_table(shown_memory(table))
     for line in remarks(table, relation):
         print(line)
@@ -192,6 +206,13 @@ def columns_command(
     Example: `python -m analysis columns forced_batches what_if.csv`
     """
     print_table(shown_columns(columns_of(words or [])))
+
+
+def write_all(table: pd.DataFrame, out: Path | None, inputs: list[Path | None], force: bool) -> None:
+    """Write every column of a table as CSV, where asked."""
+    if out is not None:
+        with staged(out, inputs, force) as written:
+            table.to_csv(written, index=False, float_format="%.9g", lineterminator="\n")
 
 
 def print_table(text: pd.DataFrame) -> None:

@@ -1,13 +1,14 @@
 """Tables on disk: `NAME.csv`, whole or absent, with `NAME.json` beside it that says how to make it again."""
 
-import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from traces.errors import InputError
 from traces.files import replacing, sha256_of, write_json
+from traces.outputs import WAY_OUT, is_by_this_command, json_in, made_by, provenance_of
 from traces.provenance import provenance
 
 CLAIMS = "claims.json"
@@ -35,8 +36,41 @@ def write_claims(folder: Path, claims: dict[str, dict]) -> None:
     """Add the claims of some figures to `claims.json`, replacing earlier ones of the same figures."""
     path = folder / CLAIMS
     with _turn:
-        known = json.loads(path.read_text()) if path.exists() else {}
+        known = claims_in(path)
         write_json(path, known | {figure: plain(claim) for figure, claim in claims.items()})
+
+
+def keep_claims(written: Path, out: Path) -> None:
+    """Add to the claims that were just written those of other figures that stand in a folder already."""
+    known = claims_in(out / CLAIMS)
+    if known:
+        write_json(written / CLAIMS, known | claims_in(written / CLAIMS))
+
+
+def claims_in(path: Path) -> dict[str, dict]:
+    """Return the claims in a file, empty where it holds none."""
+    found = json_in(path)
+    return found if all(isinstance(each, dict) and "claim" in each for each in found.values()) else {}
+
+
+def is_of_this_command(path: Path) -> bool:
+    """Say whether a file is a table, or stands beside one, that the running command wrote and nobody changed since.
+
+    Which tables were asked for makes no other command. Claims are everybody's: those of other figures are kept.
+    """
+    if path.name == CLAIMS:
+        return bool(claims_in(path))
+    about = path.with_suffix(".json")
+    own = "table" in json_in(about) and is_by_this_command(about, ("--only",))
+    return own and (path == about or json_in(about).get("sha256") == sha256_of(path))
+
+
+def refuse_other_tables(out: Path) -> None:
+    """Refuse a folder that holds tables of other logs or simulations, before new ones are made."""
+    for about in sorted(out.glob("*.json")):
+        words = str(provenance_of(about).get("command")).split()
+        if words[:4] == ["python", "-m", "analysis", "tables"] and not is_by_this_command(about, ("--only",)):
+            raise InputError(f"{out}: holds {about.stem}.csv, {made_by(about)}; {WAY_OUT}")
 
 
 def plain(value: object) -> object:

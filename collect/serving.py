@@ -13,7 +13,7 @@ from simulate.policies.config import RunConfig
 from simulate.policies.recording import run_header
 from traces.cost_table import CostTable
 from traces.provenance import provenance
-from traces.run_records import run_names
+from traces.run_records import holds_run, run_identity
 from traces.selections import Trace
 
 
@@ -62,22 +62,21 @@ class ServingExperiment:
 
 def serve(
     points: dict[str, TraceOnWeights], experiment: ServingExperiment, costs: CostTable, own_k: int, device: str,
-    out: Path,
+    out: Path, force: bool = False,
 ) -> Iterator[str]:  # fmt: skip
     """Execute every run of every named point into `out/NAME`, points in a new order each replication; yield what ran.
 
-    Finished runs found there are kept. Points take turns within a replication, so that a slow spell of the machine
-    meets all of them.
+    Finished runs found there are kept; another run under a name is refused unless `force` replaces it. Points take
+    turns within a replication, so that a slow spell of the machine meets all of them.
     """
     draws = np.random.default_rng(0)
     for seed in range(experiment.replications):
         for name in draws.permutation(sorted(points)).tolist():
-            done = set(run_names(out / name)) if (out / name).is_dir() else set()
             real = points[name]
             for config in experiment.configurations(costs, own_k, real.trace, seed):
-                if config.name not in done:
-                    header = run_header(
-                        "executed", config, device, real.trace.digest, costs.header["header_digest"], provenance(seed)
-                    )
+                header = run_header(
+                    "executed", config, device, real.trace.digest, costs.header["header_digest"], provenance(seed)
+                )
+                if not holds_run(out / name, config.name, run_identity(header), force):
                     real.execute(config, header).save(out / name, config.name)
                 yield f"{name} {config.name}"

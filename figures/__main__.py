@@ -28,7 +28,11 @@ from figures import (
     swap_tradeoff,
 )
 from figures.captions import caption
+from figures.drawn_files import is_drawn, write_list
 from figures.table_files import TableFiles
+from traces.command import Force, new_app, run
+from traces.errors import InputError, unknown_name
+from traces.outputs import staged
 
 DRAWN = (
     accuracy_vs_k, delta_k, delta_k_serving, load_vs_k, queue_size, fidelity, random_routing, gating_memory,
@@ -37,7 +41,7 @@ DRAWN = (
 FIGURES = {module.NAME: module.draw for module in DRAWN}
 LONGEST = (locality.NAME, queue_size.NAME, delta_k.NAME)  # drawn first, so that nobody waits for the last
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = new_app("")
 
 
 @app.command(no_args_is_help=True)
@@ -48,29 +52,48 @@ def figures(
     out: Annotated[Path, typer.Option(help="Folder for NAME.pdf, NAME.png and the caption NAME.md.")] = Path(
         "figures_out"
     ),
-    only: Annotated[str, typer.Option(help=f"Figures, with commas: {', '.join(FIGURES)}.")] = ",".join(FIGURES),
+    only: Annotated[
+        str | None, typer.Option(help=f"Figures, with commas: {', '.join(FIGURES)}; default: those with tables.")
+    ] = None,
+    force: Force = False,
 ) -> None:
-    """Draw every figure from its tables; nothing is computed here.
+    """Draw every figure whose tables or claim are there; nothing is computed here.
 
     A missing or failed input is named in the figure and its caption, and the exit status is 1.
 
     Example: `python -m figures outputs/tables --out outputs/figures`
     """
-    names = only.split(",")
-    unknown = [name for name in names if name not in FIGURES]
-    if unknown:
-        refuse(f"unknown figure {unknown[0]!r}; known: {', '.join(sorted(FIGURES))}")
-    if not tables.is_dir():
-        refuse(f"{tables}: no such folder of tables")
-    out.mkdir(parents=True, exist_ok=True)
+    names = asked_for(only, tables)
     order = sorted(names, key=lambda name: name not in LONGEST)
-    with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1)) as processes:
-        found = dict(zip(order, processes.map(make, order, repeat(tables), repeat(out)), strict=True))
+    with staged(out, [tables], force, folder=True, is_ours=is_drawn) as written:
+        written.mkdir()
+        with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1)) as processes:
+            found = dict(zip(order, processes.map(make, order, repeat(tables), repeat(written)), strict=True))
+        write_list(written, out)
     holes = [f"{name}: {hole}" for name in names for hole in found[name]]
     for hole in holes:
         print(f"figures: {hole}", file=sys.stderr)
     print(f"{out}: {', '.join(names)}, {len(holes)} holes")
     raise typer.Exit(1 if holes else 0)
+
+
+def asked_for(only: str | None, tables: Path) -> list[str]:
+    """Return the figures that were named, or else those that a folder has a table or a claim of.
+
+    InputError for an unknown name, and for a folder that is none or holds nothing to draw.
+    """
+    if not tables.is_dir():
+        raise InputError(f"{tables}: no such folder of tables")
+    if only is None:
+        names = [name for name in FIGURES if TableFiles(tables).tells_of(name)]
+        if not names:
+            raise InputError(f"{tables}: holds no table of a figure; allowed: what `python -m analysis tables` wrote")
+        return names
+    names = list(dict.fromkeys(only.split(",")))
+    for name in names:
+        if name not in FIGURES:
+            raise unknown_name("figure", name, FIGURES)
+    return names
 
 
 def make(name: str, folder: Path, out: Path) -> list[str]:
@@ -82,9 +105,7 @@ def make(name: str, folder: Path, out: Path) -> list[str]:
     for kind in ("pdf", "png"):
         style.save(figure, str(out / f"{name}.{kind}"), kind)
     plt.close(figure)
-    temporary = out / f".{name}.md.{os.getpid()}.tmp"
-    temporary.write_text(caption(name, tables, claim))
-    os.replace(temporary, out / f"{name}.md")
+    (out / f"{name}.md").write_text(caption(name, tables, claim))
     return tables.holes
 
 
@@ -94,11 +115,5 @@ def draw_one(name: str, tables: TableFiles) -> Figure:
     return FIGURES[name](tables)
 
 
-def refuse(message: str) -> None:
-    """End with one line on stderr and exit status 2."""
-    print(f"figures: {message}", file=sys.stderr)
-    raise typer.Exit(2)
-
-
 if __name__ == "__main__":
-    app(prog_name="python -m figures")
+    run(app, "figures")

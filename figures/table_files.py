@@ -55,11 +55,23 @@ class TableFiles:
 
     def claim(self, figure: str) -> dict:
         """Return {"claim", "numbers"} of a figure; a hole where `claims.json` has none."""
+        found = self._claims().get(figure)
+        if isinstance(found, dict) and isinstance(found.get("claim"), str) and isinstance(found.get("numbers"), dict):
+            return found
+        self.holes.append(f"claims.json: no claim for {figure}")
+        return {"claim": "No claim was computed for this figure.", "numbers": {}}
+
+    def tells_of(self, figure: str) -> bool:
+        """Say whether the folder has a figure's table or its claim: whether it was asked for, failed or not."""
+        return (self.folder / f"{figure}.csv").exists() or figure in self._claims()
+
+    def _claims(self) -> dict:
+        """Return all claims, empty where there are none."""
         try:
-            return json.loads((self.folder / "claims.json").read_text())[figure]
-        except (OSError, ValueError, KeyError):
-            self.holes.append(f"claims.json: no claim for {figure}")
-            return {"claim": "No claim was computed for this figure.", "numbers": {}}
+            found = json.loads((self.folder / "claims.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def footer(self) -> str:
         """Return the digests of what was read, for the figure's last line."""

@@ -30,6 +30,7 @@ from simulate.sweep_command import sweep_command
 from simulate.sweeps.study import Study
 from traces import command
 from traces.errors import InputError
+from traces.outputs import check_output, check_place, staged
 from traces.provenance import provenance
 from traces.run_records import load_run, run_names
 from traces.selections import Trace
@@ -39,7 +40,7 @@ app = command.new_app("Simulate: what a recorded workload costs under another qu
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")]
 Out = Annotated[Path, typer.Option(help="Folder for the run records; runs that are complete there are kept.")]
-Jobs = Annotated[int, typer.Option(help="Processes; 0 is one per core.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")]
 Costs = Annotated[Path | None, typer.Option(help="A measured cost table.")]
 Affine = Annotated[str | None, typer.Option(metavar="A,B", help="Instead of a table: A + B n ns for every batch of n.")]
 Resample = Annotated[bool, typer.Option("--resample", help="Draw measured repetitions instead of taking their means.")]
@@ -71,6 +72,7 @@ def run_command(
     arrivals: ArrivalProcess = "all", in_flight: InFlight = None, load: Load = None, rate: Rate = None,
     k: K = None, sequences: Sequences = None, replications: Replications = 1, no_dense: NoDense = False,
     devices: Devices = 1, placement: Placement = "contiguous", engine: EngineName = "auto", jobs: Jobs = 0,
+    force: command.Force = False,
 ) -> None:  # fmt: skip
     """Simulate the cross product of all lists.
 
@@ -90,9 +92,11 @@ def run_command(
         loads=listed(load, "--load", 1e-9, float), rates_per_s=listed(rate, "--rate", 1e-9, float),
         ks=listed(k, "--k") or [None], seeds=list(range(replications)) or [None],
     )  # fmt: skip
+    check_place(out, [trace_path, costs], folder=True)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
     configs = sweep.configs(capacities(sweep, trace, cost_model) if sweep.loads else {})
-    report(new_runs(trace, cost_model, out, engine=engine), {config.name: config for config in configs}, jobs)
+    runs = replace(new_runs(trace, cost_model, out, engine=engine), force=force)
+    report(runs, {config.name: config for config in configs}, jobs)
 
 
 @app.command("compose")
@@ -108,6 +112,7 @@ def compose_command(
     sequences: Sequences = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Permutes the sequences and draws the arrivals.")] = None,
     no_dense: NoDense = False,
+    force: command.Force = False,
 ) -> None:  # fmt: skip
     """Put recorded sequences together as a serving engine would: continuous batching, a token budget, chunked prefill.
 
@@ -117,6 +122,7 @@ def compose_command(
     --token-budget 64 --chunk 16 --out composed.trace.parquet`
     """
     engine, demand = Engine(token_budget, most_running, chunk), Demand(arrivals, rate, sequences, seed)
+    check_output(out, [trace_path, costs], force)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample=False)
     if not no_dense:
         cost_model.check_dense(trace.L)
@@ -125,7 +131,8 @@ def compose_command(
         made, end_ns = compose(
             trace, engine, demand, cost_model.cost(rng=None), not no_dense, lambda rows: progress.advance(task, rows)
         )
-    save_trace(replace(made, header=replace(made.header, provenance=provenance(seed))), out)
+    with staged(out, [trace_path, costs], force) as written:
+        save_trace(replace(made, header=replace(made.header, provenance=provenance(seed))), written)
     steps = int(made.step_T[-1]) + 1
     print(f"{out}: {made.S} sequences, {made.T} tokens in {steps} steps, the last ends at {end_ns / 1e9:.3f} s")
 
@@ -149,6 +156,7 @@ def like_command(
     ] = 0,
     engine: EngineName = "auto",
     jobs: Jobs = 0,
+    force: command.Force = False,
 ) -> None:
     """Simulate every executed run's own configuration, under its own name.
 
@@ -158,6 +166,7 @@ def like_command(
 
     Example: `python -m simulate like executed wide.trace.parquet --costs costs.parquet --out simulated`
     """
+    check_place(out, [executed, trace_path, costs, known], folder=True)
     work, repeated = [], []
     for folder, path, target in executed_folders(executed, trace_path, out):
         trace = load_trace(path)
@@ -169,10 +178,11 @@ def like_command(
         for table in dict.fromkeys(table_for(costs, config.memory) for config in configs.values()):
             own = {name: config for name, config in configs.items() if table_for(costs, config.memory) == table}
             model = read_costs(table, affine, resample)
-            work.append((new_runs(trace, model, target, list(own.values()), source, engine), own))
+            runs = new_runs(trace, model, target, list(own.values()), source, engine)
+            work.append((replace(runs, force=force), own))
         if replications:
             study = Study(path, costs, affine, resample, known, engine)
-            repeated.append((study, list(configs.values()), replications, target, jobs))
+            repeated.append((study, list(configs.values()), replications, target, jobs, force))
     for runs, configs in work:
         report(runs, configs, jobs)
     for each in repeated:
@@ -193,6 +203,7 @@ def open_loop_command(
     replications: Annotated[int, typer.Option(min=1, help="Seeds 0..n-1.")] = 1,
     engine: EngineName = "auto",
     jobs: Jobs = 0,
+    force: command.Force = False,
 ) -> None:
     """Simulate the source re-gated to every recorded rule, and what was recorded under it, alike.
 
@@ -200,9 +211,10 @@ def open_loop_command(
 
     Example: `python -m simulate open-loop wide.trace.parquet rules --costs costs.parquet --out simulated/open_loop`
     """
+    check_place(out, [source, rules, costs], folder=True)
     plan = OpenLoopPlan(queue_size, in_flight, load, list(range(replications)), sequences)
     files = rule_files(rules, source)
-    refuse_failed(simulate_open_loop(Study(source, costs, affine, engine=engine), files, plan, out, jobs))
+    refuse_failed(simulate_open_loop(Study(source, costs, affine, engine=engine), files, plan, out, jobs, force))
     print(f"{len(files)} rules in {out}")
 
 

@@ -23,6 +23,7 @@ from simulate.regret import memory_configs
 from simulate.runs import Runs, choices_only, report
 from traces import command
 from traces.errors import InputError
+from traces.outputs import check_place
 from traces.provenance import provenance
 from traces.selections import Trace
 from traces.trace_file import load_trace
@@ -63,7 +64,8 @@ def memory_command(
     ] = None,
     no_explain: Annotated[bool, typer.Option("--no-explain", help="Leave out the worlds behind the regret.")] = False,
     engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "auto",
-    jobs: Annotated[int, typer.Option(help="Processes, or threads of compiled runs; 0 is one per core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes, or threads of compiled runs; 0 is one per core.")] = 0,
+    force: command.Force = False,
 ) -> None:  # fmt: skip
     """What do absent experts cost? Every cache, number of slots, miss handling and prefetcher, with time.
 
@@ -73,6 +75,7 @@ def memory_command(
     Example: `python -m simulate memory toy.trace.parquet --affine 20000,500 --cache lru,belady --slots 2,4
     --miss load,block --bandwidth 1 --expert-bytes 100000 --out memory`
     """
+    check_place(out, [trace_path, costs, known], folder=True)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample=False)
     grid = MemoryGrid(
         cache.split(","), command.numbers(slots, "--slots"), miss.split(","), prefetch.split(","),
@@ -92,7 +95,8 @@ def memory_command(
     seeds = list(range(replications)) or [base.seed]
     bases, memories = [replace(base, seed=seed) for seed in seeds], grid.memories()
     configs = memory_configs(bases, memories, experts_sharing(trace, base, memories), not no_explain)
-    report(new_memory_runs(trace, cost_model, out, grid, k, known, engine), configs, jobs)
+    runs = new_memory_runs(trace, cost_model, out, grid, k, known, engine)
+    report(replace(runs, force=force), configs, jobs)
 
 
 def bytes_of_expert(trace: Trace, given: int | None) -> int:

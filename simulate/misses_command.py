@@ -16,6 +16,7 @@ from traces.describe import default_k
 from traces.errors import InputError
 from traces.files import sha256_of, write_json, write_rows
 from traces.glossary.lookup import titles
+from traces.outputs import check_output, staged
 from traces.provenance import provenance
 from traces.selections import Trace
 from traces.trace_file import load_trace
@@ -42,6 +43,7 @@ def misses_command(
         Path | None, typer.Option(help="Trace that popularity and importance come from; default: TRACE, in hindsight.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random policy.")] = 0,
+    force: command.Force = False,
 ) -> None:  # fmt: skip
     """Count the misses of expert caches without time: policies by numbers of slots.
 
@@ -52,6 +54,7 @@ def misses_command(
 
     if out is not None and out.suffix != ".csv":
         raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")
+    check_output(out, [trace_path, known], force)
     trace = load_trace(trace_path)
     plan = MissPlan(
         policies=tuple(policy.split(",")), slots=numbers_of_slots(slots), mode=mode, scope=scope,
@@ -65,7 +68,9 @@ def misses_command(
         bar = progress.add_task("counting", total=total)
         rows = miss_rows(trace, plan, knowledge, lambda: progress.advance(bar))
     if out is not None:
-        write_table(out, rows, {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {}), seed)
+        digests = {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {})
+        with staged(out, [trace_path, known], force) as written:
+            write_table(written, rows, digests, seed)
     Console().print(printed(rows))
     print(f"{rows[0]['accesses']:,} accesses" + (f"; {out}: {len(rows)} rows" if out else ""))
 

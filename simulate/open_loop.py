@@ -15,6 +15,7 @@ from simulate.policies.config import RunConfig
 from simulate.sweeps.study import Study
 from simulate.sweeps.sweep import sweep
 from traces.errors import InputError
+from traces.outputs import WAY_OUT
 from traces.provenance import provenance
 from traces.regating import check_pair, regate, rule_of
 from traces.selections import Trace
@@ -62,22 +63,24 @@ def rule_files(folder: Path, source: Path) -> list[Path]:
     return found
 
 
-def simulate_open_loop(study: Study, files: list[Path], plan: OpenLoopPlan, out: Path, jobs: int) -> dict[str, str]:
+def simulate_open_loop(
+    study: Study, files: list[Path], plan: OpenLoopPlan, out: Path, jobs: int, force: bool = False
+) -> dict[str, str]:
     """Simulate every rule both ways and the source, the study's trace, once; return {run: reason} of those that failed.
 
-    What is on disk already is kept. InputError as in `simulate.sweeps.sweep.sweep`, and for a recorded trace that is
-    no partner of the source.
+    What is on disk already is kept, and other runs there are refused unless `force` replaces them. InputError as in
+    `simulate.sweeps.sweep.sweep`, and for a recorded trace that is no partner of the source.
     """
     source = load_trace(study.trace)
     study.cost_model(table_for(study.costs, None)).check_dense(source.L)
-    failed = carried_out(study, plan.closed(), out, SOURCE, jobs)
+    failed = carried_out(study, plan.closed(), out, SOURCE, jobs, force)
     for path in files:
         name = path.name.removesuffix(SUFFIX)
         regated = replace(study, trace=out / name / f"{REGATED}{SUFFIX}")
-        save_unless_there(regated_like(source, path), regated.trace)
+        save_unless_there(regated_like(source, path), regated.trace, force)
         configs = plan.closed() + plan.poisson(regated)
-        failed |= carried_out(regated, configs, out, f"{name}/{REGATED}", jobs)
-        failed |= carried_out(replace(study, trace=path), configs, out, f"{name}/{RECORDED}", jobs)
+        failed |= carried_out(regated, configs, out, f"{name}/{REGATED}", jobs, force)
+        failed |= carried_out(replace(study, trace=path), configs, out, f"{name}/{RECORDED}", jobs, force)
     return failed
 
 
@@ -91,17 +94,21 @@ def regated_like(source: Trace, path: Path) -> Trace:
         raise InputError(f"{path}: {error}") from None
 
 
-def save_unless_there(trace: Trace, path: Path) -> None:
-    """Write a trace; a file that holds the same choices already is left as it is."""
+def save_unless_there(trace: Trace, path: Path, force: bool) -> None:
+    """Write a trace; a file that holds the same choices is left as it is, another one is refused without `force`."""
     try:
-        there = load_trace(path).digest
+        there = load_trace(path).digest if path.exists() else None
     except InputError:
-        there = None
+        there = "damaged"
+    if there not in (None, trace.digest) and not force:
+        raise InputError(f"{path}: exists and holds another trace; {WAY_OUT}")
     if there != trace.digest:
         save_trace(trace, path)
 
 
-def carried_out(study: Study, configs: list[RunConfig], out: Path, place: str, jobs: int) -> dict[str, str]:
+def carried_out(
+    study: Study, configs: list[RunConfig], out: Path, place: str, jobs: int, force: bool
+) -> dict[str, str]:
     """Simulate one trace into the table OUT/PLACE.parquet; return {PLACE/run: reason} of the runs that failed."""
-    points = sweep(study, {config.name: config for config in configs}, out / f"{place}.parquet", jobs)
+    points = sweep(study, {config.name: config for config in configs}, out / f"{place}.parquet", jobs, force=force)
     return {f"{place}/{point.run}": point.reason for point in points if point.status == FAILED}

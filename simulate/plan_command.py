@@ -14,10 +14,12 @@ from traces import command
 from traces.errors import InputError
 from traces.files import write_json, write_rows
 from traces.glossary.lookup import titles
+from traces.outputs import check_output, staged
 from traces.parquet import header_digest
 from traces.provenance import provenance
 
 if TYPE_CHECKING:
+    from simulate.planning.models import Models
     from simulate.planning.search import Budget, Plan
 
 
@@ -28,6 +30,7 @@ def plan_command(
     memory_bytes: Annotated[str, typer.Option(help="Budget: most bytes on the device; several with commas.")],
     latency_ms: Annotated[str | None, typer.Option(help="Budget: most ms of a pass in the mean; with commas.")] = None,
     out: Annotated[Path | None, typer.Option(help="Table of plans, CSV; OUT.json beside it.")] = None,
+    force: command.Force = False,
 ) -> None:
     """Which experts' slots should each layer get, and how often should residents change, within a budget?
 
@@ -40,6 +43,7 @@ def plan_command(
     from simulate.planning.models import errors, fit  # imports scipy, which others do not need
     from simulate.planning.search import Budget, search_all
 
+    check_output(out, profiles, force)
     profile = read_profiles(profiles)
     models = fit(profile)
     off = errors(profile, models)
@@ -60,17 +64,25 @@ def plan_command(
     print("left out, predicted: median error of loss {loss:.3f}, latency {latency_ms:.3f} ms, memory "
           "{memory_bytes:.0f} bytes".format(**off))  # fmt: skip
     if out is not None and rows:
-        write_rows(out, rows)
-        quality = models.quality
-        write_json(out.with_suffix(".json"), {
+        about = {
             "profiles": [path.name for path in profiles], "configurations": len(profile.loss_N), "errors": off,
-            "loss_model": {"powers": quality.powers, "gamma": quality.gamma, "weights": quality.weights_LP.tolist(),
-                           "scale": {str(period): value for period, value in quality.scale.items()}},
+            "loss_model": described(models), "refused": refused, "provenance": provenance(),
             "digest": header_digest({"slots": profile.slots_NL.tolist(), "loss": profile.loss_N.tolist()}),
-            "refused": refused, "provenance": provenance(),
-        })  # fmt: skip
+        }  # fmt: skip
+        with staged(out, profiles, force) as written:
+            write_rows(written, rows)
+            write_json(written.with_suffix(".json"), about)
     if refused:
         raise InputError("; ".join(refused))
+
+
+def described(models: Models) -> dict:
+    """Return the fitted model of quality as JSON holds it."""
+    quality = models.quality
+    return {
+        "powers": quality.powers, "gamma": quality.gamma, "weights": quality.weights_LP.tolist(),
+        "scale": {str(period): value for period, value in quality.scale.items()},
+    }  # fmt: skip
 
 
 def plan_row(budget: Budget, plan: Plan) -> dict:

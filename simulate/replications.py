@@ -13,11 +13,11 @@ from traces.sweep_table import REPLICATIONS, SweepPoint
 
 
 def replicate(
-    study: Study, configs: Iterable[RunConfig], replications: int, folder: Path, jobs: int
+    study: Study, configs: Iterable[RunConfig], replications: int, folder: Path, jobs: int, force: bool = False
 ) -> list[SweepPoint]:
     """Simulate each configuration with the seeds 0..n-1, whatever its own; the table stands in `folder`.
 
     All meet the same seeds (common random numbers). InputError as in `simulate.sweeps.sweep.sweep`.
     """
     seeded = (replace(config, seed=seed) for config in configs for seed in range(replications))
-    return sweep(study, {config.name: config for config in seeded}, folder / REPLICATIONS, jobs)
+    return sweep(study, {config.name: config for config in seeded}, folder / REPLICATIONS, jobs, force=force)

@@ -17,7 +17,7 @@ from simulate.policies.recording import run_header
 from simulate.policies.workload import trace_workload
 from simulate.workers import WorkersLostError, cores, unordered
 from traces.errors import InputError
-from traces.run_records import RunRecords, load_run
+from traces.run_records import RunRecords, holds_run
 from traces.selections import Trace
 
 
@@ -26,7 +26,8 @@ class Runs:
     """What the runs of one folder share: the trace, where costs come from, and their provenance.
 
     Of the trace its choices are enough (`choices_only`), but for masked gating. `known` is what cache policies know,
-    `known_digest` that of the trace they know it from, `engine` one of `simulate.engines.ENGINES`.
+    `known_digest` that of the trace they know it from, `engine` one of `simulate.engines.ENGINES`. `force` lets other
+    runs that stand under the same names be replaced.
     """
 
     trace: Trace
@@ -37,6 +38,7 @@ class Runs:
     known: Known | None = None
     known_digest: str | None = None
     engine: str = "auto"
+    force: bool = False
 
     def simulate(self, config: RunConfig) -> RunRecords:
         """Return the records of one configuration."""
@@ -53,15 +55,14 @@ class Runs:
         return simulate(workload, config, cost, header, self.known, transfer_ns, self.engine)
 
     def is_complete(self, name: str, config: RunConfig) -> bool:
-        """Say whether the folder holds this run already: both files whole, same configuration, trace and costs."""
-        try:
-            header = load_run(self.folder, name).header
-        except InputError:
-            return False
+        """Say whether the folder holds this run already: whole, of the same configuration, trace and costs.
+
+        InputError for another run under its name, unless `force` is set.
+        """
         wanted = {"config": config.as_dict(), "trace_digest": self.trace_digest, "costs_digest": self.costs.digest}
         if config.memory is not None:
             wanted["known_digest"] = self.known_digest
-        return all(header.get(key) == value for key, value in wanted.items())
+        return holds_run(self.folder, name, wanted, self.force)
 
     def carry_out(self, name: str, config: RunConfig) -> tuple[str, str]:
         """Simulate a run and save it under a name; return the name and why it failed, if it did."""

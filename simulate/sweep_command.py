@@ -12,8 +12,10 @@ from simulate.sweeps.axes import FIELDS, configs_of, read_axes
 from simulate.sweeps.backends import BACKENDS
 from simulate.sweeps.study import Study
 from simulate.sweeps.sweep import sweep
+from traces.command import Force
 from traces.errors import InputError, unknown_name
-from traces.provenance import provenance, running_command
+from traces.outputs import check_place
+from traces.provenance import provenance, running_command, without_options
 from traces.sweep_table import FAILED, SweepPoint
 
 NOT_IN_PROVENANCE = ("--jobs", "--backend", "--scheduler")  # who computes changes no result
@@ -44,6 +46,7 @@ def sweep_command(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster whose workers see the same files.")
     ] = None,
+    force: Force = False,
 ) -> None:  # fmt: skip
     """Simulate the cross product of all axes, many seeds each, into one table; the same command continues it.
 
@@ -56,11 +59,12 @@ def sweep_command(
     --axis in_flight=64,512 --replications 20 --out sweep.parquet`
     """
     check_backend(backend, scheduler, jobs)
+    check_place(out, [trace_path, grid, costs, known])
     axes = read_axes(axis or [], grid)
     study = Study(trace_path, costs, affine, resample, known, engine)
     configs = configs_of(axes, list(range(replications)) or [None], study.capacity_per_s, study.expert_bytes)
     command = without_options(running_command(), NOT_IN_PROVENANCE)
-    report(sweep(study, configs, out, jobs, scheduler, provenance(command=command)), out)
+    report(sweep(study, configs, out, jobs, scheduler, provenance(command=command), force), out)
 
 
 def check_backend(backend: str, scheduler: str | None, jobs: int) -> None:
@@ -71,16 +75,6 @@ def check_backend(backend: str, scheduler: str | None, jobs: int) -> None:
         raise InputError("--backend dask and --scheduler ADDRESS belong together; allowed: both or none")
     if backend == "dask" and jobs:
         raise InputError("--jobs has no meaning under --backend dask: the cluster has its workers")
-
-
-def without_options(command: list[str], options: tuple[str, ...]) -> list[str]:
-    """Return a command without some options and their values, given as `--x V` or `--x=V`."""
-    kept, skipping = [], False
-    for word in command:
-        if not skipping and word.partition("=")[0] not in options:
-            kept.append(word)
-        skipping = not skipping and word in options
-    return kept
 
 
 def report(points: list[SweepPoint], out: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from traces.balanced_placement import balance_text, balanced_placement
-from traces.command import length_range, new_app, run
+from traces.command import Force, length_range, new_app, run
 from traces.describe import description
 from traces.describe_loads import counts_text, load_description
 from traces.errors import InputError
@@ -22,9 +22,11 @@ from traces.importers.named import KINDS, import_files
 from traces.importers.source import PHASES, Options
 from traces.k_rules import RULE_HELP, given_rule
 from traces.load_trace import LoadTrace, holds_loads, read_loads
+from traces.outputs import staged
 from traces.provenance import provenance
 from traces.regating import regate, rule_text
 from traces.routes import without_route_text
+from traces.selections import Trace
 from traces.synthetic import SyntheticSpec, synthetic_trace
 from traces.trace_file import load_trace, save_trace
 
@@ -86,6 +88,7 @@ def make(
     batch: Annotated[int, typer.Option(min=1, help="sequences that run together")] = 8,
     scores: Annotated[bool, typer.Option(help="with softmax scores")] = True,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    force: Force = False,
 ) -> None:
     """Make a synthetic trace with stated statistics.
 
@@ -98,8 +101,9 @@ def make(
         sequences = math.ceil(tokens / np.mean([sum(each) for each in zip(*lengths.values(), strict=True)]))
     shape = {"layers": layers, "experts": experts, "k": k, "sequences": sequences or 64, "batch": batch}
     spec = SyntheticSpec(alpha=alpha, reuse=reuse, scores=scores, **shape, **lengths)
-    made = synthetic_trace(spec, np.random.default_rng(seed), provenance(seed))
-    save_trace(made.trace, out)
+    with staged(out, force=force) as written:
+        made = synthetic_trace(spec, np.random.default_rng(seed), provenance(seed))
+        save_trace(made.trace, written)
     print(f"{out}: {made.trace.T:,} tokens, digest {made.trace.digest}")
 
 
@@ -109,6 +113,7 @@ def regate_command(
     out: Annotated[Path, typer.Option(help="file to write, NEW.trace.parquet")],
     rule: Annotated[str | None, typer.Option(help=RULE_HELP)] = None,
     k: Annotated[int | None, typer.Option(min=1, help="in place of --rule: a fixed number of experts")] = None,
+    force: Force = False,
 ) -> None:
     """Re-gate a recorded trace to another rule for K, or to a fixed k: open loop, exact in the first layer only.
 
@@ -117,12 +122,13 @@ def regate_command(
     chosen = given_rule(rule, k)
     if chosen is None:
         raise InputError("--rule or --k: one of them is needed")
-    trace = load_trace(path)
-    try:
-        made = regate(trace, chosen, provenance())
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    save_trace(made, out)
+    with staged(out, [path], force) as written:
+        trace = load_trace(path)
+        try:
+            made = regate(trace, chosen, provenance())
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        save_trace(made, written)
     mean_k = (made.experts_TLK >= 0).sum() / (made.T * made.L)
     print(f"{out}: {rule_text(chosen)}, open loop, {mean_k:.3f} experts per token and layer, digest {made.digest}")
 
@@ -143,6 +149,7 @@ def import_command(
     start_token: Annotated[int | None, typer.Option(min=0, help="the request's first token that has rows")] = None,
     sequence_tokens: Annotated[int | None, typer.Option(min=1, help="tokens per sequence of a stream")] = None,
     array: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which array is which; may be repeated")] = None,
+    force: Force = False,
 ) -> None:
     """Import what another program recorded; what does not fit its format is refused with the reason.
 
@@ -153,15 +160,21 @@ def import_command(
         ranked=ranked, phase=phase, start_token=start_token, sequence_tokens=sequence_tokens,
         arrays=tuple(array or ()),
     )  # fmt: skip
-    made = import_files(kind, files, options, provenance())
+    with staged(out, files, force) as written:
+        made = import_files(kind, files, options, provenance())
+        said = save_imported(made, written)
+    print("\n".join(f"{out}: {each}" for each in said if each))
+
+
+def save_imported(made: Trace | LoadTrace, path: Path) -> list[str]:
+    """Write what was imported, and return what is to be said of it."""
     if isinstance(made, LoadTrace):
-        made.save(out)
+        made.save(path)
         notes, said = made.notes, [f"{counts_text(made)}, digest {made.digest}"]
     else:
-        save_trace(made, out)
+        save_trace(made, path)
         notes, said = made.header.notes, [f"{made.T:,} tokens, digest {made.digest}", without_route_text(made)]
-    said += [f"left out: {each}" for each in notes.get("left_out", [])]
-    print("\n".join(f"{out}: {each}" for each in said if each))
+    return said + [f"left out: {each}" for each in notes.get("left_out", [])]
 
 
 @app.command("export")
@@ -173,6 +186,7 @@ def export_command(
     devices: Annotated[int | None, typer.Option(min=1, help="... or one for so many devices, balanced by load")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="with --devices: slots in all, replicas included")] = None,
     hidden_layers: Annotated[int | None, typer.Option(min=1, help="sglang: all layers, dense ones too")] = None,
+    force: Force = False,
 ) -> None:
     """Export expert loads, a placement, or (npz) selections, in the form that another program reads.
 
@@ -182,13 +196,15 @@ def export_command(
         raise InputError("--placement and --devices: allowed one of them")
     if slots is not None and devices is None:
         raise InputError("--slots: needs --devices")
-    recorded = read_loads(path) if holds_loads(path) else load_trace(path)
-    subject = Subject(recorded, load_placement(placement) if placement else None, hidden_layers)
-    if devices is not None:
-        model = subject.model
-        placed = balanced_placement(model.name, model.layer_ids, subject.load_LE, devices, slots)
-        subject = replace(subject, placement=placed)
-    export(kind, subject, out)
+    folder = kind == "tensorrt-llm" and placement is None and devices is None
+    with staged(out, [path, placement], force, folder=folder) as written:
+        recorded = read_loads(path) if holds_loads(path) else load_trace(path)
+        subject = Subject(recorded, load_placement(placement) if placement else None, hidden_layers)
+        if devices is not None:
+            model = subject.model
+            placed = balanced_placement(model.name, model.layer_ids, subject.load_LE, devices, slots)
+            subject = replace(subject, placement=placed)
+        export(kind, subject, written)
     if subject.placement is not None:
         print(f"{out}: placement for {kind}: {balance_text(subject.load_LE, subject.placement)}")
         return

@@ -1,15 +1,31 @@
 """What the five commands have in common: one line and status 2 for bad input, never a traceback."""
 
+import contextlib
+import errno
+import json
+import os
+import re
 import sys
+import zipfile
+from typing import Annotated
 
 import typer
 
 from traces.errors import InputError
+from traces.provenance import note_inputs
 
 # Typer's errors come from click, or, in later versions, from a copy inside typer: reach them by what both export.
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 COMMAND_ERROR = typer.BadParameter.__mro__[2]
 GLOSSARY = "What a column of a table means: `python -m analysis columns NAME`, or the table's file instead of NAME."
+
+# What the world does to a command that is right: a disk that is full, a file in another encoding, too little memory.
+OUTSIDE = (OSError, MemoryError, UnicodeError, json.JSONDecodeError, zipfile.BadZipFile)
+PIPE_CLOSED = 128 + 13  # as a shell reports a program that SIGPIPE ended
+TEMPORARY = re.compile(r"\.[^/]*\.\d+\.tmp/?")  # the names under which `traces.files` and `traces.outputs` write
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what stands at the output, whoever made it.")]
 
 
 def new_app(help_text: str) -> typer.Typer:
@@ -30,20 +46,60 @@ def run(app: typer.Typer, name: str) -> None:
     """
     for command in app.registered_commands:
         command.epilog = command.epilog or GLOSSARY
+    sys.exit(status_of(app, name))
+
+
+def status_of(app: typer.Typer, name: str, words: list[str] | None = None) -> int:
+    """Run a stage's command line, the process's own or these words; return its exit status.
+
+    The one line that says what was wrong goes to stderr. What is a fault of the program itself is raised.
+    """
+    note_inputs({})
     try:
-        status = app(prog_name=f"python -m {name}", standalone_mode=False)
+        status = app(words, prog_name=f"python -m {name}", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
     except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        status = 2
+        line = f"{name}: {error}"
     except COMMAND_ERROR as error:
-        print(usage_message(error, name), file=sys.stderr)
-        status = 2
-    except OSError as error:  # a full disk, a folder one may not write to
-        print(f"{name}: {error}", file=sys.stderr)
-        status = 1
-    except typer.Abort:
-        status = 130
-    sys.exit(status if isinstance(status, int) else 0)
+        line = usage_message(error, name)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        return closed_pipe()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer's way to end where nobody reads on
+            return closed_pipe()
+        raise
+    except (*OUTSIDE, *arrow_errors()) as error:
+        line = f"{name}: {InputError(outside_line(error))}"
+    print(line, file=sys.stderr)
+    return 2
+
+
+def closed_pipe() -> int:
+    """Let nothing more be written to a pipe that nobody reads (`| head`); return the status for that."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+    return PIPE_CLOSED
+
+
+def arrow_errors() -> tuple[type[Exception], ...]:
+    """Return the base of pyarrow's errors where that was imported."""
+    arrow = sys.modules.get("pyarrow")
+    return () if arrow is None else (arrow.ArrowException,)
+
+
+def outside_line(error: BaseException) -> str:
+    """Return one line about what the machine, the disk or a file did to a command that is right, and a way out."""
+    if isinstance(error, MemoryError):
+        return f"needs more memory than there is ({error or 'out of memory'}); allowed: less at once"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{TEMPORARY.sub('', str(error.filename))}: " if error.filename else ""
+        if error.errno in FULL:
+            return f"{place}{error.strerror}; what was there before is left; allowed: an output on a disk with room"
+        return f"{place}{error.strerror}; allowed: a file or folder that can be read, or written to"
+    return f"a file cannot be read ({type(error).__name__}: {str(error)[:120]}); allowed: one of the kind asked for"
 
 
 def usage_message(error: Exception, name: str) -> str:

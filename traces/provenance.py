@@ -23,19 +23,40 @@ PACKAGES = (
 )
 
 
+FORCE = "--force"  # is no part of how an output is made
+_inputs: dict[str, str] = {}  # what the running command reads, as `note_inputs` was told
+
+
+def note_inputs(digests: dict[str, str]) -> None:
+    """Let `provenance` state from here on what the running command reads: {name: digest}, empty for nothing."""
+    _inputs.clear()
+    _inputs.update(digests)
+
+
 def provenance(seed: int | None = None, command: list[str] | None = None) -> dict:
     """Return the dictionary that every output carries so that it can be made again.
 
     `command` is an argument vector; None takes the running one. Absolute paths in it are shortened to their
-    last part, because a machine's folders say nothing to another reader.
+    last part, because a machine's folders say nothing to another reader. `inputs` stand there where they were noted.
     """
-    return {
-        "command": shortened(command if command is not None else running_command()),
+    made = {
+        "command": shortened(without_options(command if command is not None else running_command(), ())),
         "seed": seed,
         "python": platform.python_version(),
         "packages": dict(packages()),
         "source_revision": source_revision(),
     }
+    return {**made, "inputs": dict(_inputs)} if _inputs else made
+
+
+def without_options(command: list[str], options: tuple[str, ...]) -> list[str]:
+    """Return a command without `--force` and without some options and their values, given as `--x V` or `--x=V`."""
+    kept, skipping = [], False
+    for word in command:
+        if not skipping and word.partition("=")[0] not in (FORCE, *options):
+            kept.append(word)
+        skipping = not skipping and word in options
+    return kept
 
 
 def running_command() -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import InputError
+from traces.outputs import WAY_OUT
 from traces.parquet import column_digest, read_table, write_table
 
 PASS_COLUMNS = {
@@ -45,6 +46,12 @@ TRANSFER_COLUMNS = {
     "start_ns": np.int64,  # the link began
     "end_ns": np.int64,
 }
+
+
+OF_HEADER = {
+    "config": "configuration", "trace_digest": "trace", "costs_digest": "cost table",
+    "known_digest": "trace that caches know from",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,32 @@ def load_transfers(folder: Path | str, name: str, header: dict) -> dict[str, np.
     if other.get("config") != header["config"]:
         raise InputError(f"{Path(folder) / name}: passes and transfers come from different configurations")
     return transfers
+
+
+def holds_run(folder: Path | str, name: str, wanted: dict, force: bool = False) -> bool:
+    """Say whether a folder holds a run under this name whose header says what `wanted` does, whole.
+
+    False where there is nothing, or what a writing that was cut off has left of this very run. InputError where it is
+    another run or was damaged, unless `force` lets it be replaced: then False.
+    """
+    paths = [Path(folder) / f"{name}.{kind}.parquet" for kind in ("passes", "batches", "transfers")]
+    if not any(path.exists() for path in paths):
+        return False
+    try:
+        whole = paths[1].exists()
+        header = load_run(folder, name).header if whole else read_table(paths[0], "passes")[1]
+        differing = [OF_HEADER.get(key, key) for key, value in wanted.items() if header.get(key) != value]
+        reason = f"holds a run of another {' and '.join(differing)}" if differing else ""
+    except InputError as error:
+        reason = f"holds no whole run ({error})"
+    if reason and not force:
+        raise InputError(f"{Path(folder) / name}: {reason}; {WAY_OUT}")
+    return whole and not reason
+
+
+def run_identity(header: dict) -> dict:
+    """Return the part of a header that says which run it is, not when and by whom it was made."""
+    return {key: header[key] for key in OF_HEADER if key in header}
 
 
 def run_names(folder: Path | str) -> list[str]:

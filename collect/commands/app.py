@@ -24,6 +24,7 @@ Device = Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")]
 Threads = Annotated[int, typer.Option(min=1, help="torch threads on a CPU; measurements want 1.")]
 Checkpoint = Annotated[Path, typer.Option(help="A finished training's checkpoint.")]
 TrainImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many training images.")]
+Force = command.Force
 TestImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many test images.")]
 
 

@@ -8,21 +8,13 @@ import torch
 import typer
 
 from collect.classifier import CONFIGURATIONS, ClassifierConfig
-from collect.commands.app import (
-    Data,
-    DataDir,
-    Device,
-    TestImages,
-    Threads,
-    TrainImages,
-    app,
-    read_images,
-)
+from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
 from collect.devices import device_name, pick_device
 from collect.quality import measure_quality, write_quality
 from collect.training import TrainingConfig, train
 from traces import command
 from traces.errors import unknown_name
+from traces.outputs import check_place, is_made, staged
 
 
 def configuration(name: str) -> ClassifierConfig:
@@ -66,6 +58,7 @@ def train_command(
     Example: `python -m collect train --data digits --epochs 5 --out digits.pt`
     """
     torch.set_num_threads(threads)
+    check_place(out)
     images = read_images(data, data_dir, train_images, test_images)
     chosen = configuration(config)
     train(
@@ -87,11 +80,14 @@ def quality_command(
     jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")] = 2,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Train the base model at every k over several seeds and evaluate; the k = 4 models at every k = 1..16.
 
     Example: `python -m collect quality --data digits --epochs 3 --models work --out quality.csv`
     """
+    if is_made(out, [], force):
+        return
     images = read_images(data, data_dir, train_images, test_images)
     base = CONFIGURATIONS["base"]
     ks = command.numbers(k, "--k")
@@ -100,4 +96,5 @@ def quality_command(
         images, base, TrainingConfig(epochs=epochs), ks, list(range(seeds)), models, chosen, jobs,
         lambda line: print(line, flush=True),
     )  # fmt: skip
-    write_quality(rows, images, device_name(chosen), out)
+    with staged(out, force=force) as written:
+        write_quality(rows, images, device_name(chosen), written)

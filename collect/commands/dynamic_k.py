@@ -7,7 +7,7 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.commands.app import Data, DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
 from collect.devices import device_name, pick_device
 from collect.dynamic_k.family import VALIDATION_IMAGES, hold_out, train_family
 from collect.dynamic_k.study import measure_points
@@ -15,6 +15,7 @@ from collect.dynamic_k.times import measure_times, write_times
 from collect.training import TrainingConfig
 from traces.files import write_json
 from traces.operating_points import load_operating_points
+from traces.outputs import is_made, staged
 from traces.provenance import provenance
 
 
@@ -55,12 +56,15 @@ def operating_points_command(
     jobs: Annotated[int, typer.Option(min=1, help="Seeds side by side on a CPU, one thread each.")] = 2,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Measure fixed and dynamic K sample by sample: rules, thresholds chosen on validation images, controls.
 
     Example: `python -m collect operating-points --data digits --validation 300 --epochs 2 --seeds 2 --models work
     --out dynamic_k.parquet`
     """
+    if is_made(out, [], force):
+        return
     held = hold_out(read_images(data, data_dir, train_images, test_images), validation)
     points = measure_points(
         held, TrainingConfig(epochs=epochs), list(range(seeds)), models, pick_device(device), jobs,
@@ -85,6 +89,7 @@ def operating_times_command(
     threads: Threads = 1,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Time the forward pass of every operating point of seed 0, interleaved. Let nothing else run.
 
@@ -92,6 +97,8 @@ def operating_times_command(
     --points dynamic_k.parquet --out dynamic_k_times.csv`
     """
     torch.set_num_threads(threads)
+    if is_made(out, [points], force):
+        return
     held = hold_out(read_images(data, data_dir, train_images, test_images), validation)
     where = pick_device(device)
     with Progress(transient=True) as progress:
@@ -100,8 +107,9 @@ def operating_times_command(
             held, load_operating_points(points), TrainingConfig(epochs=epochs), models, where, timed_images,
             repetitions, lambda _: progress.advance(task),
         )  # fmt: skip
-    write_times(rows, out)
-    write_json(out.with_suffix(".json"), {
-        "device": device_name(where), "threads": threads, "data": held.images.name, "provenance": provenance(0),
-    })  # fmt: skip
+    with staged(out, [points], force) as written:
+        write_times(rows, written)
+        write_json(written.with_suffix(".json"), {
+            "device": device_name(where), "threads": threads, "data": held.images.name, "provenance": provenance(0),
+        })  # fmt: skip
     print(f"{out}: {len(rows)} visits")

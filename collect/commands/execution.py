@@ -17,6 +17,7 @@ from collect.commands.app import (
     Data,
     DataDir,
     Device,
+    Force,
     TestImages,
     Threads,
     TrainImages,
@@ -31,6 +32,7 @@ from collect.language.blocks import LanguageCalibration, LanguageOnWeights
 from collect.language.training import KIND as LANGUAGE
 from collect.language.training import restore_language
 from collect.training import restore
+from simulate.policies.config import RunConfig
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MASKED, MemoryConfig
 from simulate.policies.memory.grid import MemoryGrid
@@ -40,8 +42,9 @@ from simulate.policies.recording import run_header
 from traces import command
 from traces.cost_table import CostTable, load_costs
 from traces.errors import InputError, unknown_name
+from traces.outputs import check_place, is_made
 from traces.provenance import provenance
-from traces.run_records import run_names
+from traces.run_records import holds_run, run_identity
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
@@ -125,6 +128,7 @@ def costs_command(
     threads: Threads = 1,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Measure what batches cost, inside the executor's own loop, on inputs of no run. Let nothing else run.
 
@@ -134,6 +138,8 @@ def costs_command(
     Example: `python -m collect costs --checkpoint digits.pt --data digits --out costs.parquet`
     """
     torch.set_num_threads(threads)
+    if is_made(out, [checkpoint], force):
+        return
     where = pick_device(device)
     subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
     plan = CalibrationPlan(tuple(command.numbers(sizes, "--sizes")), repetitions)
@@ -212,6 +218,7 @@ def execute_command(
     threads: Threads = 1,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Execute queues of size B on real weights and inputs: closed loops, Poisson loads, lockstep.
 
@@ -222,6 +229,7 @@ def execute_command(
     Example: `python -m collect execute --checkpoint m.pt --trace m.trace.parquet --costs costs.parquet --out runs`
     """
     torch.set_num_threads(threads)
+    check_place(out, [checkpoint, trace, costs, known], folder=True)
     where, recorded, table = pick_device(device), load_trace(trace), load_costs(costs)
     subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
     real = subject.on_weights(trace, recorded, costs, table)
@@ -243,13 +251,20 @@ def execute_command(
             tuple(memories), sizes, counts, lockstep or None, replications, sequences
         ).configurations()
         told = known_of(load_trace(known) if known else recorded, subject.k, memories)
-    for config in plan:
-        check_executable(config)
-    done = set(run_names(out)) if out.is_dir() else set()
-    for config in track([config for config in plan if config.name not in done], "executing", transient=True):
-        header = run_header(
+    headers = {
+        config: run_header(
             "executed", config, device_name(where), recorded.digest, table.header["header_digest"],
             provenance(config.seed),
-        )  # fmt: skip
-        real.execute(config, header, told).save(out, config.name)
-    print(f"{out}: {len(plan)} runs, {sum(config.name not in done for config in plan)} of them new")
+        )
+        for config in plan
+    }  # fmt: skip
+    new = [config for config in plan if is_new(out, config, headers[config], force)]
+    for config in track(new, "executing", transient=True):
+        real.execute(config, headers[config], told).save(out, config.name)
+    print(f"{out}: {len(plan)} runs, {len(new)} of them new")
+
+
+def is_new(out: Path, config: RunConfig, header: dict, force: bool) -> bool:
+    """Say whether a run is still to be executed; InputError where it cannot be, or another one has its name."""
+    check_executable(config)
+    return not holds_run(out, config.name, run_identity(header), force)

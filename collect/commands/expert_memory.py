@@ -9,7 +9,18 @@ import typer
 from rich.progress import Progress
 
 from collect.checkpoints import load_checkpoint
-from collect.commands.app import Checkpoint, Data, DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.commands.app import (
+    Checkpoint,
+    Data,
+    DataDir,
+    Device,
+    Force,
+    TestImages,
+    Threads,
+    TrainImages,
+    app,
+    read_images,
+)
 from collect.commands.language import corpus_of
 from collect.devices import device_name, pick_device
 from collect.expert_memory.probes import ClassifierProbe, LanguageProbe, Probe
@@ -30,6 +41,7 @@ from collect.training import restore
 from traces import command
 from traces.errors import InputError, unknown_name
 from traces.files import write_json, write_rows
+from traces.outputs import is_made, staged
 from traces.provenance import provenance
 
 Out = Annotated[Path, typer.Option(help="Table to write, CSV; OUT.json beside it.")]
@@ -69,6 +81,13 @@ def measured(
     )
 
 
+def write_measured(out: Path, rows: list[dict], about: dict, inputs: list[Path | None], force: bool) -> None:
+    """Write a table of measurements, and beside it what they were made from and how."""
+    with staged(out, inputs, force) as written:
+        write_rows(written, rows)
+        write_json(written.with_suffix(".json"), about)
+
+
 def sizes(model: torch.nn.Module) -> dict:
     """Return the bytes of one expert, of all experts and of everything, and how many experts there are."""
     expert_bytes, config = model.experts[0].expert_bytes, model.config
@@ -95,6 +114,7 @@ def swap_quality_command(
     threads: Threads = 1,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Measure the quality of a model of which only some experts are resident, by how they were chosen.
 
@@ -103,6 +123,8 @@ def swap_quality_command(
     Example: `python -m collect swap-quality --checkpoint wide.pt --slots 8,16 --period 64 --units 2000 --out swap.csv`
     """
     torch.set_num_threads(threads)
+    if is_made(out, [checkpoint, dense], force):
+        return
     for name in miss.split(","):
         if name not in HANDLINGS:
             raise unknown_name("handling", name, HANDLINGS)
@@ -120,8 +142,7 @@ def swap_quality_command(
         row, size = dense_row(dense, found, units, stretch, where)
         rows.append(row)
         about = {**about, "dense": size}
-    write_rows(out, rows)
-    write_json(out.with_suffix(".json"), about)
+    write_measured(out, rows, about, [checkpoint, dense], force)
     print(f"{out}: {len(rows)} rows; residents: {', '.join(STATIC)}, random, swapmoe")
 
 
@@ -154,17 +175,19 @@ def skip_exchange_command(
     threads: Threads = 1,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Skip half of the experts, or let them run in each other's place: in the first layer, and in all layers.
 
     Example: `python -m collect skip-exchange --checkpoint wide.pt --units 2000 --out skip-exchange.csv`
     """
     torch.set_num_threads(threads)
+    if is_made(out, [checkpoint], force):
+        return
     where = pick_device(device)
     found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=1 + 4 * seeds)
         rows = altered_rows(found.probe, found.renormalised, share, seeds, lambda: progress.advance(task))
-    write_rows(out, rows)
-    write_json(out.with_suffix(".json"), found.about)
+    write_measured(out, rows, found.about, [checkpoint], force)
     print(f"{out}: {len(rows)} rows")

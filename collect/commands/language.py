@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from collect.commands.app import Checkpoint, Device, Threads, app
+from collect.commands.app import Checkpoint, Device, Force, Threads, app
 from collect.devices import device_name, pick_device
 from collect.language.corpus import Corpus, read_corpus
 from collect.language.model import LanguageConfig
@@ -23,6 +23,7 @@ from collect.rounding import FULL_PRECISION
 from traces import command
 from traces.errors import InputError, unknown_name
 from traces.files import write_json, write_rows
+from traces.outputs import check_place, is_made, staged
 from traces.provenance import provenance
 
 Domains = Annotated[
@@ -67,6 +68,7 @@ def language_command(
     Example: `python -m collect language --domains code --steps 40 --layers 2 --experts 8 --out small.pt`
     """
     torch.set_num_threads(threads)
+    check_place(out, [start])
     corpus = corpus_of(domains, data_dir)
     config = LanguageConfig(layers, experts, k, dmodel, hidden, heads, window)
     training = LanguageTraining(steps, batch, learning_rate, seed=seed)
@@ -92,25 +94,22 @@ def language_quality_command(
     segments: Annotated[int, typer.Option(min=2, help="Held-out segments per domain, half a window each.")] = 1000,
     device: Device = "auto",
     threads: Threads = 1,
+    force: Force = False,
 ) -> None:
     """Measure held-out bits per byte of every domain, beside a byte 5-gram with Kneser-Ney smoothing.
 
     Example: `python -m collect language-quality --domains code --checkpoint small.pt --segments 50 --out language.csv`
     """
     torch.set_num_threads(threads)
+    if is_made(out, [checkpoint], force):
+        return
     corpus = corpus_of(domains, data_dir)
     model, about = restore_language(checkpoint, corpus)
     where = pick_device(device)
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=len(corpus.domains) * -(-segments // 8))
         rows = measure_bits(model.to(where), corpus, segments, lambda: progress.advance(task))
-    write_rows(out, rows)
-    write_json(out.with_suffix(".json"), {
-        "device": device_name(where), "data": {"name": "text", "digest": corpus.digest, **corpus.about()},
-        "model": about["model"], "training": about["training"], "start": about.get("start"),
-        "history": about["history"][-1],
-        "parameters": sum(each.numel() for each in model.parameters()), "provenance": provenance(),
-    })  # fmt: skip
+    write_quality(out, rows, model, about, corpus, where, checkpoint, force)
     table = Table("domain", "model", "bits per byte", "lead", box=None)
     for row in rows:
         table.add_row(
@@ -118,6 +117,21 @@ def language_quality_command(
             f"{row['lead']:.3f} ± {row['lead_error']:.3f}",
         )  # fmt: skip
     Console().print(table)
+
+
+def write_quality(
+    out: Path, rows: list[dict], model: torch.nn.Module, about: dict, corpus: Corpus, where: torch.device,
+    checkpoint: Path, force: bool,
+) -> None:  # fmt: skip
+    """Write the table of bits per byte, and beside it which model was measured on which text."""
+    with staged(out, [checkpoint], force) as written:
+        write_rows(written, rows)
+        write_json(written.with_suffix(".json"), {
+            "device": device_name(where), "data": {"name": "text", "digest": corpus.digest, **corpus.about()},
+            "model": about["model"], "training": about["training"], "start": about.get("start"),
+            "history": about["history"][-1],
+            "parameters": sum(each.numel() for each in model.parameters()), "provenance": provenance(),
+        })  # fmt: skip
 
 
 @app.command("language-route")
@@ -141,6 +155,7 @@ def language_route_command(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = "auto",
     threads: Threads = 1,
+    force: Force = False,
 ) -> None:
     """Record which experts held-out text selects: whole windows, the same byte by byte, or prompts served.
 
@@ -151,6 +166,8 @@ def language_route_command(
     torch.set_num_threads(threads)
     if phase not in PHASES:
         raise unknown_name("phase", phase, PHASES)
+    if is_made(out, [checkpoint], force):
+        return
     corpus = corpus_of(domains, data_dir)
     model, about = restore_language(checkpoint, corpus)
     where = pick_device(device)

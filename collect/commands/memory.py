@@ -8,7 +8,7 @@ import torch
 import typer
 from rich.progress import track
 
-from collect.commands.app import Data, DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
 from collect.datasets.images import Images
 from collect.devices import device_name, on_device, pick_device
 from collect.dispatch.capacity import CONVENTIONS, Capacity
@@ -18,6 +18,7 @@ from collect.training import restore
 from traces import command
 from traces.errors import InputError, unknown_name
 from traces.files import write_json
+from traces.outputs import is_made, staged
 from traces.provenance import provenance
 
 CAPACITIES = "CS:0.05,CS:1,CS/E:1.25,CSk/E:1.2,CSk/E:2.4"  # Huang's two, Switch's, FastMoE's two
@@ -48,6 +49,7 @@ def memory_command(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = "auto",
     threads: Threads = 1,
+    force: Force = False,
 ) -> None:
     """Measure current and peak memory, per expert too, and time per batch of static and dynamic dispatch.
 
@@ -57,6 +59,8 @@ def memory_command(
     Example: `python -m collect memory --like lm --batch 128 --experts 16 --out memory.csv`
     """
     torch.set_num_threads(threads)
+    if is_made(out, [checkpoint], force):
+        return
     where = pick_device(device)
     sweeps = {"--batch": batch, "--experts": experts, "--k": k}
     grid = Grid(
@@ -72,9 +76,10 @@ def memory_command(
     cases = chain(skewed_cases(grid, seed, where), trained)  # a layer at a time: a large one fills a device
     for case in track(cases, "measuring", grid.cases + len(trained), transient=True):
         rows += measure_case(case, repetitions, most_gib * 2**30, seed)
-    write_memory(rows, out)
     about = {"device": device_name(where), "threads": threads, "provenance": provenance(seed)} | source
-    write_json(out.with_suffix(".json"), about)
+    with staged(out, [checkpoint], force) as written:
+        write_memory(rows, written)
+        write_json(written.with_suffix(".json"), about)
     skipped = sum(row.status == "skipped" for row in rows)
     print(f"{out}: {len(rows)} rows, {skipped} skipped for want of memory")
 

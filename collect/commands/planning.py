@@ -8,9 +8,9 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.commands.app import Checkpoint, Data, DataDir, Device, TestImages, Threads, TrainImages, app
+from collect.commands.app import Checkpoint, Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app
 from collect.commands.execution import Bandwidth, Latency, link_fields, subject_of
-from collect.commands.expert_memory import Out, Stretch, Units, measured
+from collect.commands.expert_memory import Out, Stretch, Units, measured, write_measured
 from collect.devices import pick_device
 from collect.expert_memory.swap_profile import Candidate, ProfileStage, draw_candidates
 from simulate.policies.memory.beforehand import known_of
@@ -18,7 +18,7 @@ from simulate.policies.memory.config import MemoryConfig
 from traces import command
 from traces.cost_table import load_costs
 from traces.errors import InputError
-from traces.files import write_json, write_rows
+from traces.outputs import is_made
 from traces.trace_file import load_trace
 
 
@@ -45,6 +45,7 @@ def swap_profile_command(
     threads: Threads = 1,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Measure quality, latency and memory of slots per layer and update periods: random ones, or those of plans.
 
@@ -54,6 +55,9 @@ def swap_profile_command(
     --costs costs.parquet --out profile.csv`
     """
     torch.set_num_threads(threads)
+    inputs = [checkpoint, trace, costs, plans, known]
+    if is_made(out, inputs, force):
+        return
     where, recorded = pick_device(device), load_trace(trace)
     subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
     found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
@@ -74,8 +78,7 @@ def swap_profile_command(
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=len(candidates))
         rows = stage.rows(candidates, lambda: progress.advance(task))
-    write_rows(out, rows)
-    write_json(out.with_suffix(".json"), {**found.about, "link": link, "seed": seed})
+    write_measured(out, rows, {**found.about, "link": link, "seed": seed}, inputs, force)
     print(f"{out}: {len(rows)} configurations")
 
 

@@ -7,7 +7,7 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.commands.app import DataDir, Device, TestImages, Threads, TrainImages, app, read_images
+from collect.commands.app import DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
 from collect.datasets import DATASETS
 from collect.devices import pick_device
 from collect.huggingface.collector import ALL, CHOSEN, Plan, record_prompts
@@ -17,6 +17,7 @@ from collect.routing import record_trace
 from collect.training import restore
 from traces.errors import InputError, unknown_name
 from traces.k_rules import RULE_HELP, given_rule
+from traces.outputs import is_made
 from traces.trace_file import load_trace
 
 CLASSIFIER = "Classifier"
@@ -63,6 +64,7 @@ def route_command(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of sampling.", rich_help_panel=TRANSFORMERS)] = 0,
     dtype: Annotated[str, typer.Option(help=f"{', '.join(TYPES)}.", rich_help_panel=TRANSFORMERS)] = "auto",
+    force: Force = False,
 ) -> None:
     """Record which experts data selects: all candidates with their scores, best first.
 
@@ -77,6 +79,8 @@ def route_command(
     torch.set_num_threads(threads)
     if (checkpoint is None) == (model is None):
         raise InputError("--checkpoint or --model: exactly one of them is needed")
+    if is_made(out, [checkpoint, Path(data) if model is not None else None], force):
+        return
     where = pick_device(device)
     if model is not None:
         refuse_given({"--k": k, "--rule": rule, "--only-ran": only_ran, "--train-images": train_images,

@@ -1,5 +1,6 @@
 """Commands about one trained model under several rules for K: its traces, and serving them on real weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from collect.commands.app import (
     Data,
     DataDir,
     Device,
+    Force,
     TestImages,
     Threads,
     TrainImages,
@@ -23,13 +25,16 @@ from collect.commands.app import (
 from collect.devices import device_name, on_device, pick_device
 from collect.dynamic_k.study import MOST
 from collect.dynamic_k.thresholds import rule_for
-from collect.routing import record_trace
+from collect.routing import record_trace, trace_header
 from collect.serving import ServingExperiment, serve
 from collect.training import restore
 from traces import command
 from traces.cost_table import load_costs
 from traces.errors import InputError
+from traces.header import Header
 from traces.k_rules import KRule
+from traces.outputs import WAY_OUT, check_place
+from traces.selections import Trace
 from traces.trace_file import load_trace
 
 SEEN = 5000  # training images on which a threshold for a mean K is found
@@ -50,12 +55,14 @@ def rules_command(
     threads: Threads = 1,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Record the test images under several rules for K: only the experts that ran, small files.
 
     Example: `python -m collect rules --checkpoint wide.pt --name wide --rules top-p:0.3 --k 1,2 --out rules`
     """
     torch.set_num_threads(threads)
+    check_place(out, [checkpoint], folder=True)
     ways: list[KRule | int] = [KRule.parse(rule) for rule in rules.split(",") if rule]
     ways += command.numbers(k, "--k") if k else []
     targets = command.numbers(mean_k, "--mean-k", 1, float) if mean_k else []
@@ -67,10 +74,25 @@ def rules_command(
     ways += [rounded(rule_for("delta", target, MOST, model, *seen)[0]) for target in targets]
     for way in ways:
         path = out / f"{name}-{f'k{way}' if isinstance(way, int) else str(way).replace(':', '-')}.trace.parquet"
-        trace = load_trace(path) if path.exists() else None
+        expected = replace(trace_header(model, description, way, batch, where), score_kind=None)
+        trace = recorded_before(path, expected, force)
         trace = trace or record_trace(model, description, images, way, batch, where, path, only_ran=True)
         accuracy = (trace.label_S == trace.prediction_S).mean()
         print(f"{path}: mean K {(trace.experts_TLK >= 0).sum(2).mean():.3f}, accuracy {accuracy:.4f}", flush=True)
+
+
+def recorded_before(path: Path, expected: Header, force: bool) -> Trace | None:
+    """Return the trace that is there already, None where there is none, or `force` replaces another one."""
+    if not path.exists():
+        return None
+    try:
+        trace = load_trace(path)
+        same = replace(trace.header, provenance={}) == replace(expected, provenance={})
+    except InputError:
+        same = False
+    if not same and not force:
+        raise InputError(f"{path}: exists, recorded from another model or other images, or damaged; {WAY_OUT}")
+    return trace if same else None
 
 
 def rounded(rule: KRule) -> KRule:
@@ -95,6 +117,7 @@ def serve_command(
     threads: Threads = 1,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Execute the same arrivals under every trace: what does choosing K per sample change in throughput and latency?
 
@@ -103,6 +126,7 @@ def serve_command(
     Example: `python -m collect serve rules/wide-*.trace.parquet --checkpoint wide.pt --costs costs.parquet --out runs`
     """
     torch.set_num_threads(threads)
+    check_place(out, [*traces, checkpoint, costs], folder=True)
     images = read_images(data, data_dir, train_images, test_images)
     model, _ = restore(checkpoint, images)
     where, table = pick_device(device), load_costs(costs)
@@ -121,6 +145,6 @@ def serve_command(
     total = len(points) * replications * (len(experiment.in_flight) + bool(load))
     with Progress(transient=True) as progress:
         task = progress.add_task("executing", total=total)
-        for _ in serve(points, experiment, table, model.config.k, device_name(where), out):
+        for _ in serve(points, experiment, table, model.config.k, device_name(where), out, force):
             progress.advance(task)
     print(f"{out}: {total} runs of {len(points)} operating points")

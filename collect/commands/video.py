@@ -7,12 +7,13 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.commands.app import Checkpoint, Device, Threads, app
+from collect.commands.app import Checkpoint, Device, Force, Threads, app
 from collect.datasets.clips import read_clip
 from collect.devices import pick_device
 from collect.rounding import FULL_PRECISION
 from collect.vision.recording import record_clip
 from collect.vision.training import restore_vision
+from traces.outputs import is_made
 
 
 @app.command("video")
@@ -29,12 +30,15 @@ def video_command(
     ] = FULL_PRECISION,
     device: Device = "auto",
     threads: Threads = 1,
+    force: Force = False,
 ) -> None:
     """Record a clip, frame after frame, through a switch transformer of `python -m collect vision`.
 
     Example: `python -m collect video vtest.avi --checkpoint switch.pt --camera static --out vtest.trace.parquet`
     """
     torch.set_num_threads(threads)
+    if is_made(out, [clip, checkpoint], force):
+        return
     model, description = restore_vision(checkpoint)
     model = model.to(pick_device(device))
     taken = read_clip(clip, model.shape, every, frames)

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from collect.checkpoints import load_checkpoint
-from collect.commands.app import Data, DataDir, Device, TestImages, TrainImages, app, read_images
+from collect.commands.app import Data, DataDir, Device, Force, TestImages, TrainImages, app, read_images
 from collect.datasets.images import Images
 from collect.devices import device_name, pick_device
 from collect.vision import processes
@@ -20,6 +20,7 @@ from collect.vision.timing import inference_seconds, measure_times
 from collect.vision.training import VisionTraining, describe, new_vision_model, train_vision
 from collect.vision.transformer import VARIANTS, VisionConfig
 from traces.files import write_json, write_rows
+from traces.outputs import check_output, check_place, is_by_this_command, is_made, staged
 from traces.provenance import provenance
 
 Width = Annotated[int, typer.Option("--dmodel", min=1, help="Width of a token.")]
@@ -59,6 +60,7 @@ def vision_command(
     threshold: Threshold = 45.0,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Train one vision transformer; a checkpoint after every epoch, resumed when called again; prints its results.
 
@@ -68,6 +70,8 @@ def vision_command(
     Example: `python -m collect vision --data digits --patch 2 --variant switch --experts 4 --epochs 5 --out switch.pt`
     """
     torch.set_num_threads(1)
+    check_place(out)
+    check_output(out.with_suffix(".json"), [], force)
     config = VisionConfig(variant, experts, dmodel, hidden, depth, heads, patch)
     training = VisionTraining(epochs, batch, learning_rate, seed, consistency=consistency)
     training.check(config, gpus)
@@ -90,7 +94,7 @@ def vision_command(
     finally:
         processes.leave()
     if place.first:
-        report(model, about, images, out, threshold, device_name(place.device))
+        report(model, about, images, out, threshold, device_name(place.device), force)
 
 
 def check_plan(images: Images, config: VisionConfig, training: VisionTraining, out: Path) -> None:
@@ -100,7 +104,9 @@ def check_plan(images: Images, config: VisionConfig, training: VisionTraining, o
         load_checkpoint(out, describe(images, config, training))
 
 
-def report(model: torch.nn.Module, about: dict, images: Images, out: Path, threshold: float, device: str) -> None:
+def report(
+    model: torch.nn.Module, about: dict, images: Images, out: Path, threshold: float, device: str, force: bool
+) -> None:
     """Print the results of one training and write them beside its checkpoint."""
     seconds, measured = inference_seconds(model, images)
     row = {
@@ -108,11 +114,12 @@ def report(model: torch.nn.Module, about: dict, images: Images, out: Path, thres
         **summary(model, about["history"], threshold),
         "inference_60000_images_s": round(seconds, 3), "inference_measured_images": measured,
     }  # fmt: skip
-    write_json(out.with_suffix(".json"), {
-        "results": row, "history": about["history"], "device": device,
-        "data": {"name": images.name, "digest": images.digest, "note": images.note},
-        "provenance": provenance(about["training"]["seed"]),
-    })  # fmt: skip
+    with staged(out.with_suffix(".json"), [], force, is_ours=is_by_this_command) as written:
+        write_json(written, {
+            "results": row, "history": about["history"], "device": device,
+            "data": {"name": images.name, "digest": images.digest, "note": images.note},
+            "provenance": provenance(about["training"]["seed"]),
+        })  # fmt: skip
     table = Table("result", "value", box=None)
     for name, value in row.items():
         table.add_row(name, str(value))
@@ -140,11 +147,14 @@ def vision_grid_command(
     jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")] = 2,
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Train vision transformers of several variants with several seeds; resumes; writes the tables of a comparison.
 
     Example: `python -m collect vision-grid --data digits --patch 2 --epochs 2 --models work --out vision.csv`
     """
+    if is_made(out, [], force):
+        return
     images = read_images(data, data_dir, train_images, test_images)
     base = VisionConfig("dense", 1, dmodel, hidden, depth, heads, patch)
     training = VisionTraining(epochs, batch, learning_rate)
@@ -154,12 +164,13 @@ def vision_grid_command(
         images, entries, training, list(range(seeds)), models, where, jobs, lambda line: print(line, flush=True)
     )
     rows, per_epoch = tables_of(images, points, training, models, threshold)
-    write_rows(out, rows)
-    write_rows(out.with_name(f"{out.stem}_epochs.csv"), per_epoch)
-    write_json(out.with_suffix(".json"), {
-        "device": device_name(where), "data": {"name": images.name, "digest": images.digest, "note": images.note},
-        "model": asdict(base), "training": asdict(training), "provenance": source,
-    })  # fmt: skip
+    with staged(out, [], force) as written:
+        write_rows(written, rows)
+        write_rows(written.with_name(f"{out.stem}_epochs.csv"), per_epoch)
+        write_json(written.with_suffix(".json"), {
+            "device": device_name(where), "data": {"name": images.name, "digest": images.digest, "note": images.note},
+            "model": asdict(base), "training": asdict(training), "provenance": source,
+        })  # fmt: skip
 
 
 @app.command("vision-times")
@@ -180,6 +191,7 @@ def vision_times_command(
     device: Device = "auto",
     train_images: TrainImages = None,
     test_images: TestImages = None,
+    force: Force = False,
 ) -> None:
     """Measure training and inference time of the models of `vision-grid` (seed 0), interleaved. Let nothing else run.
 
@@ -188,6 +200,8 @@ def vision_times_command(
     Example: `python -m collect vision-times --data digits --epochs 2 --models work --out vision_times.csv`
     """
     torch.set_num_threads(1)
+    if is_made(out, [], force):
+        return
     images = read_images(data, data_dir, train_images, test_images)
     where = pick_device(device)
     entries = contenders(variants, VisionConfig())
@@ -198,8 +212,9 @@ def vision_times_command(
             images, entries, training, models, where, repetitions, training_images, inference_images,
             lambda: progress.advance(task),
         )  # fmt: skip
-    write_rows(out, rows)
-    write_json(out.with_suffix(".json"), {
-        "device": device_name(where), "data": {"name": images.name, "digest": images.digest, "note": images.note},
-        "threads": 1, "batch": batch, "provenance": provenance(),
-    })  # fmt: skip
+    with staged(out, [], force) as written:
+        write_rows(written, rows)
+        write_json(written.with_suffix(".json"), {
+            "device": device_name(where), "data": {"name": images.name, "digest": images.digest, "note": images.note},
+            "threads": 1, "batch": batch, "provenance": provenance(),
+        })  # fmt: skip

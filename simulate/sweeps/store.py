@@ -174,6 +174,19 @@ def is_complete(out: Path, grid: Grid) -> bool:
     return True
 
 
+def remove_other(out: Path, grid: Grid) -> None:
+    """Remove what stands at the output unless it is this grid's: a table, any other file, or unfinished parts."""
+    parts = parts_folder(out)
+    if parts.is_dir() and header_of(parts).get("grid_digest") != grid.digest:
+        discard(out)
+    try:
+        is_complete(out, grid)
+    except InputError:
+        if not out.is_file():
+            raise
+        out.unlink()
+
+
 def header_of(folder: Path) -> dict:
     """Return what a folder of parts says of its grid, nothing where it is none or was damaged."""
     try:

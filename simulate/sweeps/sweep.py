@@ -13,7 +13,7 @@ from simulate.policies.memory.config import MemoryConfig
 from simulate.runs import progress_bar
 from simulate.sweeps.backends import engines_of, results_here
 from simulate.sweeps.points import Work
-from simulate.sweeps.store import Grid, Store, discard, is_complete, opened_store
+from simulate.sweeps.store import Grid, Store, discard, is_complete, opened_store, remove_other
 from simulate.sweeps.study import Study
 from simulate.workers import WorkersLostError
 from traces.errors import InputError, unknown_name
@@ -26,14 +26,15 @@ ARROW_TYPES = {"int": "int64", "float": "float64", "str": "string", "bool": "boo
 
 def sweep(
     study: Study, configs: dict[str, RunConfig], out: Path, jobs: int = 0, scheduler: str | None = None,
-    provenance: dict | None = None,
+    provenance: dict | None = None, force: bool = False,
 ) -> list[SweepPoint]:  # fmt: skip
     """Carry out every named configuration that is not on disk yet; return all points, in the order of `configs`.
 
     They stand in the table `out`, while the sweep lasts in the folder of its parts: the same call continues there.
     `jobs` processes or threads (0: one per core), or with `scheduler` the Dask cluster of that address. `provenance`
     is that of the running command unless another is given; of a sweep that was begun earlier it is that of its
-    beginning. InputError for another grid's output, and, with what is finished kept, where a worker died.
+    beginning. InputError for another output there, unless `force` replaces it, and, with what is finished kept, where a
+    worker died.
     """
     out = Path(out)
     if not configs:
@@ -42,6 +43,8 @@ def sweep(
         raise unknown_name("engine", study.engine, ENGINES)
     study = study.sealed(configs.values())
     grid = grid_of(study, configs, provenance or running_provenance())
+    if force:
+        remove_other(out, grid)
     if is_complete(out, grid):
         print(f"{out}: all {len(configs)} points are complete already", file=sys.stderr)
         return load_sweep(out)[0]

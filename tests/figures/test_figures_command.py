@@ -1,6 +1,9 @@
 """`python -m figures`: three files per figure, the same bytes twice, holes with names and a true exit status."""
 
+import contextlib
 import hashlib
+import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,15 +11,20 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image
-from typer.testing import CliRunner
 
 from figures.__main__ import FIGURES, app, draw_one
+from figures.drawn_files import LIST
 from figures.style import by_reason
 from figures.table_files import TableFiles
+from traces.command import status_of
 
 
 def draw(tables, out, *options):
-    return CliRunner().invoke(app, [str(tables), "--out", str(out), *options])
+    """Run the command; return its status and what it said, as a user meets them."""
+    said, wrong = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
+        status = status_of(app, "figures", [str(tables), "--out", str(out), *options])
+    return SimpleNamespace(exit_code=status, output=said.getvalue() + wrong.getvalue(), stderr=wrong.getvalue())
 
 
 def panels_titled(figure, start):
@@ -41,7 +49,7 @@ def test_three_files_per_figure_and_the_same_bytes_twice(tables, tmp_path):
     done = draw(tables, tmp_path / "one")
     assert done.exit_code == 0, done.output
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == sorted(f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "md"))
+    assert names == sorted([LIST, *(f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "md"))])
     assert draw(tables, tmp_path / "two", "--only", "queue_size").exit_code == 0
     for kind in ("pdf", "md"):
         assert (tmp_path / f"two/queue_size.{kind}").read_bytes() == (tmp_path / f"one/queue_size.{kind}").read_bytes()

@@ -99,9 +99,20 @@ def test_a_grid_is_written_and_what_is_complete_is_kept(simulate, logs, tmp_path
 
 
 def test_another_cost_law_does_not_count_as_complete(simulate, logs, tmp_path):
-    for law in ("100,10", "100,20"):
-        status, out, _ = simulate("run", logs / "toy.trace.parquet", "--affine", law, "--out", tmp_path, "--jobs", "1")
-        assert (status, "complete already" in out) == (0, False)
+    """Its runs are refused, and what stands there is neither lost nor taken for them, unless that is asked for."""
+
+    def run(law, *more):
+        return simulate("run", logs / "toy.trace.parquet", "--affine", law, "--out", tmp_path, "--jobs", "1", *more)
+
+    assert run("100,10")[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    status, _, errors = run("100,20")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "holds a run of another cost table; allowed: --force to replace it, or another place" in errors
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    status, out, _ = run("100,20", "--force")
+    assert (status, "complete already" in out) == (0, False)
+    assert "complete already" in run("100,20")[1]
 
 
 def test_executed_configurations_are_repeated_under_their_names(simulate, logs, tmp_path):

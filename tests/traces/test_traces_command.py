@@ -120,11 +120,11 @@ def test_help_has_an_example_that_runs(traces, command, rng):
     assert traces(words)[0] == 0
 
 
-def test_what_the_system_refuses_is_one_line_and_status_1(traces):
+def test_what_the_system_refuses_is_one_line_and_status_2(traces):
     Path("file").write_text("")
     status, printed, errors = traces("make file/x.trace.parquet")
-    assert (status, printed, errors.count("\n")) == (1, "", 1)
-    assert "Not a directory" in errors or "File exists" in errors
+    assert (status, printed, errors.count("\n")) == (2, "", 1)
+    assert errors == "traces: file/x.trace.parquet: file is a file, allowed a folder to write in\n"
 
 
 def test_without_arguments_the_help_is_printed(traces):
