@@ -144,7 +144,9 @@ def test_a_second_call_keeps_what_is_there(simulate, folder):
     assert written(folder) == before
     (folder / "out" / "wide-delta-0.4" / "recorded.parquet").unlink()
     (folder / "out" / "wide-delta-0.4" / "regated.trace.parquet").write_text("half a trace")
-    assert simulate(*words(folder))[0] == 0
+    status, _, errors = simulate(*words(folder))
+    assert (status, "exists and holds another trace" in errors) == (2, True)
+    assert simulate(*words(folder), "--force")[0] == 0
     anew = written(folder)
     kept = {path.name for path in before if anew[path] == before[path]}
     assert kept == {"source.parquet", "regated.parquet"}
@@ -158,6 +160,8 @@ def test_other_options_are_refused_where_tables_stand(simulate, folder):
     assert status == 2
     assert "source.parquet: holds another sweep" in errors.splitlines()[-1]
     assert written(folder) == before
+    assert simulate(*words(folder), "--replications", 2, "--force")[0] == 0
+    assert simulate(*words(folder), "--replications", 2)[0] == 0
 
 
 def test_failed_points_are_named_with_their_reasons(simulate, folder):
