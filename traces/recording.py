@@ -100,6 +100,10 @@ class TraceWriter:
         """Make a part of what waits, so that all appended tokens are safe."""
         self.write(self.pieces.rest())
 
+    def forget(self) -> None:
+        """Drop what waits and is in no part yet."""
+        self.pieces.rest()
+
     def write(self, pieces: list[Trace]) -> None:
         """Write finished parts."""
         for piece in pieces:
@@ -123,6 +127,8 @@ class TraceWriter:
             self.close()
         else:
             self.flush()
+            if not self.parts:  # nothing to go on from
+                self.folder.rmdir()
 
 
 def finish_recording(path: Path | str) -> None:

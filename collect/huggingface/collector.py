@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from collect.devices import device_name
+from collect.huggingface.loading import told_in_one_line
 from collect.huggingface.prompts import Prompt
 from collect.huggingface.recording import Batch, Recording
 from collect.huggingface.routers import Choice, Router, find_routers, limited
@@ -72,7 +73,9 @@ def record_prompts(
     layers of different size, and prompts longer than the model.
     """
     check_prompts(model, prompts, plan)
-    watch = probe(model, plan, prompts[0])
+    with told_in_one_line("running the model", (OSError,)):
+        watch = probe(model, plan, prompts[0])
+    check_padding(model, watch, prompts, plan.batch)
     candidates = slots_recorded(watch, plan.candidates)
     header = model_header(model, name, watch, plan, candidates, data)
     decoder = plan.part == "decoder"
@@ -82,21 +85,40 @@ def record_prompts(
             for first in range(0, len(prompts), plan.batch):
                 members = prompts[first : first + plan.batch]
                 lengths_B = np.array([1 if decoder else len(prompt.token_ids) for prompt in members])
-                recording.start(Batch(first, members, lengths_B))
-                generate(model, members, plan, first)
-                writer.flush()
+                recording.start(Batch(first, members, lengths_B, pads_right(model)))
+                run_batch(model, members, plan, first, writer)
                 advance(len(members))
+
+
+def run_batch(model: nn.Module, members: list[Prompt], plan: Plan, first: int, writer: TraceWriter) -> None:
+    """Run prompts and make their rows safe; where the model fails none of theirs is kept, those before them are."""
+    place = f"running prompts {first} to {first + len(members) - 1}"
+    try:
+        with told_in_one_line(place, (OSError,), lambda: kept_text(writer)):
+            generate(model, members, plan, first)
+    except InputError:
+        writer.forget()
+        raise
+    writer.flush()
+
+
+def kept_text(writer: TraceWriter) -> str:
+    """Return where what was recorded before an error can be read, if anything was."""
+    if not writer.safe_rows:
+        return ""
+    return f"; {writer.safe_rows} tokens of the prompts before are kept in {writer.folder}"
 
 
 @torch.no_grad()
 def generate(model: nn.Module, prompts: list[Prompt], plan: Plan, first: int) -> None:
-    """Run one batch, padded on the left (an encoder: on the left too; the mask hides it)."""
+    """Run one batch, padded in front of what follows, an encoder's input behind; the mask hides it."""
     longest = max(len(prompt.token_ids) for prompt in prompts)
     input_BS = torch.zeros(len(prompts), longest, dtype=torch.int64)
     mask_BS = torch.zeros_like(input_BS)
     for row, prompt in enumerate(prompts):
-        input_BS[row, longest - len(prompt.token_ids) :] = torch.tensor(prompt.token_ids)
-        mask_BS[row, longest - len(prompt.token_ids) :] = 1
+        start = 0 if pads_right(model) else longest - len(prompt.token_ids)
+        own = slice(start, start + len(prompt.token_ids))
+        input_BS[row, own], mask_BS[row, own] = torch.tensor(prompt.token_ids), 1
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # generate() takes no generator
@@ -107,6 +129,21 @@ def generate(model: nn.Module, prompts: list[Prompt], plan: Plan, first: int) ->
             # Whatever the model's own settings say: a call computes each new token once, one row per prompt.
             use_cache=True, num_return_sequences=1, prompt_lookup_num_tokens=None, disable_compile=True,
         )  # fmt: skip
+
+
+def pads_right(model: nn.Module) -> bool:
+    """Whether padding stands behind a prompt: in an encoder, where nothing is generated behind it.
+
+    Where experts have a capacity, earlier tokens are served first. Padding that comes last takes none of it away.
+    """
+    return bool(model.config.is_encoder_decoder)
+
+
+def check_padding(model: nn.Module, watch: Watch, prompts: list[Prompt], batch: int) -> None:
+    """Refuse batches whose padding, in front of the prompts, would take the capacity of experts."""
+    lengths = {len(prompt.token_ids) for prompt in prompts}
+    if batch > 1 and len(lengths) > 1 and not pads_right(model) and any(each.may_drop for each in watch.choices):
+        raise InputError("experts have a capacity, which padding in front of a prompt would take: allowed: --batch 1")
 
 
 @torch.no_grad()

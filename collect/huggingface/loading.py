@@ -1,11 +1,17 @@
 """Loading a transformers model and its tokenizer, from a folder or the hub; no code of a repository is run."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from collect.huggingface.prompts import NoTokenizer
 from traces.errors import InputError
+
+LONGEST_REASON = 300  # letters of an error's own text
+UNKNOWN_CLASS = "Unrecognized configuration class"  # what transformers says where a task has no class for a model
 
 TYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -17,25 +23,59 @@ def load_model(name: str, dtype: str, device: torch.device) -> nn.Module:
     router looks like any other.
     """
     transformers = imported()
-    try:
+    with told_in_one_line(f"--model {name}"):
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-        kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-        model, report = kind.from_pretrained(
-            name, dtype=TYPES[dtype], trust_remote_code=False, output_loading_info=True
-        )
-    except Exception as error:  # damaged weights and impossible settings have error types of their own
-        raise InputError(f"--model {name}: {one_line(error)}") from None
+        model, report = loaded(transformers, config, name, TYPES[dtype])
+        model = model.eval().to(device)
     if missing := sorted(report["missing_keys"]):
         raise InputError(f"--model {name}: lacks the weights {missing[0]} ({len(missing)} such), allowed: all of them")
-    return model.eval().to(device)
+    return model
 
 
-def load_tokenizer(name: str) -> object | None:
-    """Return the model's tokenizer, None where there is none."""
+def loaded(transformers: object, config: object, name: str, dtype: object) -> tuple[nn.Module, dict]:
+    """Return (model, report) of the first task that has a class for it: text alone, or text with images.
+
+    A model that reads images beside text takes prompts of text alone as well. Raises InputError where there is none.
+    """
+    tasks = ["Seq2SeqLM"] if config.is_encoder_decoder else ["CausalLM", "ImageTextToText"]
+    for task in tasks:
+        kind = getattr(transformers, f"AutoModelFor{task}")
+        try:
+            return kind.from_pretrained(name, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+        except ValueError as error:
+            if not str(error).startswith(UNKNOWN_CLASS):
+                raise
+    kind = type(config).__name__
+    raise InputError(f"--model {name}: transformers has no model for {kind} among {', '.join(tasks)}")
+
+
+@contextmanager
+def told_in_one_line(
+    place: str, untouched: tuple[type[Exception], ...] = (), more: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
+    """Turn whatever transformers or torch raises into an InputError of one line: place, class, what it says, and more.
+
+    Their errors have types of their own: damaged weights, impossible settings, a cache that a model cannot use. What
+    this project refuses stays as it is, and so do errors of the types `untouched`.
+    """
     try:
-        return imported().AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError):
-        return None
+        yield
+    except (InputError, *untouched):
+        raise
+    except torch.OutOfMemoryError as error:
+        hint = "; allowed: a smaller --batch, or another --device"
+        raise InputError(f"{place}: {one_line(error)}{hint}{more()}") from error
+    except Exception as error:
+        raise InputError(f"{place}: {one_line(error)}{more()}") from error
+
+
+def load_tokenizer(name: str) -> object:
+    """Return the model's tokenizer, or why there is none: prompts of token ids need none."""
+    transformers = imported()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # a broken file, a missing package, no network: each has a type of its own
+        return NoTokenizer(one_line(error))
 
 
 def imported() -> object:
@@ -52,8 +92,11 @@ def imported() -> object:
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says in one line, shortened."""
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    """Return an error's class and what it says, shortened, in one line."""
+    said = " ".join(str(error).split())
+    if len(said) > LONGEST_REASON:
+        said = said[:LONGEST_REASON].rpartition(" ")[0] + " ..."
+    return ": ".join(each for each in (type(error).__name__, said) if each)
 
 
 def short_name(name: str) -> str:

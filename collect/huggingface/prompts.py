@@ -12,6 +12,13 @@ LARGEST_LABEL = 2**31 - 1  # labels are int32
 
 
 @dataclass(frozen=True)
+class NoTokenizer:
+    """Stands for a tokenizer that could not be loaded, and says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Prompt:
     """One line's prompt as token ids; its domain ("" where none was given) and label (-1 where none)."""
 
@@ -20,11 +27,11 @@ class Prompt:
     label: int = -1
 
 
-def read_prompts(path: Path, tokenizer: object | None, limit: int | None, longest: int | None) -> list[Prompt]:
+def read_prompts(path: Path, tokenizer: object, limit: int | None, longest: int | None) -> list[Prompt]:
     """Return the prompts of a JSON Lines file, the first `limit` of them, each cut to its first `longest` tokens.
 
     A line is an object with one of CONTENTS and, where wanted, a domain (text) and a label (a whole number >= 0).
-    `tokenizer` None: only token ids are allowed. InputError names the line.
+    A NoTokenizer allows token ids only. InputError names the line.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # a string may hold what else splitlines() cuts at
@@ -42,7 +49,7 @@ def read_prompts(path: Path, tokenizer: object | None, limit: int | None, longes
     return prompts
 
 
-def parsed(line: str, tokenizer: object | None, longest: int | None) -> Prompt:
+def parsed(line: str, tokenizer: object, longest: int | None) -> Prompt:
     """Return the prompt in a line."""
     try:
         content = json.loads(line)
@@ -66,14 +73,14 @@ def parsed(line: str, tokenizer: object | None, longest: int | None) -> Prompt:
     return Prompt(tuple(token_ids[:longest]), domain, label)
 
 
-def tokens(kind: str, value: object, tokenizer: object | None) -> list[int]:
+def tokens(kind: str, value: object, tokenizer: object) -> list[int]:
     """Return the token ids of one of CONTENTS."""
     if kind == "token_ids":
         if not isinstance(value, list) or not all(whole(each) and each >= 0 for each in value):
             raise InputError("token_ids holds something else than whole numbers >= 0")
         return value
-    if tokenizer is None:
-        raise InputError(f"{kind}: the model's folder has no tokenizer; allowed without one: token_ids")
+    if isinstance(tokenizer, NoTokenizer):
+        raise InputError(f"{kind}: the model has no tokenizer ({tokenizer.reason}); allowed without one: token_ids")
     if kind == "messages":
         try:
             return list(tokenizer.apply_chat_template(value, add_generation_prompt=True, return_dict=True)["input_ids"])
@@ -81,7 +88,10 @@ def tokens(kind: str, value: object, tokenizer: object | None) -> list[int]:
             raise InputError(f"messages do not fit the model's chat template ({error!s:.80})") from None
     if not isinstance(value, str):
         raise InputError(f"{kind} is {value!r:.40}, allowed text")
-    return list(tokenizer(value)["input_ids"])
+    try:
+        return list(tokenizer(value)["input_ids"])
+    except Exception as error:  # a tokenizer raises what it likes
+        raise InputError(f"{kind} does not fit the model's tokenizer ({error!s:.80})") from None
 
 
 def whole(value: object) -> bool:

@@ -22,11 +22,12 @@ from traces.selections import Trace
 
 @dataclass
 class Batch:
-    """The prompts that run together: where each begins behind its padding, what was computed, which have ended."""
+    """The prompts that run together: their lengths, the side of their padding, what was computed, which have ended."""
 
     first: int
     prompts: Sequence[Prompt]
     lengths_B: np.ndarray
+    padded_right: bool = False
     computed: int = 0
     ended_B: np.ndarray = field(default=None)
 
@@ -93,11 +94,13 @@ class Recording:
         decodes = self.decoder or batch.computed > 0
         if decodes and not (self.decoder and batch.computed == 0):
             batch.ended_B |= np.isin(self.input_BS[:, 0], self.ends)
-        padding_B = np.zeros(rows, int) if decodes else columns - batch.lengths_B
+        padding_B = np.zeros(rows, int) if decodes or batch.padded_right else columns - batch.lengths_B
         position_BS = batch.computed + np.arange(columns) - padding_B[:, None]
         if decodes and not self.decoder:
             position_BS = position_BS - (batch.lengths_B.max() - batch.lengths_B)[:, None]
         real_BS = (np.arange(columns) >= padding_B[:, None]) & ~batch.ended_B[:, None]
+        if batch.padded_right and not decodes:
+            real_BS &= np.arange(columns) < batch.lengths_B[:, None]
         batch.computed += columns
         if real_BS.any():
             self.writer.append(self.rows(real_BS, position_BS, decodes))

@@ -13,7 +13,7 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 from moe_families import FAMILIES, built, expert_weights, switch_transformer
 
 from collect.huggingface.collector import Plan, record_prompts
-from collect.huggingface.prompts import Prompt, read_prompts
+from collect.huggingface.prompts import NoTokenizer, Prompt, read_prompts
 from collect.huggingface.routers import find_routers
 from traces.errors import InputError
 from traces.recording import parts_folder
@@ -211,8 +211,8 @@ def test_prompts_are_read_cut_and_limited(tmp_path):
     lines = [{"text": "abc", "domain": "x", "label": 4}, {"token_ids": [5, 6]}, {"prompt": "z"}]
     path.write_text("\n\n".join(map(json.dumps, lines)))
     assert read_prompts(path, Letters(), 2, 2) == [Prompt((97, 98), "x", 4), Prompt((5, 6))]
-    with pytest.raises(InputError, match="line 1: text: the model's folder has no tokenizer"):
-        read_prompts(path, None, None, None)
+    with pytest.raises(InputError, match=r"line 1: text: the model has no tokenizer \(gone\); allowed without one"):
+        read_prompts(path, NoTokenizer("gone"), None, None)
 
 
 @pytest.fixture(scope="module")
