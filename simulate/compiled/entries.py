@@ -12,10 +12,10 @@ from simulate.compiled.jit import compiled
 from simulate.compiled.layout import RUN
 from simulate.compiled.memory.accessors import filling_F, key_at
 from simulate.compiled.memory.caches import admit
-from simulate.compiled.memory.layout import MEMORY
+from simulate.compiled.memory.layout import MEMORY, Memory
 
-world_at = record_at(RUN)
-memory_at = record_at(MEMORY)
+world_at, checked_world_at = record_at(RUN), record_at(RUN, checked=True)
+memory_at, checked_memory_at = record_at(MEMORY), record_at(MEMORY, checked=True)
 
 
 @compiled
@@ -38,11 +38,41 @@ def play_masked(world: int, memory: int) -> int:
 
 @compiled
 def fill(memory: int) -> int:
-    """Give experts the slots that they hold before the run, in the order of `filling_F`; return how many."""
+    """Give experts the slots that they hold before the run; return how many."""
+    return fill_slots(memory_at(memory))
+
+
+@compiled
+def play_resident_checked(world: int) -> int:
+    """`play_resident` in the checked form (`checking`)."""
+    return go_on(checked_world_at(world), None, None)
+
+
+@compiled
+def play_with_memory_checked(world: int, memory: int) -> int:
+    """`play_with_memory` in the checked form."""
+    return go_on(checked_world_at(world), checked_memory_at(memory), None)
+
+
+@compiled
+def play_masked_checked(world: int, memory: int) -> int:
+    """`play_masked` in the checked form."""
+    return go_on(checked_world_at(world), checked_memory_at(memory), 1)
+
+
+@compiled
+def fill_checked(memory: int) -> int:
+    """`fill` in the checked form."""
+    return fill_slots(checked_memory_at(memory))
+
+
+@compiled
+def fill_slots(memory: Memory) -> int:
+    """Give experts slots in the order of `filling_F`; return how many."""
     filled = 0
-    for key in filling_F(memory_at(memory)):
-        admit(memory_at(memory), key, True)
-        key_at(memory_at(memory), key).in_flight = 0
-        key_at(memory_at(memory), key).unused = 0
+    for key in filling_F(memory):
+        admit(memory, key, True)
+        key_at(memory, key).in_flight = 0
+        key_at(memory, key).unused = 0
         filled += 1
     return filled

@@ -10,14 +10,18 @@ from numba import from_dtype, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from simulate.compiled.checking import CheckedArray, CheckedRecord, hold
 from simulate.compiled.pointers import Arrays, place_of
 
 I64 = ir.IntType(64)
 
 
-def record_at(dtype: np.dtype) -> Callable:
-    """Return the function of compiled code that takes an address for that of one record."""
-    record_type = from_dtype(dtype)
+def record_at(dtype: np.dtype, checked: bool = False) -> Callable:
+    """Return the function of compiled code that takes an address for that of one record.
+
+    `checked`: all that is given this record is compiled in its checked form (`checking`).
+    """
+    record_type = CheckedRecord(from_dtype(dtype)) if checked else from_dtype(dtype)
 
     def record_of(context, address):  # noqa: ANN001, ANN202
         def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
@@ -40,9 +44,11 @@ def pointer(builder: ir.IRBuilder, record: types.Record, at: ir.Value, place: in
 def array(arrays: Arrays, name: str) -> Callable:
     """Return the function of compiled code that gives the array which a record points at by this name."""
     dtype, dimensions = arrays[name]
-    array_type, place = types.Array(from_dtype(dtype), dimensions, "C"), place_of(arrays, name)
+    plain_type, place = types.Array(from_dtype(dtype), dimensions, "C"), place_of(arrays, name)
 
     def array_of(context, record):  # noqa: ANN001, ANN202
+        array_type = CheckedArray(plain_type, name) if isinstance(record, CheckedRecord) else plain_type
+
         def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
             made = context.make_array(array_type)(context, builder)
             size = I64(dtype.itemsize)
@@ -69,6 +75,8 @@ def element(arrays: Arrays, name: str) -> Callable:
 
     def element_of(context, record, number):  # noqa: ANN001, ANN202
         def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
+            if isinstance(record, CheckedRecord):
+                hold(context, builder, name, arguments[1], pointer(builder, record, arguments[0], place + 1))
             offset = builder.mul(arguments[1], I64(dtype.itemsize))
             address = builder.add(pointer(builder, record, arguments[0], place), offset)
             return builder.inttoptr(address, context.get_value_type(element_type))

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from llvmlite import binding as llvm
 
+from simulate.compiled.bounds import OUT_OF_BOUNDS, Overrun, form_of, usual_form_of
 from traces.files import replacing
 
 try:
@@ -40,10 +41,10 @@ def entry(name: str) -> Callable[..., int]:
 
     Threads and processes that want the same at once wait for the first, which compiles it. Where there are no file
     locks (Windows) each process compiles for itself. The entry raises RuntimeError if compiled code fails, which it
-    has no reason to.
+    has no reason to; in the checked form (`bounds`) with the access that was out of bounds.
     """
     with ONE_AT_A_TIME:
-        return loaded_entry(name)
+        return loaded_entry(form_of(name))
 
 
 @cache
@@ -58,7 +59,7 @@ def loaded_entry(name: str) -> Callable[..., int]:
             if not kept.exists():
                 keep_compiled(name, kept)
     symbol, _, code = kept.read_bytes().partition(b"\n")
-    return callable_at(loaded(symbol.decode(), code), ENTRIES[name])
+    return callable_at(loaded(symbol.decode(), code), ENTRIES[usual_form_of(name)])
 
 
 def keep_compiled(name: str, path: Path) -> None:
@@ -71,7 +72,7 @@ def keep_compiled(name: str, path: Path) -> None:
     from simulate.compiled import entries  # numba, and every function of the engine
     from simulate.compiled.jit import object_code
 
-    symbol, code = object_code(getattr(entries, name), ENTRIES[name])
+    symbol, code = object_code(getattr(entries, name), ENTRIES[usual_form_of(name)])
     with replacing(path) as temporary:
         temporary.write_bytes(symbol.encode() + b"\n" + code)
 
@@ -99,8 +100,10 @@ def callable_at(address: int, records: int) -> Callable[..., int]:
     native = ctypes.CFUNCTYPE(ctypes.c_int32, number, error, *[ctypes.c_int64] * records)(address)
 
     def call(*addresses: int) -> int:
-        returned = ctypes.c_int64()
-        status = native(ctypes.byref(returned), ctypes.byref(ctypes.c_void_p()), *addresses)
+        returned, exception = ctypes.c_int64(), ctypes.c_void_p()
+        status = native(ctypes.byref(returned), ctypes.byref(exception), *addresses)
+        if status == OUT_OF_BOUNDS:
+            raise RuntimeError(str(Overrun.from_address(exception.value)))
         if status != 0:
             raise RuntimeError(f"compiled code failed with status {status}")
         return returned.value

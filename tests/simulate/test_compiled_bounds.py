@@ -1,7 +1,7 @@
 """The lists of the compiled engine are as long as its worlds can make them, and no longer."""
 
 import pytest
-from test_compiled_engine import assert_equal
+from equality import assert_equal
 from worlds import config, fixed, world
 
 from simulate.compiled.run import CompiledRun

@@ -1,4 +1,4 @@
-"""The compiled engine returns the reference's records, every column of every table, and the same counts."""
+"""The compiled engine, in both forms, returns the reference's records, every column of every table, and its counts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_worlds import runs
+from equality import assert_equal
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from worlds import config, fixed, world
@@ -31,18 +32,6 @@ from traces.trace_file import load_trace
 many = hypothesis_settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SHIPPED = sorted((Path(__file__).parents[2] / "traces" / "data").rglob("*.trace.parquet"))
 COST = affine(20_000, 1_500)
-
-
-def assert_equal(workload, config, cost, known=None, transfer_ns=None):
-    """Run both engines; every column of passes, batches and transfers, and the header, must be equal."""
-    expected = simulate_by_simpy(workload, config, cost, {"config": {}}, known, transfer_ns)
-    found = simulate_compiled(workload, config, cost, {"config": {}}, known, transfer_ns)
-    for kind in ("passes", "batches", "transfers"):
-        columns, others = getattr(expected, kind), getattr(found, kind)
-        assert (columns is None) == (others is None)
-        for name in columns or ():
-            np.testing.assert_array_equal(others[name], columns[name], err_msg=f"{config.name}: {kind}.{name}")
-    assert found.header == expected.header
 
 
 @given(runs())
