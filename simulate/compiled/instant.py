@@ -50,7 +50,7 @@ from simulate.compiled.queueing import (
     admit_to_queues,
     bind_from_queue,
     force,
-    relist,
+    rejoin,
     retire_from_queues,
     settle_queues,
 )
@@ -131,7 +131,7 @@ def play_round(world: World, memory: Memory | None, masked: int | None) -> None:
     if world.scheduler == LOCKSTEP:
         settle_step(world, memory, masked, now)
     else:
-        settle_queues(world, now)
+        settle_queues(world, memory, masked, now)
     world.launched = world.batches
     start_batches(world, memory, masked, now)
     world.where = LAUNCH
@@ -157,16 +157,23 @@ def complete(world: World, memory: Memory | None, masked: int | None, device: in
 
 @compiled
 def start_batches(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
-    """Let every free device, ascending, take the first ready queue placed on it that it can run."""
-    for device in range(world.devices + 1):
-        if not device_at(world, device).free or device_at(world, device).first_ready < 0:
-            continue
-        if memory is not None and masked is None and device < world.devices:
-            queue = take(world, memory, device, now)
-        else:
-            queue = pop_ready(world, device)
-        if queue >= 0:
-            start(world, memory, masked, device, queue, now)
+    """Let every free device, ascending, take the first ready queue that it can run.
+
+    Members that the host's batch leaves behind may be a device's to run: then devices take once more.
+    """
+    host_took = True
+    while host_took:
+        host_took = False
+        for device in range(world.devices + 1):
+            if not device_at(world, device).free or device_at(world, device).first_ready < 0:
+                continue
+            if memory is not None and masked is None and device < world.devices:
+                queue = take(world, memory, device, now)
+            else:
+                queue = pop_ready(world, device)
+            if queue >= 0:
+                start(world, memory, masked, device, queue, now)
+                host_took = device == world.devices
 
 
 @compiled
@@ -180,13 +187,14 @@ def start(world: World, memory: Memory | None, masked: int | None, device: int, 
         row.size, row.crc, row.forced = bind_from_stage(world, device, queue)
     else:
         row.size, row.crc, row.forced = bind_from_queue(world, device, queue)
-        relist(world, queue, now)
     row.tokens = row.size if queue % world.width else tokens_of(world, device)
     if memory is not None and queue % world.width:
         if masked is None:
             row.hit = bound(world, memory, queue, device)
         else:
             row.hit = 1
+    if world.scheduler != LOCKSTEP:
+        rejoin(world, memory, masked, queue, now)
     world.batches += 1
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from simulate.compiled.accessors import device_at, node_at, pass_at, pass_N, queue_at, queued_P, step_P
-from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
+from simulate.compiled.chains import append_member, bind_members, free_members
 from simulate.compiled.jit import compiled
 from simulate.compiled.layout import World
 from simulate.compiled.memory.announcing import begin_stage, note_step
 from simulate.compiled.memory.layout import Memory
+from simulate.compiled.memory.loading import join
 from simulate.compiled.memory.masking import route
 from simulate.compiled.stages import expert_of, finish, finish_empty, has_members
 
@@ -111,16 +112,15 @@ def run_stage(world: World, memory: Memory | None, masked: int | None, now: int)
         end_step(world)
         return
     first = (world.stage >> 1) * world.width
-    world.unfinished = 0
-    for queue in range(first, first + world.width):
-        if queue_at(world, queue).length > 0:
-            queue_at(world, queue).ready_ns = now
-            append_ready(world, queue_at(world, queue).device, queue)
-            world.unfinished += 1
     if memory is not None and world.stage & 1:
         if masked is None:
             begin_stage(world, memory, first, now)
         note_step(world, memory)
+    world.unfinished = 0
+    for queue in range(first, first + world.width):
+        if queue_at(world, queue).length > 0:
+            join(world, memory, masked, queue, now)
+            world.unfinished += 1
 
 
 @compiled

@@ -14,11 +14,12 @@ from simulate.compiled.accessors import (
     stale_R,
     timed_Q,
 )
-from simulate.compiled.chains import append_member, append_ready, bind_members, free_members
+from simulate.compiled.chains import append_member, bind_members, free_members
 from simulate.compiled.jit import compiled
 from simulate.compiled.layout import NEVER, STRETCH, STRETCH_BITS, World
 from simulate.compiled.memory.announcing import note_group
 from simulate.compiled.memory.layout import Memory
+from simulate.compiled.memory.loading import join
 from simulate.compiled.memory.masking import route
 from simulate.compiled.stages import advance, expert_of, finish, finish_empty
 from simulate.compiled.timeouts import drop_timeout, set_timeout
@@ -129,7 +130,7 @@ def retire_from_queues(world: World, memory: Memory | None, masked: int | None, 
 
 
 @compiled
-def settle_queues(world: World, now: int) -> None:
+def settle_queues(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
     """Due time-outs (4); ready queues join the list, ascending (layer, block) (5)."""
     joining = joining_Q(world)
     while world.timed > 0 and queue_at(world, timed_Q(world)[0]).due_ns <= now:
@@ -141,15 +142,8 @@ def settle_queues(world: World, now: int) -> None:
             j -= 1
         joining[j] = queue
     for i in range(world.joining):
-        join(world, joining[i], now)
+        join(world, memory, masked, joining[i], now)
     world.joining = 0
-
-
-@compiled
-def join(world: World, queue: int, now: int) -> None:
-    """Put a ready queue at the end of its device's ready list."""
-    queue_at(world, queue).ready_ns = now
-    append_ready(world, queue_at(world, queue).device, queue)
 
 
 @compiled
@@ -172,15 +166,15 @@ def head_entered(world: World, queue: int) -> int:
 
 
 @compiled
-def relist(world: World, queue: int, now: int) -> None:
-    """Let a queue with members left over rejoin the ready list, or wait for its new head's time-out."""
+def rejoin(world: World, memory: Memory | None, masked: int | None, queue: int, now: int) -> None:
+    """Let a queue with members left over rejoin the list's end if it is ready, or wait for its head's time-out."""
     waiting, timeout_ns = queue_at(world, queue), world.timeout_ns
     if waiting.length == 0:
         return
     due_ns = entered_Q(world)[queue] + timeout_ns
     if waiting.length >= size_of(world, queue) or (timeout_ns >= 0 and due_ns <= now):
         waiting.listed = 1
-        join(world, queue, now)
+        join(world, memory, masked, queue, now)
     elif timeout_ns >= 0:
         set_timeout(world, queue, due_ns)
 

@@ -60,7 +60,7 @@ class Replay:
             if arriving:  # (3) arrivals
                 recording.arrived(arriving, now)
                 finished += rules.admit(arriving, now)
-            started = rules.settle(now)  # (4) time-outs, (5) ready queues join the list, (6) free devices take
+            started = rules.settle(now)  # (4) time-outs, (5) ready queues join a list, (6) free devices take
             recording.batches += started
             completed = [(batch, rules.retire(batch)) for batch in started if self.launch(batch)]
             emptied, rules.emptied = rules.emptied, []

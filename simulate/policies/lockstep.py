@@ -69,11 +69,10 @@ class Lockstep(Scheduler):
             self.emptied += self._end_step()
             return
         queues = sorted(self.members)
-        for queue in queues:
-            self.ready_ns_Q[queue] = now
-            self.ready_D[self.device_Q[queue]].append(queue)
         if self.memory is not None and self.stage % 2:
             self._announce(queues, now)
+        for queue in queues:
+            self.join(queue, now)
 
     def _announce(self, queues: list[int], now: int) -> None:
         """Tell the memory which experts run in this stage, and for which passes."""

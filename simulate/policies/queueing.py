@@ -133,7 +133,7 @@ class QueueScheduler(Scheduler):
         if self.joining:
             self.joining.sort()
             for queue in self.joining:
-                self._join(queue, now)
+                self.join(queue, now)
             self.joining.clear()
         return self.start_batches(now)
 
@@ -148,12 +148,8 @@ class QueueScheduler(Scheduler):
         """Say whether a time-out is still that of the queue's head, and the queue not ready for another reason."""
         return not self.listed_Q[queue] and bool(self.queues[queue]) and self._head_due(queue) == due_ns
 
-    def _join(self, queue: int, now: int) -> None:
-        self.ready_ns_Q[queue] = now
-        self.ready_D[self.device_Q[queue]].append(queue)
-
     def bind(self, queue: int, now: int) -> Batch:
-        """Bind the first min(B, length) members of a queue; if the rest is ready too, it rejoins the list's end."""
+        """Bind the first min(B, length) members of a queue."""
         waiting = self.queues[queue]
         size = self.size if queue % self.width else self.dense_size
         if len(waiting) <= size:
@@ -164,15 +160,16 @@ class QueueScheduler(Scheduler):
         batch = self.new_batch(queue, members, now)
         batch.forced, self.forced_Q[queue] = self.forced_Q[queue], False
         self.listed_Q[queue] = False
-        if waiting:
-            self._relist(queue, len(waiting) >= size, now)
         return batch
 
-    def _relist(self, queue: int, full: bool, now: int) -> None:
-        """Let a queue with members left over rejoin the ready list, or wait for its new head's time-out."""
-        if full or (self.timeout_ns is not None and self._head_due(queue) <= now):
+    def rejoin(self, queue: int, now: int) -> None:
+        """Let a queue with members left over rejoin the list's end if it is ready, or wait for its head's time-out."""
+        length, size = len(self.queues[queue]), self.size if queue % self.width else self.dense_size
+        if not length:
+            return
+        if length >= size or (self.timeout_ns is not None and self._head_due(queue) <= now):
             self.listed_Q[queue] = True
-            self._join(queue, now)
+            self.join(queue, now)
         elif self.timeout_ns is not None:
             heapq.heappush(self.timeouts, (self._head_due(queue), queue))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from simulate.policies.memory.cache import Access
 from simulate.policies.memory.knowledge import Group
 from simulate.policies.memory.masking import MaskedMemory
 
@@ -57,6 +58,7 @@ class Scheduler:
         self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
     ) -> None:
         self.memory, self.masked = memory, isinstance(memory, MaskedMemory)
+        self.hands_out = memory is not None and memory.hands_out
         self.width = workload.experts + 1  # queue number = layer * width + block: ascending (layer, block)
         self.device_Q = device_LB.ravel().tolist()
         self.ready_ns_Q = [0] * len(self.device_Q)
@@ -103,28 +105,50 @@ class Scheduler:
         """Make queues ready by the stall rule; they join the ready list when `settle` is called next."""
         raise RuntimeError(f"{type(self).__name__} stalled: no batch runs and nothing is pending, yet passes wait")
 
+    def join(self, queue: int, now: int) -> None:
+        """Put a ready queue at the end of its device's ready list, or, where the host computes misses, of the host's.
+
+        Then its expert is accessed now; a queue whose expert is on its way stands in no list until it is there.
+        """
+        self.ready_ns_Q[queue] = now
+        server = self.device_Q[queue]
+        if self.hands_out and queue % self.width:
+            met = self.memory.hand_out(queue, now)
+            if met is Access.DELAYED:
+                return
+            if met is Access.MISS:
+                server = self.host
+        self.ready_D[server].append(queue)
+
     def start_batches(self, now: int) -> list[Batch]:
-        """Let every free device, ascending, take the first ready queue placed on it that it can run."""
-        started = []
-        for device, ready in enumerate(self.ready_D):
-            if ready and self.free_D[device]:
-                queue = self._take(device, ready, now)
-                if queue is not None:
-                    self.free_D[device] = False
-                    self.running += 1
-                    started.append(self._start(queue, device, now))
-        return started
+        """Let every free device, ascending, take the first ready queue that it can run.
+
+        Members that the host's batch leaves behind may be a device's to run: then devices take once more.
+        """
+        started: list[Batch] = []
+        while True:
+            before = len(started)
+            for device, ready in enumerate(self.ready_D):
+                if ready and self.free_D[device]:
+                    queue = self._take(device, ready, now)
+                    if queue is not None:
+                        self.free_D[device] = False
+                        self.running += 1
+                        started.append(self._start(queue, device, now))
+            if len(started) == before or started[-1].device != self.host:
+                return started
 
     def _take(self, device: int, ready: deque[int], now: int) -> int | None:
         if self.memory is None or self.masked or device == self.host:
             return ready.popleft()
-        return self.memory.take(ready, self.ready_D[self.host], now)
+        return self.memory.take(ready, now)
 
     def _start(self, queue: int, device: int, now: int) -> Batch:
         batch = self.bind(queue, now)
         batch.device = device
         if batch.block and self.memory is not None:
             self.memory.bound(batch)
+        self.rejoin(queue, now)
         return batch
 
     def rows_of(self, p: int, layer: int) -> list[list[int]]:
@@ -158,6 +182,9 @@ class Scheduler:
     def bind(self, queue: int, now: int) -> Batch:
         """Bind members of a ready queue to a batch that starts now."""
         raise NotImplementedError
+
+    def rejoin(self, queue: int, now: int) -> None:
+        """See to the members that a batch left behind in its queue."""
 
     def new_batch(self, queue: int, members: list[int], now: int) -> Batch:
         """Return the batch of these members of a queue."""

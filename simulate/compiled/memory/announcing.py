@@ -13,7 +13,7 @@ from simulate.compiled.memory.loading import meet
 
 @compiled
 def begin_stage(world: World, memory: Memory, first: int, now: int) -> None:
-    """Lockstep: the experts of a stage, ascending, are known; unless misses block all are accessed at once.
+    """Lockstep: the experts of a stage, ascending, are known; what is to be loaded is accessed at once.
 
     `first` is the queue of the layer's dense block; those of its experts that have members run in this stage.
     """

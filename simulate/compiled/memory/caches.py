@@ -68,20 +68,12 @@ def leave_turn(memory: Memory, cache: int, key: int) -> None:
 
 @compiled
 def start_running(memory: Memory, key: int) -> None:
-    """Let an expert run: it is not evicted until `finish_running`."""
+    """Let an expert run: it is not evicted until `running` says no."""
     own = key_at(memory, key)
     if not is_resident(memory, key) and cache_at(memory, own.cache).passing != key:
         memory.broken = key
     leave_turn(memory, own.cache, key)
     own.running = 1
-
-
-@compiled
-def finish_running(memory: Memory, key: int) -> None:
-    """Note that an expert has run."""
-    own = key_at(memory, key)
-    leave_turn(memory, own.cache, key)
-    own.running = 0
 
 
 @compiled

@@ -11,12 +11,12 @@ from simulate.compiled.memory.caches import (
     access,
     admit,
     announce_anew,
-    finish_running,
     is_resident,
+    leave_turn,
     protect,
     start_running,
 )
-from simulate.compiled.memory.layout import BLOCK, HIT, HOST, MISS, NOT_MET, Memory
+from simulate.compiled.memory.layout import BLOCK, DELAYED, HIT, HOST, MISS, NOT_MET, Memory
 from simulate.compiled.memory.policies import wants
 from simulate.compiled.memory.sending import ask, wait_for_link
 
@@ -26,6 +26,21 @@ def is_here(memory: Memory, key: int) -> bool:
     """Say whether an expert can run now: in its slot, or in the extra one."""
     own = key_at(memory, key)
     return is_resident(memory, key) or (cache_at(memory, own.cache).passing == key and not own.in_flight)
+
+
+@compiled
+def join(world: World, memory: Memory | None, masked: int | None, queue: int, now: int) -> None:
+    """Put a ready queue at the end of its device's ready list, or, where the host computes misses, of the host's."""
+    waiting = queue_at(world, queue)
+    waiting.ready_ns, server = now, waiting.device
+    if memory is not None and masked is None and memory.miss == HOST and queue % world.width:
+        meet(world, memory, queue, now)
+        if waiting.met == DELAYED:
+            waiting.parked = 1
+            return
+        if waiting.met == MISS:
+            server = world.devices
+    append_ready(world, server, queue)
 
 
 @compiled
@@ -39,12 +54,9 @@ def take(world: World, memory: Memory, device: int, now: int) -> int:
             meet(world, memory, queue, now)
         if is_here(memory, queue_at(world, queue).key):
             return pop_ready(world, device)
-        if memory.miss == HOST and queue_at(world, queue).met == MISS:
-            append_ready(world, world.devices, pop_ready(world, device))
-        elif memory.ordered or memory.miss == BLOCK:
+        if memory.ordered or memory.miss == BLOCK:
             return -1
-        else:
-            queue_at(world, pop_ready(world, device)).parked = 1
+        queue_at(world, pop_ready(world, device)).parked = 1
     return -1
 
 
@@ -58,13 +70,13 @@ def log_access(memory: Memory, key: int) -> None:
 
 @compiled
 def meet(world: World, memory: Memory, queue: int, now: int) -> None:
-    """Access the expert of a queue; a miss that is loaded asks for a slot."""
+    """Access the expert of a queue; a miss that is loaded asks for a slot. What waits for its turn is protected."""
     key = queue_at(world, queue).key
     own = key_at(memory, key)
     log_access(memory, key)
     met = access(memory, key)
     queue_at(world, queue).met = met
-    if met == HIT:
+    if met == HIT and memory.miss != HOST:  # it runs at once
         return
     if not own.protected:
         announce_anew(memory, own.cache)
@@ -191,7 +203,10 @@ def released(world: World, memory: Memory, queue: int, device: int, now: int) ->
     """Note that a batch of an expert is complete; demands that waited for a slot may have it."""
     key = queue_at(world, queue).key
     own = key_at(memory, key)
-    finish_running(memory, key)
-    if cache_at(memory, own.cache).passing == key and device == own.device:
-        cache_at(memory, own.cache).passing = -1
+    if device == own.device:
+        own.running = 0
+        if cache_at(memory, own.cache).passing == key:
+            cache_at(memory, own.cache).passing = -1
+    if queue_at(world, queue).met == NOT_MET:  # else more of its members wait for their turn
+        leave_turn(memory, own.cache, key)
     grant(world, memory, own.cache, now)

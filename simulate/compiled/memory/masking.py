@@ -18,7 +18,7 @@ from simulate.compiled.memory.accessors import (
     stamp_K,
     worth_K,
 )
-from simulate.compiled.memory.caches import access, finish_running, start_running
+from simulate.compiled.memory.caches import access, start_running
 from simulate.compiled.memory.layout import Memory
 from simulate.compiled.memory.loading import grant, is_here, load_ahead
 from simulate.compiled.memory.sending import is_busy
@@ -125,7 +125,7 @@ def release_masked(world: World, memory: Memory, queue: int, size: int, now: int
     own = key_at(memory, key)
     own.members -= size
     if own.members == 0:
-        finish_running(memory, key)
+        key_at(memory, key).running = 0
         grant(world, memory, own.cache, now)
 
 

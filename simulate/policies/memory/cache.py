@@ -117,14 +117,18 @@ class Cache:
         """Let an expert run: it is not evicted until `finish`. It is resident, or was let through."""
         if not self.is_resident(expert) and expert not in self.passing:
             raise RuntimeError(f"expert {expert} cannot run: its weights are not in a slot")
-        self._leave_turn(expert)
+        self.leave_turn(expert)
         self.running.add(expert)
 
     def finish(self, expert: int) -> None:
-        """Note that an expert has run, here or (without a `start`) elsewhere."""
-        self._leave_turn(expert)
+        """Note that an expert has run here."""
         self.running.discard(expert)
         self.passing.discard(expert)
+
+    def leave_turn(self, expert: int) -> None:
+        """Protect an expert no longer: it runs, or it has run elsewhere."""
+        if expert in self.protected:
+            self.protected.remove(expert)
 
     def access(self, expert: int, now: int) -> Access:
         """Count one demand for an expert. A miss gives it no slot: that is `admit`'s, now or when there is room."""
@@ -195,10 +199,6 @@ class Cache:
         if self.wants(expert, now):
             raise RuntimeError(f"expert {expert} finds no slot among {self.slots}")
         self.let_through(expert)
-
-    def _leave_turn(self, expert: int) -> None:
-        if expert in self.protected:
-            self.protected.remove(expert)
 
     def _choose(self, expert: int, now: int, prefetch: bool) -> int | None:
         fixed = self.in_flight | self.running

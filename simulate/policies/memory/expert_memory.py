@@ -56,6 +56,7 @@ class ExpertMemory:
         self.links = [Link(config.link == "wide") for _ in range(self.devices)]
         self.prefetcher = new_prefetcher(config.prefetch, self._with_groups(order))
         self.prefetches = config.prefetch != "none"
+        self.hands_out = config.miss == "host"  # accesses happen when queues become ready
         self.asking_DC = [[deque() for _ in caches] for caches in self.caches_DC]  # demands that wait for a slot
         self.passing_DC = [[-1] * len(caches) for caches in self.caches_DC]  # the declined expert in the extra slot
         self.met: dict[int, Access] = {}  # by queue: what its next batch met, until it is bound
@@ -104,7 +105,7 @@ class ExpertMemory:
     # What a scheduler asks.
 
     def begin_stage(self, queues: list[int], now: int) -> None:
-        """Lockstep: the experts of a stage, ascending, are known; unless misses block all are accessed at once."""
+        """Lockstep: the experts of a stage, ascending, are known; what is to be loaded is accessed at once."""
         keys = [self.key_of(queue) for queue in queues]
         for device, index in dict.fromkeys(map(self.place_of, keys)):
             self.caches_DC[device][index].protect([key for key in keys if self.place_of(key) == (device, index)])
@@ -116,7 +117,14 @@ class ExpertMemory:
         """Note a group that has been selected: prefetchers look at it when its own demands are on their way."""
         self.entered.append(group)
 
-    def take(self, ready: deque[int], host: deque[int], now: int) -> int | None:
+    def hand_out(self, queue: int, now: int) -> Access:
+        """Access the expert of a queue that becomes ready; one whose expert is on its way is set aside until then."""
+        met = self.meet(queue, now)
+        if met is Access.DELAYED:
+            self.parked.add(queue)
+        return met
+
+    def take(self, ready: deque[int], now: int) -> int | None:
         """Return the queue that a free device runs next, taken off its ready list; None if it has to wait."""
         while ready:
             queue = ready[0]
@@ -126,28 +134,26 @@ class ExpertMemory:
                 self.meet(queue, now)
             if self.is_here(self.key_of(queue)):
                 return ready.popleft()
-            if self.config.miss == "host" and self.met[queue] is Access.MISS:
-                host.append(ready.popleft())
-            elif self.ordered or self.config.miss == "block":
+            if self.ordered or self.config.miss == "block":
                 return None
-            else:
-                self.parked.add(ready.popleft())
+            self.parked.add(ready.popleft())
         return None
 
-    def meet(self, queue: int, now: int) -> None:
-        """Access the expert of a queue; a miss that is loaded asks for a slot."""
+    def meet(self, queue: int, now: int) -> Access:
+        """Access the expert of a queue; a miss that is loaded asks for a slot. What waits for its turn is protected."""
         key = self.key_of(queue)
         device, index = self.place_of(key)
         cache = self.caches_DC[device][index]
         self.order.keys_DC[device][index].append(key)
         met = self.met[queue] = cache.access(key, now)
-        if met is Access.HIT:
-            return
+        if met is Access.HIT and not self.hands_out:  # it runs at once
+            return met
         if key not in cache.protected:
             cache.protect([*cache.protected, key])
         if met is Access.MISS and self.config.miss != "host":
             self.asking_DC[device][index].append(key)
             self.grant(device, index, now)
+        return met
 
     def bound(self, batch: Batch) -> None:
         """Note that a batch of an expert has been bound: on its device its expert is pinned."""
@@ -161,9 +167,13 @@ class ExpertMemory:
         """Note that a batch of an expert is complete; demands that waited for a slot may have it."""
         key = batch.layer * self.experts + batch.block - 1
         device, index = self.place_of(key)
-        self.caches_DC[device][index].finish(key)
-        if self.passing_DC[device][index] == key and batch.device == device:
-            self.passing_DC[device][index] = -1
+        cache = self.caches_DC[device][index]
+        if batch.device == device:
+            cache.finish(key)
+            if self.passing_DC[device][index] == key:
+                self.passing_DC[device][index] = -1
+        if self.queue_of(key) not in self.met:  # else more of its members wait for their turn
+            cache.leave_turn(key)
         self.grant(device, index, now)
 
     # Slots and transfers.
