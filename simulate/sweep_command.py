@@ -16,6 +16,7 @@ from traces.command import Force
 from traces.errors import InputError, unknown_name
 from traces.outputs import check_place
 from traces.provenance import provenance, running_command, without_options
+from traces.routes import weightless_text
 from traces.sweep_table import FAILED, SweepPoint
 
 NOT_IN_PROVENANCE = ("--jobs", "--backend", "--scheduler")  # who computes changes no result
@@ -64,7 +65,11 @@ def sweep_command(
     study = Study(trace_path, costs, affine, resample, known, engine)
     configs = configs_of(axes, list(range(replications)) or [None], study.capacity_per_s, study.expert_bytes)
     command = without_options(running_command(), NOT_IN_PROVENANCE)
-    report(sweep(study, configs, out, jobs, scheduler, provenance(command=command), force), out)
+    points = sweep(study, configs, out, jobs, scheduler, provenance(command=command), force)
+    trace = study.opened("trace").trace
+    if weightless := weightless_text(trace, trace.header.model.used_k):
+        print(f"left out: {weightless}")
+    report(points, out)
 
 
 def check_backend(backend: str, scheduler: str | None, jobs: int) -> None:
