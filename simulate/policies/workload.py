@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traces.errors import InputError
+from traces.room import check_room
 from traces.routes import computed
 
 GATE_MASS = ("softmax", "sigmoid", "selected")  # kinds of scores that are gate mass
@@ -101,6 +102,8 @@ def build_workload(
     first_row, tokens = find_passes(sequence_T, step_T)
     rank, members = rank_sequences(sequence_T[first_row])
     in_order = np.lexsort((step_T[first_row], rank))
+    if sequences is not None:
+        check_room("the sequences to serve", sequences, served_bytes(len(first_row), experts_TLK.shape, len(members)))
     served, round_G = serving_order(len(members), sequences, rng)
     chosen, group_P = expand(in_order, members, served)
     return Workload(
@@ -108,6 +111,12 @@ def build_workload(
         sequence_P=sequence_T[first_row][chosen], step_P=step_T[first_row][chosen],
         group_P=group_P, round_P=round_G[group_P],
     )  # fmt: skip
+
+
+def served_bytes(passes: int, shape_TLK: tuple[int, int, int], sequences: int) -> float:
+    """Return about how much memory a run takes per sequence that it serves, over the arrays of either engine."""
+    tokens, layers, k = shape_TLK
+    return (400 * passes + (32 + 8 * k) * tokens + 50 * (tokens * k * layers / 8)) / sequences
 
 
 def trace_workload(trace: Trace, config: RunConfig) -> Workload:
