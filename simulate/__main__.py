@@ -30,7 +30,6 @@ from simulate.sweep_command import sweep_command
 from simulate.sweeps.study import Study
 from traces import command
 from traces.errors import InputError
-from traces.numbers import whole_ns
 from traces.outputs import check_output, check_place, staged
 from traces.provenance import provenance
 from traces.run_records import load_run, run_names
@@ -45,12 +44,12 @@ Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")]
 Costs = Annotated[Path | None, typer.Option(help="A measured cost table.")]
 Affine = Annotated[str | None, typer.Option(metavar="A,B", help="Instead of a table: A + B n ns for every batch of n.")]
 Resample = Annotated[bool, typer.Option("--resample", help="Draw measured repetitions instead of taking their means.")]
-Scheduler = Annotated[str, typer.Option(help=f"{', '.join(SCHEDULERS)}; several with commas.")]
+Scheduler = Annotated[str, typer.Option(help=f"{SCHEDULERS.choices}; several with commas.")]
 QueueSize = Annotated[str, typer.Option(help="B of the queues; several with commas.")]
 DenseQueueSize = Annotated[int | None, typer.Option(min=1, help="B of the dense queues, if it is another.")]
 MaxStep = Annotated[str | None, typer.Option(help="Most passes in a lockstep step; default all that wait.")]
 TimeoutUs = Annotated[float | None, typer.Option(min=0, help="A queue is ready when its head waited this long.")]
-ArrivalProcess = Annotated[str, typer.Option(help=f"{', '.join(ARRIVALS)}.")]
+ArrivalProcess = Annotated[str, typer.Option(help=f"{ARRIVALS.choices}.")]
 InFlight = Annotated[str | None, typer.Option(help="Closed loop: sequences in flight; several with commas.")]
 Load = Annotated[str | None, typer.Option(help="Poisson: rate over capacity at the largest B; several with commas.")]
 Rate = Annotated[str | None, typer.Option(help="Poisson: sequences per second; several with commas.")]
@@ -59,7 +58,7 @@ Sequences = Annotated[int | None, typer.Option(min=1, help="Sequences to serve, 
 Replications = Annotated[int, typer.Option(min=0, help="Seeds 0..n-1; 0: one run in the trace's order.")]
 NoDense = Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")]
 Devices = Annotated[int, typer.Option(min=1, help="Devices; communication is not modelled.")]
-Placement = Annotated[str, typer.Option(help=f"{', '.join(PLACEMENTS)}.")]
+Placement = Annotated[str, typer.Option(help=f"{PLACEMENTS.choices}.")]
 EngineName = Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}: the same records, the compiled one sooner.")]
 Only = Annotated[str, typer.Option(metavar="PATTERN", help="Only the runs whose names match, such as `*closed512*`.")]
 
@@ -82,7 +81,7 @@ def run_command(
     """
     sweep = Sweep(
         fixed={
-            **given(dense_queue_size=dense_queue_size, timeout_ns=in_ns("--timeout-us", timeout_us)),
+            **given(dense_queue_size=dense_queue_size, timeout_ns=in_ns(timeout_us)),
             "arrivals": arrivals, "sequences": sequences, "dense": not no_dense, "devices": devices,
             "placement": placement,
         },
@@ -91,7 +90,7 @@ def run_command(
         max_steps=listed(max_step, "--max-step") or [None],
         in_flight=listed(in_flight, "--in-flight"),
         loads=listed(load, "--load", 1e-9, float), rates_per_s=listed(rate, "--rate", 1e-9, float),
-        ks=listed(k, "--k") or [None], seeds=command.seeds(replications),
+        ks=listed(k, "--k") or [None], seeds=list(range(replications)) or [None],
     )  # fmt: skip
     check_place(out, [trace_path, costs], folder=True)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
@@ -181,7 +180,7 @@ def like_command(
             model = read_costs(table, affine, resample)
             runs = new_runs(trace, model, target, list(own.values()), source, engine)
             work.append((replace(runs, force=force), own))
-        if command.seeds(replications) != [None]:
+        if replications:
             study = Study(path, costs, affine, resample, known, engine)
             repeated.append((study, list(configs.values()), replications, target, jobs, force))
     for runs, configs in work:
@@ -213,7 +212,7 @@ def open_loop_command(
     Example: `python -m simulate open-loop wide.trace.parquet rules --costs costs.parquet --out simulated/open_loop`
     """
     check_place(out, [source, rules, costs], folder=True)
-    plan = OpenLoopPlan(queue_size, in_flight, load, command.seeds(replications), sequences)
+    plan = OpenLoopPlan(queue_size, in_flight, load, list(range(replications)), sequences)
     files = rule_files(rules, source)
     refuse_failed(simulate_open_loop(Study(source, costs, affine, engine=engine), files, plan, out, jobs, force))
     print(f"{len(files)} rules in {out}")
@@ -241,9 +240,9 @@ def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> l
     return command.numbers(text, option, low, kind) if text else []
 
 
-def in_ns(option: str, time_us: float | None) -> int | None:
+def in_ns(time_us: float | None) -> int | None:
     """Return a time in whole ns, None where there is none."""
-    return None if time_us is None else whole_ns(option, time_us, 1000)
+    return None if time_us is None else round(time_us * 1000)
 
 
 def given(**options: float | None) -> dict:

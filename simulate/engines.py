@@ -17,14 +17,15 @@ ENGINES = ("auto", "simpy", "compiled")
 def engine_for(engine: str, config: RunConfig) -> str:
     """Return which engine runs a configuration, `simpy` or `compiled`.
 
-    `auto` takes the compiled one wherever it has all that the run asks for. InputError for an unknown engine, or where
-    `compiled` is asked for what it does not have.
+    `auto` takes the compiled one wherever it has all that the run asks for. InputError for an unknown engine, a rule of
+    a user's own that is not there, or where `compiled` is asked for what it does not have.
     """
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
+    lacking = not_compiled(config)  # imports a user's own rules
     if engine == "compiled":
         numbers_of(config)  # refuses what is not compiled, by name
-    return "simpy" if engine == "simpy" or not_compiled(config) else "compiled"
+    return "simpy" if engine == "simpy" or lacking else "compiled"
 
 
 def simulate(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from simulate.costs import Cost
-from simulate.policies.config import RunConfig
+from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.config import RunConfig, has_meaning
 from simulate.policies.workload import Workload
 from traces.errors import InputError
-from traces.room import CONFIGURATION, check_room
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,6 @@ class Sweep:
 
     def configs(self, capacity_per_s: dict[int | None, float]) -> list[RunConfig]:
         """Return every configuration; `capacity_per_s` is the capacity at the largest queue size, for every k."""
-        scheduling, arriving = len(self.queue_sizes) + len(self.max_steps), len(self.in_flight) or len(self.loads) or 1
-        most = len(self.ks) * len(self.schedulers) * scheduling * arriving * len(self.seeds)
-        check_room("the grid: runs", most, CONFIGURATION)
         return [
             RunConfig(**self.fixed, **scheduling, **arriving, k=k, seed=seed)
             for k in self.ks
@@ -46,20 +44,27 @@ class Sweep:
 
     def _scheduling(self) -> Iterator[dict]:
         for scheduler in self.schedulers:
-            if scheduler == "lockstep":
-                yield from ({"scheduler": scheduler, "max_step": most} for most in self.max_steps)
-            else:
-                yield from ({"scheduler": scheduler, "queue_size": size} for size in self.queue_sizes)
+            lists = {"queue_size": self.queue_sizes, "max_step": self.max_steps}
+            used = {name: values for name, values in lists.items() if has_meaning(name, scheduler)}
+            for values in product(*used.values()):
+                yield {"scheduler": scheduler, **dict(zip(used, values, strict=True))}
 
     def _arriving(self, capacity_per_s: float | None) -> Iterator[dict]:
-        if self.fixed["arrivals"] == "closed":
-            yield from ({"in_flight": number} for number in needed(self.in_flight, "closed", "--in-flight"))
-        elif self.fixed["arrivals"] == "poisson":
-            needed(self.loads + self.rates_per_s, "poisson", "--load or --rate")
-            yield from ({"load": load, "rate_per_s": load * capacity_per_s} for load in self.loads)
-            yield from ({"rate_per_s": rate_per_s} for rate_per_s in self.rates_per_s)
+        arrivals = self.fixed["arrivals"]
+        closed = [{"in_flight": number} for number in self.in_flight]
+        if arrivals == "closed":
+            yield from needed(closed, "closed", "--in-flight")
+        elif arrivals == "poisson":
+            yield from needed(self._rates(capacity_per_s), "poisson", "--load or --rate")
+        elif ARRIVALS.is_own(arrivals):
+            for one, other in product(closed or [{}], self._rates(capacity_per_s) or [{}]):
+                yield {**one, **other}
         else:
             yield {}
+
+    def _rates(self, capacity_per_s: float | None) -> list[dict]:
+        loads = [{"load": load, "rate_per_s": load * capacity_per_s} for load in self.loads]
+        return loads + [{"rate_per_s": rate_per_s} for rate_per_s in self.rates_per_s]
 
 
 def needed(values: list, arrivals: str, option: str) -> list:

@@ -11,7 +11,7 @@ from simulate.costs import CostModel, read_costs
 from simulate.engines import ENGINES
 from simulate.misses_command import known_trace
 from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.config import ONLY_UNDER, SCHEDULERS, RunConfig, has_meaning
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import HANDLINGS, MemoryConfig
 from simulate.policies.memory.filling import sharing
@@ -23,7 +23,6 @@ from simulate.regret import memory_configs
 from simulate.runs import Runs, choices_only, report
 from traces import command
 from traces.errors import InputError
-from traces.numbers import whole_ns
 from traces.outputs import check_place
 from traces.provenance import provenance
 from traces.selections import Trace
@@ -35,11 +34,11 @@ def memory_command(
     out: Annotated[Path, typer.Option(help="Folder for the run records; runs that are complete there are kept.")],
     costs: Annotated[Path | None, typer.Option(help="A measured cost table.")] = None,
     affine: Annotated[str | None, typer.Option(metavar="A,B", help="Instead: A + B n ns for every batch of n.")] = None,
-    cache: Annotated[str, typer.Option(help=f"{', '.join(CACHES)}; several with commas.")] = "lru,belady",
+    cache: Annotated[str, typer.Option(help=f"{CACHES.choices}; several with commas.")] = "lru,belady",
     slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas.")] = "1",
     scope: Annotated[str, typer.Option(help=f"{', '.join(SCOPES)}: a cache for each layer, or one for all.")] = "layer",
     miss: Annotated[str, typer.Option(help=f"{', '.join(HANDLINGS)}; several with commas.")] = "load",
-    prefetch: Annotated[str, typer.Option(help=f"{', '.join(PREFETCHERS)}; several with commas.")] = "none",
+    prefetch: Annotated[str, typer.Option(help=f"{PREFETCHERS.choices}; several with commas.")] = "none",
     look_ahead: Annotated[int, typer.Option(min=1, help="Groups that the oracle prefetcher sees ahead.")] = 1,
     period: Annotated[
         str | None, typer.Option(help="Importance, redirect or skip: passes between new residents; with commas.")
@@ -49,10 +48,10 @@ def memory_command(
     latency_us: Annotated[float, typer.Option(min=0, help="Of one transfer, beside its bytes.")] = 10.0,
     expert_bytes: Annotated[int | None, typer.Option(min=1, help="Of one expert; default: the trace's model.")] = None,
     host_factor: Annotated[float, typer.Option(min=1e-9, help="Host: its cost over the device's.")] = 10.0,
-    scheduler: Annotated[str, typer.Option(help=f"{', '.join(SCHEDULERS)}.")] = "lockstep",
+    scheduler: Annotated[str, typer.Option(help=f"{SCHEDULERS.choices}.")] = "lockstep",
     queue_size: Annotated[int, typer.Option(min=1, help="Queues: B.")] = 1,
     max_step: Annotated[int | None, typer.Option(min=1, help="Lockstep: most passes in a step.")] = None,
-    arrivals: Annotated[str, typer.Option(help=f"{', '.join(ARRIVALS)}.")] = "closed",
+    arrivals: Annotated[str, typer.Option(help=f"{ARRIVALS.choices}.")] = "closed",
     in_flight: Annotated[int, typer.Option(min=1, help="Closed loop: sequences in flight; 1 is batch 1.")] = 1,
     rate: Annotated[float | None, typer.Option(min=1e-9, help="Poisson: sequences per second.")] = None,
     sequences: Annotated[int | None, typer.Option(min=1, help="Sequences to serve; default each once.")] = None,
@@ -83,17 +82,18 @@ def memory_command(
         command.numbers(period, "--period") if period else [None],
         {
             "scope": scope, "filled": filled, "look_ahead": look_ahead, "host_factor": host_factor,
-            "link_latency_ns": whole_ns("--latency-us", latency_us, 1000), "link_bytes_per_s": bandwidth * 1e9,
+            "link_latency_ns": round(latency_us * 1000), "link_bytes_per_s": bandwidth * 1e9,
             "expert_bytes": bytes_of_expert(trace, expert_bytes),
         },
     )  # fmt: skip
+    fields = {"queue_size": queue_size, "max_step": max_step, "in_flight": in_flight, "rate_per_s": rate}
+    of_kind = {"scheduler": scheduler, "arrivals": arrivals}
     base = RunConfig(
         scheduler=scheduler, arrivals=arrivals, sequences=sequences, k=k, dense=not no_dense, devices=devices,
-        **({"queue_size": queue_size} if scheduler == "queues" else {"max_step": max_step}),
-        **({"in_flight": in_flight} if arrivals == "closed" else {}),
-        **({"rate_per_s": rate, "seed": 0} if arrivals == "poisson" else {}),
+        **{name: value for name, value in fields.items() if has_meaning(name, of_kind[ONLY_UNDER[name][0]])},
+        **({"seed": 0} if arrivals == "poisson" else {}),
     )  # fmt: skip
-    seeds = command.seeds(replications) if replications else [base.seed]
+    seeds = list(range(replications)) or [base.seed]
     bases, memories = [replace(base, seed=seed) for seed in seeds], grid.memories()
     configs = memory_configs(bases, memories, experts_sharing(trace, base, memories), not no_explain)
     runs = new_memory_runs(trace, cost_model, out, grid, k, known, engine)

@@ -43,12 +43,9 @@ class MissPlan:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise unknown_name("mode", self.mode, MODES)
-        for kind, names, table in (
-            ("cache policy", self.policies, CACHES), ("prefetcher", self.prefetchers, PREFETCHERS),
-        ):  # fmt: skip
+        for rules, names in ((CACHES, self.policies), (PREFETCHERS, self.prefetchers)):
             for name in names:
-                if name not in table:
-                    raise unknown_name(kind, name, table)
+                rules.check(name)
         if self.mode == "flat" and self.prefetchers != ("none",):
             raise InputError(f"prefetcher {self.prefetchers[0]!r} needs groups; allowed in mode 'group' only")
 
@@ -64,6 +61,12 @@ class MissPlan:
         for prefetcher in self.prefetchers:
             new_prefetcher(prefetcher, knowledge)
         return wanted
+
+    @property
+    def own_rules(self) -> dict[str, str]:
+        """A digest of the source of every rule of a user's own."""
+        named = [(CACHES, name) for name in self.policies] + [(PREFETCHERS, name) for name in self.prefetchers]
+        return {name: rules.digest(name) for rules, name in named if rules.is_own(name)}
 
     def needs(self) -> set[str]:
         """Return the fields of Knowledge that its policies and prefetchers ask for."""

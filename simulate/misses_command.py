@@ -18,7 +18,6 @@ from traces.files import sha256_of, write_json, write_rows
 from traces.glossary.lookup import titles
 from traces.outputs import check_output, staged
 from traces.provenance import provenance
-from traces.routes import weightless_text
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
@@ -31,11 +30,11 @@ def misses_command(
     out: Annotated[
         Path | None, typer.Option(metavar="TABLE.csv", help="Write every row; TABLE.json beside it says how it came.")
     ] = None,
-    policy: Annotated[str, typer.Option(help=f"{', '.join(CACHES)}; several with commas.")] = "lru,belady",
+    policy: Annotated[str, typer.Option(help=f"{CACHES.choices}; several with commas.")] = "lru,belady",
     slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas, or `all`.")] = "all",
     mode: Annotated[str, typer.Option(help="flat: accesses stand alone; group: a layer's experts together.")] = "flat",
     scope: Annotated[str, typer.Option(help=f"{', '.join(SCOPES)}: a cache for each layer, or one for all.")] = "layer",
-    prefetch: Annotated[str, typer.Option(help=f"Group mode: {', '.join(PREFETCHERS)}; with commas.")] = "none",
+    prefetch: Annotated[str, typer.Option(help=f"Group mode: {PREFETCHERS.choices}; with commas.")] = "none",
     look_ahead: Annotated[int, typer.Option(min=1, help="Groups that the oracle prefetcher sees ahead.")] = 1,
     group: Annotated[str, typer.Option(help="Group mode: what runs together in a layer, pass or step.")] = "pass",
     reset: Annotated[bool, typer.Option("--reset-per-sequence", help="Every sequence meets empty caches.")] = False,
@@ -71,10 +70,8 @@ def misses_command(
     if out is not None:
         digests = {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {})
         with staged(out, [trace_path, known], force) as written:
-            write_table(written, rows, digests, seed)
+            write_table(written, rows, digests | plan.own_rules, seed)
     Console().print(printed(rows))
-    if weightless := weightless_text(trace, plan.k):
-        print(f"left out: {weightless}")
     print(f"{rows[0]['accesses']:,} accesses" + (f"; {out}: {len(rows)} rows" if out else ""))
 
 

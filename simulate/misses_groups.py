@@ -46,8 +46,8 @@ def group_counts(
 
 
 def futures(groups: Sequence[Group], policy: str, scope: str, knowledge: Knowledge) -> list[Future] | None:
-    """Return the accesses of every cache, None where the policy does not ask for them or does not exist."""
-    if "future" not in getattr(CACHES.get(policy), "needs", ()):
+    """Return the accesses of every cache, None where the policy does not ask for them."""
+    if "future" not in CACHES[policy].needs:
         return None
     if scope == "global":
         return [Future([member for group in groups for member in group.members])]
@@ -66,7 +66,7 @@ def replay_groups(groups: Sequence[Group], caches: Sequence[Cache], prefetcher: 
         for member in group.members:
             run_member(cache, member, now)
         prefetcher.observe(group)
-        ahead = prefetcher.propose(group)
+        ahead = prefetcher.ahead(group)
         for each in {key // experts % len(caches): None for key in ahead}:
             caches[each].protect([key for key in ahead if key // experts % len(caches) == each])
         for key in ahead:

@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import TypeVar
 
 import joblib
 
+from simulate.policies.rules import registered, take_over
 from traces.errors import InputError
 
 Result = TypeVar("Result")
@@ -38,6 +40,8 @@ def unordered(
     WorkersLostError where a process died in the middle of a task.
     """
     backend = BACKEND_OF[engine]
+    if backend == "loky" and many > 1 and (own := registered()):
+        function = partial(with_rules, own, function)
     parallel = joblib.Parallel(many, backend=backend, return_as="generator_unordered", batch_size=batch_size)
     try:
         with quiet_tracker(), deaf_to_ctrl_c(backend == "loky" and many > 1):
@@ -45,6 +49,12 @@ def unordered(
         yield from found
     except BrokenProcessPool:
         raise WorkersLostError("a worker process died in the middle of a point (killed, or out of memory)") from None
+
+
+def with_rules(own: Mapping, function: Callable[..., Result], *task: object) -> Result:
+    """Carry out a task in a process that has not registered a user's own rules itself."""
+    take_over(own)
+    return function(*task)
 
 
 @contextlib.contextmanager

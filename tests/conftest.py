@@ -9,6 +9,10 @@ from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords
 MS = 1_000_000
 
 
+def pytest_addoption(parser):
+    parser.addoption("--policy", metavar="MODULE:NAME", help="the contract of cache policies holds yours, not all")
+
+
 def passes_of(arrival_ms, start_ms, end_ms):
     count = len(arrival_ms)
     columns = {

@@ -20,6 +20,12 @@ def shell_lines():
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def write_files(folder):
+    """Write the files whose source the README shows: a block of Python that begins with `# NAME`."""
+    for name, source in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, flags=re.DOTALL):
+        (folder / name).write_text(source)
+
+
 def run(words, folder):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
     return subprocess.run(
@@ -30,9 +36,19 @@ def run(words, folder):
 def test_python_examples_run_in_order(tmp_path):
     examples = [shlex.split(line) for line in shell_lines() if line.startswith("python ")]
     assert len(examples) >= 4
+    write_files(tmp_path)
     for words in examples:
         done = run(words, tmp_path)
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+
+
+def test_a_policy_of_your_own_prints_what_stands_there(tmp_path):
+    section = README.partition("### A policy of your own")[2].partition("\n### ")[0]
+    commands = re.search(r"```sh\n(.*?)```", section, flags=re.DOTALL)[1].splitlines()
+    expected = re.search(r"```text\n(.*?)```", section, flags=re.DOTALL)[1]
+    write_files(tmp_path)
+    printed = [run(shlex.split(line), tmp_path).stdout for line in commands][-1]
+    assert [line.split() for line in expected.splitlines()] == [line.split() for line in printed.splitlines()[1:-2]]
 
 
 @pytest.mark.parametrize("stage", ["traces", "simulate", "analysis", "figures", "collect"])

@@ -57,7 +57,7 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         )
     masked = config.memory is not None and config.memory.is_masked
     world = Pointed(RUN, ARRAYS, **run_fields(workload, config, numbers))
-    kind = numbers["arrival process"]
+    kind = numbers["arrivals"]
     world.put(
         passes_P=new_passes(workload, arrivals, kind, numbered=config.memory is not None),
         queues_Q=new_queues(device_LB, workload.experts, curve_Q), devices_D=new_devices(config.devices),
@@ -103,7 +103,7 @@ def run_fields(workload: Workload, config: RunConfig, numbers: dict[str, int]) -
     """Return what the record of a run says before it begins; `numbers` as of `compiled.named.numbers_of`."""
     memory = config.memory
     return {
-        "scheduler": numbers["scheduler"], "arrivals": numbers["arrival process"], "size": config.queue_size,
+        "scheduler": numbers["scheduler"], "arrivals": numbers["arrivals"], "size": config.queue_size,
         "dense_size": config.dense_queue_size or config.queue_size,
         "timeout_ns": -1 if config.timeout_ns is None else config.timeout_ns,
         "max_step": config.max_step or workload.passes, "layers": workload.layers, "experts": workload.experts,

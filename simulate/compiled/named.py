@@ -11,8 +11,7 @@ from simulate.compiled import layout
 from simulate.compiled.memory import layout as memory_layout
 from simulate.costs import Affine, MeanCosts
 from simulate.policies import arrivals
-from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.config import RunConfig
 from simulate.policies.lockstep import Lockstep
 from simulate.policies.memory.belady import Belady, BeladyBypass
 from simulate.policies.memory.fifo import FIFO
@@ -22,10 +21,8 @@ from simulate.policies.memory.lfru import LFRU
 from simulate.policies.memory.lfu import LFU
 from simulate.policies.memory.lifo import LIFO, LIFOByUse
 from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.named import CACHES
 from simulate.policies.memory.none import NoCache
 from simulate.policies.memory.prefetch.co_activation import CoActivation
-from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.memory.prefetch.oracle import Oracle
 from simulate.policies.memory.prefetch.popularity import Popularity
 from simulate.policies.memory.prefetch.prefetcher import Prefetcher
@@ -34,12 +31,13 @@ from simulate.policies.memory.random_victim import RandomVictim
 from simulate.policies.memory.s3fifo import S3FIFO
 from simulate.policies.memory.sieve import Sieve
 from simulate.policies.memory.static import Static
+from simulate.policies.placement import PLACEMENTS
 from simulate.policies.queueing import QueueScheduler
 from traces.errors import InputError
 
 COMPILED: dict[str, dict[object, int]] = {
     "scheduler": {QueueScheduler: layout.QUEUES, Lockstep: layout.LOCKSTEP},
-    "arrival process": {
+    "arrivals": {
         arrivals.all_at_once: layout.AT_TIMES,
         arrivals.poisson: layout.AT_TIMES,
         arrivals.recorded: layout.AT_TIMES,
@@ -91,20 +89,12 @@ KEPT_COSTS = (Affine, MeanCosts)
 
 def chosen(config: RunConfig) -> dict[str, tuple[str, object]]:
     """Return {kind: (name, rule)} of a configuration, with the kinds of `COMPILED`."""
-    found = {
-        "scheduler": (config.scheduler, SCHEDULERS[config.scheduler]),
-        "arrival process": (config.arrivals, ARRIVALS[config.arrivals]),
-    }
+    found = {rules.kind: (name, rules[name]) for rules, name in config.rules if rules is not PLACEMENTS}
     memory = config.memory
     if memory is None:
         return found
-    return found | {
-        "cache policy": (memory.cache, CACHES[memory.cache]),
-        "prefetcher": (memory.prefetch, PREFETCHERS[memory.prefetch]),
-        "miss handling": (memory.miss, memory.miss),
-        "link": (memory.link, memory.link),
-        "scope": (memory.scope, memory.scope),
-    }
+    words = {"miss handling": memory.miss, "link": memory.link, "scope": memory.scope}
+    return found | {kind: (word, word) for kind, word in words.items()}
 
 
 def not_compiled(config: RunConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,19 +11,26 @@ import numpy as np
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.lockstep import Lockstep
 from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.memory.named import CACHES
+from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.placement import PLACEMENTS
 from simulate.policies.queueing import QueueScheduler
+from simulate.policies.rules import Rules
+from simulate.policies.scheduler import Scheduler
 from traces.errors import InputError, unknown_name
-from traces.numbers import LARGEST, MOST, MOST_DEVICES, checked
 
-SCHEDULERS = {"queues": QueueScheduler, "lockstep": Lockstep}
+SCHEDULERS: Rules[type[Scheduler]] = Rules(
+    "scheduler", "scheduler", Scheduler, {"queues": QueueScheduler, "lockstep": Lockstep}, methods=("settle",)
+)
+TABLES = {rules.field: rules for rules in (SCHEDULERS, ARRIVALS, PLACEMENTS)}
 STREAMS = ("sequences", "arrivals", "service", "memory")
 
-ALLOWED = {
-    "queue_size": (1, MOST), "dense_queue_size": (1, MOST), "timeout_ns": (0, LARGEST), "max_step": (1, MOST),
-    "in_flight": (1, MOST), "k": (1, MOST), "sequences": (1, MOST), "seed": (0, LARGEST), "devices": (1, MOST_DEVICES),
+LOWEST = {
+    "queue_size": 1, "dense_queue_size": 1, "timeout_ns": 0, "max_step": 1, "in_flight": 1, "k": 1, "sequences": 1,
+    "seed": 0, "devices": 1,
 }  # fmt: skip
 # A field that means nothing under a scheduler or an arrival process keeps its default there: equal runs, equal names.
+# A user's own may ask for any of them.
 ONLY_UNDER = {
     "queue_size": ("scheduler", "queues"), "dense_queue_size": ("scheduler", "queues"),
     "timeout_ns": ("scheduler", "queues"), "max_step": ("scheduler", "lockstep"),
@@ -61,39 +69,35 @@ class RunConfig:
     memory: MemoryConfig | None = None
 
     def __post_init__(self) -> None:
-        for kind, table in (("scheduler", SCHEDULERS), ("arrivals", ARRIVALS), ("placement", PLACEMENTS)):
-            if getattr(self, kind) not in table:
-                raise unknown_name(kind, getattr(self, kind), table)
+        for field, rules in TABLES.items():
+            rules.check(getattr(self, field))
         if self.memory is not None and not isinstance(self.memory, MemoryConfig):
             raise InputError(f"memory is {self.memory!r}, allowed: a MemoryConfig, or None")
-        for name, (low, high) in ALLOWED.items():
-            self._check_integer(name, low, high)
+        for name, low in LOWEST.items():
+            self._check_integer(name, low)
         for name in ("rate_per_s", "load"):
             self._check_positive(name)
         if not isinstance(self.dense, bool):
             raise InputError(f"dense is {self.dense!r}, allowed: true, false")
         self._check_combination()
 
-    def _check_integer(self, name: str, low: int, high: int) -> None:
+    def _check_integer(self, name: str, low: int) -> None:
         value, default = getattr(self, name), DEFAULTS[name]
         if value is None and default is None:
             return
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise InputError(f"{name} is {value!r}, allowed: integers >= {low}")
-        if value > high:
-            raise InputError(f"{name} is {value}, allowed: integers {low}..{high:,}")
 
     def _check_positive(self, name: str) -> None:
         value = getattr(self, name)
         if value is None:
             return
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise InputError(f"{name} is {value!r}, allowed: numbers > 0")
-        checked(f"{name} is {value!r}", value)
 
     def _check_combination(self) -> None:
         for name, (kind, needed) in ONLY_UNDER.items():
-            if getattr(self, kind) != needed and getattr(self, name) != DEFAULTS[name]:
+            if not has_meaning(name, getattr(self, kind)) and getattr(self, name) != DEFAULTS[name]:
                 raise InputError(f"{name} has no meaning under {kind} {getattr(self, kind)!r}, only under {needed!r}")
         if self.arrivals == "closed" and self.in_flight is None:
             raise InputError("arrivals 'closed' needs in_flight, the number of sequences in flight")
@@ -106,12 +110,16 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, fields: dict) -> RunConfig:
-        """Return the configuration in a record header; InputError if it has a field this version does not know."""
+        """Return the configuration in a record header; InputError if it has a field this version does not know.
+
+        A user's own rule need not be there to read what it led to, only to run it again.
+        """
         unknown = sorted(fields.keys() - DEFAULTS.keys())
         if unknown:
             raise unknown_name("field of a run's configuration", unknown[0], DEFAULTS)
         memory = fields.get("memory")
-        return cls(**{**fields, "memory": memory and MemoryConfig.from_dict(memory)})
+        own = {field: rules.recorded(fields[field]) for field, rules in TABLES.items() if field in fields}
+        return cls(**{**fields, **own, "memory": memory and MemoryConfig.from_dict(memory)})
 
     def as_dict(self) -> dict:
         """Return the fields; `memory` only where there is one, as in the headers that were written without it."""
@@ -121,6 +129,17 @@ class RunConfig:
         if isinstance(self.memory.slots, tuple):
             fields["memory"]["slots"] = list(self.memory.slots)  # as it comes back from a header
         return fields
+
+    @property
+    def rules(self) -> list[tuple[Rules, str]]:
+        """The rules that it names: (table, name) of each."""
+        of_memory = [(CACHES, self.memory.cache), (PREFETCHERS, self.memory.prefetch)] if self.memory else []
+        return [(rules, getattr(self, field)) for field, rules in TABLES.items()] + of_memory
+
+    @property
+    def own_rules(self) -> dict[str, str]:
+        """A digest of the source of every rule of a user's own; InputError for one that is not there."""
+        return {name: rules.digest(name) for rules, name in self.rules if rules.is_own(name)}
 
     @property
     def runs_in_order(self) -> bool:
@@ -145,7 +164,7 @@ class RunConfig:
         if not self.dense:
             parts.append("nodense")
         if self.devices > 1 or self.placement != DEFAULTS["placement"]:
-            parts.append(f"D{self.devices}{self.placement}")
+            parts.append(f"D{self.devices}{PLACEMENTS.file_part(self.placement)}")
         if self.memory is not None:
             parts.append(self.memory.name)
         return "-".join(parts)
@@ -153,11 +172,13 @@ class RunConfig:
     def _scheduler_parts(self) -> list[str]:
         if self.scheduler == "lockstep":
             return ["lockstep", "Sall" if self.max_step is None else f"S{self.max_step}"]
-        parts = ["queues", f"B{self.queue_size:03d}"]
+        parts = [SCHEDULERS.file_part(self.scheduler), f"B{self.queue_size:03d}"]
         if self.dense_queue_size is not None:
             parts.append(f"dense{self.dense_queue_size:03d}")
         if self.timeout_ns is not None:
             parts.append(f"timeout{self.timeout_ns}ns")
+        if self.max_step is not None:
+            parts.append(f"S{self.max_step}")
         return parts
 
     def _arrival_part(self) -> str:
@@ -165,10 +186,18 @@ class RunConfig:
             return f"closed{self.in_flight}"
         if self.arrivals == "poisson":
             return f"poisson{two_decimals(self.load)}" if self.load is not None else f"poisson{self.rate_per_s!r}ps"
-        return self.arrivals
+        fields = {"N": self.in_flight, "R": self.rate_per_s, "L": self.load}  # which a user's own may ask for
+        asked = [f"{letter}{value!r}" for letter, value in fields.items() if value is not None]
+        return "-".join([ARRIVALS.file_part(self.arrivals), *asked])
 
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+
+
+def has_meaning(field: str, rule: str) -> bool:
+    """Say whether a field of `ONLY_UNDER` means something under a scheduler or an arrival process."""
+    kind, needed = ONLY_UNDER[field]
+    return rule == needed or TABLES[kind].is_own(rule)
 
 
 def two_decimals(value: float) -> str:

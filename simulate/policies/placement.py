@@ -1,8 +1,11 @@
 """Placements: which device holds which block. Functions from sizes to a map (layer, block) -> device."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from traces.errors import InputError, unknown_name
+from simulate.policies.rules import Rules
+from traces.errors import InputError
 
 
 def contiguous(layers: int, experts: int, devices: int) -> np.ndarray:
@@ -17,13 +20,27 @@ def contiguous(layers: int, experts: int, devices: int) -> np.ndarray:
     return device_LB
 
 
-PLACEMENTS = {"contiguous": contiguous}
+PLACEMENTS: Rules[Callable[[int, int, int], np.ndarray]] = Rules(
+    "placement", "placement", None, {"contiguous": contiguous}, arguments=("layers", "experts", "devices")
+)
 
 
 def place(name: str, layers: int, experts: int, devices: int) -> np.ndarray:
-    """Return device_LB of the named placement; InputError for an unknown name or more devices than experts."""
-    if name not in PLACEMENTS:
-        raise unknown_name("placement", name, PLACEMENTS)
+    """Return device_LB of the named placement.
+
+    InputError for an unknown name, more devices than experts, or a user's own placement that is no such map.
+    """
+    PLACEMENTS.check(name)
     if devices > experts:
         raise InputError(f"devices is {devices}, allowed: at most one for each of the {experts} experts")
-    return PLACEMENTS[name](layers, experts, devices)
+    device_LB, shape = np.asarray(PLACEMENTS[name](layers, experts, devices)), (layers + 1, experts + 1)
+    if device_LB.shape != shape or device_LB.dtype.kind not in "iu":
+        raise InputError(
+            f"placement {name!r} gives {device_LB.dtype} of shape {device_LB.shape}, allowed: integers of shape {shape}"
+        )
+    if device_LB.min() < 0 or device_LB.max() >= devices:
+        worst = device_LB.min() if device_LB.min() < 0 else device_LB.max()
+        raise InputError(f"placement {name!r} gives device {worst}, allowed 0..{devices - 1}")
+    if len(np.unique(device_LB[:layers, 1:])) < devices:
+        raise InputError(f"placement {name!r} leaves a device without experts; allowed: some on each of {devices}")
+    return device_LB.astype(np.int64)

@@ -98,10 +98,13 @@ def run_header(
 ) -> dict:
     """Return the header of a run's records; `source` is `executed` or `simulated`, `device` the machine in words.
 
-    With more than one device it says that communication was not modelled.
+    With more than one device it says that communication was not modelled. `own_rules` are digests of the sources of
+    a user's own rules, where there are any.
     """
     header = {
         "source": source, "config": config.as_dict(), "device": device, "trace_digest": trace_digest,
         "costs_digest": costs_digest, "provenance": provenance,
     }  # fmt: skip
+    if config.own_rules:
+        header["own_rules"] = config.own_rules
     return {**header, "communication": "communication not modelled"} if config.devices > 1 else header

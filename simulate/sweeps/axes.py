@@ -7,18 +7,17 @@ no axis: every configuration meets the same ones (common random numbers).
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 from simulate.policies.config import DEFAULTS as RUN_DEFAULTS
-from simulate.policies.config import ONLY_UNDER, RunConfig
+from simulate.policies.config import ONLY_UNDER, RunConfig, has_meaning
 from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.grid import MemoryGrid
+from simulate.policies.rules import TABLES
 from traces.errors import InputError, unknown_name
-from traces.room import CONFIGURATION, check_room
 
 RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if each.name not in ("memory", "seed")}
 MEMORY_FIELDS = {each.name: each.type for each in dataclasses.fields(MemoryConfig)}
@@ -112,7 +111,6 @@ def configs_of(
         raise InputError("axes load and rate_per_s: a load is a rate; allowed: one of them")
     largest = max(runs.get("queue_size", [RUN_DEFAULTS["queue_size"]]))
     memories = memories_of({name: values for name, values in axes.items() if name in MEMORY_FIELDS}, expert_bytes)
-    check_room("the grid: points", math.prod(map(len, [*runs.values(), memories, seeds])), CONFIGURATION)
     found: dict[str, RunConfig] = {}
     for values in product(*runs.values()):
         fields = with_meaning(dict(zip(runs, values, strict=True)))
@@ -141,15 +139,20 @@ def brought_along(axes: dict[str, list]) -> dict[str, list]:
 def check_used(axes: dict[str, list], only_under: dict[str, tuple[str, str]]) -> None:
     """Refuse an axis that no combination uses."""
     for name, (kind, needed) in only_under.items():
-        if name in axes and needed not in axes.get(kind, ()):
+        if name in axes and not any(each == needed or is_own(kind, each) for each in axes.get(kind, ())):
             there = ", ".join(map(str, axes.get(kind, []))) or "the default"
             raise InputError(f"axis {name} has no meaning under {kind} {there}, only under {needed!r}")
+
+
+def is_own(kind: str, name: str) -> bool:
+    """Say whether the value of an axis is a user's own rule, which may ask for any field of its kind."""
+    return kind in TABLES and TABLES[kind].is_own(name)
 
 
 def with_meaning(fields: dict) -> dict:
     """Return the fields of one combination without those that mean nothing in it."""
     kinds = {**RUN_DEFAULTS, **fields}
-    dropped = {name for name, (kind, needed) in ONLY_UNDER.items() if kinds[kind] != needed}
+    dropped = {name for name, (kind, _) in ONLY_UNDER.items() if not has_meaning(name, kinds[kind])}
     if kinds["arrivals"] == "recorded":
         dropped.add("sequences")
     return {name: value for name, value in fields.items() if name not in dropped}
@@ -171,7 +174,6 @@ def memories_of(axes: dict[str, list], expert_bytes: Callable[[], int]) -> list[
     fixed = {**MEMORY_FIXED, **{name: values for name, values in axes.items() if name not in MEMORY_LISTS}}
     if "expert_bytes" not in fixed:
         fixed["expert_bytes"] = [expert_bytes()]
-    check_room("the grid: memories", math.prod(map(len, [*fixed.values(), *lists.values()])), CONFIGURATION)
     for values in product(*fixed.values()):
         grid = MemoryGrid(*(lists[name] for name in MEMORY_LISTS), dict(zip(fixed, values, strict=True)))
         found += [memory for memory in grid.memories() if memory not in found]

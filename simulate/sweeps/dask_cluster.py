@@ -6,12 +6,13 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from simulate.policies.rules import registered, take_over
 from simulate.sweeps.points import Work, carry_out_all
 from simulate.sweeps.study import Study
 from simulate.workers import WorkersLostError
@@ -92,7 +93,7 @@ class Submission:
         while waiting or running:
             while waiting and len(running) < AHEAD * self.threads():
                 chunk = [waiting.pop() for _ in range(min(self.chunk_size(len(waiting)), len(waiting)))]
-                running.add(self.client.submit(timed, self.study, chunk, own_revision(), pure=False))
+                running.add(self.client.submit(timed, self.study, chunk, own_revision(), registered(), pure=False))
             for future in self.finished(running):
                 running.discard(future)
                 seconds, results = future.result()
@@ -127,10 +128,14 @@ class Submission:
         return done
 
 
-def timed(study: Study, chunk: Work, revision: str) -> tuple[float, list[tuple[int, dict]]]:
-    """Return how long a chunk took, in seconds, and its results; InputError on a worker with other sources."""
+def timed(study: Study, chunk: Work, revision: str, own: Mapping) -> tuple[float, list[tuple[int, dict]]]:
+    """Return how long a chunk took, in seconds, and its results; InputError on a worker with other sources.
+
+    `own` are rules that were registered here.
+    """
     if own_revision() != revision:
         raise InputError(f"a Dask worker runs source revision {own_revision()}, allowed {revision}, as here")
+    take_over(own)
     started = time.perf_counter()
     results = carry_out_all(study, chunk)
     return time.perf_counter() - started, results

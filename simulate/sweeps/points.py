@@ -21,6 +21,7 @@ def carry_out(study: Study, config: RunConfig) -> dict:
     """
     study.opened("trace")
     study.cost_model(table_for(study.costs, config.memory))
+    study.check_own(config)
     try:
         return measured_point("", simulated(study, config)).result()
     except InputError as error:

@@ -43,15 +43,17 @@ class Study:
     def sealed(self, configs: Iterable[RunConfig]) -> Study:
         """Return the study with the digests of the files that these configurations open.
 
-        They are those of `trace`, `known` and `costs`, or of the tables in that folder. InputError where one cannot
-        be read, or what is known is of a model of another size.
+        They are those of `trace`, `known` and `costs`, or of the tables in that folder, and of a user's own rules.
+        InputError where one cannot be read, or what is known is of a model of another size.
         """
-        digests = {"trace": self.opened("trace").digest}
+        configs, digests = list(configs), {"trace": self.opened("trace").digest}
         if self.known is not None:
             digests["known"] = self.opened("known").digest
             check_sizes(self.known, self.opened("known").trace, self.opened("trace").trace)
         for table in dict.fromkeys(table_for(self.costs, config.memory) for config in configs):
             digests[self.costs_name(table)] = self.cost_model(table).digest
+        for config in configs:
+            digests |= config.own_rules
         return replace(self, digests=digests)
 
     def absolute(self) -> Study:
@@ -112,11 +114,16 @@ class Study:
         self.check(self.costs_name(table), table, model.digest)
         return model
 
+    def check_own(self, config: RunConfig) -> None:
+        """Refuse a user's own rule that is not here, or whose source is not the one the study was sealed with."""
+        for name, digest in config.own_rules.items():
+            self.check(name, name, digest)
+
     def costs_name(self, table: Path | None) -> str:
         """Return the name of a cost table among the digests."""
         return "costs" if table == self.costs else table.name
 
-    def check(self, name: str, path: Path | None, digest: str) -> None:
+    def check(self, name: str, path: Path | str | None, digest: str) -> None:
         """Refuse a file that is not the one the study was sealed with."""
         if self.digests.get(name, digest) != digest:
             raise InputError(f"{path}: is {digest}, allowed {self.digests[name]}, with which the sweep began")

@@ -1,4 +1,7 @@
-"""Cache policies: one contract for every name in the table, then small worlds whose whole logs a reader can check."""
+"""Cache policies: one contract for every name in the table, then small worlds whose whole logs a reader can check.
+
+`pytest tests/simulate/test_cache_policies.py -k contract --policy MODULE:NAME` holds a policy of your own to it.
+"""
 
 from dataclasses import replace
 
@@ -14,6 +17,13 @@ from simulate.policies.memory.prefetch.named import PREFETCHERS, new_prefetcher
 from traces.errors import InputError
 
 START = np.zeros(1, np.int64)
+
+
+def pytest_generate_tests(metafunc):
+    """Give the contract every cache policy there is, or the one that `--policy` asks for."""
+    if "policy" in metafunc.fixturenames:
+        given = metafunc.config.getoption("--policy")
+        metafunc.parametrize("policy", [given] if given else sorted(CACHES))
 
 
 def knowledge(layers, experts, accesses=(), groups=None, look_ahead=1, seed=0):
@@ -78,14 +88,13 @@ def watched(name):
     return Watched
 
 
-@pytest.mark.parametrize("name", CACHES)
 @pytest.mark.parametrize("slots", [1, 2, 3, 7, 12])
-def test_contract_flat(name, slots):
+def test_contract_flat(policy, slots):
     rng = np.random.default_rng(slots)
     for skew in (0.0, 1.2):
         weight = np.arange(1, 13) ** -skew
         accesses = rng.choice(12, 400, p=weight / weight.sum()).tolist()
-        cache = watched(name)(slots, range(12), knowledge(3, 4, accesses))
+        cache = watched(policy)(slots, range(12), knowledge(3, 4, accesses))
         serve(cache, accesses)
         counts = cache.counts
         assert counts.accesses == 400 == counts.hits + counts.misses
@@ -93,8 +102,8 @@ def test_contract_flat(name, slots):
         assert len(cache.slot_of) <= slots
         assert counts.evictions == cache.evicted == counts.loads - len(cache.slot_of)
         assert counts.misses == counts.loads + counts.declined == counts.transfers >= len(set(accesses))
-        assert CACHES[name].bypasses or counts.declined == 0
-        assert_no_better(name, counts.misses, np.array(accesses, np.int32), 12, slots)
+        assert CACHES[policy].bypasses or counts.declined == 0
+        assert_no_better(policy, counts.misses, np.array(accesses, np.int32), 12, slots)
 
 
 def assert_no_better(name, misses, accesses, experts, slots):
@@ -105,10 +114,9 @@ def assert_no_better(name, misses, accesses, experts, slots):
     assert misses == {"belady": keeping[slots], "belady-bypass": declining[slots]}.get(name, misses)
 
 
-@pytest.mark.parametrize("name", CACHES)
 @pytest.mark.parametrize("scope", ["layer", "global"])
 @pytest.mark.parametrize("prefetcher", PREFETCHERS)
-def test_contract_group(name, scope, prefetcher):
+def test_contract_group(policy, scope, prefetcher):
     """Never stuck with one slot or more; who runs stays; no transfers below the optimum's, whoever prefetches."""
     rng = np.random.default_rng(0)
     layers, experts = 3, 4
@@ -119,7 +127,7 @@ def test_contract_group(name, scope, prefetcher):
         everything = [key for group in groups for key in group.members]
         given = knowledge(layers, experts, everything, groups, look_ahead=2)
         caches = [
-            watched(name)(slots, keys, replace(given, future=Future(stream)))
+            watched(policy)(slots, keys, replace(given, future=Future(stream)))
             for keys, stream in zip(ranges, streams, strict=True)
         ]
         replay_groups(groups, caches, new_prefetcher(prefetcher, given))
@@ -132,7 +140,7 @@ def test_contract_group(name, scope, prefetcher):
             local = np.array(stream, np.int32) - cache.keys.start
             assert counts.transfers >= bypass_curve(local, START, len(cache.keys))[0][slots]
             if prefetcher == "none":  # what is protected is needed soonest: protection costs the optima nothing
-                assert_no_better(name, counts.misses, local, len(cache.keys), slots)
+                assert_no_better(policy, counts.misses, local, len(cache.keys), slots)
 
 
 # Accesses 0 1 0 2 0 3 1 0 with two slots: who leaves, in order.

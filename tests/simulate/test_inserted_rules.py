@@ -22,7 +22,7 @@ def test_a_rule_of_ones_own_at_every_place(tmp_path):
     assert done.returncode == 0, done.stderr
     untouched = json.loads((tmp_path / "untouched.json").read_text())
     places = sorted(path for path in tmp_path.glob("*.json") if path.stem.isdigit())
-    assert len(places) == 15
+    assert len(places) == 16
     for path in places:
         found = json.loads(path.read_text())
         assert found["simulated"] == untouched["simulated"], f"inserted at {path.stem}"
@@ -39,4 +39,4 @@ def test_a_rule_of_ones_own_at_every_place(tmp_path):
         for engine in ("compiled", "simpy")
     )
     assert compiled == simpy
-    assert len(compiled) >= 4 + 1 + 14 + 4 + 3 + 1 + 2  # what differs of every kind
+    assert len(compiled) >= 4 + 1 + 15 + 4 + 3 + 1 + 2  # what differs of every kind

@@ -9,6 +9,10 @@ import time
 import pytest
 from sweep_worlds import closed_loops, swept, toy_study
 
+from simulate.policies.config import RunConfig
+from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.memory.lru import LRU
+from simulate.policies.memory.named import CACHES
 from simulate.sweeps import dask_cluster
 from simulate.sweeps.dask_cluster import Submission
 from traces.errors import InputError
@@ -59,6 +63,18 @@ def test_two_workers_give_the_same_bytes_and_a_dead_one_loses_nothing(cluster, t
     assert not there.with_suffix(".parts").exists()
 
 
+def test_workers_know_what_was_registered_here(cluster, tmp_path):
+    CACHES.register("mine", LRU)
+    try:
+        configs = [RunConfig(memory=MemoryConfig(cache=name)) for name in ("mine", "lru")]
+        study, out = toy_study(tmp_path), tmp_path / "swept.parquet"
+        points = swept(study, {each.name: each for each in configs}, out, scheduler=cluster.scheduler_address)
+    finally:
+        del CACHES["mine"], CACHES.digests["mine"]
+    assert [point.status for point in points] == ["ok", "ok"] or [point.reason for point in points]
+    assert points[0].counts == points[1].counts
+
+
 def test_no_scheduler_is_one_line(tmp_path):
     study = toy_study(tmp_path)
     for address in ("tcp://127.0.0.1:1", "nowhere", "tcp://nowhere.invalid:1"):
@@ -77,7 +93,7 @@ def test_a_cluster_without_workers_is_not_waited_for_without_end(tmp_path, monke
 
 def test_workers_with_other_sources_are_refused():
     with pytest.raises(InputError, match=r"a Dask worker runs source revision .*, allowed another, as here"):
-        dask_cluster.timed(None, [], "another")
+        dask_cluster.timed(None, [], "another", {})
 
 
 def test_without_dask_the_backend_says_what_to_install(tmp_path, monkeypatch):
@@ -95,7 +111,7 @@ class NoCluster:
     def nthreads(self):
         return {"one": 2}
 
-    def submit(self, function, study, chunk, revision, pure):
+    def submit(self, function, study, chunk, revision, own, pure):
         self.sizes.append(len(chunk))
         return len(chunk) * self.point_s, [(place, {}) for place, _ in chunk]
 

@@ -225,7 +225,7 @@ class ExpertMemory:
         for group in self.entered:
             self.order.groups.append(group)
             self.prefetcher.observe(group)
-            proposed = self.prefetcher.propose(group)
+            proposed = self.prefetcher.ahead(group)
             ahead = [key for key in proposed if not self._is_coming(key)]
             if self.ordered:
                 self._protect_ahead(proposed)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from simulate.policies.memory.config import MASKED, MemoryConfig
-from simulate.policies.memory.named import CACHES, needs_loading
+from simulate.policies.memory.config import MASKED, MemoryConfig, looks_ahead
+from simulate.policies.memory.named import needs_loading
 from traces.errors import InputError
-from traces.room import CONFIGURATION, check_room
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,12 @@ class MemoryGrid:
 
     def memories(self) -> list[MemoryConfig]:
         """Return the memories; InputError where nothing is left."""
-        lists = (self.caches, self.misses, self.slots, self.prefetchers, self.periods)
-        check_room("the grid: memories", math.prod(map(len, lists)), CONFIGURATION)
         found = [
             self.memory(cache, slots, miss, prefetch, period)
-            for cache, miss, slots, prefetch, period in product(*lists)
-            if not (miss in MASKED and cache in CACHES and needs_loading(cache))
+            for cache, miss, slots, prefetch, period in product(
+                self.caches, self.misses, self.slots, self.prefetchers, self.periods
+            )
+            if not (miss in MASKED and needs_loading(cache))
             and (period is None or (miss in MASKED and cache == "importance"))
         ]
         if not found:
@@ -49,7 +47,7 @@ class MemoryGrid:
         host_factor = fixed.pop("host_factor", 1.0)
         return MemoryConfig(
             cache=cache, slots=slots, miss=miss, prefetch=prefetch, period=period,
-            look_ahead=look_ahead if prefetch == "oracle" else 1,
+            look_ahead=look_ahead if looks_ahead(prefetch) else 1,
             **{**fixed, "filled": fixed.get("filled", False) or miss in ("host", *MASKED)},
             **({"host_factor": host_factor} if miss == "host" else {}),
         )  # fmt: skip

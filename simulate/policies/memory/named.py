@@ -18,19 +18,23 @@ from simulate.policies.memory.random_victim import RandomVictim
 from simulate.policies.memory.s3fifo import S3FIFO
 from simulate.policies.memory.sieve import Sieve
 from simulate.policies.memory.static import Static
+from simulate.policies.rules import Rules
 from traces.errors import InputError, unknown_name
 
-CACHES: dict[str, type[Cache]] = {
+CACHES: Rules[type[Cache]] = Rules("cache", "cache policy", Cache, {
     "none": NoCache, "static": Static, "fifo": FIFO, "lru": LRU, "lfu": LFU, "lifo": LIFO, "lifo-use": LIFOByUse,
     "sieve": Sieve, "s3fifo": S3FIFO, "lfru": LFRU, "least-stale": LeastStale, "random": RandomVictim,
     "importance": Importance, "belady": Belady, "belady-bypass": BeladyBypass,
-}  # fmt: skip
+}, methods=("victim", "wants"))  # fmt: skip
 SCOPES = ("layer", "global")
 
 
 def needs_loading(policy: str) -> bool:
-    """Say whether a policy means something only where misses are loaded: an optimum, or no slots at all."""
-    return policy == "none" or "future" in CACHES[policy].needs
+    """Say whether a policy means something only where misses are loaded: an optimum, or no slots at all.
+
+    A user's own, which is not imported for this, is refused when it is built if it needs what is not known.
+    """
+    return policy == "none" or (policy in CACHES and "future" in CACHES[policy].needs)
 
 
 def key_ranges(scope: str, layers: int, experts: int) -> list[range]:
@@ -47,11 +51,10 @@ def new_cache(policy: str, slots: int, keys: range, knowledge: Knowledge) -> Cac
 
     Raises InputError for an unknown name, slots that are none or more than the experts, or knowledge that is missing.
     """
-    if policy not in CACHES:
-        raise unknown_name("cache policy", policy, CACHES)
+    CACHES.check(policy)
     if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= len(keys):
         raise InputError(f"slots is {slots!r}, allowed 1..{len(keys)}, the experts that share them")
-    check_knowledge("cache policy", policy, CACHES, knowledge)
+    check_knowledge(policy, CACHES, knowledge)
     return CACHES[policy](slots, keys, knowledge)
 
 
@@ -66,9 +69,9 @@ def new_caches(
     ]
 
 
-def check_knowledge(kind: str, name: str, table: dict, knowledge: Knowledge) -> None:
+def check_knowledge(name: str, table: Rules, knowledge: Knowledge) -> None:
     """Refuse a policy that needs what is not known, and name those that do without."""
     missing = [need for need in table[name].needs if getattr(knowledge, need) is None]
     if missing:
         others = ", ".join(sorted(each for each, policy in table.items() if missing[0] not in policy.needs))
-        raise InputError(f"{kind} {name!r} needs {MEANING[missing[0]]}; allowed without: {others}")
+        raise InputError(f"{table.kind} {name!r} needs {MEANING[missing[0]]}; allowed without: {others}")

@@ -26,6 +26,16 @@ class Prefetcher:
         """Return the keys to load ahead now that a group is known, each once, in the order they are wanted."""
         return []
 
+    def ahead(self, group: Group) -> list[int]:
+        """Return what `propose` returns; RuntimeError unless it names experts there are, each once."""
+        keys = self.propose(group)
+        if keys and not (min(keys) >= 0 and max(keys) < self.knowledge.layers * self.knowledge.experts):
+            most = self.knowledge.layers * self.knowledge.experts - 1
+            raise RuntimeError(f"{type(self).__name__} proposes {list(keys)}; allowed: keys 0..{most}")
+        if len(set(keys)) < len(keys):
+            raise RuntimeError(f"{type(self).__name__} proposes {list(keys)}; allowed: each key once")
+        return keys
+
     def next_layer(self, group: Group) -> int:
         """Return the layer after a group's; after the last comes the first, of the next pass."""
         return (group.layer + 1) % self.knowledge.layers
