@@ -27,6 +27,7 @@ from analysis.serving import build_serving
 from analysis.swap_budget import build_swap_budget
 from analysis.swapping import build_swapping
 from analysis.tables import hole_row, holes, write_claims, write_tables
+from traces.describe import slots
 from traces.trace_file import load_trace
 
 SEED = 0  # of the uniform control's draws
@@ -64,8 +65,8 @@ def build_load(inputs: Inputs, out: Path) -> list[str]:
                 hole_row(name, trace, reason or "the trace did not keep the router's order, so k cannot be cut")
             )
             continue
-        rows += load.load_rows(name, trace.experts_TLK, trace.step_T, trace.E, trace.header.model.used_k, generator)
-        experts += load.expert_rows(name, trace.experts_TLK, trace.step_T, trace.E)
+        rows += load.load_rows(name, slots(trace, None), trace.step_T, trace.E, trace.header.model.used_k, generator)
+        experts += load.expert_rows(name, slots(trace, None), trace.step_T, trace.E)
     tables = {
         "load_vs_k": rows,
         "load_vs_k_experts": experts,

@@ -34,10 +34,10 @@ def fidelity_row(log_set: LogSet, pair: RunPair, used_k: int | None, simulated: 
         return row | {"status": "failed", "reason": f"executed: {pair.problem['executed']}"}
     executed = pair.statistics["executed"]
     row |= describe_config(executed.config, used_k)
-    row |= {f"executed_{name}": executed.values[column] for name, column in METRICS.items()}
+    row |= {f"executed_{name}": executed.steady_values[column] for name, column in METRICS.items()}
     row["lateness_mean_us"] = pair.lateness_ns.get("mean", np.nan) / 1e3
     if "simulated" in pair.statistics:
-        return row | errors(executed.values, pair) | {"status": "ok", "reason": executed.reason}
+        return row | errors(executed.steady_values, pair) | {"status": "ok", "reason": executed.reason}
     if "simulated" in pair.problem:
         return row | {"status": "failed", "reason": f"simulated: {pair.problem['simulated']}"}
     if partial or configuration_key(executed.config) in simulated:
@@ -47,7 +47,7 @@ def fidelity_row(log_set: LogSet, pair: RunPair, used_k: int | None, simulated: 
 
 def errors(executed: dict[str, float], pair: RunPair) -> dict:
     """Return simulated values and their signed errors in percent of the executed ones, and the comparison of orders."""
-    simulated = pair.statistics["simulated"].values
+    simulated = pair.statistics["simulated"].steady_values
     row: dict = {"identical": pair.identical, "first_difference": pair.first_difference}
     for name, column in METRICS.items():
         error = (simulated[column] / executed[column] - 1) * 100 if executed[column] > 0 else np.nan

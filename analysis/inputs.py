@@ -13,6 +13,7 @@ from analysis.theory import Routing, routing_of
 from traces.cost_table import CostTable, load_costs
 from traces.errors import InputError
 from traces.files import sha256_of
+from traces.routes import computed
 from traces.selections import Trace
 from traces.sweep_table import REPLICATIONS
 from traces.trace_file import load_trace
@@ -106,7 +107,8 @@ class Inputs:
             return costs, None, reason
         if len(trace.passes) != trace.T:
             return costs, None, "theory covers passes of one token only"
-        return costs, routing_of(trace.experts_TLK[:, :, : trace.header.model.used_k], trace.E), ""
+        model = trace.header.model
+        return costs, routing_of(computed(trace.experts_TLK[:, :, : model.used_k], model), trace.E), ""
 
     def used(self, name: str) -> dict[str, str]:
         """Return the digests of one kind of file, by set."""

@@ -15,7 +15,7 @@ from analysis.log_sets import LANGUAGE_TRACES, STEPWISE_TRACE
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from simulate.misses import MissPlan, miss_rows
 from simulate.policies.memory.beforehand import known_from
-from traces.routes import routed_rows
+from traces.describe import slots
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
@@ -72,8 +72,8 @@ def trace_rows(name: str, source: str, trace: Trace, grouped: tuple[str, ...] = 
 
 def group_size(row: dict, trace: Trace) -> float:
     """Return how many distinct experts of a layer a step runs, on average over the steps that run any there."""
-    routed_TL = routed_rows(trace.experts_TLK)
-    return row["accesses"] / sum(len(set(trace.step_T[routed_T].tolist())) for routed_T in routed_TL.T)
+    runs_TL = (slots(trace, trace.header.model.used_k) >= 0).any(2)
+    return row["accesses"] / sum(len(set(trace.step_T[runs_T].tolist())) for runs_T in runs_TL.T)
 
 
 def shown_misses(rows: pd.DataFrame) -> pd.DataFrame:

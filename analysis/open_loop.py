@@ -48,7 +48,7 @@ def layer_row(
     source: Trace, recorded: Trace, regated: Trace, layer: int, generator: np.random.Generator
 ) -> dict[str, float | str]:
     """Return what one layer's three sets of choices say."""
-    own_TK, experts = source.experts_TLK[:, layer, : source.header.model.used_k], source.E
+    own_TK, experts = source.experts_TLK[:, layer, : source.header.model.used_k], source.header.model.experts
     recorded_TK, regated_TK = recorded.experts_TLK[:, layer], regated.experts_TLK[:, layer]
     share_E = load_share(recorded_TK, experts)
     tv = variation(load_share(regated_TK, experts), share_E)

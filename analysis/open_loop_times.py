@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.open_loop import error_percent
-from analysis.replications import by_configuration, combined
+from analysis.replications import by_configuration, combined, steady
 from analysis.settings import describe_config
 from traces.errors import InputError
 from traces.files import sha256_of
@@ -70,7 +70,7 @@ def statistics_of(point: SweepPoint, name: str) -> RunStatistics:
 
 def time_row(regated: list[RunStatistics], recorded: list[RunStatistics], source: list[RunStatistics] | None) -> dict:
     """Return predicted and true times of one setting, their errors, and the error of one who does not re-gate."""
-    predicted, true = combined(regated), combined(recorded)
+    predicted, true = steady(combined(regated)), steady(combined(recorded))
     row = {"mode": recorded[0].config["arrivals"], "queue_size": recorded[0].config["queue_size"],
            "replications": len(recorded)}  # fmt: skip
     for name, unit in TIMED.items():

@@ -5,7 +5,7 @@ import pandas as pd
 
 from analysis.log_sets import LogSet
 from analysis.replicated import Replicated
-from analysis.replications import by_configuration, combined
+from analysis.replications import by_configuration, combined, steady
 from analysis.run_pairs import RunPair
 from analysis.settings import describe_config
 from analysis.theory import Routing, theory_row
@@ -31,8 +31,8 @@ def measured_rows(
         many = source == "simulated" and bool(replicated.runs)
         runs = replicated.runs if many else [pair.statistics[source] for pair in pairs if source in pair.statistics]
         for group in by_configuration(runs):
-            row = {"set": log_set.name, "source": source, **describe_config(group[0].config, used_k), **combined(group)}
-            rows.append(row)
+            told = describe_config(group[0].config, used_k)
+            rows.append({"set": log_set.name, "source": source, **told, **steady(combined(group))})
         rows += [
             {
                 "set": log_set.name,

@@ -5,7 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from analysis.intervals import half_width
-from traces.run_statistics import INTERVAL_METRICS, RunStatistics
+from traces.run_statistics import INTERVAL_METRICS, LATENCIES, REQUESTS, RunStatistics
+from traces.run_steadiness import beyond_offered, edge_per_s
+from traces.run_window import OPEN, WHOLE_RUN, WINDOW
+
+OF_EVERY_WINDOW = ("capacity_per_s", "offered_per_s", "offered_load", "backlog_growth")  # never of the window alone
 
 
 def configuration_key(config: dict) -> tuple:
@@ -25,22 +29,85 @@ def combined(runs: list[RunStatistics]) -> dict:
     """Return one row for replications of one configuration.
 
     Every metric is the mean over replications. Those in `INTERVAL_METRICS` also have `_low` and `_high`: the 95 % t
-    interval over replications, or, for a single run, over its batch means; `interval` says which. One unstable
-    or short replication makes the row so: the others had luck.
+    interval over replications, or, for a single run, over its batch means; `interval` says which. Under open arrivals
+    the interval of a window's throughput also allows for what is in flight at the window's ends.
+
+    One unstable or short replication makes the row so: the others had luck. Then all values are of whole runs (an
+    unstable row has no times); statistics that only some of the runs have of the whole are NaN. A row whose throughput
+    exceeds what was offered by more than its interval is short too.
     """
-    row = {name: float(np.mean([run.values[name] for run in runs])) for name in runs[0].values}
-    unstable = next((run for run in runs if run.status != "ok"), None)
-    if unstable is not None:
-        row |= {name: float("nan") for name in row if name.startswith("latency_")}
-    if len(runs) > 1:
-        spread = {name: np.array([run.values[name] for run in runs]) for name in INTERVAL_METRICS}
-        interval = f"t over {len(runs)} replications"
+    unsteady = next((run for run in runs if run.status != "ok"), None)
+    if unsteady is not None:
+        status, reason = unsteady.status, unsteady.reason
+        return labelled(runs, whole_row(runs, status), whole_spread(runs, status), WHOLE_RUN, status, reason)
+    row = means(runs)
+    spread = runs[0].parts if len(runs) == 1 else {name: of_all(runs, name) for name in INTERVAL_METRICS}
+    remark = next((run.reason for run in runs if run.reason), "")
+    found = labelled(runs, row, spread, runs[0].values_of, "ok", remark)
+    reason = beyond_offered(row, found["throughput_per_s_low"]) if is_windowed_open(runs[0]) else ""
+    if reason:
+        return labelled(runs, whole_row(runs, "short"), whole_spread(runs, "short"), WHOLE_RUN, "short", reason)
+    return found
+
+
+def steady(row: dict) -> dict:
+    """Return a row whose times are those of a steady state, NaN where the run has none: what figures may draw."""
+    if row["status"] == "ok":
+        return row
+    return row | {name: float("nan") for name in row if name.startswith(("latency_", "request_"))}
+
+
+def means(runs: list[RunStatistics]) -> dict[str, float]:
+    """Return the means over runs of all their values."""
+    return {name: float(np.mean([run.values[name] for run in runs])) for name in runs[0].values}
+
+
+def whole_row(runs: list[RunStatistics], status: str) -> dict[str, float]:
+    """Return the means over runs of what is known of them as a whole."""
+    if all(run.values_of == WHOLE_RUN for run in runs):
+        row = means(runs)
     else:
-        spread = runs[0].parts
-        interval = "t over batch means" if spread else "none: the run is too short"
+        row = dict.fromkeys(runs[0].values, float("nan")) | {name: means(runs)[name] for name in OF_EVERY_WINDOW}
+        row |= {name: float(of_whole(runs, name).mean()) for name in runs[0].whole}
+    if status == "unstable":
+        row |= dict.fromkeys((*LATENCIES, *REQUESTS), float("nan"))
+    return row
+
+
+def whole_spread(runs: list[RunStatistics], status: str) -> dict[str, np.ndarray]:
+    """Return what the intervals of a row about whole runs are taken over; none where one run alone is short."""
+    if len(runs) == 1:
+        return runs[0].parts if runs[0].values_of == WHOLE_RUN else {}
+    kept = INTERVAL_METRICS if status != "unstable" else ("throughput_per_s",)
+    return {name: of_whole(runs, name) for name in kept}
+
+
+def of_whole(runs: list[RunStatistics], name: str) -> np.ndarray:
+    """Return a rate or time of every whole run."""
+    return np.array([run.whole[name] for run in runs])
+
+
+def of_all(runs: list[RunStatistics], name: str) -> np.ndarray:
+    """Return a metric of every run."""
+    return np.array([run.values[name] for run in runs])
+
+
+def is_windowed_open(run: RunStatistics) -> bool:
+    """Whether the values of a run are of a window under arrivals that do not wait for the model."""
+    return run.config["arrivals"] in OPEN and run.values_of == WINDOW
+
+
+def labelled(
+    runs: list[RunStatistics], row: dict, spread: dict[str, np.ndarray], values_of: str, status: str, reason: str
+) -> dict:
+    """Return a row with its intervals, and with what it is of."""
+    interval = f"t over {len(runs)} replications" if len(runs) > 1 else "t over batch means"
     for name in INTERVAL_METRICS:
         half = half_width(spread[name]) if name in spread else float("nan")
+        if name == "throughput_per_s" and values_of == WINDOW and is_windowed_open(runs[0]):
+            half += float(np.mean([edge_per_s(run.values) for run in runs]))
         row |= {f"{name}_low": row[name] - half, f"{name}_high": row[name] + half}
-    remark = next((run.reason for run in runs if run.reason), "")
-    status, reason = ("ok", remark) if unstable is None else (unstable.status, unstable.reason)
-    return {"replications": len(runs), "interval": interval, **row, "status": status, "reason": reason}
+    return {
+        "replications": len(runs), "interval": interval if spread else "none: the run is too short",
+        "values_of": values_of, **row, "status": status, "reason": reason,
+    }  # fmt: skip

@@ -46,7 +46,7 @@ def adjacent_reuse(streams: Streams) -> Adjacent:
 def counts(experts_TLK: np.ndarray, experts: int) -> np.ndarray:
     """Return how many tokens selected every expert of every layer, int64 [L, E]."""
     layers = experts_TLK.shape[1]
-    place = experts_TLK + 1 + np.arange(layers)[:, None] * (experts + 1)
+    place = np.maximum(experts_TLK, -1) + 1 + np.arange(layers)[:, None] * (experts + 1)
     found = np.bincount(place.ravel(), minlength=layers * (experts + 1))
     return found.reshape(layers, experts + 1)[:, 1:]
 

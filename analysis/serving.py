@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.inputs import Inputs
 from analysis.log_sets import RULES, SERVING, LogSet
 from analysis.replicated import Replicated
-from analysis.replications import by_configuration, combined
+from analysis.replications import by_configuration, combined, steady
 from analysis.run_pairs import RunPair, read_pair
 from analysis.settings import describe_config
 from analysis.tables import hole_row, holes, write_claims, write_tables
@@ -97,7 +97,7 @@ def point_rows(point: dict, pairs: list[RunPair], replicated: Replicated) -> lis
     for source in ("executed", "simulated"):
         many = replicated.runs if source == "simulated" else []
         for runs in by_configuration(many or [pair.statistics[source] for pair in pairs if source in pair.statistics]):
-            config, found = describe_config(runs[0].config, None), combined(runs)
+            config, found = describe_config(runs[0].config, None), steady(combined(runs))
             kept = {f"{name}{end}": found[f"{name}{end}"] for name in KEPT for end in ("", "_low", "_high")
                     if f"{name}{end}" in found}  # fmt: skip
             alike = [pair.identical for pair in pairs if pair.statistics.get("executed", None) is not None]

@@ -30,6 +30,7 @@ from simulate.sweep_command import sweep_command
 from simulate.sweeps.study import Study
 from traces import command
 from traces.errors import InputError
+from traces.numbers import whole_ns
 from traces.outputs import check_output, check_place, staged
 from traces.provenance import provenance
 from traces.run_records import load_run, run_names
@@ -81,7 +82,7 @@ def run_command(
     """
     sweep = Sweep(
         fixed={
-            **given(dense_queue_size=dense_queue_size, timeout_ns=in_ns(timeout_us)),
+            **given(dense_queue_size=dense_queue_size, timeout_ns=in_ns("--timeout-us", timeout_us)),
             "arrivals": arrivals, "sequences": sequences, "dense": not no_dense, "devices": devices,
             "placement": placement,
         },
@@ -90,7 +91,7 @@ def run_command(
         max_steps=listed(max_step, "--max-step") or [None],
         in_flight=listed(in_flight, "--in-flight"),
         loads=listed(load, "--load", 1e-9, float), rates_per_s=listed(rate, "--rate", 1e-9, float),
-        ks=listed(k, "--k") or [None], seeds=list(range(replications)) or [None],
+        ks=listed(k, "--k") or [None], seeds=command.seeds(replications),
     )  # fmt: skip
     check_place(out, [trace_path, costs], folder=True)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
@@ -180,7 +181,7 @@ def like_command(
             model = read_costs(table, affine, resample)
             runs = new_runs(trace, model, target, list(own.values()), source, engine)
             work.append((replace(runs, force=force), own))
-        if replications:
+        if command.seeds(replications) != [None]:
             study = Study(path, costs, affine, resample, known, engine)
             repeated.append((study, list(configs.values()), replications, target, jobs, force))
     for runs, configs in work:
@@ -212,7 +213,7 @@ def open_loop_command(
     Example: `python -m simulate open-loop wide.trace.parquet rules --costs costs.parquet --out simulated/open_loop`
     """
     check_place(out, [source, rules, costs], folder=True)
-    plan = OpenLoopPlan(queue_size, in_flight, load, list(range(replications)), sequences)
+    plan = OpenLoopPlan(queue_size, in_flight, load, command.seeds(replications), sequences)
     files = rule_files(rules, source)
     refuse_failed(simulate_open_loop(Study(source, costs, affine, engine=engine), files, plan, out, jobs, force))
     print(f"{len(files)} rules in {out}")
@@ -240,9 +241,9 @@ def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> l
     return command.numbers(text, option, low, kind) if text else []
 
 
-def in_ns(time_us: float | None) -> int | None:
+def in_ns(option: str, time_us: float | None) -> int | None:
     """Return a time in whole ns, None where there is none."""
-    return None if time_us is None else round(time_us * 1000)
+    return None if time_us is None else whole_ns(option, time_us, 1000)
 
 
 def given(**options: float | None) -> dict:

@@ -19,6 +19,7 @@ from simulate.costs import Cost
 from simulate.policies.arrivals import poisson_times_ns
 from simulate.policies.workload import serving_order
 from traces.errors import InputError, unknown_name
+from traces.routes import marked
 from traces.selections import SEQUENCE_FIELDS, Trace
 
 ARRIVALS = ("all", "poisson", "recorded")
@@ -131,7 +132,7 @@ def check_prompts(sequences: list[Served], engine: Engine) -> None:
 
 def step_cost(trace: Trace, cost: Cost, dense: bool) -> Callable[[np.ndarray], int]:
     """Return a function rows -> ns of a step in lockstep: dense blocks on all its tokens, active experts on theirs."""
-    experts_TLK = trace.experts_TLK[:, :, : trace.header.model.used_k]
+    experts_TLK = marked(trace.experts_TLK[:, :, : trace.header.model.used_k], trace.header.model)
 
     def step_ns(rows: np.ndarray) -> int:
         total = sum(cost(layer, 0, len(rows)) for layer in range(trace.L + 1)) if dense else 0

@@ -13,6 +13,7 @@ from simulate.policies.memory.config import MemoryConfig
 from traces import command
 from traces.cost_table import CostTable, load_costs, neighbours
 from traces.errors import InputError
+from traces.numbers import whole_ns
 from traces.parquet import column_digest, header_digest
 
 Cost = Callable[[int, int, int], int]
@@ -90,6 +91,8 @@ def affine(fixed_ns: float, per_token_ns: float) -> Affine:
     """Return the cost a + b n for every block; InputError for a negative part."""
     if not (fixed_ns >= 0 and per_token_ns >= 0):
         raise InputError(f"affine costs {fixed_ns}, {per_token_ns} ns; allowed: two numbers >= 0")
+    for each in (fixed_ns, per_token_ns):
+        whole_ns("affine costs", each, 1)
     return Affine(fixed_ns, per_token_ns)
 
 
@@ -153,6 +156,8 @@ def read_costs(path: Path | None, affine: str | None, resample: bool) -> CostMod
     line_ns = command.numbers(affine, "--affine", 0, float) if affine else None
     if line_ns is not None and len(line_ns) != 2:
         raise InputError(f"--affine: {affine!r} is not allowed; allowed: two numbers A,B in ns")
+    for each in line_ns or ():
+        whole_ns("--affine", each, 1)
     return CostModel(load_costs(path) if path else None, tuple(line_ns) if line_ns else None, resample)
 
 

@@ -8,19 +8,21 @@ from dataclasses import replace
 import simpy
 
 from simulate.policies.config import RunConfig
+from simulate.policies.horizon import too_long
 from simulate.policies.instant import Replay
 from simulate.policies.memory.expert_memory import AccessOrder
 from simulate.policies.memory.known import Known
 from simulate.policies.memory.links import Transfer
 from simulate.policies.scheduler import Batch
 from simulate.policies.workload import Workload
+from traces.numbers import LAST_NS
 from traces.run_records import RunRecords
 
 Cost = Callable[[int, int, int], int]  # (layer, block, tokens of the batch) -> service_ns
 
 
 class Engine:
-    """Plays a replay against simulated time, in whole ns.
+    """Plays a replay against simulated time, in whole ns of 64 bits; InputError where a run does not end within them.
 
     Events only note what happened; the last event of an instant plays it, so that everything due at one instant is
     handled together and in the order that `Replay.play` fixes. `transfer_ns` is what a transfer takes, None: what the
@@ -36,8 +38,11 @@ class Engine:
         self.cost, self.memory, self.host = cost, config.memory, config.devices
         nominal_ns = config.memory.transfer_ns if config.memory is not None else 0
         self.transfer_ns = nominal_ns if transfer_ns is None else transfer_ns
+        self.late: list[Batch] = []
+        self.late_transfers: list[Transfer] = []
         self.completed: list[Batch] = []
         self.here: list[Transfer] = []
+        self.timeout_ns = config.timeout_ns
         self.planned_ns: int | None = None  # when the next wake-up for an arrival or a time-out stands in the calendar
 
     def run(self) -> None:
@@ -49,10 +54,13 @@ class Engine:
         """Put the completion of a batch into the calendar; return True if it takes no time."""
         service_ns = self.cost(batch.layer, batch.block, batch.tokens)
         if batch.device == self.host:
-            service_ns = round(service_ns * self.memory.host_factor)
+            on_host_ns = service_ns * self.memory.host_factor
+            service_ns = round(on_host_ns) if on_host_ns < LAST_NS else LAST_NS
         batch.end_ns = batch.start_ns + service_ns
         if service_ns == 0:
             return True
+        if batch.end_ns >= LAST_NS:
+            self.late.append(batch)
         simpy.Timeout(self.environment, service_ns, batch).callbacks.append(self._complete)
         return False
 
@@ -60,6 +68,8 @@ class Engine:
         """Put the end of a transfer into the calendar; return True if it takes no time."""
         if self.transfer_ns == 0:
             return True
+        if self.environment.now + self.transfer_ns >= LAST_NS:
+            self.late_transfers.append(transfer)
         simpy.Timeout(self.environment, self.transfer_ns, transfer).callbacks.append(self._arrive)
         return False
 
@@ -82,6 +92,8 @@ class Engine:
         now = environment._now
         if environment.peek() == now:
             return
+        if now >= LAST_NS:
+            self._refuse_late()
         completed = self.completed
         if len(completed) > 1:
             completed.sort(key=lambda batch: batch.device)
@@ -91,6 +103,15 @@ class Engine:
         here, self.here = sorted(self.here, key=lambda transfer: transfer.link), []
         self.replay.play(now, retired, here)
         self._plan_wake_up()
+
+    def _refuse_late(self) -> None:
+        """Raise InputError where what is due beyond the clock is more than a wake-up that nobody waits for any more."""
+        self.late.sort(key=lambda batch: batch.device)
+        self.late_transfers.sort(key=lambda transfer: transfer.link)
+        batches = [(batch.layer, batch.block, batch.tokens, batch.start_ns) for batch in self.late]
+        if batches or self.late_transfers or self.replay.next_due() is not None:
+            starts = [transfer.start_ns for transfer in self.late_transfers]
+            raise too_long(batches, starts, self.timeout_ns)
 
     def _plan_wake_up(self) -> None:
         """Put the next arrival or time-out that is due by itself into the calendar, unless it stands there."""

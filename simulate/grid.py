@@ -11,6 +11,7 @@ from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import RunConfig, has_meaning
 from simulate.policies.workload import Workload
 from traces.errors import InputError
+from traces.room import CONFIGURATION, check_room
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Sweep:
 
     def configs(self, capacity_per_s: dict[int | None, float]) -> list[RunConfig]:
         """Return every configuration; `capacity_per_s` is the capacity at the largest queue size, for every k."""
+        scheduling, arriving = len(self.queue_sizes) + len(self.max_steps), len(self.in_flight) or len(self.loads) or 1
+        most = len(self.ks) * len(self.schedulers) * scheduling * arriving * len(self.seeds)
+        check_room("the grid: runs", most, CONFIGURATION)
         return [
             RunConfig(**self.fixed, **scheduling, **arriving, k=k, seed=seed)
             for k in self.ks

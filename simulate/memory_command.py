@@ -23,6 +23,7 @@ from simulate.regret import memory_configs
 from simulate.runs import Runs, choices_only, report
 from traces import command
 from traces.errors import InputError
+from traces.numbers import whole_ns
 from traces.outputs import check_place
 from traces.provenance import provenance
 from traces.selections import Trace
@@ -82,7 +83,7 @@ def memory_command(
         command.numbers(period, "--period") if period else [None],
         {
             "scope": scope, "filled": filled, "look_ahead": look_ahead, "host_factor": host_factor,
-            "link_latency_ns": round(latency_us * 1000), "link_bytes_per_s": bandwidth * 1e9,
+            "link_latency_ns": whole_ns("--latency-us", latency_us, 1000), "link_bytes_per_s": bandwidth * 1e9,
             "expert_bytes": bytes_of_expert(trace, expert_bytes),
         },
     )  # fmt: skip
@@ -93,7 +94,7 @@ def memory_command(
         **{name: value for name, value in fields.items() if has_meaning(name, of_kind[ONLY_UNDER[name][0]])},
         **({"seed": 0} if arrivals == "poisson" else {}),
     )  # fmt: skip
-    seeds = list(range(replications)) or [base.seed]
+    seeds = command.seeds(replications) if replications else [base.seed]
     bases, memories = [replace(base, seed=seed) for seed in seeds], grid.memories()
     configs = memory_configs(bases, memories, experts_sharing(trace, base, memories), not no_explain)
     runs = new_memory_runs(trace, cost_model, out, grid, k, known, engine)

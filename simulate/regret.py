@@ -9,6 +9,7 @@ from itertools import product
 
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.config import MemoryConfig
+from traces.room import CONFIGURATION, check_room
 
 EXPLAINED = ("load", "block")  # handlings whose lost time is split; the others change what is computed, or where
 
@@ -22,6 +23,9 @@ CAUSES = {
     "late_prefetch": ("timely", "run"),
 }
 BEST_OF = ("optimum", "declining", "alone")
+
+
+MOST_WORLDS = 9  # of one run, itself and that with all experts resident included
 
 
 def worlds(config: RunConfig, experts: int) -> dict[str, RunConfig]:
@@ -67,6 +71,7 @@ def memory_configs(
 
     Without it the run with all experts resident stands beside them. `experts`: as in `worlds`.
     """
+    check_room("the grid: runs", len(base) * len(memories) * (MOST_WORLDS if explain else 2), CONFIGURATION)
     found = {}
     for config, memory in product(base, memories):
         run = replace(config, memory=memory)

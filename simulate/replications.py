@@ -9,6 +9,7 @@ from pathlib import Path
 from simulate.policies.config import RunConfig
 from simulate.sweeps.study import Study
 from simulate.sweeps.sweep import sweep
+from traces.room import CONFIGURATION, check_room
 from traces.sweep_table import REPLICATIONS, SweepPoint
 
 
@@ -19,5 +20,7 @@ def replicate(
 
     All meet the same seeds (common random numbers). InputError as in `simulate.sweeps.sweep.sweep`.
     """
+    configs = list(configs)
+    check_room("--replications: runs", replications * len(configs), CONFIGURATION)
     seeded = (replace(config, seed=seed) for config in configs for seed in range(replications))
     return sweep(study, {config.name: config for config in seeded}, folder / REPLICATIONS, jobs, force=force)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from simulate.policies.recording import run_header
 from simulate.policies.workload import trace_workload
 from simulate.workers import WorkersLostError, cores, unordered
 from traces.errors import InputError
+from traces.routes import weightless_text
 from traces.run_records import RunRecords, holds_run
 from traces.selections import Trace
 
@@ -114,13 +116,31 @@ def progress_bar() -> Progress:
 
 def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
     """Simulate and say where the records are; every run that failed is named, and the exit status says so."""
+    say_who_waits(configs.values(), runs.trace.S)
     failed = simulate_all(runs, configs, jobs)
+    if weightless := weightless_text(runs.trace, runs.trace.header.model.used_k):
+        print(f"left out: {weightless}")
     print(f"{len(configs) - len(failed)} of {len(configs)} runs in {runs.folder}")
     refuse_failed(failed, f" of {len(configs)}")
 
 
+def say_who_waits(configs: Iterable[RunConfig], sequences: int) -> None:
+    """Say, of a trace with so many sequences, where more are to be in flight than a run serves."""
+    more = {
+        (config.in_flight, config.sequences or sequences)
+        for config in configs
+        if config.in_flight is not None and config.in_flight > (config.sequences or sequences)
+    }
+    for in_flight, served in sorted(more):
+        print(f"in flight {in_flight:,} of {served:,} sequences: all of them are from the start, and none follows")
+
+
 def refuse_failed(failed: dict[str, str], of: str = "") -> None:
-    """Name the runs that failed, and end with an error if there are any."""
+    """Name the runs that failed, and end with an error if there are any; one reason for all is one line."""
+    if len(set(failed.values())) == 1:
+        name, reason = next(iter(failed.items()))
+        others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise InputError(f"{len(failed)}{of} runs failed: {name}{others}: {reason}")
     for name, reason in failed.items():
         print(f"{name}: failed: {reason}", file=sys.stderr)
     if failed:

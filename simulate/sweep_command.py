@@ -8,14 +8,16 @@ from typing import Annotated
 import typer
 
 from simulate.engines import ENGINES
+from simulate.runs import say_who_waits
 from simulate.sweeps.axes import FIELDS, configs_of, read_axes
 from simulate.sweeps.backends import BACKENDS
 from simulate.sweeps.study import Study
 from simulate.sweeps.sweep import sweep
-from traces.command import Force
+from traces.command import Force, seeds
 from traces.errors import InputError, unknown_name
 from traces.outputs import check_place
 from traces.provenance import provenance, running_command, without_options
+from traces.routes import weightless_text
 from traces.sweep_table import FAILED, SweepPoint
 
 NOT_IN_PROVENANCE = ("--jobs", "--backend", "--scheduler")  # who computes changes no result
@@ -62,9 +64,14 @@ def sweep_command(
     check_place(out, [trace_path, grid, costs, known])
     axes = read_axes(axis or [], grid)
     study = Study(trace_path, costs, affine, resample, known, engine)
-    configs = configs_of(axes, list(range(replications)) or [None], study.capacity_per_s, study.expert_bytes)
+    configs = configs_of(axes, seeds(replications), study.capacity_per_s, study.expert_bytes)
+    say_who_waits(configs.values(), study.opened("trace").trace.S)
     command = without_options(running_command(), NOT_IN_PROVENANCE)
-    report(sweep(study, configs, out, jobs, scheduler, provenance(command=command), force), out)
+    points = sweep(study, configs, out, jobs, scheduler, provenance(command=command), force)
+    trace = study.opened("trace").trace
+    if weightless := weightless_text(trace, trace.header.model.used_k):
+        print(f"left out: {weightless}")
+    report(points, out)
 
 
 def check_backend(backend: str, scheduler: str | None, jobs: int) -> None:

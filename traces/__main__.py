@@ -25,7 +25,7 @@ from traces.load_trace import LoadTrace, holds_loads, read_loads
 from traces.outputs import staged
 from traces.provenance import provenance
 from traces.regating import regate, rule_text
-from traces.routes import without_route_text
+from traces.routes import weightless_text, without_route_text
 from traces.selections import Trace
 from traces.synthetic import SyntheticSpec, synthetic_trace
 from traces.trace_file import load_trace, save_trace
@@ -66,7 +66,8 @@ def check(paths: Annotated[list[Path], typer.Argument(help="traces' files or fol
             print(f"{path}: ok, {counts_text(loads)}, digest {loads.digest}")
             continue
         trace = load_trace(path)
-        shape = f"{trace.T:,} tokens x {trace.L} layers x {trace.K} of {trace.E} experts, {trace.S:,} sequences"
+        experts = f"{trace.K} of {trace.header.model.experts} experts"
+        shape = f"{trace.T:,} tokens x {trace.L} layers x {experts}, {trace.S:,} sequences"
         missing = without_route_text(trace)
         print(f"{path}: ok, {shape}, digest {trace.digest}" + (f"; {missing}" if missing else ""))
 
@@ -140,6 +141,9 @@ def import_command(
     out: Annotated[Path, typer.Option(help="file to write, X.trace.parquet")],
     model: Annotated[str | None, typer.Option(help="the model's name")] = None,
     experts: Annotated[int | None, typer.Option(min=1, max=32767, help="experts per layer")] = None,
+    zero_experts: Annotated[
+        int | None, typer.Option(min=0, help="how many of --experts, the last ids, have no weights")
+    ] = None,
     k: Annotated[int | None, typer.Option(min=1, help="experts per token and layer")] = None,
     layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None,
     hidden_layers: Annotated[int | None, typer.Option(min=1, help="all layers, dense ones too")] = None,
@@ -158,7 +162,7 @@ def import_command(
     options = Options(
         model=model, experts=experts, k=k, layers=layers, hidden_layers=hidden_layers, score_kind=score_kind,
         ranked=ranked, phase=phase, start_token=start_token, sequence_tokens=sequence_tokens,
-        arrays=tuple(array or ()),
+        arrays=tuple(array or ()), zero_experts=zero_experts,
     )  # fmt: skip
     with staged(out, files, force) as written:
         made = import_files(kind, files, options, provenance())
@@ -173,7 +177,8 @@ def save_imported(made: Trace | LoadTrace, path: Path) -> list[str]:
         notes, said = made.notes, [f"{counts_text(made)}, digest {made.digest}"]
     else:
         save_trace(made, path)
-        notes, said = made.header.notes, [f"{made.T:,} tokens, digest {made.digest}", without_route_text(made)]
+        notes, said = made.header.notes, [f"{made.T:,} tokens, digest {made.digest}"]
+        said += [without_route_text(made), weightless_text(made)]
     return said + [f"left out: {each}" for each in notes.get("left_out", [])]
 
 

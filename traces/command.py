@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 
 from traces.errors import InputError
+from traces.numbers import checked
 from traces.provenance import note_inputs
+from traces.room import CONFIGURATION, check_room
 
 # Typer's errors come from click, or, in later versions, from a copy inside typer: reach them by what both export.
 USAGE_ERROR = typer.BadParameter.__mro__[1]
@@ -24,6 +26,8 @@ OUTSIDE = (OSError, MemoryError, UnicodeError, json.JSONDecodeError, zipfile.Bad
 PIPE_CLOSED = 128 + 13  # as a shell reports a program that SIGPIPE ended
 TEMPORARY = re.compile(r"\.[^/]*\.\d+\.tmp/?")  # the names under which `traces.files` and `traces.outputs` write
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+INFINITE = ("bandwidth",)  # options that may be inf: a link without a limit
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what stands at the output, whoever made it.")]
 
@@ -55,8 +59,12 @@ def status_of(app: typer.Typer, name: str, words: list[str] | None = None) -> in
     The one line that says what was wrong goes to stderr. What is a fault of the program itself is raised.
     """
     note_inputs({})
+    command = typer.main.get_command(app)
+    for each in (command, *getattr(command, "commands", {}).values()):
+        for parameter in each.params:
+            parameter.callback = parameter.callback or in_range
     try:
-        status = app(words, prog_name=f"python -m {name}", standalone_mode=False)
+        status = command(words, prog_name=f"python -m {name}", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except InputError as error:
@@ -75,6 +83,14 @@ def status_of(app: typer.Typer, name: str, words: list[str] | None = None) -> in
         line = f"{name}: {InputError(outside_line(error))}"
     print(line, file=sys.stderr)
     return 2
+
+
+def in_range(context: typer.Context, parameter: typer.CallbackParam, value: object) -> object:
+    """Return an option's value; InputError for a number that is not finite, unless `INFINITE`, or beyond 64 bits."""
+    if isinstance(value, int | float):
+        name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name
+        checked(name, value, parameter.name in INFINITE)
+    return value
 
 
 def closed_pipe() -> int:
@@ -119,7 +135,7 @@ def usage_message(error: Exception, name: str) -> str:
 
 
 def numbers(text: str, option: str, low: float = 1, kind: type = int) -> list:
-    """Return the comma-separated numbers of an option's value; refuse what is no number or lies below `low`."""
+    """Return the comma-separated numbers of an option's value; refuse what is no number, below `low` or not finite."""
     values = []
     for word in text.split(","):
         try:
@@ -128,10 +144,16 @@ def numbers(text: str, option: str, low: float = 1, kind: type = int) -> list:
             raise InputError(
                 f"{option}: {word!r} is no {kind.__name__}; allowed: numbers >= {low}, with commas"
             ) from None
-        if not value >= low:
+        if not checked(option, value) >= low:
             raise InputError(f"{option}: {word} is not allowed; allowed: numbers >= {low}")
         values.append(value)
     return values
+
+
+def seeds(replications: int) -> list[int | None]:
+    """Return the seeds 0..n-1, or [None] for a run in the trace's order; refuse more than fit into memory."""
+    check_room("--replications", replications, CONFIGURATION)
+    return list(range(replications)) or [None]
 
 
 def length_range(option: str, text: str) -> tuple[int, int]:

@@ -11,10 +11,11 @@ from rich.text import Text
 from traces.chunks import chunks
 from traces.errors import InputError
 from traces.glossary.lookup import title, titles
+from traces.header import ModelInfo
 from traces.joining import group
 from traces.layout import column_of
 from traces.regating import open_loop_row
-from traces.routes import routed_rows, routed_tokens, without_route_text
+from traces.routes import marked, routed_rows, routed_tokens, weightless_text, without_route_text
 from traces.selections import NEEDED, Trace, distinct
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -23,25 +24,31 @@ WIDEST_BARS = 16
 
 
 def load_LE(trace: Trace, k: int | None = None) -> np.ndarray:
-    """Return the selections of every expert of every layer (int64), counting the first k slots of a row (all)."""
+    """Return the selections of every expert of every layer (int64), counting the first k slots of a row (all).
+
+    Experts without weights are left out.
+    """
     experts_TLK = slots(trace, k)
     layer_L1 = np.arange(trace.L)[:, None]
     counts = np.zeros((trace.L, trace.E + 1), np.int64)
     for rows in chunks(trace.T, trace.L):
-        place = experts_TLK[rows] + 1 + layer_L1 * (trace.E + 1)  # column 0 takes the empty slots
+        place = np.maximum(experts_TLK[rows], -1) + 1 + layer_L1 * (trace.E + 1)  # column 0 takes what is no expert
         counts += np.bincount(place.ravel(), minlength=counts.size).reshape(counts.shape)
     return counts[:, 1:]
 
 
 def slots(trace: Trace, k: int | None) -> np.ndarray:
-    """Return the first k slots of every row; InputError for another k, or where the order was not kept."""
+    """Return the first k slots of every row (all), experts without weights marked by a number below 0.
+
+    InputError for another k, or where the order was not kept.
+    """
     if k is None or k == trace.K:
-        return trace.experts_TLK
+        return marked(trace.experts_TLK, trace.header.model)
     if not 1 <= k <= trace.K:
         raise InputError(f"k is {k}, allowed 1..{trace.K}, the experts recorded per token and layer")
     if not trace.header.ranked:
         raise InputError(f"k is {k}, allowed only {trace.K}: the trace is not ranked")
-    return trace.experts_TLK[:, :, :k]
+    return marked(trace.experts_TLK[:, :, :k], trace.header.model)
 
 
 @dataclass(frozen=True)
@@ -136,17 +143,18 @@ def table_of(*columns: str) -> Table:
 def facts(trace: Trace) -> Table:
     """Return what the trace is: model, shapes, scores, phases, sequences, provenance."""
     header, model, lengths = trace.header, trace.header.model, sequence_lengths(trace)
-    recorded = f"{trace.K} of {trace.E} experts recorded per token, {model.used_k} used by the model"
+    recorded = f"{trace.K} of {model.experts} experts recorded per token, {model.used_k} used by the model"
     decode = int(trace.phase_T.sum())
     optional = [column_of(name) for name in trace.present if name not in (*NEEDED, "scores_TLK")]
     sizes = [f"{name} {getattr(model, name):,}" for name in ("d_model", "d_ff", "expert_bytes") if getattr(model, name)]
     rows = {
-        "model": f"{model.name}: {model.layers} MoE layers x {model.experts} experts, {model.shared_experts} shared",
+        "model": f"{model.name}: {model.layers} MoE layers x {experts_text(model)}, {model.shared_experts} shared",
         "sizes": ", ".join([*sizes, model.dtype or "dtype unknown"]),
         "gate": f"{header.gate_rule}; scores: {header.score_kind or 'none'}; {'' if header.ranked else 'not '}ranked",
         **open_loop_row(header.notes),
         "tokens": f"{trace.T:,} in {len(trace.passes):,} passes and {len(distinct(trace.step_T)):,} steps; {recorded}",
         **({"no route": missing} if (missing := without_route_text(trace)) else {}),
+        **({"no weights": weightless} if (weightless := weightless_text(trace, default_k(trace))) else {}),
         "phases": f"{trace.T - decode:,} prefill or encode, {decode:,} decode",
         "sequences": f"{trace.S:,} of {lengths.min():,} to {lengths.max():,} tokens, {lengths.mean():,.1f} on average",
         "beside": ", ".join(optional) or "nothing",
@@ -162,6 +170,12 @@ def facts(trace: Trace) -> Table:
     for name, value in rows.items():
         table.add_row(name, Text(printable(value) or "-"))
     return table
+
+
+def experts_text(model: ModelInfo) -> str:
+    """Return how many experts a layer has, those without weights apart."""
+    without = f" and {model.zero_experts} without weights" if model.zero_experts else ""
+    return f"{model.real_experts} experts{without}"
 
 
 def printable(text: str) -> str:

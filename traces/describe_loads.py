@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from traces.describe import heading, load_table, printable, spread, table_of
+from traces.describe import experts_text, heading, load_table, printable, spread, table_of
 from traces.load_trace import LoadTrace
 
 SHOWN = 10  # iterations in the table
@@ -14,7 +14,7 @@ SHOWN = 10  # iterations in the table
 
 def max_over_mean_SL(loads: LoadTrace) -> np.ndarray:
     """Return the hottest expert's load over the mean of each layer in each iteration; NaN without selections."""
-    load_SLE = loads.load_SRMLE.sum((1, 2))
+    load_SLE = loads.load_SRMLE.sum((1, 2))[:, :, : loads.model.real_experts]
     return np.stack([spread(load_LE).max_over_mean_L for load_LE in load_SLE])
 
 
@@ -41,11 +41,14 @@ def counts_text(loads: LoadTrace) -> str:
 def facts(loads: LoadTrace) -> Table:
     """Return what the load trace is."""
     model, numbers = loads.model, loads.iteration_S
+    zero = (loads.load_SRMLE == 0).mean()
+    apart = loads.load_SRMLE.sum() - loads.load_LE.sum()
+    weightless = f", {apart:,} of them of experts without weights" if model.zero_experts else ""
     rows = {
-        "model": f"{model.name}: {model.layers} MoE layers x {model.experts} experts, {model.used_k} used per token",
+        "model": f"{model.name}: {model.layers} MoE layers x {experts_text(model)}, {model.used_k} used per token",
         "kind": "counts only: no tokens, no order, no scores",
         "shape": f"{counts_text(loads)}; iterations {numbers[0]} to {numbers[-1]}",
-        "selections": f"{loads.load_LE.sum():,}, {(loads.load_SRMLE == 0).mean():.1%} of the counts are zero",
+        "selections": f"{loads.load_SRMLE.sum():,}{weightless}, {zero:.1%} of the counts are zero",
         "data": ", ".join(f"{key}: {value}" for key, value in loads.data.items() if value),
         "made by": " | ".join(f"{key}: {value}" for key, value in loads.provenance.items() if key != "packages"),
         "notes": " | ".join(f"{key}: {value}" for key, value in loads.notes.items()),

@@ -15,9 +15,10 @@ LARGEST_EXPERTS = 32767  # expert ids are int16
 class ModelInfo:
     """The model that was recorded.
 
-    `experts` is E per layer; `used_k` how many of them the model itself uses per token; `layer_ids` the model's own
-    numbers of its MoE layers, ascending (a trace numbers them 0..L-1). Sizes a source does not tell are None.
-    Raises InputError for an impossible value.
+    `experts` is how many a layer's router chooses among; `used_k` how many of them the model itself uses per token;
+    `layer_ids` the model's own numbers of its MoE layers, ascending (a trace numbers them 0..L-1). The last
+    `zero_experts` of a layer's experts have no weights (LongCat-Flash's zero-computation experts). Sizes a source does
+    not tell are None. Raises InputError for an impossible value.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ModelInfo:
     d_ff: int | None = None
     expert_bytes: int | None = None
     dtype: str | None = None
+    zero_experts: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer_ids", checked_layers(self.layer_ids))
@@ -36,6 +38,7 @@ class ModelInfo:
         whole("model.experts", self.experts, 1, LARGEST_EXPERTS)
         whole("model.used_k", self.used_k, 1, self.experts)
         whole("model.shared_experts", self.shared_experts, 0)
+        whole("model.zero_experts", self.zero_experts, 0, self.experts - 1)
         for name in ("d_model", "d_ff", "expert_bytes"):
             if getattr(self, name) is not None:
                 whole(f"model.{name}", getattr(self, name), 1)
@@ -46,6 +49,23 @@ class ModelInfo:
     def layers(self) -> int:
         """The number of MoE layers, L."""
         return len(self.layer_ids)
+
+    @property
+    def real_experts(self) -> int:
+        """E, the experts of a layer that have weights: those to place, to cache and to compute."""
+        return self.experts - self.zero_experts
+
+    def to_json(self) -> dict:
+        """Return plain values; `zero_experts` only where there are some, as it was not told in earlier files."""
+        content = asdict(self) | {"layer_ids": list(self.layer_ids)}
+        return content if self.zero_experts else {name: content[name] for name in content if name != "zero_experts"}
+
+    @classmethod
+    def from_json(cls, content: object) -> "ModelInfo":
+        """Return the model in what `to_json` gave; InputError for a missing or unknown key or an impossible value."""
+        names = [each.name for each in fields(cls)]
+        check_keys("model", content, names, [name for name in names if name != "zero_experts"])
+        return cls(**content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,18 +108,14 @@ class Header:
 
     def to_json(self) -> dict:
         """Return the header as plain dictionaries, lists, strings and numbers."""
-        content = asdict(self)
-        content["model"]["layer_ids"] = list(self.model.layer_ids)
-        return content
+        return asdict(self) | {"model": self.model.to_json()}
 
     @classmethod
     def from_json(cls, content: dict) -> "Header":
         """Return the header in what `to_json` gave; InputError for a missing or unknown key or an impossible value."""
         names = [each.name for each in fields(cls)]
         check_keys("", content, names, names)
-        known = [each.name for each in fields(ModelInfo)]
-        check_keys("model", content["model"], known, known)
-        return cls(**{**content, "model": ModelInfo(**content["model"])})
+        return cls(**{**content, "model": ModelInfo.from_json(content["model"])})
 
 
 def check_keys(place: str, content: object, known: list | tuple, needed: list | tuple) -> None:

@@ -5,7 +5,7 @@ Letters: S iterations (forward calls or training steps), R ranks, M microbatches
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -65,8 +65,8 @@ class LoadTrace:
 
     @cached_property
     def load_LE(self) -> np.ndarray:
-        """Selections of every expert of every layer in all iterations, ranks and microbatches together (int64)."""
-        return self.load_SRMLE.sum((0, 1, 2))
+        """Selections of every expert with weights, in all iterations, ranks and microbatches together (int64)."""
+        return self.load_SRMLE.sum((0, 1, 2))[:, : self.model.real_experts]
 
     @cached_property
     def used_S(self) -> np.ndarray:
@@ -77,7 +77,7 @@ class LoadTrace:
     def digest(self) -> str:
         """A digest of the counts, their numbers and the model; who recorded them, and when, does not count."""
         arrays = {name: column_digest(getattr(self, name)) for name in ("load_SRMLE", "iteration_S", "rank_R")}
-        content = json.dumps({"arrays": arrays, "model": asdict(self.model)}, sort_keys=True)
+        content = json.dumps({"arrays": arrays, "model": self.model.to_json()}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
     def save(self, path: Path | str) -> None:
@@ -89,8 +89,7 @@ class LoadTrace:
             for at, (name, values) in enumerate(zip(ID_COLUMNS, ids, strict=True))
         }
         columns["selections"] = self.load_SRMLE.ravel()
-        model = asdict(self.model) | {"layer_ids": list(self.model.layer_ids)}
-        values = (model, self.data, self.provenance, self.notes, SCHEMA_VERSION)
+        values = (self.model.to_json(), self.data, self.provenance, self.notes, SCHEMA_VERSION)
         write_table(path, columns, dict(zip(HEADER_KEYS, values, strict=True)), KIND)
 
 
@@ -131,8 +130,7 @@ def from_columns(columns: dict[str, np.ndarray], header: dict) -> LoadTrace:
     if {name: values.dtype for name, values in columns.items()} != kinds:
         raise InputError(f"columns are {', '.join(columns)!s:.120}, allowed {', '.join(kinds)} as whole numbers")
     check_keys("", header, HEADER_KEYS, HEADER_KEYS)
-    known = [each.name for each in fields(ModelInfo)]
-    check_keys("model", header["model"], known, known)
+    model = ModelInfo.from_json(header["model"])
     if header["schema"] != SCHEMA_VERSION:
         raise InputError(f"header: schema is {header['schema']!r:.20}, allowed {SCHEMA_VERSION}")
     ids = [np.unique(columns[name]) for name in ID_COLUMNS]
@@ -143,7 +141,7 @@ def from_columns(columns: dict[str, np.ndarray], header: dict) -> LoadTrace:
         if columns[name].size != expected.size or (columns[name] != expected.ravel()).any():
             raise InputError(f"column {name}: rows do not stand as a full grid of {', '.join(ID_COLUMNS)}")
     return LoadTrace(
-        model=ModelInfo(**header["model"]),
+        model=model,
         load_SRMLE=columns["selections"].reshape(shape),
         iteration_S=ids[0],
         rank_R=ids[1],

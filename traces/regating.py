@@ -61,10 +61,10 @@ def at_rule(trace: Trace, rule: KRule) -> Trace:
     runs = chunks(trace.T, trace.L)
     found = in_threads(lambda rows: counted(trace, rows, rule), runs)
     count_TL = np.concatenate([count_nL for count_nL, _ in found])
-    short = sum(each for _, each in found)
+    short, experts = sum(each for _, each in found), trace.header.model.experts
     if short:
         raise InputError(
-            f"{rule} may choose more experts than the trace recorded ({trace.K} of {trace.E} at most) in {short} rows "
+            f"{rule} may choose more experts than the trace recorded ({trace.K} of {experts} at most) in {short} rows "
             f"(token, layer); allowed a rule that needs fewer, or one with MOST, such as {replace(rule, most=trace.K)}"
         )
     slots = min(rule.most or int(count_TL.max()), trace.K)
@@ -83,10 +83,11 @@ def check_scores(trace: Trace, rule: KRule) -> None:
     kind = trace.header.score_kind
     if kind in NOT_PROBABILITIES:
         raise InputError(f"cannot be re-gated to {rule}: {NOT_PROBABILITIES[kind]}; allowed softmax, or all logits")
-    whole = trace.K == trace.E and bool((trace.experts_TLK[:, :, -1] >= 0).all())
+    experts = trace.header.model.experts
+    whole = experts == trace.K and bool((trace.experts_TLK[:, :, -1] >= 0).all())
     if not whole and (kind == "logit" or rule.name == "entropy"):
         needs = "a softmax of logits" if kind == "logit" else f"the rule {rule.name}"
-        raise InputError(f"cannot be re-gated to {rule}: {needs} needs all {trace.E} experts, {trace.K} recorded")
+        raise InputError(f"cannot be re-gated to {rule}: {needs} needs all {experts} experts, {trace.K} recorded")
 
 
 def probabilities(trace: Trace, rows: slice) -> np.ndarray:
@@ -106,11 +107,12 @@ def counted(trace: Trace, rows: slice, rule: KRule) -> tuple[np.ndarray, int]:
     """
     ranked_nLK, experts_nLK = probabilities(trace, rows), trace.experts_TLK[rows]
     recorded_nL = (experts_nLK >= 0).sum(-1, dtype=np.int16)
-    if trace.K == trace.E and recorded_nL.min() == trace.E:
+    experts = trace.header.model.experts
+    if experts == trace.K and recorded_nL.min() == experts:
         return rule.count(ranked_nLK).astype(np.int16), 0
     last_nL1 = np.take_along_axis(ranked_nLK, np.maximum(recorded_nL - 1, 0)[..., None].astype(np.intp), -1)
     filled_nLK = np.where(experts_nLK >= 0, ranked_nLK, last_nL1)
-    if trace.K < trace.E:
+    if experts > trace.K:
         filled_nLK = np.concatenate([filled_nLK, last_nL1], axis=-1)
     count_nL = rule.count(filled_nLK).astype(np.int16)
     return count_nL, int((count_nL > recorded_nL).sum())

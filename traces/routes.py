@@ -1,18 +1,57 @@
-"""Rows without a route: a token of which a layer recorded no expert at all, by a source that lost or dropped it.
+"""What is no selection of an expert to compute: rows without a route, and experts without weights.
 
-Such a row is no token that selected nothing: it is left out of everything that counts tokens of a layer, or compares a
-token with the one before it. A row with some empty slots (a dynamic K) has a route.
+A row without a route is a token of which a layer recorded no expert at all: its source lost or dropped it. It is left
+out of everything that counts tokens of a layer, or compares a token with the one before it. A row with some empty
+slots (a dynamic K) has a route.
+
+An expert without weights (`zero_experts` of the header; they have the last ids) hands its input on. A selection of one
+takes no slot, no batch and no time; it is no load and no access.
 """
 
 import numpy as np
 
 from traces.chunks import chunks
+from traces.header import ModelInfo
 from traces.selections import Trace
+
+EMPTY, WEIGHTLESS = -1, -2
 
 
 def routed_rows(experts_TLK: np.ndarray) -> np.ndarray:
-    """Return which rows (T, L) hold an expert; experts stand before empty slots, so the first slot tells."""
-    return experts_TLK[:, :, 0] >= 0
+    """Return which rows (T, L) hold an expert, one without weights too; none stands behind an empty slot."""
+    return experts_TLK[:, :, 0] != EMPTY
+
+
+def marked(experts_TLK: np.ndarray, model: ModelInfo) -> np.ndarray:
+    """Return selections with WEIGHTLESS in the place of experts without weights; where there are none, as they are."""
+    if not model.zero_experts:
+        return experts_TLK
+    return np.where(experts_TLK >= model.real_experts, np.int16(WEIGHTLESS), experts_TLK)
+
+
+def computed(experts_TLK: np.ndarray, model: ModelInfo) -> np.ndarray:
+    """Return the selections of experts with weights in their order, empty slots behind them."""
+    if not model.zero_experts:
+        return experts_TLK
+    kept_TLK = marked(experts_TLK, model)
+    order_TLK = np.argsort(kept_TLK < 0, axis=2, kind="stable")
+    return np.maximum(np.take_along_axis(kept_TLK, order_TLK, axis=2), EMPTY)
+
+
+def weightless_text(trace: Trace, k: int | None = None) -> str:
+    """Return how many of the first k selections (all) go to experts without weights; nothing for other models."""
+    model = trace.header.model
+    if not model.zero_experts:
+        return ""
+    kept = marked(trace.experts_TLK[:, :, :k], model)
+    weightless, selections = int((kept == WEIGHTLESS).sum()), int((kept != EMPTY).sum())
+    per_token_L = (kept >= 0).sum((0, 2)) / np.maximum(routed_tokens(trace), 1)
+    low, high = f"{per_token_L.min():.2f}", f"{per_token_L.max():.2f}"
+    others = low if low == high else f"{low} to {high}"
+    return (
+        f"{weightless:,} of {selections:,} selections ({weightless / max(selections, 1):.1%}) are of experts without "
+        f"weights ({model.real_experts}..{model.experts - 1}); a token runs {others} others per layer"
+    )
 
 
 def routed_tokens(trace: Trace) -> np.ndarray:

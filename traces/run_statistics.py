@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from traces.run_records import RunRecords
-from traces.run_window import Window, measured_window, whole_run
+from traces.run_steadiness import judged
+from traces.run_window import OPEN, WHOLE_RUN, Window, measured_window, whole_run
+from traces.served_sequences import Served, served_sequences
 from traces.throughput import throughput_parts, throughput_per_s
 
 PARTS = 10  # batch means inside one run
 LEAST_PER_PART = 5  # passes; below this a run is too short for batch means
-SETTLED = 0.1  # how far Little's check may be off before the row says so
-FAR_OFF = 0.25  # and before the run gives no latency
-FULL = 0.99  # a machine busy for this share of the time is taken as saturated
-INTERVAL_METRICS = ("throughput_per_s", "latency_mean_ms", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
+PERCENTILES = ("mean", "p50", "p95", "p99")
+LATENCIES = tuple(f"latency_{name}_ms" for name in PERCENTILES)
+REQUESTS = tuple(f"request_{name}_ms" for name in PERCENTILES)
+INTERVAL_METRICS = ("throughput_per_s", *LATENCIES)
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,10 @@ class RunStatistics:
 
     `values` maps metric names (units in the names; shares are fractions) to numbers. `parts` maps the names in
     `INTERVAL_METRICS` to one value per tenth of the window, empty where the run is too short. `status` is `ok`,
-    `unstable` (its queues grow for as long as it lasts) or `short` (its window is far from a steady state); the last
-    two have no latency. `reason` says why, or remarks on a run that is rather short.
+    `unstable` (its queues grow for as long as it lasts, so it has no latency) or `short` (no window of it is known to
+    lie in a steady state). `reason` says why, or remarks on a run that is rather short. `values_of` says what the
+    values are of: the measured window or the whole run; all but `ok` is of the whole run. `whole` maps the names of
+    rates and times to their values over the whole run, whatever the status.
     """
 
     config: dict
@@ -34,56 +38,82 @@ class RunStatistics:
     parts: dict[str, np.ndarray] = field(default_factory=dict)
     status: str = "ok"
     reason: str = ""
+    values_of: str = WHOLE_RUN
+    whole: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def steady_values(self) -> dict[str, float]:
+        """The values, with times only where they are those of a steady state."""
+        if self.status == "ok":
+            return self.values
+        return self.values | dict.fromkeys((*LATENCIES, *REQUESTS), float("nan"))
 
 
 def run_statistics(records: RunRecords) -> RunStatistics:
-    """Return the statistics of a run's measured window; InputError where it has none.
+    """Return the statistics of a run's measured window, or of the whole run; InputError for a run without passes.
 
     An unstable run is measured from its first arrival to its last end: the machine is busy all that time, and while
     arrivals last a window may hold few completions or, for waves that move through the layers together, all of them.
     """
-    window = measured_window(records)
-    values = measured(records, window)
-    status, reason = judged(records, values)
-    if status == "unstable":
-        window = whole_run(records)
-        values = measured(records, window) | {"backlog_growth": values["backlog_growth"]}
-    parts = batch_means(records.passes, window, values["passes_measured"])
+    served = served_sequences(records.passes)
+    window, whole = measured_window(records, served), whole_run(records)
+    chosen = window or whole
+    values = measured(records, served, chosen)
+    parts = batch_means(records.passes, chosen, values["passes_measured"])
+    status, reason = judged(records, served, window, values, parts.get("throughput_per_s", np.array([])))
     if status != "ok":
-        values |= {name: float("nan") for name in values if name.startswith("latency_")}
-        parts = {name: part for name, part in parts.items() if not name.startswith("latency_")}
-    return RunStatistics(records.header["config"], values, parts, status, reason)
+        growth = values["backlog_growth"]
+        values = measured(records, served, whole) | {"backlog_growth": growth}
+        chosen, parts = whole, {}
+    if status == "unstable":
+        values |= {name: float("nan") for name in (*LATENCIES, *REQUESTS)}
+        rates = batch_means(records.passes, whole, values["passes_measured"])
+        parts = {name: part for name, part in rates.items() if name not in LATENCIES}
+    config, kept = records.header["config"], whole_values(records.passes, served)
+    return RunStatistics(config, values, parts, status, reason, chosen.kind, kept)
 
 
-def measured(records: RunRecords, window: Window) -> dict[str, float]:
+def whole_values(passes: dict[str, np.ndarray], served: Served) -> dict[str, float]:
+    """Return rates and times of a whole run."""
+    seconds = float(passes["end_ns"].max() - passes["arrival_ns"].min()) / 1e9 or float("nan")
+    return {
+        "throughput_per_s": len(passes["end_ns"]) / seconds,
+        "tokens_per_s": float(served.tokens.sum()) / seconds,
+        "requests_per_s": len(served) / seconds,
+        **latency_statistics(passes["end_ns"] - passes["arrival_ns"]),
+        **latency_statistics(served.end_ns - served.arrival_ns, REQUESTS),
+    }
+
+
+def measured(records: RunRecords, served: Served, window: Window) -> dict[str, float]:
     """Return every statistic of one window."""
     return {
         "window_s": window.seconds,
         **pass_statistics(records.passes, window),
+        **request_statistics(records.passes, served, window),
         **batch_statistics(records, window),
-        **load_statistics(records, window),
+        **load_statistics(records, served, window),
     }
 
 
-def judged(records: RunRecords, values: dict[str, float]) -> tuple[str, str]:
-    """Return (status, reason) of a run: whether it has a steady state, and whether its window lies in it."""
-    reason = instability(records, values)
-    if reason:
-        return "unstable", reason
-    off = abs(values["little"] - 1)
-    remark = f"throughput x latency is {values['little']:.2f} of the passes in flight"
-    if not off <= FAR_OFF:
-        return "short", f"too short for a latency: {remark}"
-    return "ok", f"short run: {remark}" if off > SETTLED else ""
-
-
-def latency_statistics(latency_ns: np.ndarray) -> dict[str, float]:
-    """Return mean and percentiles in milliseconds; NaN without passes."""
+def latency_statistics(latency_ns: np.ndarray, names: tuple[str, ...] = LATENCIES) -> dict[str, float]:
+    """Return mean and percentiles in milliseconds under the names of PERCENTILES; NaN without any."""
     if len(latency_ns) == 0:
-        return dict.fromkeys(INTERVAL_METRICS[1:], float("nan"))
+        return dict.fromkeys(names, float("nan"))
     p50, p95, p99 = np.percentile(latency_ns, (50, 95, 99))
     in_ms = np.array([latency_ns.mean(), p50, p95, p99]) / 1e6
-    return dict(zip(INTERVAL_METRICS[1:], in_ms.tolist(), strict=True))
+    return dict(zip(names, in_ms.tolist(), strict=True))
+
+
+def request_statistics(passes: dict[str, np.ndarray], served: Served, window: Window) -> dict[str, float]:
+    """Return tokens and requests per second, and the times of requests: from first arrival to last end."""
+    tokens = passes["tokens"][window.holds(passes["end_ns"])].sum()
+    chosen = window.holds(served.arrival_ns if window.by == "arrival" else served.end_ns)
+    return {
+        "tokens_per_s": float(tokens) / window.seconds,
+        "requests_per_s": np.count_nonzero(window.holds(served.end_ns)) / window.seconds,
+        **latency_statistics((served.end_ns - served.arrival_ns)[chosen], REQUESTS),
+    }
 
 
 def pass_statistics(passes: dict[str, np.ndarray], window: Window) -> dict[str, float]:
@@ -184,41 +214,35 @@ def full_batch_capacity_per_s(records: RunRecords) -> float:
     return float(1e9 * len(records.passes["end_ns"]) / work_ns_D.max())
 
 
-def load_statistics(records: RunRecords, window: Window) -> dict[str, float]:
-    """Return capacity, offered rate and load, and how far the number in flight grew over the window.
+def load_statistics(records: RunRecords, served: Served, window: Window) -> dict[str, float]:
+    """Return capacity, offered rate and load, and how far the backlog grew over the window.
 
-    `offered_per_s` counts passes (a sequence may be several). `backlog_growth` is arrivals less completions, as a
-    share of the arrivals in the window.
+    What a sequence offers are all its passes, when it arrives. `offered_per_s` counts passes: under Poisson arrivals by
+    the rate, under recorded ones as they came. `backlog_growth` is what arrives less what ends, over what arrives.
     """
     passes, config = records.passes, records.header["config"]
     capacity_per_s = full_batch_capacity_per_s(records)
-    sequences = config["sequences"] or len(np.unique(passes["sequence"]))
-    offered_per_s = (config["rate_per_s"] or np.nan) * len(passes["end_ns"]) / sequences
-    arrived = np.count_nonzero(window.holds(passes["arrival_ns"]))
+    offered_per_s = (config["rate_per_s"] or np.nan) * len(passes["end_ns"]) / max(len(served), 1)
+    if config["arrivals"] in OPEN and not config["rate_per_s"]:
+        offered_per_s = offered_as_recorded(served)
+    inside = window.holds(served.arrival_ns)
+    arrived = int(served.passes[inside].sum())
     ended = np.count_nonzero(window.holds(passes["end_ns"]))
     return {
         "capacity_per_s": capacity_per_s,
         "offered_per_s": float(offered_per_s),
         "offered_load": float(offered_per_s / capacity_per_s),
         "arrivals_in_window": arrived,
+        "sequences_in_window": int(np.count_nonzero(inside)),
         "backlog_growth": (arrived - ended) / max(arrived, 1),
     }
 
 
-def instability(records: RunRecords, values: dict[str, float]) -> str:
-    """Return why a run under Poisson arrivals has no steady state, empty where it has one.
-
-    Either arrivals outrun full batches, or, where there are none to tell by, the machine is never idle while more
-    passes stay in flight than three standard deviations of a random walk of as many steps.
-    """
-    if records.header["config"]["arrivals"] != "poisson":
-        return ""
-    if values["offered_load"] >= 1:
-        return f"arrivals are {values['offered_load']:.2f} of the capacity at full batches"
-    noise = 3 * np.sqrt(2 / max(values["arrivals_in_window"], 1))
-    if values["utilisation_max"] >= FULL and values["backlog_growth"] > noise:
-        return f"never idle, and {values['backlog_growth']:.0%} of the arrivals stay in flight"
-    return ""
+def offered_as_recorded(served: Served) -> float:
+    """Return the passes per second that sequences offer which arrive at recorded times; NaN where all come at once."""
+    first, last = served.arrival_ns.min(), served.arrival_ns.max()
+    before_last = served.passes[served.arrival_ns < last].sum()
+    return float(before_last / (last - first) * 1e9) if last > first else float("nan")
 
 
 def batch_means(passes: dict[str, np.ndarray], window: Window, count: int) -> dict[str, np.ndarray]:
@@ -234,5 +258,5 @@ def batch_means(passes: dict[str, np.ndarray], window: Window, count: int) -> di
     chosen = chosen[np.argsort(when_ns[chosen], kind="stable")]
     latency_ns = (passes["end_ns"] - passes["arrival_ns"])[chosen]
     per_part = [latency_statistics(part) for part in np.array_split(latency_ns, PARTS)]
-    latency = {name: np.array([values[name] for values in per_part]) for name in INTERVAL_METRICS[1:]}
+    latency = {name: np.array([values[name] for values in per_part]) for name in LATENCIES}
     return {"throughput_per_s": throughput_parts(passes, window, PARTS), **latency}

@@ -113,8 +113,8 @@ class Trace:
 
     @property
     def E(self) -> int:
-        """Experts per layer."""
-        return self.header.model.experts
+        """Experts per layer that have weights; a model may have others, ids E and above: `header.model.experts`."""
+        return self.header.model.real_experts
 
     @property
     def S(self) -> int:
@@ -193,8 +193,8 @@ def check_shapes(trace: Trace) -> None:
         raise InputError(f"experts_TLK holds {tokens} tokens, allowed 1..{LARGEST_ROWS}")
     if layers != trace.header.model.layers:
         raise InputError(f"experts_TLK holds {layers} layers, model.layer_ids {trace.header.model.layers}")
-    if not 1 <= slots <= trace.E:
-        raise InputError(f"experts_TLK holds {slots} slots, allowed 1..{trace.E}, the model's experts")
+    if not 1 <= slots <= (experts := trace.header.model.experts):
+        raise InputError(f"experts_TLK holds {slots} slots, allowed 1..{experts}, the model's experts")
     if (trace.scores_TLK is None) != (trace.header.score_kind is None):
         raise InputError("scores_TLK and the header's score_kind are allowed only together")
     sizes = {"T": tokens, "L": layers, "K": slots}

@@ -2,9 +2,10 @@
 
 Columns: `run` (the run's name), every field of its configuration (those of its expert memory are empty where all
 experts are resident; slots that differ between layers are a list in JSON), `status` (`ok`, `unstable`, `short` or
-`failed`) with its `reason`, the `engine`, numbers of the whole run (`WHOLE`), every statistic of
-`traces.run_statistics`, the batch means of those that carry intervals as lists (`NAME_parts`), and the counts of the
-expert memory (`memory_NAME`). A failed point keeps what is known of it. The header says which column is what, and the
+`failed`) with its `reason`, the `engine`, what the statistics are of (`values_of`: window or whole run), numbers of the
+whole run (`WHOLE`), every statistic of `traces.run_statistics`, the batch means of those that carry intervals as
+lists (`NAME_parts`), rates and times of the whole run whatever the status (`whole_NAME`), and the counts of the expert
+memory (`memory_NAME`). A failed point keeps what is known of it. The header says which column is what, and the
 digests of the grid, the trace and the costs. It lives here because `simulate` writes it and `analysis` reads it.
 """
 
@@ -25,17 +26,17 @@ KIND = "sweep"
 REPLICATIONS = "replications.parquet"  # the name of a table that stands beside the records of single runs
 FAILED = "failed"
 WHOLE = ("passes", "makespan_ns", "sojourn_mean_ms")  # first arrival to last end; mean time from arrival to end
-TEXTS = ("run", "engine", "status", "reason")
-GROUPS = ("config", "memory_config", "whole", "values", "parts", "counts")
+TEXTS = ("run", "engine", "status", "reason", "values_of")
+GROUPS = ("config", "memory_config", "whole", "values", "parts", "whole_values", "counts")
 
 
 @dataclass(frozen=True)
 class SweepPoint:
     """The result of one configuration.
 
-    `config` is a RunConfig as a dictionary, `values` and `parts` are those of RunStatistics, `whole` has the names in
-    `WHOLE`, `counts` are those of the expert memory, with the `transfers`. Of a point that failed in the simulation
-    all four are empty, of one whose run could not be measured only `values` and `parts`.
+    `config` is a RunConfig as a dictionary, `values`, `parts`, `values_of` and `whole_values` (there `whole`) are those
+    of RunStatistics, `whole` has the names in `WHOLE`, `counts` are those of the expert memory, with the `transfers`.
+    Of a point that failed in the simulation all are empty, of one whose run has no statistics those of RunStatistics.
     """
 
     run: str
@@ -46,6 +47,8 @@ class SweepPoint:
     whole: dict[str, float] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
     parts: dict[str, list[float]] = field(default_factory=dict)
+    whole_values: dict[str, float] = field(default_factory=dict)
+    values_of: str | None = None
     counts: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -54,7 +57,9 @@ class SweepPoint:
         if self.status == FAILED:
             raise InputError(self.reason)
         parts = {name: np.array(values) for name, values in self.parts.items()}
-        return RunStatistics(self.config, self.values, parts, self.status, self.reason)
+        return RunStatistics(
+            self.config, self.values, parts, self.status, self.reason, self.values_of or "", self.whole_values
+        )
 
     def result(self) -> dict:
         """Return what the point came to, without its name and configuration, as JSON holds it."""
@@ -78,7 +83,10 @@ def measured_point(run: str, records: RunRecords) -> SweepPoint:
         return SweepPoint(run, config, FAILED, str(error), engine, whole, counts=counts)
     values = {name: plain(value) for name, value in found.values.items()}
     parts = {name: [plain(value) for value in part.tolist()] for name, part in found.parts.items()}
-    return SweepPoint(run, config, found.status, found.reason, engine, whole, values, parts, counts)
+    whole_values = {name: plain(value) for name, value in found.whole.items()}
+    return SweepPoint(
+        run, config, found.status, found.reason, engine, whole, values, parts, whole_values, found.values_of, counts
+    )
 
 
 def plain(value: float) -> float:
@@ -125,7 +133,8 @@ def point_of(row: dict, keys: dict[str, list[str]]) -> SweepPoint:
         config["memory"] = {key: row[key] for key in keys["memory_config"]}
         if isinstance(config["memory"]["slots"], str):
             config["memory"]["slots"] = json.loads(config["memory"]["slots"])
-    return SweepPoint(row["run"], config, row["status"], row["reason"], row["engine"], **groups)
+    texts = {name: row[name] for name in TEXTS}
+    return SweepPoint(config=config, **texts, **groups)
 
 
 def without_memory(config: dict) -> dict:
@@ -145,7 +154,7 @@ def keys_of(rows: Iterable[dict]) -> list[str]:
 
 def column_name(group: str, key: str) -> str:
     """Return the name of a column: batch means and counts of the memory have names of their own."""
-    return {"parts": f"{key}_parts", "counts": f"memory_{key}"}.get(group, key)
+    return {"parts": f"{key}_parts", "counts": f"memory_{key}", "whole_values": f"whole_{key}"}.get(group, key)
 
 
 def column(values: list, kind: str | None) -> pa.Array:

@@ -13,6 +13,8 @@ import numpy as np
 from traces.chunks import chunks
 from traces.errors import InputError
 from traces.header import Header, ModelInfo
+from traces.numbers import MOST, MOST_EXPERTS, MOST_LAYERS
+from traces.room import check_room
 from traces.selections import Trace
 
 ORDERS = 64  # random orders per layer
@@ -40,10 +42,10 @@ class SyntheticSpec:
     scores: bool = True
 
     def __post_init__(self) -> None:
-        limits = {"layers": 1, "experts": 1, "k": 1, "sequences": 1, "batch": 1}
-        for name, low in limits.items():
-            if getattr(self, name) < low:
-                raise InputError(f"{name} is {getattr(self, name)}, allowed >= {low}")
+        limits = {"layers": MOST_LAYERS, "experts": MOST_EXPERTS, "k": MOST_EXPERTS, "sequences": MOST, "batch": MOST}
+        for name, most in limits.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise InputError(f"{name} is {getattr(self, name)}, allowed 1..{most:,}")
         if self.k > self.experts:
             raise InputError(f"k is {self.k}, allowed 1..{self.experts}, the experts")
         if not 0 <= self.alpha < np.inf:
@@ -52,8 +54,8 @@ class SyntheticSpec:
             raise InputError(f"reuse is {self.reuse}, allowed 0..1")
         for name, low in (("prompt", 1), ("decode", 0)):
             lengths = getattr(self, name)
-            if not low <= lengths[0] <= lengths[1]:
-                raise InputError(f"{name} is {lengths[0]}..{lengths[1]}, allowed {low} <= low <= high")
+            if not low <= lengths[0] <= lengths[1] <= MOST:
+                raise InputError(f"{name} is {lengths[0]}..{lengths[1]}, allowed {low} <= low <= high <= {MOST:,}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,13 @@ class Synthetic:
 
 
 def synthetic_trace(spec: SyntheticSpec, rng: np.random.Generator, provenance: dict | None = None) -> Synthetic:
-    """Return a synthetic trace with its expected load and reuse; equal generators give equal traces."""
+    """Return a synthetic trace with its expected load and reuse; equal generators give equal traces.
+
+    InputError for one that this machine's memory cannot hold.
+    """
+    most = spec.sequences * (spec.prompt[1] + spec.decode[1])
+    check_room("tokens", most, 100 + spec.layers * (24 + spec.k * (2 + 20 * spec.scores)))
+    check_room("experts of all layers", spec.layers * spec.experts, 8 * 3 * ORDERS)
     rows = order_of_execution(spec, rng)
     tokens = len(rows["sequence_T"])
     popular = inclusion(spec.alpha, spec.experts, spec.k)

@@ -8,6 +8,8 @@ from traces.run_window import Window
 
 LEAST_INSTANTS = 5  # in a part: with fewer, two bunches that happen to end close together make any rate
 LEAST_PARTS = 4
+# 97.5 % quantiles of Student's t by degrees of freedom: parts are few, and scipy is not for here.
+QUANTILES = {3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646, 8: 2.3060, 9: 2.2622}
 
 
 def throughput_per_s(passes: dict[str, np.ndarray], window: Window) -> float:
@@ -34,3 +36,11 @@ def throughput_parts(passes: dict[str, np.ndarray], window: Window, parts: int) 
     ended = np.concatenate([[0], counts.cumsum()])
     spans = [(ended[b + 1] - ended[a + 1], instants_ns[b] - instants_ns[a]) for a, b in pairwise(edges)]
     return np.array([count / span_ns * 1e9 for count, span_ns in spans])
+
+
+def half_width_of_parts(rates: np.ndarray) -> float:
+    """Return half the width of the 95 % interval of a throughput, from the rates of its parts; NaN for too few."""
+    freedom = len(rates) - 1
+    if freedom not in QUANTILES:
+        return float("nan")
+    return float(QUANTILES[freedom] * rates.std(ddof=1) / np.sqrt(len(rates)))

@@ -42,6 +42,7 @@ from simulate.policies.recording import run_header
 from traces import command
 from traces.cost_table import CostTable, load_costs
 from traces.errors import InputError, unknown_name
+from traces.numbers import whole_ns
 from traces.outputs import check_place, is_made
 from traces.provenance import provenance
 from traces.run_records import holds_run, run_identity
@@ -176,7 +177,8 @@ def numbers_of_slots(slots: str | None, layer_slots: str | None) -> list[int | t
 def link_fields(bandwidth: float, latency_us: float, expert_bytes: int) -> dict:
     """Return the fields of a MemoryConfig that say what a transfer takes."""
     return {
-        "link_latency_ns": round(latency_us * 1000), "link_bytes_per_s": bandwidth * 1e9, "expert_bytes": expert_bytes,
+        "link_latency_ns": whole_ns("--latency-us", latency_us, 1000), "link_bytes_per_s": bandwidth * 1e9,
+        "expert_bytes": expert_bytes,
     }  # fmt: skip
 
 

@@ -225,7 +225,8 @@ def model_header(model: nn.Module, name: str, watch: Watch, plan: Plan, candidat
             shared_experts=shared_experts(model, watch.routers[0], config),
             d_model=getattr(config, "hidden_size", None),
             d_ff=getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None),
-            expert_bytes=expert_bytes(block, watch.experts), dtype=str(next(model.parameters()).dtype).split(".")[-1],
+            expert_bytes=expert_bytes(block, watch.experts), zero_experts=zero_experts(block, watch.experts),
+            dtype=str(next(model.parameters()).dtype).split(".")[-1],
         ),
         gate_rule=rule if rule != "the router's own" else f"{rule}: {router}", score_kind=kind,
         ranked=candidates is not None, data={"name": data.name, "digest": sha256_of(data)[:32], "note": None},
@@ -242,6 +243,26 @@ def shared_experts(model: nn.Module, router: Router, config: object) -> int:
     if not any(name.startswith("shared") and not name.endswith("gate") for name, _ in children):
         return 0
     return next((n for name in ("n_shared_experts", "num_shared_experts") if (n := getattr(config, name, None))), 1)
+
+
+def zero_experts(block: nn.Module, experts: int) -> int:
+    """Return how many of the experts, the last ones, have no weights; InputError where others have none.
+
+    Of weights that stand in one tensor, the first axis counts the experts that have them. Where a tensor is longer
+    than another (LongCat-Flash), what it holds beyond is not used.
+    """
+    inner = getattr(block, "experts", None)
+    if not isinstance(inner, nn.Module):
+        return 0
+    stacked = [len(each) for each in inner.parameters(recurse=False) if each.ndim == 3]
+    children = [each for name, each in inner.named_modules(remove_duplicate=False) if name and "." not in name]
+    alone = [any(True for _ in each.parameters()) for each in children]  # one module may stand for several experts
+    if stacked or len(alone) != experts:
+        return max(experts - min(stacked, default=experts), 0)
+    real = sum(alone)
+    if not all(alone[:real]):
+        raise InputError(f"expert {alone.index(False)} has no weights but later ones do, allowed: the last ones only")
+    return experts - real
 
 
 def expert_bytes(block: nn.Module, experts: int) -> int | None:

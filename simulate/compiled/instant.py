@@ -25,6 +25,7 @@ from simulate.compiled.accessors import (
 )
 from simulate.compiled.arrivals import let_arrive, next_arrival, release, sort_arriving
 from simulate.compiled.chains import pop_ready
+from simulate.compiled.clock import later
 from simulate.compiled.jit import compiled
 from simulate.compiled.layout import (
     BROKEN,
@@ -221,14 +222,21 @@ def launch(world: World) -> bool:
             world.cost_queue, world.cost_tokens = row.queue, row.tokens
             return False
         if row.device == world.devices:
-            service_ns = int(np.rint(service_ns * world.host_factor))
-        row.end_ns = row.start_ns + service_ns
+            service_ns = slowed(service_ns, world.host_factor)
+        row.end_ns = later(row.start_ns, service_ns)
         if service_ns == 0:
             device_at(world, row.device).done = 1
         else:
             device_at(world, row.device).end_ns = row.end_ns
         world.launched += 1
     return True
+
+
+@compiled
+def slowed(service_ns: int, factor: float) -> int:
+    """Return what a batch takes on the host, NEVER where 64 bits do not hold it."""
+    on_host_ns = np.rint(service_ns * factor)
+    return int(on_host_ns) if on_host_ns < float(NEVER) else NEVER
 
 
 @compiled

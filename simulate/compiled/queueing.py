@@ -15,6 +15,7 @@ from simulate.compiled.accessors import (
     timed_Q,
 )
 from simulate.compiled.chains import append_member, bind_members, free_members
+from simulate.compiled.clock import later
 from simulate.compiled.jit import compiled
 from simulate.compiled.layout import NEVER, STRETCH, STRETCH_BITS, World
 from simulate.compiled.memory.announcing import note_group
@@ -57,7 +58,7 @@ def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
         if not queue_at(world, queue).listed:
             make_ready(world, queue)
     elif length == 1 and world.timeout_ns >= 0 and not queue_at(world, queue).listed:
-        set_timeout(world, queue, now + world.timeout_ns)
+        set_timeout(world, queue, later(now, world.timeout_ns))
 
 
 @compiled
@@ -171,7 +172,7 @@ def rejoin(world: World, memory: Memory | None, masked: int | None, queue: int, 
     waiting, timeout_ns = queue_at(world, queue), world.timeout_ns
     if waiting.length == 0:
         return
-    due_ns = entered_Q(world)[queue] + timeout_ns
+    due_ns = later(entered_Q(world)[queue], max(0, timeout_ns))
     if waiting.length >= size_of(world, queue) or (timeout_ns >= 0 and due_ns <= now):
         waiting.listed = 1
         join(world, memory, masked, queue, now)

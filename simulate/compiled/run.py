@@ -15,6 +15,7 @@ from simulate.compiled.named import KEPT_COSTS
 from simulate.compiled.pointers import Pointed
 from simulate.costs import Cost
 from simulate.policies.config import RunConfig
+from simulate.policies.horizon import too_long
 from simulate.policies.memory.known import Known
 from simulate.policies.workload import Workload
 from traces.errors import InputError
@@ -43,7 +44,10 @@ class CompiledRun:
         self.batches: list[np.ndarray] = []
 
     def run(self) -> None:
-        """Run until every pass has finished; RuntimeError if one never does, or an expert runs that is not there."""
+        """Run until every pass has finished; RuntimeError if one never does, or an expert runs that is not there.
+
+        InputError where the clock would pass 64 bits.
+        """
         give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
         parts = [self.world] if self.memory is None else [self.world, self.memory]
         play = entry(self._entry())
@@ -51,10 +55,25 @@ class CompiledRun:
             if asked == BROKEN:
                 raise RuntimeError(f"expert {self.memory.broken} cannot run: its weights are not in a slot")
             give[asked]()
+        self._refuse_late()
         self._keep_batches()
+        self._refuse_late()
         lost = int((self.world["passes_P"]["end_ns"] < 0).sum())
         if lost:
             raise RuntimeError(f"{lost} of {self.workload.passes} passes never finished")
+
+    def _refuse_late(self) -> None:
+        """Raise InputError where the loop ended because what is pending would end beyond the clock."""
+        width = self.workload.experts + 1
+        late = [row for rows in self.batches for row in rows[rows["end_ns"] == NEVER]]
+        late.sort(key=lambda row: row["device"])
+        batches = [(*divmod(int(row["queue"]), width), int(row["tokens"]), int(row["start_ns"])) for row in late]
+        starts = []
+        if self.memory is not None:
+            moving = self.memory["links_D"]["first_moving"]
+            starts = [int(self.memory["transfers_A"]["start_ns"][number]) for number in moving if number >= 0]
+        if batches or starts or self.world.timed:
+            raise too_long(batches, starts, self.config.timeout_ns)
 
     def _entry(self) -> str:
         """Return the form of the loop that plays this run."""
@@ -73,7 +92,7 @@ class CompiledRun:
         world, known = self.world, self.world["cost_CN"]
         queue, tokens = int(world.cost_queue), int(world.cost_tokens)
         layer, block = divmod(queue, self.workload.experts + 1)
-        service_ns = self.cost(layer, block, tokens)
+        service_ns = min(self.cost(layer, block, tokens), NEVER)
         if service_ns < 0:
             raise InputError(
                 f"cost of {tokens} tokens in layer {layer}, block {block} is {service_ns} ns, allowed >= 0"

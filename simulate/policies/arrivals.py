@@ -14,6 +14,7 @@ import numpy as np
 
 from simulate.policies.rules import Rules
 from traces.errors import InputError
+from traces.numbers import LAST_NS
 
 if TYPE_CHECKING:
     from simulate.policies.config import RunConfig
@@ -112,8 +113,16 @@ class Steps(Arrivals):
 
 
 def poisson_times_ns(count: int, rate_per_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Return `count` arrival times in whole ns: unit-rate gaps of the generator, scaled by the rate."""
-    return np.rint(rng.standard_exponential(count) * (1e9 / rate_per_s)).astype(np.int64).cumsum()
+    """Return `count` arrival times in whole ns: unit-rate gaps of the generator, scaled by the rate.
+
+    InputError for a rate so low that the clock would pass 64 bits.
+    """
+    gaps_ns = np.rint(rng.standard_exponential(count) * (1e9 / rate_per_s))
+    fits = bool((gaps_ns < LAST_NS).all())
+    times_ns = gaps_ns.astype(np.int64).cumsum() if fits else gaps_ns
+    if not fits or (np.diff(times_ns, prepend=0) < 0).any():  # a sum beyond 64 bits comes out below the one before
+        raise InputError(f"rate_per_s is {rate_per_s!r}: {count:,} arrivals would take more than {LAST_NS:,} ns")
+    return times_ns
 
 
 def all_at_once(workload: Workload, config: RunConfig) -> Arrivals:

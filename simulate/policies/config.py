@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from simulate.policies.queueing import QueueScheduler
 from simulate.policies.rules import Rules
 from simulate.policies.scheduler import Scheduler
 from traces.errors import InputError, unknown_name
+from traces.numbers import LARGEST, MOST, MOST_DEVICES, checked
 
 SCHEDULERS: Rules[type[Scheduler]] = Rules(
     "scheduler", "scheduler", Scheduler, {"queues": QueueScheduler, "lockstep": Lockstep}, methods=("settle",)
@@ -25,9 +25,9 @@ SCHEDULERS: Rules[type[Scheduler]] = Rules(
 TABLES = {rules.field: rules for rules in (SCHEDULERS, ARRIVALS, PLACEMENTS)}
 STREAMS = ("sequences", "arrivals", "service", "memory")
 
-LOWEST = {
-    "queue_size": 1, "dense_queue_size": 1, "timeout_ns": 0, "max_step": 1, "in_flight": 1, "k": 1, "sequences": 1,
-    "seed": 0, "devices": 1,
+ALLOWED = {
+    "queue_size": (1, MOST), "dense_queue_size": (1, MOST), "timeout_ns": (0, LARGEST), "max_step": (1, MOST),
+    "in_flight": (1, MOST), "k": (1, MOST), "sequences": (1, MOST), "seed": (0, LARGEST), "devices": (1, MOST_DEVICES),
 }  # fmt: skip
 # A field that means nothing under a scheduler or an arrival process keeps its default there: equal runs, equal names.
 # A user's own may ask for any of them.
@@ -73,27 +73,30 @@ class RunConfig:
             rules.check(getattr(self, field))
         if self.memory is not None and not isinstance(self.memory, MemoryConfig):
             raise InputError(f"memory is {self.memory!r}, allowed: a MemoryConfig, or None")
-        for name, low in LOWEST.items():
-            self._check_integer(name, low)
+        for name, (low, high) in ALLOWED.items():
+            self._check_integer(name, low, high)
         for name in ("rate_per_s", "load"):
             self._check_positive(name)
         if not isinstance(self.dense, bool):
             raise InputError(f"dense is {self.dense!r}, allowed: true, false")
         self._check_combination()
 
-    def _check_integer(self, name: str, low: int) -> None:
+    def _check_integer(self, name: str, low: int, high: int) -> None:
         value, default = getattr(self, name), DEFAULTS[name]
         if value is None and default is None:
             return
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise InputError(f"{name} is {value!r}, allowed: integers >= {low}")
+        if value > high:
+            raise InputError(f"{name} is {value}, allowed: integers {low}..{high:,}")
 
     def _check_positive(self, name: str) -> None:
         value = getattr(self, name)
         if value is None:
             return
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise InputError(f"{name} is {value!r}, allowed: numbers > 0")
+        checked(f"{name} is {value!r}", value)
 
     def _check_combination(self) -> None:
         for name, (kind, needed) in ONLY_UNDER.items():

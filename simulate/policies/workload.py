@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traces.errors import InputError
+from traces.room import check_room
+from traces.routes import computed
 
 GATE_MASS = ("softmax", "sigmoid", "selected")  # kinds of scores that are gate mass
 
@@ -100,6 +102,8 @@ def build_workload(
     first_row, tokens = find_passes(sequence_T, step_T)
     rank, members = rank_sequences(sequence_T[first_row])
     in_order = np.lexsort((step_T[first_row], rank))
+    if sequences is not None:
+        check_room("the sequences to serve", sequences, served_bytes(len(first_row), experts_TLK.shape, len(members)))
     served, round_G = serving_order(len(members), sequences, rng)
     chosen, group_P = expand(in_order, members, served)
     return Workload(
@@ -109,13 +113,22 @@ def build_workload(
     )  # fmt: skip
 
 
+def served_bytes(passes: int, shape_TLK: tuple[int, int, int], sequences: int) -> float:
+    """Return about how much memory a run takes per sequence that it serves, over the arrays of either engine."""
+    tokens, layers, k = shape_TLK
+    return (400 * passes + (32 + 8 * k) * tokens + 50 * (tokens * k * layers / 8)) / sequences
+
+
 def trace_workload(trace: Trace, config: RunConfig) -> Workload:
-    """Return the workload that a configuration's `k`, `sequences` and `seed` cut out of a trace."""
-    at_k = trace.at_k(config.k if config.k is not None else trace.header.model.used_k)
+    """Return the workload that a configuration's `k`, `sequences` and `seed` cut out of a trace.
+
+    Selections of experts without weights are left out: they join no queue and take no time.
+    """
+    model = trace.header.model
+    at_k = trace.at_k(config.k if config.k is not None else model.used_k)
     rng = None if config.seed is None else config.generator("sequences")
-    workload = build_workload(
-        at_k.experts_TLK, at_k.sequence_T, at_k.step_T, trace.header.model.experts, config.sequences, rng
-    )
+    experts_TLK = computed(at_k.experts_TLK, model)
+    workload = build_workload(experts_TLK, at_k.sequence_T, at_k.step_T, trace.E, config.sequences, rng)
     if config.memory is not None and config.memory.is_masked:
         workload = replace(workload, **candidates(trace))
     if trace.arrival_ns_S is None:
@@ -127,6 +140,8 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
 def candidates(trace: Trace) -> dict[str, np.ndarray | None]:
     """Return what masked gating looks at; InputError for a trace without ranked candidates that carry gate mass."""
     header = trace.header
+    if header.model.zero_experts:
+        raise InputError("masked gating is not modelled for a model in which some experts have no weights")
     if not header.ranked or header.score_kind not in GATE_MASS:
         raise InputError(
             f"masked gating needs ranked candidates with scores ({', '.join(GATE_MASS)}); the trace has"

@@ -7,6 +7,7 @@ no axis: every configuration meets the same ones (common random numbers).
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Callable
 from itertools import product
@@ -18,6 +19,7 @@ from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.grid import MemoryGrid
 from simulate.policies.rules import TABLES
 from traces.errors import InputError, unknown_name
+from traces.room import CONFIGURATION, check_room
 
 RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if each.name not in ("memory", "seed")}
 MEMORY_FIELDS = {each.name: each.type for each in dataclasses.fields(MemoryConfig)}
@@ -111,6 +113,7 @@ def configs_of(
         raise InputError("axes load and rate_per_s: a load is a rate; allowed: one of them")
     largest = max(runs.get("queue_size", [RUN_DEFAULTS["queue_size"]]))
     memories = memories_of({name: values for name, values in axes.items() if name in MEMORY_FIELDS}, expert_bytes)
+    check_room("the grid: points", math.prod(map(len, [*runs.values(), memories, seeds])), CONFIGURATION)
     found: dict[str, RunConfig] = {}
     for values in product(*runs.values()):
         fields = with_meaning(dict(zip(runs, values, strict=True)))
@@ -174,6 +177,7 @@ def memories_of(axes: dict[str, list], expert_bytes: Callable[[], int]) -> list[
     fixed = {**MEMORY_FIXED, **{name: values for name, values in axes.items() if name not in MEMORY_LISTS}}
     if "expert_bytes" not in fixed:
         fixed["expert_bytes"] = [expert_bytes()]
+    check_room("the grid: memories", math.prod(map(len, [*fixed.values(), *lists.values()])), CONFIGURATION)
     for values in product(*fixed.values()):
         grid = MemoryGrid(*(lists[name] for name in MEMORY_LISTS), dict(zip(fixed, values, strict=True)))
         found += [memory for memory in grid.memories() if memory not in found]

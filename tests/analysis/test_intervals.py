@@ -1,5 +1,7 @@
 """Intervals cover as often as they say, and rows say where their interval comes from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -71,7 +73,7 @@ def test_other_settings_are_other_rows(one_at_a_time):
 
 def test_one_unstable_replication_makes_the_row_unstable(one_at_a_time):
     fine = run_statistics(one_at_a_time())
-    bad = type(fine)(fine.config, fine.values, fine.parts, "unstable", "arrivals outrun it")
+    bad = replace(fine, status="unstable", reason="arrivals outrun it", values_of="whole run")
     row = combined([fine, bad])
     assert row["status"] == "unstable"
     assert np.isnan(row["latency_p50_ms"])

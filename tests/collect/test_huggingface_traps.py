@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 from moe_families import FAMILIES, SIZES, built, expert_weights, randomised
 
 from collect.huggingface import routers
-from collect.huggingface.collector import Plan, record_prompts
+from collect.huggingface.collector import Plan, record_prompts, zero_experts
 from collect.huggingface.loading import load_model
 from collect.huggingface.prompts import Prompt, read_prompts
 from traces.errors import InputError
@@ -126,8 +126,24 @@ def test_odd_routers_are_read_for_what_they_decide(recorded, family, kind, layer
     about = trace.header.model
     assert (trace.header.score_kind, about.layer_ids, about.used_k) == (kind, layers, 2)
     assert (about.shared_experts, about.expert_bytes) == (shared, expert_bytes)
+    assert (about.experts, about.zero_experts) == ((10, 2) if family == "longcat" else (8, 0))
     token_ids = torch.tensor([PROMPTS[0].token_ids])
     check_took_part(lambda: model(token_ids).logits[0], blocks_of(model), trace, 8)
+
+
+def block_of(*experts):
+    """A MoE block whose experts are modules of their own."""
+    block = torch.nn.Module()
+    block.experts = torch.nn.ModuleList(experts)
+    return block
+
+
+def test_experts_without_weights_are_counted_where_they_are_modules_too():
+    real, nothing = torch.nn.Linear(2, 2), torch.nn.Identity()
+    assert zero_experts(block_of(real, real, real), 3) == 0
+    assert zero_experts(block_of(real, real, nothing), 3) == 1
+    with pytest.raises(InputError, match="expert 0 has no weights but later ones do, allowed: the last ones only"):
+        zero_experts(block_of(nothing, real, real), 3)
 
 
 def test_probabilities_in_the_place_of_logits_are_recorded_as_they_are(recorded):

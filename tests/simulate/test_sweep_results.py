@@ -22,7 +22,7 @@ from simulate.sweeps.sweep import grid_of
 from traces.cost_table import CostTable
 from traces.errors import InputError
 from traces.run_statistics import run_statistics
-from traces.sweep_table import GROUPS, column_name, load_sweep, measured_point
+from traces.sweep_table import GROUPS, TEXTS, column_name, load_sweep, measured_point
 from traces.trace_file import load_trace, save_trace
 
 
@@ -65,6 +65,8 @@ def test_statistics_rebuilt_from_rows_are_those_of_the_records(tmp_path):
         assert equal(found.values, measured_point("", records).values)
         assert list(found.values) == list(wanted.values)
         np.testing.assert_array_equal(list(found.values.values()), list(wanted.values.values()))
+        assert (found.values_of, list(found.whole)) == (wanted.values_of, list(wanted.whole))
+        np.testing.assert_array_equal(list(found.whole.values()), list(wanted.whole.values()))
         assert list(found.parts) == list(wanted.parts)
         for name, part in wanted.parts.items():
             np.testing.assert_array_equal(found.parts[name], part)
@@ -112,9 +114,7 @@ def test_columns_have_names_of_their_own(tmp_path):
     columns = load_sweep(tmp_path / "sweep.parquet")[1]["columns"]
     names = [column_name(group, key) for group in GROUPS for key in columns[group]]
     assert len(names) == len(set(names))
-    assert len(pd.read_parquet(tmp_path / "sweep.parquet").columns) == len(names) + len(
-        ("run", "engine", "status", "reason")
-    )
+    assert len(pd.read_parquet(tmp_path / "sweep.parquet").columns) == len(names) + len(TEXTS)
 
 
 def short_costs():
@@ -151,11 +151,12 @@ def test_a_failed_point_is_a_marked_row_and_the_others_finish(tmp_path):
     assert table["status"][1] == "failed"
 
 
-def test_a_run_that_cannot_be_measured_keeps_what_is_known_of_it(make_run):
+def test_a_run_too_short_for_a_window_is_given_as_a_whole(make_run):
     run = make_run(([0, 1], [0, 1], [1, 2]), [(0, 1, 1, 0, 0, 1)], header={"engine": "simpy", "memory": {"hits": 3}})
     point = measured_point("short", run)
-    assert (point.status, point.engine, point.values) == ("failed", "simpy", {})
+    assert (point.status, point.engine, point.values_of) == ("short", "simpy", "whole run")
     assert "too short" in point.reason
+    assert point.values["throughput_per_s"] == point.whole_values["throughput_per_s"] == 1000
     assert point.whole == {"passes": 2, "makespan_ns": 2_000_000, "sojourn_mean_ms": 1.0}
     assert point.counts == {"hits": 3}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from traces.errors import InputError
 from traces.run_statistics import run_statistics
 from traces.run_window import Window, measured_window
+from traces.served_sequences import served_sequences
 from traces.throughput import throughput_parts
 
 MS = 1_000_000
@@ -126,21 +126,23 @@ def test_choosing_passes_that_arrive_and_end_in_the_window_would_be_biased(make_
     means = []
     for _ in range(60):
         run, mean_ms = open_world(make_run, rng)
-        window, passes = measured_window(run), run.passes
+        window, passes = measured_window(run, served_sequences(run.passes)), run.passes
         both = window.holds(passes["arrival_ns"]) & window.holds(passes["end_ns"])
         means.append((passes["end_ns"] - passes["arrival_ns"])[both].mean() / MS)
     assert np.mean(means) + stats.t.ppf(0.9995, 59) * stats.sem(means) < mean_ms
 
 
-@pytest.mark.parametrize(("count", "status", "remark"), [(40, "short", True), (57, "ok", True), (300, "ok", False)])
+@pytest.mark.parametrize(("count", "status", "remark"), [(400, "short", True), (570, "ok", True), (3000, "ok", False)])
 def test_a_short_run_says_so(make_run, count, status, remark):
-    """30 passes are released at once into one server: the first 30 to end have not waited behind 29 others."""
+    """300 passes are released at once into one server: the first 300 to end have not waited behind 299 others."""
     end = np.arange(1, count + 1) * 10
-    arrival = np.concatenate([np.zeros(30), end[: count - 30]])
-    found = run_statistics(make_run((arrival, arrival, end), [(0, 1, 1, 0, 0, 1)], in_flight=30))
+    arrival = np.concatenate([np.zeros(300), end[: count - 300]])
+    found = run_statistics(make_run((arrival, arrival, end), [(0, 1, 1, 0, 0, 1)], in_flight=300))
     assert found.status == status
     assert ("throughput x latency" in found.reason) == remark
-    assert np.isnan(found.values["latency_mean_ms"]) == (status == "short")
+    assert found.values_of == ("whole run" if status == "short" else "window")
+    if status == "short":
+        assert found.values["latency_mean_ms"] == pytest.approx((end - arrival).mean())
     assert found.values["throughput_per_s"] == pytest.approx(100)
 
 
@@ -151,10 +153,12 @@ def test_all_at_once_measures_the_whole_run(make_run):
     assert values["latency_mean_ms"] == pytest.approx(25)
 
 
-def test_a_run_without_a_stretch_to_measure_is_refused(make_run):
-    run = make_run(([0, 1], [0, 1], [1, 2]), [(0, 1, 1, 0, 0, 1)])
-    with pytest.raises(InputError, match="too short"):
-        run_statistics(run)
+def test_a_run_without_a_stretch_to_measure_is_given_as_a_whole(make_run):
+    found = run_statistics(make_run(([0, 1], [0, 1], [1, 4]), [(0, 1, 1, 0, 0, 1)]))
+    assert (found.status, found.values_of) == ("short", "whole run")
+    assert found.values["throughput_per_s"] == pytest.approx(500)
+    assert found.values["latency_mean_ms"] == pytest.approx(2)
+    assert "2 sequences, none released after warm-up" in found.reason
 
 
 def test_utilisation_is_per_device(make_run):

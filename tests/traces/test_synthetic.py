@@ -134,12 +134,12 @@ def test_equal_seeds_give_equal_traces(tmp_path):
     ("wrong", "message"),
     [
         ({"k": 17}, "k is 17, allowed 1..16, the experts"),
-        ({"layers": 0}, "layers is 0, allowed >= 1"),
+        ({"layers": 0}, "layers is 0, allowed 1..32,766"),
         ({"alpha": -1}, "alpha is -1, allowed >= 0"),
         ({"alpha": float("nan")}, "alpha is nan, allowed >= 0"),
         ({"reuse": 1.5}, "reuse is 1.5, allowed 0..1"),
-        ({"prompt": (3, 2)}, "prompt is 3..2, allowed 1 <= low <= high"),
-        ({"prompt": (0, 2)}, "prompt is 0..2, allowed 1 <= low <= high"),
+        ({"prompt": (3, 2)}, "prompt is 3..2, allowed 1 <= low <= high <= 2,147,483,647"),
+        ({"prompt": (0, 2)}, "prompt is 0..2, allowed 1 <= low <= high <= 2,147,483,647"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(wrong, message):

@@ -51,7 +51,7 @@ def changed(path, value):
             ["model", "E"],
             1,
             "header: model: unknown key 'E'; known: name, experts, used_k, layer_ids, shared_experts, "
-            "d_model, d_ff, expert_bytes, dtype",
+            "d_model, d_ff, expert_bytes, dtype, zero_experts",
         ),
         (["schema"], 2, "header: schema is 2, allowed whole numbers 1..1"),
         (["model", "experts"], 0, "header: model.experts is 0, allowed whole numbers 1..32767"),
@@ -75,7 +75,7 @@ def changed(path, value):
             ["model"],
             4,
             "header: model: is int, allowed an object with name, experts, used_k, layer_ids, "
-            "shared_experts, d_model, d_ff, expert_bytes, dtype",
+            "shared_experts, d_model, d_ff, expert_bytes, dtype, zero_experts",
         ),
     ],
 )

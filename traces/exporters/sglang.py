@@ -21,7 +21,7 @@ def write(subject: Subject, path: Path) -> None:
         content = {"logical_count": subject.in_all_layers(subject.load_LE, 0)[None].astype(np.int32)}
     else:
         expert_LP = subject.placement.expert_LP
-        dense_P = np.arange(expert_LP.shape[1]) % subject.model.experts
+        dense_P = np.arange(expert_LP.shape[1]) % subject.model.real_experts
         content = {"physical_to_logical_map": subject.in_all_layers(expert_LP.astype(np.int64), dense_P)}
     if path.suffix == ".json":
         write_json(path, {name: table.tolist() for name, table in content.items()})

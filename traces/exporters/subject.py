@@ -28,10 +28,10 @@ class Subject:
         if self.hidden_layers is not None and self.hidden_layers < lowest:
             raise InputError(f"--hidden-layers {self.hidden_layers}: allowed {lowest} and more, MoE layers included")
         placed = self.placement
-        if placed is not None and (placed.layer_ids, placed.experts) != (self.model.layer_ids, self.model.experts):
+        if placed is not None and (placed.layer_ids, placed.experts) != (self.model.layer_ids, self.model.real_experts):
             raise InputError(
                 f"the placement is of {placed.experts} experts in layers {list(placed.layer_ids)}, "
-                f"the trace of {self.model.experts} in {list(self.model.layer_ids)}: allowed equal ones"
+                f"the trace of {self.model.real_experts} in {list(self.model.layer_ids)}: allowed equal ones"
             )
 
     @property
@@ -46,12 +46,12 @@ class Subject:
 
     @property
     def load_RSLE(self) -> np.ndarray:
-        """Selections per rank, iteration, layer and expert; a trace of tokens is one rank and one iteration.
+        """Selections per rank, iteration, layer and expert with weights; a trace of tokens is one rank and iteration.
 
         Of a trace only the experts that the model uses count, not the candidates recorded behind them.
         """
         if isinstance(self.recorded, LoadTrace):
-            return self.recorded.load_SRMLE.sum(2).transpose(1, 0, 2, 3)
+            return self.recorded.load_SRMLE.sum(2).transpose(1, 0, 2, 3)[..., : self.model.real_experts]
         return load_LE(self.recorded, min(self.model.used_k, self.recorded.K))[None, None]
 
     @property

@@ -35,7 +35,7 @@ def write_statistics(subject: Subject, folder: Path) -> None:
         with replacing(folder / f"rank{rank}.safetensors") as temporary:
             temporary.write_bytes(safetensors(tensors))
     write_json(folder / "meta_info.json", {
-        "num_experts": subject.model.experts, "num_experts_per_token": subject.model.used_k,
+        "num_experts": subject.model.real_experts, "num_experts_per_token": subject.model.used_k,
     })  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Over what a value is taken.
-MEASURED = "measured window"
+MEASURED = "window or whole run, as `values_of` says"
 WHOLE = "whole run"
 TRACE = "whole trace"
 HELD_OUT = "held-out images or text"
@@ -39,6 +39,7 @@ SUFFIXES = {
     "_shuffled_spread": "range over shuffles of the same tokens in random order; {}",
 }
 PREFIXES = {
+    "whole_": "of the whole run, whatever the status: {}",
     "memory_": "of the run's expert memory: {}",
     "executed_": "executed on real weights: {}",
     "simulated_": "simulated: {}",

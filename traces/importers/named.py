@@ -21,13 +21,13 @@ class Kind:
 
 
 KINDS = {
-    "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays")),
-    "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token")),
-    "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token")),
+    "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", "zero_experts")),
+    "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token", "zero_experts")),
+    "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", "zero_experts")),
     "flame-moe": Kind(flame_moe.read, ("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
-    "smartmoe": Kind(smartmoe.read, (), ("experts", "k")),
-    "tensorrt-llm": Kind(tensorrt_llm.read),
-    "sglang-recorder": Kind(sglang_recorder.read, ("experts", "k", "layers"), ("ranked",)),
+    "smartmoe": Kind(smartmoe.read, (), ("experts", "k", "zero_experts")),
+    "tensorrt-llm": Kind(tensorrt_llm.read, (), ("zero_experts",)),
+    "sglang-recorder": Kind(sglang_recorder.read, ("experts", "k", "layers"), ("ranked", "zero_experts")),
 }
 
 

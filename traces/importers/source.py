@@ -20,9 +20,10 @@ NO_SCORES = "none"
 class Options:
     """What the user states beside the files; None or empty: nothing. Each kind takes some of them.
 
-    `experts` is E, `k` the experts per token; `layers` the model's own numbers of its MoE layers (`1-26`, `0,2,4`);
-    `hidden_layers` counts dense layers too; `start_token` is the first token that has rows; `sequence_tokens` cuts a
-    stream of tokens into sequences; `arrays` names arrays, `field=name`. Raises InputError for an impossible value.
+    `experts` is how many a router chooses among, of which the last `zero_experts` have no weights, `k` the experts per
+    token; `layers` the model's own numbers of its MoE layers (`1-26`, `0,2,4`); `hidden_layers` counts dense layers
+    too; `start_token` is the first token that has rows; `sequence_tokens` cuts a stream of tokens into sequences;
+    `arrays` names arrays, `field=name`. Raises InputError for an impossible value.
     """
 
     model: str | None = None
@@ -36,6 +37,7 @@ class Options:
     start_token: int | None = None
     sequence_tokens: int | None = None
     arrays: tuple[str, ...] = ()
+    zero_experts: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("score_kind", (*SCORE_KINDS, NO_SCORES)), ("phase", PHASES)):
@@ -86,7 +88,10 @@ class Source:
         if used_k > experts:
             raise InputError(f"{self.place}: {used_k} experts per token, allowed 1..{experts}, the experts of a layer")
         try:
-            return ModelInfo(name=name, experts=experts, used_k=used_k, layer_ids=layer_ids)
+            return ModelInfo(
+                name=name, experts=experts, used_k=used_k, layer_ids=layer_ids,
+                zero_experts=self.options.zero_experts or 0,
+            )  # fmt: skip
         except InputError as error:
             raise InputError(f"{self.place}: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulate.compiled.clock import later
 from simulate.compiled.jit import compiled
 from simulate.compiled.layout import NEVER, World
 from simulate.compiled.memory.accessors import (
@@ -64,7 +65,7 @@ def begin_transfers(world: World, memory: Memory, now: int) -> bool:
             number = link.first_waiting
             row = transfer_at(memory, number)
             link.first_waiting = row.next
-            row.start_ns, row.end_ns, row.next = now, now + memory.transfer_ns, -1
+            row.start_ns, row.end_ns, row.next = now, later(now, memory.transfer_ns), -1
             if link.first_moving < 0:
                 link.first_moving = number
             else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 from simulate.policies.memory.named import CACHES, SCOPES, needs_loading
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from traces.errors import InputError, unknown_name
+from traces.numbers import LAST_NS, MOST_SLOTS, checked, whole_ns
 
 HANDLINGS = ("load", "block", "host", "redirect", "skip")
 MASKED = ("redirect", "skip")  # change which experts run
@@ -62,16 +62,33 @@ class MemoryConfig:
         for value in self.slots if isinstance(self.slots, tuple) else (self.slots,):
             if type(value) is not int or value < 1:
                 raise InputError(f"slots is {self.slots!r}, allowed: integers >= 1")
+            if value > MOST_SLOTS:
+                raise InputError(f"slots is {value}, allowed: integers 1..{MOST_SLOTS:,}")
         for name, low in LOWEST.items():
             value = getattr(self, name)
-            if (value is None and name == "period") or (type(value) is int and value >= low):
+            if value is None and name == "period":
                 continue
-            raise InputError(f"{name} is {value!r}, allowed: integers >= {low}")
+            if type(value) is not int or value < low:
+                raise InputError(f"{name} is {value!r}, allowed: integers >= {low}")
+            checked(name, value)
         for name in POSITIVE:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise InputError(f"{name} is {value!r}, allowed: numbers > 0")
+            checked(
+                f"{name} is {value!r}", value, infinite=name == "link_bytes_per_s"
+            )  # then a transfer takes its latency only
+        self._check_transfer()
         self._check_combination()
+
+    def _check_transfer(self) -> None:
+        whole_ns("link_latency_ns", self.link_latency_ns, 1)
+        took_s = self.expert_bytes / self.link_bytes_per_s
+        if not self.link_latency_ns + took_s * 1e9 < LAST_NS:
+            raise InputError(
+                f"a transfer of {self.expert_bytes:,} bytes at {self.link_bytes_per_s:g} bytes/s takes {took_s:g} s, "
+                f"allowed with its latency: less than {LAST_NS:,} ns"
+            )
 
     def _check_combination(self) -> None:
         if self.miss in ("host", *MASKED) and not self.filled and self.prefetch == "none":

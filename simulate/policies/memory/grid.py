@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -9,6 +10,7 @@ from itertools import product
 from simulate.policies.memory.config import MASKED, MemoryConfig, looks_ahead
 from simulate.policies.memory.named import needs_loading
 from traces.errors import InputError
+from traces.room import CONFIGURATION, check_room
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class MemoryGrid:
 
     def memories(self) -> list[MemoryConfig]:
         """Return the memories; InputError where nothing is left."""
+        lists = (self.caches, self.misses, self.slots, self.prefetchers, self.periods)
+        check_room("the grid: memories", math.prod(map(len, lists)), CONFIGURATION)
         found = [
             self.memory(cache, slots, miss, prefetch, period)
-            for cache, miss, slots, prefetch, period in product(
-                self.caches, self.misses, self.slots, self.prefetchers, self.periods
-            )
+            for cache, miss, slots, prefetch, period in product(*lists)
             if not (miss in MASKED and needs_loading(cache))
             and (period is None or (miss in MASKED and cache == "importance"))
         ]

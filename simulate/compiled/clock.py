@@ -1,0 +1,12 @@
+"""Times that are still to come: a sum that 64 bits do not hold is NEVER, and what it belongs to never happens."""
+
+from __future__ import annotations
+
+from simulate.compiled.jit import compiled
+from simulate.compiled.layout import NEVER
+
+
+@compiled
+def later(now: int, ns: int) -> int:
+    """Return the time so many ns after `now`, NEVER where that passes 64 bits."""
+    return now + ns if ns < NEVER - now else NEVER

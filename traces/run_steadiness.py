@@ -1,0 +1,126 @@
+"""Whether a run has a steady state and its window lies in it: `ok`, `unstable` or `short`, and why.
+
+`unstable`: sequences arrive faster than they can be served, so that queues grow for as long as arrivals last. `short`:
+nothing of the kind is known, but the window holds too little, or is not in a steady state.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from traces.run_records import RunRecords
+from traces.run_window import OPEN, WHOLE_RUN, Window
+from traces.served_sequences import Served
+from traces.throughput import half_width_of_parts
+
+LEAST_PASSES, LEAST_SEQUENCES = 20, 10  # in a window, below which it says nothing of a steady state
+SETTLED = 0.1  # how far Little's check may be off before the row says so
+FAR_OFF = 0.25  # and before the run gives no values of a window
+FULL = 0.99  # a machine busy for this share of the time is taken as never idle
+
+
+def judged(
+    records: RunRecords, served: Served, window: Window | None, values: dict, rates: np.ndarray
+) -> tuple[str, str]:
+    """Return (status, reason) of a run, from the values of its window and the rates of the window's parts.
+
+    `window` None: nothing lies between arrivals. A remark on a run that is rather short is the reason of status `ok`.
+    """
+    is_open = records.header["config"]["arrivals"] in OPEN
+    reason = overload(values, rates) if is_open else ""
+    if reason:
+        return "unstable", reason
+    reason = too_little(records, served, window, values)
+    if reason or (window is not None and window.kind == WHOLE_RUN):
+        return ("short", reason) if reason else ("ok", "")
+    if is_open:
+        reason = unsettled(values) or beyond_offered(values, values["throughput_per_s"] - uncertainty(values, rates))
+        if reason:
+            return "short", reason
+    off = abs(values["little"] - 1)
+    remark = f"throughput x latency is {values['little']:.2f} of the passes in flight"
+    if not off <= FAR_OFF:
+        return "short", f"too short for a latency: {remark}"
+    return "ok", f"short run: {remark}" if off > SETTLED else ""
+
+
+def overload(values: dict, rates: np.ndarray) -> str:
+    """Return why arrivals that do not wait outrun the machine, empty where they do not.
+
+    Either they outrun full batches, or, where there are none to tell by, the machine is never idle while fewer passes
+    end than arrive, by more than chance: three standard deviations of a random walk of as many sequences, or the
+    interval of the throughput.
+    """
+    if values["offered_load"] >= 1:
+        return f"arrivals are {values['offered_load']:.2f} of the capacity at full batches"
+    if not values["utilisation_max"] >= FULL:
+        return ""
+    if values["backlog_growth"] > chance(values):
+        return f"never idle, and {values['backlog_growth']:.0%} of the arrivals stay in flight"
+    if values["throughput_per_s"] + half_width_of_parts(rates) < values["offered_per_s"]:
+        return (
+            f"never idle, and {values['throughput_per_s']:.4g} of {values['offered_per_s']:.4g} passes/s are served: "
+            "the backlog grows"
+        )
+    return ""
+
+
+def too_little(records: RunRecords, served: Served, window: Window | None, values: dict) -> str:
+    """Return why a window holds too little to tell anything of a steady state, empty where it does not.
+
+    What lies before it is named, so that nothing that took long vanishes in a warm-up.
+    """
+    longest_ms = float((records.passes["end_ns"] - records.passes["arrival_ns"]).max()) / 1e6
+    said = f"values are of the whole run, whose longest pass takes {longest_ms:.4g} ms"
+    if window is None:
+        return f"too short for a window: {counted(len(served), 'sequence')}, none released after warm-up; {said}"
+    if window.kind == WHOLE_RUN:
+        return "" if window.seconds > 0 else "the run takes no time, so it has no rates"
+    sequences = int(np.count_nonzero(window.holds(served.arrival_ns if window.by == "arrival" else served.end_ns)))
+    if values["passes_measured"] >= LEAST_PASSES and sequences >= LEAST_SEQUENCES:
+        return ""
+    held = f"{counted(values['passes_measured'], 'pass')} and {counted(sequences, 'sequence')}"
+    return f"too short for a window: it holds {held}, needed {LEAST_PASSES} and {LEAST_SEQUENCES}; {said}"
+
+
+def counted(count: int, what: str) -> str:
+    """Return `1 pass`, `2 passes`, `3 sequences`."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{count:,} {what if count == 1 else plural}"
+
+
+def unsettled(values: dict) -> str:
+    """Return why the number in flight is not steady though the machine has time left, empty where it is."""
+    if abs(values["backlog_growth"]) <= chance(values):
+        return ""
+    more = "more" if values["backlog_growth"] > 0 else "fewer"
+    return (
+        f"not in a steady state: {more} arrive than end in the window, by {abs(values['backlog_growth']):.0%} of the "
+        "arrivals (queues still fill or drain)"
+    )
+
+
+def beyond_offered(values: dict, lower_per_s: float) -> str:
+    """Return why a throughput, of which even the lower end of its interval exceeds what was offered, is none."""
+    if not lower_per_s > values["offered_per_s"]:
+        return ""
+    return (
+        f"{values['throughput_per_s']:.4g} passes/s end in the window where {values['offered_per_s']:.4g} were offered:"
+        " what had gathered before it is counted"
+    )
+
+
+def chance(values: dict) -> float:
+    """Return the growth of the backlog, as a share of the arrivals, that chance explains: three deviations."""
+    return 3 * np.sqrt(2 / max(values["sequences_in_window"], 1))
+
+
+def uncertainty(values: dict, rates: np.ndarray) -> float:
+    """Return half the width of a throughput's interval under open arrivals, 0 where it has too few parts for one."""
+    half = half_width_of_parts(rates)
+    return (0.0 if np.isnan(half) else half) + edge_per_s(values)
+
+
+def edge_per_s(values: dict) -> float:
+    """Return how far a throughput may be off, in passes/s, because more is in flight at one end of the window."""
+    return abs(values["backlog_growth"]) * values["arrivals_in_window"] / values["window_s"]
