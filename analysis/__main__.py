@@ -86,17 +86,25 @@ def runs_command(
         Path, typer.Argument(metavar="RUNS", help="A folder of run records, or the table of `simulate sweep`.")
     ],
     out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
+    worlds: Annotated[
+        bool, typer.Option("--worlds", help="Of `simulate memory`, the worlds that explain lost time too.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Throughput, latency, fill and utilisation of every configuration, replications combined.
 
+    Rows are sorted by their settings; printed are those that differ, all columns stand in the CSV.
+
     Example: `python -m analysis runs simulated --out what_if.csv`
     """
     check_output(out, [folder], force)
-    table = runs_table(folder)
-    write_all(table, out, [folder], force)
-    print_table(shown(table))
-    raise typer.Exit(int((table["status"] == "failed").any()))
+    table = runs_table(folder, worlds)
+    write_all(table.whole, out, [folder], force)
+    text, said = shown(table)
+    print_table(text)
+    for line in said:
+        print(line)
+    raise typer.Exit(int((table.results["status"] == "failed").any()))
 
 
 @app.command("open-loop", no_args_is_help=True)

@@ -117,7 +117,7 @@ def test_the_prompt_of_one_request_shows(tmp_path):
     assert found.values["tokens_per_s"] == pytest.approx(572 / 0.4728)
     assert found.values["requests_per_s"] == pytest.approx(1 / 0.4728)
     run.save(tmp_path, "one")
-    table = runs_table(tmp_path)
+    table = runs_table(tmp_path).whole
     assert table["values_of"].tolist() == ["whole run"]
     assert table["latency_mean_ms"].tolist() == pytest.approx([(208.8 + 60 * 4.4) / 61])
 

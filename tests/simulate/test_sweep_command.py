@@ -52,7 +52,7 @@ def test_the_table_shows_what_a_folder_of_the_same_runs_shows(simulate, tmp_path
     simulate("sweep", *TOY, *CLOSED, "--out", "sweep.parquet")
     simulate("run", *TOY, "--arrivals", "closed", "--queue-size", "2,8", "--in-flight", "8,16", "--replications", 2,
              "--jobs", 1, "--out", "runs")  # fmt: skip
-    table, folder = (runs_table(tmp_path / name).reset_index(drop=True) for name in ("sweep.parquet", "runs"))
+    table, folder = (runs_table(tmp_path / name).whole for name in ("sweep.parquet", "runs"))
     assert len(table) == 4
     assert table.equals(folder)
 
@@ -61,7 +61,7 @@ def test_a_load_is_worked_out_as_run_does(simulate, tmp_path):
     words = ("--load", "0.5", "--arrivals", "poisson", "--queue-size", "2,8", "--jobs", 1, "--out", "runs")
     simulate("run", *TOY, *words)
     simulate("sweep", *TOY, "--axis", "queue_size=2,8", "--axis", "load=0.5", "--jobs", 1, "--out", "sweep.parquet")
-    assert runs_table(tmp_path / "sweep.parquet").equals(runs_table(tmp_path / "runs"))
+    assert runs_table(tmp_path / "sweep.parquet").whole.equals(runs_table(tmp_path / "runs").whole)
 
 
 def test_memories_from_a_file(simulate, tmp_path):
@@ -73,7 +73,7 @@ def test_memories_from_a_file(simulate, tmp_path):
     assert [point.config.get("memory", {}).get("slots") for point in points] == [None, 2, [2, 4], 2, [2, 4]]
     assert {point.config["memory"]["expert_bytes"] for point in points[1:]} == {1000}
     assert all(point.counts["hits"] > 0 for point in points[1:])
-    assert len(runs_table(tmp_path / "sweep.parquet")["variant"].unique()) == 5
+    assert len(runs_table(tmp_path / "sweep.parquet").settings.drop_duplicates()) == 5
 
 
 def test_bytes_of_an_expert_must_be_known(simulate, tmp_path):
@@ -96,7 +96,7 @@ def test_points_that_fail_are_told_and_kept(simulate, tmp_path):
         ]
     points, _ = load_sweep(tmp_path / "sweep.parquet")
     assert [point.status for point in points] == ["ok", "failed", "ok", "failed"]
-    table = runs_table(tmp_path / "sweep.parquet")
+    table = runs_table(tmp_path / "sweep.parquet").whole
     assert sorted(table["status"]) == ["failed", "failed", "ok", "ok"]
 
 

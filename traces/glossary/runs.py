@@ -7,7 +7,7 @@ COLUMNS = (
     Column("makespan_ns", "ns", "first arrival to last end", WHOLE),
     Column("sojourn_mean_ms", "ms", "mean time of a pass from its arrival to its end", WHOLE),
     Column("values_of", "", "window, or whole run: what the row's values are of; short and unstable rows are of "
-           "whole runs"),
+           "whole runs", title="values of"),
     Column("window_s", "s", "length of what was measured", MEASURED),
     Column("throughput_per_s", "passes/s", "passes that end per second", MEASURED, title="passes/s"),
     Column("latency_mean_ms", "ms", "mean time of a pass from its arrival to its end", MEASURED),

@@ -1,0 +1,156 @@
+"""Every setting of a run as columns, so that no two rows read the same unless they are of one configuration."""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+import pandas as pd
+
+from simulate.policies.config import DEFAULTS, ONLY_UNDER
+from simulate.policies.memory.config import MemoryConfig
+from traces.glossary.lookup import title
+
+RESIDENT = "resident"  # the cache of a run with all experts in device memory
+INPUTS = ("source", "device", "trace_digest", "costs_digest", "known_digest")  # of a header, where they differ
+NOT_SETTINGS = ("seed", "memory")  # replications differ in their seed only; a memory's fields are columns themselves
+MEMORY = tuple(each.name for each in dataclasses.fields(MemoryConfig))
+ORDER = (*(name for name in DEFAULTS if name not in NOT_SETTINGS), *MEMORY)
+SWEPT = ("queue_size", "max_step", "slots")  # rows are sorted by them last, so that a curve stands together
+# Fields that mean nothing elsewhere keep a default there, which a table need not tell.
+WHERE = ONLY_UNDER | {"look_ahead": ("prefetch", "oracle"), "host_factor": ("miss", "host")}
+SHORT_DIGEST = 8
+# What every row of most tables has: not worth a word.
+PLAIN = {"dense": True, "devices": 1, "placement": "contiguous", "cache": RESIDENT}
+
+
+def every_setting(config: dict) -> dict:
+    """Return all fields of a configuration (a RunConfig as a dictionary), those of its expert memory among them.
+
+    A field that means nothing under the run's scheduler, arrivals, prefetcher or handling of a miss is empty.
+    """
+    memory = config.get("memory") or {"cache": RESIDENT}
+    whole = {**{name: value for name, value in config.items() if name not in NOT_SETTINGS}, **memory}
+    kept = {name: whole.get(name) for name in (*ORDER, *(name for name in whole if name not in ORDER)) if name in whole}
+    return {name: written(value) if applies(name, whole) else None for name, value in kept.items()}
+
+
+def applies(name: str, settings: dict) -> bool:
+    """Whether a field means something in a configuration."""
+    under, needed = WHERE.get(name, (None, None))
+    return under is None or settings.get(under) == needed
+
+
+def written(value: object) -> object:
+    """Return a setting as a table holds it: slots of every layer as `4.8.8`."""
+    return ".".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def inputs_of(header: dict) -> dict:
+    """Return what a run was made from, as far as its header says."""
+    return {name: header[name] for name in INPUTS if header.get(name) is not None}
+
+
+def configuration_key(settings: dict) -> tuple:
+    """Return what rows of one configuration have in common, as a key."""
+    return tuple(sorted((name, repr(value)) for name, value in settings.items()))
+
+
+def only_differing(rows: list[dict]) -> list[dict]:
+    """Return the rows without those inputs that all of them share."""
+    shared = [name for name in INPUTS if len({row.get(name) for row in rows}) < 2]
+    return [{name: value for name, value in row.items() if name not in shared} for row in rows]
+
+
+def settings_table(rows: list[dict]) -> pd.DataFrame:
+    """Return settings as a table that keeps numbers whole: an integer beside an empty field stays one."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+
+
+def in_order(settings: pd.DataFrame) -> list[int]:
+    """Return the places of the rows sorted by their settings, column by column: numbers as numbers, empty ones last."""
+    names = sorted(settings, key=lambda name: SWEPT.index(name) + 1 if name in SWEPT else 0)
+    keys = [tuple(map(sorting_key, row)) for row in settings[names].itertuples(index=False)]
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def sorting_key(value: object) -> tuple:
+    """Return a key that sorts numbers as numbers, before texts, in which digits count as numbers too."""
+    if value is None or value != value:
+        return (2, ())
+    if isinstance(value, int | float):
+        return (0, (value,))
+    parts = re.split(r"(\d+)", str(value))
+    return (1, tuple((place % 2, int(part) if place % 2 else part) for place, part in enumerate(parts)))
+
+
+def differing(settings: pd.DataFrame) -> list[str]:
+    """Return the names of the settings that tell rows apart, as few as do.
+
+    Left out are a setting with one value that is empty where another setting says so (in_flight without a closed loop),
+    and inputs (digests) that the other settings tell apart already.
+    """
+    found = [name for name in settings if len(reprs(settings, name)) > 1]
+    needed = [name for name in found if name not in INPUTS and values_of(settings, name) > 1]
+    for name in found:
+        if name not in needed and groups(settings, [*needed, name]) > groups(settings, needed):
+            needed.append(name)
+    return [name for name in found if name in needed]
+
+
+def reprs(settings: pd.DataFrame, name: str) -> set[str]:
+    """Return the distinct values of a setting as text."""
+    return {repr(value) for value in settings[name]}
+
+
+def values_of(settings: pd.DataFrame, name: str) -> int:
+    """Return how many values a setting has, empty ones aside."""
+    return len(reprs(settings, name) - {"None", "nan"})
+
+
+def groups(settings: pd.DataFrame, names: list[str]) -> int:
+    """Return into how many groups some settings part the rows."""
+    return len({tuple(map(repr, row)) for row in settings[names].itertuples(index=False)}) if names else 1
+
+
+def texts(values: Iterable[object]) -> list[str]:
+    """Return values as printed tables hold them: whole numbers whole, others with four digits, nothing for empty."""
+    return [text(value) for value in values]
+
+
+def text(value: object) -> str:
+    """Return one value as text."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+    return str(value)
+
+
+def exact(values: Iterable[object]) -> list[str]:
+    """Return settings as text, with as many digits as it takes to tell different ones apart."""
+    values = list(values)
+    short, apart = texts(values), {repr(value) for value in values}
+    return short if len(set(short)) == len(apart) else ["" if value is None else str(value) for value in values]
+
+
+def printed_settings(settings: pd.DataFrame) -> dict[str, list[str]]:
+    """Return {title: texts} of the settings in which rows differ; of digests the first digits."""
+    found = {}
+    for name in differing(settings):
+        values = settings[name]
+        if name.endswith("_digest"):
+            values = [None if value is None else value[:SHORT_DIGEST] for value in values]
+        found[title(name)] = exact(values)
+    return found
+
+
+def said_of_all(settings: pd.DataFrame) -> str:
+    """Return the settings that are the same wherever they apply, in words; those that are plain are not worth one."""
+    apart = differing(settings)
+    shared = {name: next((v for v in settings[name] if text(v)), None) for name in settings if name not in apart}
+    words = [
+        f"{title(name)} {text(value)}" for name, value in shared.items()
+        if text(value) and PLAIN.get(name) != value and name not in INPUTS
+    ]  # fmt: skip
+    return f"the same wherever it applies: {', '.join(words)}" if words else ""

@@ -1,0 +1,22 @@
+"""Printed tables: what fits into a terminal, with the number of every row where reasons are said of rows."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+WIDEST = 118  # columns of a terminal that a table is held to where it can be
+GAP = 2  # blanks between columns
+
+
+def width(text: pd.DataFrame) -> int:
+    """Return how wide a table of texts is when it is printed."""
+    return sum(max(len(str(name)), *text[name].str.len(), 0) + GAP for name in text)
+
+
+def fitted(text: pd.DataFrame, spared: Sequence[str], widest: int = WIDEST) -> pd.DataFrame:
+    """Return the table without as many of the columns `spared`, first to last, as it is too wide."""
+    for name in spared:
+        if width(text) <= widest:
+            break
+        text = text.drop(columns=name)
+    return text
