@@ -1,6 +1,7 @@
 """Every setting of a run as columns, so that no two rows read the same unless they are of one configuration."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable
 
@@ -11,7 +12,14 @@ from simulate.policies.memory.config import MemoryConfig
 from traces.glossary.lookup import title
 
 RESIDENT = "resident"  # the cache of a run with all experts in device memory
-INPUTS = ("source", "device", "trace_digest", "costs_digest", "known_digest")  # of a header, where they differ
+INPUTS = (
+    "source",
+    "device",
+    "trace_digest",
+    "costs_digest",
+    "known_digest",
+    "own_rules",
+)  # of a header, where they differ
 NOT_SETTINGS = ("seed", "memory")  # replications differ in their seed only; a memory's fields are columns themselves
 MEMORY = tuple(each.name for each in dataclasses.fields(MemoryConfig))
 ORDER = (*(name for name in DEFAULTS if name not in NOT_SETTINGS), *MEMORY)
@@ -47,7 +55,10 @@ def written(value: object) -> object:
 
 def inputs_of(header: dict) -> dict:
     """Return what a run was made from, as far as its header says."""
-    return {name: header[name] for name in INPUTS if header.get(name) is not None}
+    found = {name: header[name] for name in INPUTS if header.get(name) is not None}
+    return {
+        name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in found.items()
+    }
 
 
 def configuration_key(settings: dict) -> tuple:

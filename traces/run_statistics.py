@@ -200,7 +200,7 @@ def full_batch_capacity_per_s(records: RunRecords) -> float:
     """Return the passes per second that the busiest device can complete when every batch is full.
 
     The time per member comes from the run's own full, unforced batches, pooled over experts and per dense block;
-    the members per pass from the whole run. NaN where some kind of block never ran a full batch.
+    the members per pass from the whole run. NaN where some kind of block never ran a full batch, or none takes time.
     """
     batches = records.batches
     kind = np.where(batches["block"] == 0, batches["layer"].astype(np.int64) + 1, 0)
@@ -210,8 +210,8 @@ def full_batch_capacity_per_s(records: RunRecords) -> float:
     members = np.bincount(kind[full], batches["size"][full], kinds)
     with np.errstate(invalid="ignore", divide="ignore"):
         per_member_ns = service_ns / members
-    work_ns_D = np.bincount(batches["device"], batches["size"] * per_member_ns[kind])
-    return float(1e9 * len(records.passes["end_ns"]) / work_ns_D.max())
+    work_ns = np.bincount(batches["device"], batches["size"] * per_member_ns[kind]).max()
+    return float(1e9 * len(records.passes["end_ns"]) / work_ns) if work_ns != 0 else float("nan")
 
 
 def load_statistics(records: RunRecords, served: Served, window: Window) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app as analysis_app
 from analysis.columns import header_of
+from analysis.configurations import INPUTS
 from analysis.open_loop_times import time_row
 from analysis.queue_size import queue_size_table, step_rows, tradeoff_rows
 from analysis.replications import combined
@@ -99,6 +100,7 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     used = columns_of_files(out) | columns_of_files(made) | set(printed)
     used |= columns_of_rows(make_run)
     used |= {*PASS_COLUMNS, *BATCH_COLUMNS, *TRANSFER_COLUMNS, *COST_COLUMNS}
+    used |= {*INPUTS, "row"}  # where rows differ in them, and where something is said of a row
     used -= set(CACHES)  # values of `policy` that `miss-ratio` prints side by side
     assert not sorted(name for name in used if entry(name) is None)
     unused = set(BY_NAME) - {explained_by(name) for name in used}

@@ -50,6 +50,7 @@ COLUMNS = (
     Column("trace_digest", "", "digest of the trace that the run served"),
     Column("costs_digest", "", "digest of the costs that it took"),
     Column("known_digest", "", "digest of the trace that popularity and importance came from"),
+    Column("own_rules", "", "digests of the sources of a user's own rules"),
     Column("column", "", "name of a column, as files call it"),
     Column("printed_as", "", "what printed tables call the column", title="printed as"),
     Column("unit", "", "unit of the column; share: a number from 0 to 1"),
