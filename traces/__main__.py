@@ -144,6 +144,9 @@ def import_command(
     zero_experts: Annotated[
         int | None, typer.Option(min=0, help="how many of --experts, the last ids, have no weights")
     ] = None,
+    shared_slots: Annotated[
+        int | None, typer.Option(min=0, help="how many of a row's slots, the last, hold shared experts; 0: none")
+    ] = None,
     k: Annotated[int | None, typer.Option(min=1, help="experts per token and layer")] = None,
     layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None,
     hidden_layers: Annotated[int | None, typer.Option(min=1, help="all layers, dense ones too")] = None,
@@ -162,7 +165,7 @@ def import_command(
     options = Options(
         model=model, experts=experts, k=k, layers=layers, hidden_layers=hidden_layers, score_kind=score_kind,
         ranked=ranked, phase=phase, start_token=start_token, sequence_tokens=sequence_tokens,
-        arrays=tuple(array or ()), zero_experts=zero_experts,
+        arrays=tuple(array or ()), zero_experts=zero_experts, shared_slots=shared_slots,
     )  # fmt: skip
     with staged(out, files, force) as written:
         made = import_files(kind, files, options, provenance())

@@ -20,14 +20,15 @@ class Kind:
     takes: tuple[str, ...] = ()
 
 
+APART = ("zero_experts", "shared_slots")  # experts that are none to load, or none to choose
 KINDS = {
-    "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", "zero_experts")),
-    "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token", "zero_experts")),
-    "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", "zero_experts")),
+    "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *APART)),
+    "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token", *APART)),
+    "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", *APART)),
     "flame-moe": Kind(flame_moe.read, ("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
     "smartmoe": Kind(smartmoe.read, (), ("experts", "k", "zero_experts")),
     "tensorrt-llm": Kind(tensorrt_llm.read, (), ("zero_experts",)),
-    "sglang-recorder": Kind(sglang_recorder.read, ("experts", "k", "layers"), ("ranked", "zero_experts")),
+    "sglang-recorder": Kind(sglang_recorder.read, ("experts", "k", "layers"), ("ranked", *APART)),
 }
 
 

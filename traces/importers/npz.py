@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import InputError
-from traces.importers.rows import ONE_AFTER_ANOTHER, Sequences, check_copies, check_ids
+from traces.importers.rows import (
+    ONE_AFTER_ANOTHER,
+    Sequences,
+    check_array,
+    check_copies,
+    check_ids,
+    check_no_shared,
+    without_shared,
+)
 from traces.importers.source import NO_SCORES, Source, layer_numbers
 from traces.selections import LARGEST_ROWS, Trace
 
@@ -33,9 +41,12 @@ def read(source: Source) -> Trace:
     """
     path = source.one_file()
     arrays = read_arrays(path, source)
-    experts_TLK = arrays["experts"]
-    check_ids(f"{path}: {arrays['names']['experts']}", experts_TLK, source.options.experts, lowest=-1)
+    place = f"{path}: {arrays['names']['experts']}"
+    check_array(place, arrays["experts"])
     check_beside(path, arrays)
+    experts_TLK = without_shared(place, arrays["experts"], source.options.experts, source.options.shared_slots)
+    check_ids(place, experts_TLK, source.options.experts, lowest=-1)
+    check_no_shared(place, experts_TLK, source.options.experts, source.options.shared_slots)
     tokens, layers, k = experts_TLK.shape
     layer_ids = layers_of(path, source, arrays.get("layer_ids"), layers)
     check_copies(str(path), experts_TLK, layer_ids, source.options.experts)
@@ -47,7 +58,7 @@ def read(source: Source) -> Trace:
             fields[at] = arrays[name].astype(kind)
     if "scores" in arrays:
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
-            fields["scores_TLK"] = arrays["scores"].astype(np.float32)
+            fields["scores_TLK"] = arrays["scores"][:, :, :k].astype(np.float32)
     notes = ONE_AFTER_ANOTHER | ({"left_out": arrays["left_out"]} if arrays["left_out"] else {})
     used_k = source.options.k or k
     return source.trace(source.model(used_k, layer_ids), notes, experts_TLK=experts_TLK.astype(np.int16), **fields)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import InputError
-from traces.importers.rows import check_copies, check_ids, without_dense
+from traces.importers.rows import check_copies, check_ids, check_no_shared, without_dense
 from traces.importers.source import Source, layer_numbers
 from traces.importers.torch_file import pass_and_rank, whole_numbers
 from traces.selections import LARGEST_ROWS, Trace
@@ -87,6 +87,7 @@ def assembled(source: Source, joined: dict[str, np.ndarray], rank: int, logical_
     physical_TLK = without_dense(source.place, physical_TLK, layer_ids)
     check_ids(f"{source.place}: physical ids", physical_TLK, logical_LP.shape[1], layer_ids=layer_ids)
     experts_TLK = logical_LP[np.array(layer_ids)[:, None], physical_TLK].astype(np.int16)
+    check_no_shared(source.place, experts_TLK, source.options.experts, source.options.shared_slots)
     check_copies(source.place, experts_TLK, layer_ids, source.options.experts)
     model = source.model(source.options.k, layer_ids)
     fields = {name: joined[name].astype(np.int32) for name in ("token_id_T", "position_T", "step_T")}

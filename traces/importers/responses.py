@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import InputError
-from traces.importers.rows import ONE_AFTER_ANOTHER, Sequences, check_copies, check_ids, without_dense
+from traces.importers.rows import (
+    ONE_AFTER_ANOTHER,
+    Sequences,
+    check_array,
+    check_copies,
+    check_ids,
+    check_no_shared,
+    without_dense,
+    without_shared,
+)
 from traces.importers.source import Source, layer_numbers
 from traces.selections import LARGEST_ROWS, Trace
 
@@ -97,6 +106,8 @@ def read_responses(source: Source, rows_of: Callable[[str, dict, Source], tuple[
             counted, rows = rows_of(place, response, source)
             check_count(place, rows, counted, start)
             for at, experts_TLK in rows:
+                check_array(at, experts_TLK)
+                experts_TLK = without_shared(at, experts_TLK, source.options.experts, source.options.shared_slots)
                 check_ids(at, experts_TLK, source.options.experts, lowest=-1)
                 if layers not in (None, experts_TLK.shape[1:]):
                     raise InputError(f"{at}: rows are [layers, k] {experts_TLK.shape[1:]}, allowed {layers} as before")
@@ -114,6 +125,7 @@ def assembled(source: Source, pieces: list[np.ndarray], prefill_S: np.ndarray, s
     layer_ids = layer_numbers(source.options.layers, experts_TLK.shape[1])
     experts_TLK = without_dense(source.place, experts_TLK, layer_ids)
     check_ids(source.place, experts_TLK, source.options.experts, layer_ids=layer_ids)  # no padding left
+    check_no_shared(source.place, experts_TLK, source.options.experts, source.options.shared_slots)
     check_copies(source.place, experts_TLK, layer_ids, source.options.experts)
     length_S = np.array([len(piece) for piece in pieces])
     sequences = Sequences(length_S, prefill_S, np.full_like(length_S, start))

@@ -18,16 +18,21 @@ def check_ids(
 
     Messages call layers by `layer_ids`, or 0, 1, ... where there are none.
     """
-    if experts_TLK.ndim != 3 or 0 in experts_TLK.shape:
-        raise InputError(f"{place}: experts have shape {experts_TLK.shape}, allowed [rows, layers, k], none of them 0")
-    if experts_TLK.dtype.kind not in "iu":
-        raise InputError(f"{place}: experts are {experts_TLK.dtype}, allowed whole numbers")
+    check_array(place, experts_TLK)
     wrong = (experts_TLK >= experts) | (experts_TLK < lowest)
     if count := int(np.count_nonzero(wrong)):
         row, layer, slot = (int(at) for at in np.unravel_index(int(wrong.argmax()), wrong.shape))
         layer_id = layer_ids[layer] if layer_ids else layer
         found = f"row {row}, layer {layer_id}, slot {slot}: expert is {experts_TLK[row, layer, slot]}"
         raise InputError(f"{place}: {found}, allowed {lowest}..{experts - 1} ({such(count)})")
+
+
+def check_array(place: str, experts_TLK: np.ndarray) -> None:
+    """Refuse what is no array [rows, layers, k] of whole numbers."""
+    if experts_TLK.ndim != 3 or 0 in experts_TLK.shape:
+        raise InputError(f"{place}: experts have shape {experts_TLK.shape}, allowed [rows, layers, k], none of them 0")
+    if experts_TLK.dtype.kind not in "iu":
+        raise InputError(f"{place}: experts are {experts_TLK.dtype}, allowed whole numbers")
 
 
 def check_copies(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...], experts: int) -> None:
@@ -42,6 +47,47 @@ def check_copies(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...]
             both = f"layers {seen[content]} and {layer_id} hold the same experts in all {tokens} rows"
             raise InputError(f"{place}: {both}, allowed: layers of their own, not copies")
         seen[content] = layer_id
+
+
+SHARED = (
+    "it looks like a shared expert; allowed: --shared-slots N to leave the last N slots out, and --experts without them"
+)
+
+
+def without_shared(place: str, experts_TLK: np.ndarray, experts: int, slots: int | None) -> np.ndarray:
+    """Return rows without their last `slots`, those of shared experts that run for every token (None: not stated).
+
+    Engines that fuse shared experts with the routed ones append them to each row, under ids from E on. Layers that
+    hold nothing are dense ones. InputError where such slots are not stated, or where stated ones hold something else.
+    """
+    k = experts_TLK.shape[2]
+    used_L = (experts_TLK > 0).any((0, 2))
+    shared_K = (experts_TLK[:, used_L] >= experts).all((0, 1)) & used_L.any()
+    if slots is None and shared_K.any() and not shared_K.all() and (experts_TLK[:, :, ~shared_K] < experts).all():
+        slot = int(shared_K.argmax())
+        lowest = experts_TLK[:, used_L, slot].min()
+        raise InputError(f"{place}: slot {slot} holds ids from {lowest} on in all rows: {SHARED}")
+    if not slots:
+        return experts_TLK
+    if slots >= k:
+        raise InputError(f"{place}: --shared-slots {slots}, allowed fewer than the {k} slots of a row")
+    for slot in range(k - slots, k):
+        if not shared_K[slot] and used_L.any():
+            ids = experts_TLK[:, used_L, slot]
+            found = f"slot {slot} holds {ids.min()}..{ids.max()}"
+            raise InputError(f"{place}: {found}, allowed in one of --shared-slots: ids from {experts} on, --experts")
+    return experts_TLK[:, :, : k - slots]
+
+
+def check_no_shared(place: str, experts_TLK: np.ndarray, experts: int, slots: int | None) -> None:
+    """Refuse an expert that is in every row of every layer, where that cannot be chance; `slots` stated: keep it."""
+    tokens, layers, k = experts_TLK.shape
+    if slots is not None or layers < 2 or k >= experts or tokens * layers * math.log2(experts / k) < COPY_BITS:
+        return
+    for expert in np.unique(experts_TLK[0, 0]):
+        if expert >= 0 and (experts_TLK == expert).any(2).all():
+            found = f"expert {expert} is in all {tokens} rows of all {layers} layers"
+            raise InputError(f"{place}: {found}: {SHARED}; --shared-slots 0 keeps it")
 
 
 def without_dense(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...]) -> np.ndarray:

@@ -23,7 +23,8 @@ class Options:
     `experts` is how many a router chooses among, of which the last `zero_experts` have no weights, `k` the experts per
     token; `layers` the model's own numbers of its MoE layers (`1-26`, `0,2,4`); `hidden_layers` counts dense layers
     too; `start_token` is the first token that has rows; `sequence_tokens` cuts a stream of tokens into sequences;
-    `arrays` names arrays, `field=name`. Raises InputError for an impossible value.
+    `arrays` names arrays, `field=name`; the last `shared_slots` of a row hold shared experts. Raises InputError for an
+    impossible value.
     """
 
     model: str | None = None
@@ -38,6 +39,7 @@ class Options:
     sequence_tokens: int | None = None
     arrays: tuple[str, ...] = ()
     zero_experts: int | None = None
+    shared_slots: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("score_kind", (*SCORE_KINDS, NO_SCORES)), ("phase", PHASES)):
@@ -90,7 +92,7 @@ class Source:
         try:
             return ModelInfo(
                 name=name, experts=experts, used_k=used_k, layer_ids=layer_ids,
-                zero_experts=self.options.zero_experts or 0,
+                zero_experts=self.options.zero_experts or 0, shared_experts=self.options.shared_slots or 0,
             )  # fmt: skip
         except InputError as error:
             raise InputError(f"{self.place}: {error}") from None
