@@ -20,7 +20,7 @@ from analysis.memory_executed import RESIDENT, fidelity_sentence, memory_execute
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from traces.errors import InputError
 
-NAMES = ("swap_tradeoff", "swap_latency", "skip_exchange")
+SOURCES = {"swap_tradeoff": SWAP_QUALITY, "swap_latency": MEMORY_EXECUTED, "skip_exchange": SKIP_EXCHANGE}
 NORMAL = 1.96  # 95 %, of standard errors over hundreds of units
 QUALITY_COLUMNS = {
     "method": None, "miss": None, "slots": None, "period": None, "seed": None, "lost_mass": None, "measure": None,
@@ -34,7 +34,7 @@ ALTERED_COLUMNS = {
 
 def build_swapping(inputs: Inputs, out: Path) -> list[str]:
     """Write `swap_tradeoff`, `swap_latency` and `skip_exchange`; sets without their logs are left out."""
-    tables: dict[str, list[dict]] = {name: [] for name in NAMES}
+    tables: dict[str, list[dict]] = {name: [] for name in SOURCES}
     for log_set in inputs.sets:
         if (log_set.folder / SWAP_QUALITY).exists():
             tables["swap_tradeoff"] += quality_rows(inputs, log_set)
@@ -42,11 +42,11 @@ def build_swapping(inputs: Inputs, out: Path) -> list[str]:
             tables["swap_latency"] += memory_executed_rows(inputs, log_set)
         if (log_set.folder / SKIP_EXCHANGE).exists():
             tables["skip_exchange"] += altered_rows(inputs, log_set)
-    for name, source in zip(NAMES, (SWAP_QUALITY, MEMORY_EXECUTED, SKIP_EXCHANGE), strict=True):
+    for name, source in SOURCES.items():
         tables[name] = tables[name] or [hole_row("all sets", None, f"no set holds {source}")]
     used = {path: digest for name in (SWAP_QUALITY, SKIP_EXCHANGE) for path, digest in inputs.used(name).items()}
     written = write_tables(out, tables, used | inputs.within(MEMORY_EXECUTED))
-    trade, latency, altered = (written[name] for name in NAMES)
+    trade, latency, altered = written["swap_tradeoff"], written["swap_latency"], written["skip_exchange"]
     sentence, numbers = fidelity_sentence(latency)
     claim = tradeoff_claim(trade, latency)
     claim = {"claim": f"{claim['claim']} {sentence}", "numbers": {**claim["numbers"], "fidelity": numbers}}

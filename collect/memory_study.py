@@ -20,6 +20,8 @@ from collect.experts import Experts
 from collect.memory_cases import Case
 from traces.files import replacing
 
+PEAKS = {"dynamic": dynamic_peak_bytes, "gathered": gathered_peak_bytes}  # predicted, of dispatches without a capacity
+
 
 @dataclass(frozen=True)
 class MemoryRow:
@@ -120,8 +122,7 @@ def described(case: Case, name: str, dispatch: Dispatch, capacity: Capacity | No
         "capacity_factor": None, "slots": None,
     }  # fmt: skip
     if capacity is None:
-        peak = dynamic_peak_bytes if name == "dynamic" else gathered_peak_bytes
-        return row | {"predicted_peak_bytes": peak(sizes, case.load_E)}
+        return row | {"predicted_peak_bytes": PEAKS[name](sizes, case.load_E)}
     slots, dropped = dispatch.slots(case.experts_NK, sizes.experts), dispatch.dropped(case.experts_NK, sizes.experts)
     return row | {
         "convention": capacity.convention, "capacity_factor": capacity.factor, "slots": slots, "dropped": dropped,

@@ -79,9 +79,9 @@ def memory_command(
     check_place(out, [trace_path, costs, known], folder=True)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample=False)
     grid = MemoryGrid(
-        cache.split(","), command.numbers(slots, "--slots"), miss.split(","), prefetch.split(","),
-        command.numbers(period, "--period") if period else [None],
-        {
+        caches=cache.split(","), slots=command.numbers(slots, "--slots"), misses=miss.split(","),
+        prefetchers=prefetch.split(","), periods=command.numbers(period, "--period") if period else [None],
+        fixed={
             "scope": scope, "filled": filled, "look_ahead": look_ahead, "host_factor": host_factor,
             "link_latency_ns": whole_ns("--latency-us", latency_us, 1000), "link_bytes_per_s": bandwidth * 1e9,
             "expert_bytes": bytes_of_expert(trace, expert_bytes),

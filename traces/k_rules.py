@@ -60,7 +60,7 @@ def delta(ranked: Ranked, factor: float) -> Ranked:
     return (ranked >= factor * ranked[..., :1]).sum(-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RuleKind:
     """What stands in the table of rules: the function, its threshold's range, and the weights its experts get.
 
@@ -70,11 +70,11 @@ class RuleKind:
     """
 
     count: Callable[[Ranked, float], Ranked]
-    lowest: float
-    highest: float
-    open_low: bool
-    renormalised: bool
-    rises: bool
+    lowest: float = 0
+    highest: float = 1
+    open_low: bool = False
+    renormalised: bool = False
+    rises: bool = True
 
     def range_text(self) -> str:
         """Return the allowed thresholds in words."""
@@ -82,11 +82,11 @@ class RuleKind:
 
 
 RULES: dict[str, RuleKind] = {
-    "top-p": RuleKind(top_p, 0, 1, False, False, True),
-    "xmoe": RuleKind(xmoe, 0, 1, False, False, True),
-    "gap": RuleKind(gap, 0, 1, False, True, True),
-    "entropy": RuleKind(entropy, 1, 32767, False, True, True),
-    "delta": RuleKind(delta, 0, 1, True, True, False),
+    "top-p": RuleKind(count=top_p),
+    "xmoe": RuleKind(count=xmoe),
+    "gap": RuleKind(count=gap, renormalised=True),
+    "entropy": RuleKind(count=entropy, lowest=1, highest=32767, renormalised=True),
+    "delta": RuleKind(count=delta, open_low=True, renormalised=True, rises=False),
 }
 
 

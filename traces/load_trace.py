@@ -19,6 +19,7 @@ from traces.provenance import SCHEMA_VERSION
 
 KIND = "loads"
 ID_COLUMNS = {"iteration": np.int64, "rank": np.int32, "microbatch": np.int32, "layer": np.int32, "expert": np.int32}
+NUMBERED = ("iteration", "rank")  # as the log has them; the others count from 0
 HEADER_KEYS = ("model", "data", "provenance", "notes", "schema")
 
 
@@ -80,17 +81,29 @@ class LoadTrace:
         content = json.dumps({"arrays": arrays, "model": self.model.to_json()}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
+    @property
+    def ids(self) -> dict[str, np.ndarray]:
+        """The numbers of every axis of the counts, by column, each along its own axis."""
+        named = {"iteration": self.iteration_S, "rank": self.rank_R}
+        sizes = dict(zip(ID_COLUMNS, self.load_SRMLE.shape, strict=True))
+        numbers = {name: named.get(name, np.arange(size, dtype=ID_COLUMNS[name])) for name, size in sizes.items()}
+        return {name: along(each, name) for name, each in numbers.items()}
+
     def save(self, path: Path | str) -> None:
         """Write one row per count as Parquet: iteration, rank, microbatch, layer (0..L-1), expert, selections."""
         shape = self.load_SRMLE.shape
-        ids = (self.iteration_S, self.rank_R, *(np.arange(size, dtype=np.int32) for size in shape[2:]))
-        columns = {
-            name: np.broadcast_to(values.reshape([-1 if axis == at else 1 for axis in range(5)]), shape).ravel()
-            for at, (name, values) in enumerate(zip(ID_COLUMNS, ids, strict=True))
-        }
+        columns = {name: np.broadcast_to(ids, shape).ravel() for name, ids in self.ids.items()}
         columns["selections"] = self.load_SRMLE.ravel()
-        values = (self.model.to_json(), self.data, self.provenance, self.notes, SCHEMA_VERSION)
-        write_table(path, columns, dict(zip(HEADER_KEYS, values, strict=True)), KIND)
+        header = {
+            "model": self.model.to_json(), "data": self.data, "provenance": self.provenance, "notes": self.notes,
+            "schema": SCHEMA_VERSION,
+        }  # fmt: skip
+        write_table(path, columns, header, KIND)
+
+
+def along(numbers: np.ndarray, name: str) -> np.ndarray:
+    """Return the numbers of an axis in a shape of five axes, in which they run along their own."""
+    return numbers.reshape([-1 if axis == name else 1 for axis in ID_COLUMNS])
 
 
 def check_shape(loads: LoadTrace) -> None:
@@ -133,18 +146,18 @@ def from_columns(columns: dict[str, np.ndarray], header: dict) -> LoadTrace:
     model = ModelInfo.from_json(header["model"])
     if header["schema"] != SCHEMA_VERSION:
         raise InputError(f"header: schema is {header['schema']!r:.20}, allowed {SCHEMA_VERSION}")
-    ids = [np.unique(columns[name]) for name in ID_COLUMNS]
-    shape = tuple(len(each) for each in ids)
-    for at, (name, numbers) in enumerate(zip(ID_COLUMNS, ids, strict=True)):
-        numbers = numbers if at < 2 else np.arange(len(numbers))
-        expected = np.broadcast_to(numbers.reshape([-1 if axis == at else 1 for axis in range(5)]), shape)
+    ids = {name: np.unique(columns[name]) for name in ID_COLUMNS}
+    shape = tuple(len(each) for each in ids.values())
+    for name, found in ids.items():
+        numbers = found if name in NUMBERED else np.arange(len(found))
+        expected = np.broadcast_to(along(numbers, name), shape)
         if columns[name].size != expected.size or (columns[name] != expected.ravel()).any():
             raise InputError(f"column {name}: rows do not stand as a full grid of {', '.join(ID_COLUMNS)}")
     return LoadTrace(
         model=model,
         load_SRMLE=columns["selections"].reshape(shape),
-        iteration_S=ids[0],
-        rank_R=ids[1],
+        iteration_S=ids["iteration"],
+        rank_R=ids["rank"],
         **{name: header[name] for name in ("data", "provenance", "notes")},
     )
 

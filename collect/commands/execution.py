@@ -244,9 +244,9 @@ def execute_command(
         plan, told = experiment.configurations(table, recorded.header.model.used_k, recorded.L, recorded.E), None
     else:
         grid = MemoryGrid(
-            cache.split(","), numbers_of_slots(slots, layer_slots), miss.split(","), prefetch.split(","),
-            command.numbers(period, "--period") if period else [None],
-            {"filled": filled, **link_fields(bandwidth, latency_us, subject.expert_bytes)},
+            caches=cache.split(","), slots=numbers_of_slots(slots, layer_slots), misses=miss.split(","),
+            prefetchers=prefetch.split(","), periods=command.numbers(period, "--period") if period else [None],
+            fixed={"filled": filled, **link_fields(bandwidth, latency_us, subject.expert_bytes)},
         )  # fmt: skip
         memories = grid.memories()
         plan = MemoryExperiment(

@@ -23,7 +23,7 @@ SCHEDULERS: Rules[type[Scheduler]] = Rules(
     "scheduler", "scheduler", Scheduler, {"queues": QueueScheduler, "lockstep": Lockstep}, methods=("settle",)
 )
 TABLES = {rules.field: rules for rules in (SCHEDULERS, ARRIVALS, PLACEMENTS)}
-STREAMS = ("sequences", "arrivals", "service", "memory")
+STREAMS = {"sequences": 0, "arrivals": 1, "service": 2, "memory": 3}  # numbers that seeds are mixed with
 
 ALLOWED = {
     "queue_size": (1, MOST), "dense_queue_size": (1, MOST), "timeout_ns": (0, LARGEST), "max_step": (1, MOST),
@@ -155,7 +155,7 @@ class RunConfig:
         Streams do not touch each other: another arrival rate or queue size meets the same draws (common random
         numbers), so that differences between configurations are not differences between draws.
         """
-        return np.random.default_rng([self.seed or 0, STREAMS.index(stream)])
+        return np.random.default_rng([self.seed or 0, STREAMS[stream]])
 
     @property
     def name(self) -> str:

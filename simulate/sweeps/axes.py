@@ -25,7 +25,7 @@ RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if 
 MEMORY_FIELDS = {each.name: each.type for each in dataclasses.fields(MemoryConfig)}
 FIELDS = {**RUN_FIELDS, **MEMORY_FIELDS}
 RESIDENT = "resident"  # as a cache: no expert memory at all
-MEMORY_LISTS = ("cache", "slots", "miss", "prefetch", "period")  # what MemoryGrid combines, with its defaults:
+# What MemoryGrid combines, with its defaults.
 MEMORY_DEFAULTS = {"cache": ["lru"], "slots": [1], "miss": ["load"], "prefetch": ["none"], "period": [None]}
 # As in `simulate memory`: a link of 16 GB/s and 10 us, a host ten times as slow.
 MEMORY_FIXED = {"link_bytes_per_s": [16e9], "link_latency_ns": [10_000], "host_factor": [10.0]}
@@ -173,12 +173,15 @@ def memories_of(axes: dict[str, list], expert_bytes: Callable[[], int]) -> list[
             raise InputError(f"axis {next(name for name in axes if name != 'cache')} has no meaning without a cache")
         return found
     check_used(axes, MEMORY_ONLY_UNDER)
-    lists = {**MEMORY_DEFAULTS, **{name: axes[name] for name in MEMORY_LISTS if name in axes}, "cache": rest}
-    fixed = {**MEMORY_FIXED, **{name: values for name, values in axes.items() if name not in MEMORY_LISTS}}
+    lists = {**MEMORY_DEFAULTS, **{name: axes[name] for name in MEMORY_DEFAULTS if name in axes}, "cache": rest}
+    fixed = {**MEMORY_FIXED, **{name: values for name, values in axes.items() if name not in MEMORY_DEFAULTS}}
     if "expert_bytes" not in fixed:
         fixed["expert_bytes"] = [expert_bytes()]
     check_room("the grid: memories", math.prod(map(len, [*fixed.values(), *lists.values()])), CONFIGURATION)
     for values in product(*fixed.values()):
-        grid = MemoryGrid(*(lists[name] for name in MEMORY_LISTS), dict(zip(fixed, values, strict=True)))
+        grid = MemoryGrid(
+            caches=lists["cache"], slots=lists["slots"], misses=lists["miss"], prefetchers=lists["prefetch"],
+            periods=lists["period"], fixed=dict(zip(fixed, values, strict=True)),
+        )  # fmt: skip
         found += [memory for memory in grid.memories() if memory not in found]
     return found

@@ -81,6 +81,19 @@ def test_blocking_loads_in_a_closed_loop_are_what_was_simulated(images, cache):
     assert executed.header["largest_output_difference"] < 1e-4
 
 
+def test_a_policy_of_ones_own_decides_in_an_execution_too(images, tmp_path, monkeypatch):
+    """The newest but one leaves: no shipped policy decides so."""
+    (tmp_path / "executed_own.py").write_text(
+        "from simulate.policies.memory.lru import LRU\n\n\nclass Mine(LRU):\n    def victim(self, now, kept):\n"
+        "        return [expert for expert in self.order if expert not in kept][-2:][0]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    executed, simulated = both(images, with_memory(LOOP, cache="executed_own:Mine", slots=3, miss="block"))
+    assert_same(executed, simulated)
+    plain, _ = both(images, with_memory(LOOP, cache="lru", slots=3, miss="block"))
+    assert executed.transfers["victim"].tolist() != plain.transfers["victim"].tolist()
+
+
 @pytest.mark.parametrize("miss", ["load", "block"])
 @pytest.mark.parametrize("cache", ["lru", "lifo", "least-stale"])
 @pytest.mark.parametrize("slots", [1, 2, 5])

@@ -4,14 +4,55 @@ import json
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
 from sweep_worlds import toy_trace
+from worlds import world
 
+from simulate.compiled.named import COMPILED
+from simulate.costs import Affine
+from simulate.engines import simulate
+from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.config import SCHEDULERS, RunConfig
+from simulate.policies.memory.config import HANDLINGS, LINKS
+from simulate.policies.memory.named import CACHES, SCOPES
+from simulate.policies.memory.prefetch.named import PREFETCHERS
+from traces.errors import InputError
 from traces.trace_file import save_trace
 
 HERE = Path(__file__).resolve().parent
+
+
+def test_every_shipped_rule_is_compiled_and_no_two_share_a_number():
+    for rules in (SCHEDULERS, CACHES, PREFETCHERS, ARRIVALS):
+        numbers = COMPILED[rules.kind]
+        assert set(rules.values()) == set(numbers)
+        assert rules is ARRIVALS or len(set(numbers.values())) == len(rules)
+    for kind, words in (("miss handling", HANDLINGS), ("link", LINKS), ("scope", SCOPES)):
+        assert set(words) == set(COMPILED[kind])
+        assert len(set(COMPILED[kind].values())) == len(words)
+
+
+def test_costs_that_are_not_the_projects_own_are_asked_for_every_batch():
+    """A cost that counts its calls, and one that calls all blocks equal (`curve`) and is not: both engines agree."""
+
+    class Slower(Affine):
+        def __call__(self, layer, block, tokens):
+            return 100 * layer + 10 * block + tokens
+
+    def calls():
+        counted = count(1)
+        return lambda layer, block, tokens: next(counted)
+
+    toy, config = world([[[0, 1], [1, 2]]] * 9, E=3), RunConfig(queue_size=2)
+    for new in (calls, lambda: Slower(1.0, 1.0)):
+        found = [simulate(toy, config, new(), {"config": {}}, engine=engine) for engine in ("simpy", "compiled")]
+        for name, column in found[0].batches.items():
+            assert column.tolist() == found[1].batches[name].tolist()
+    with pytest.raises(InputError, match=r"cost of 2 tokens in layer 0, block 0 is -1 ns, allowed >= 0"):
+        simulate(toy, config, lambda *_: -1, {"config": {}}, engine="compiled")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="every place is tried in a copy of one process")

@@ -13,7 +13,7 @@ from traces.errors import InputError
 from traces.room import CONFIGURATION, check_room
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MemoryGrid:
     """What is swept over: every combination that means something. `fixed` are further fields of MemoryConfig.
 
