@@ -18,7 +18,7 @@ from traces.files import sha256_of, write_json, write_rows
 from traces.glossary.lookup import titles
 from traces.outputs import check_output, staged
 from traces.provenance import provenance
-from traces.routes import weightless_text
+from traces.routes import uncomputed
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
@@ -73,8 +73,8 @@ def misses_command(
         with staged(out, [trace_path, known], force) as written:
             write_table(written, rows, digests | plan.own_rules, seed)
     Console().print(printed(rows))
-    if weightless := weightless_text(trace, plan.k):
-        print(f"left out: {weightless}")
+    for said in uncomputed(trace, plan.k):
+        print(f"no access: {said}")
     print(f"{rows[0]['accesses']:,} accesses" + (f"; {out}: {len(rows)} rows" if out else ""))
 
 

@@ -18,7 +18,7 @@ from simulate.policies.recording import run_header
 from simulate.policies.workload import trace_workload
 from simulate.workers import WorkersLostError, cores, unordered
 from traces.errors import InputError
-from traces.routes import weightless_text
+from traces.routes import uncomputed
 from traces.run_records import RunRecords, holds_run
 from traces.selections import Trace
 
@@ -118,8 +118,8 @@ def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
     """Simulate and say where the records are; every run that failed is named, and the exit status says so."""
     say_who_waits(configs.values(), runs.trace.S)
     failed = simulate_all(runs, configs, jobs)
-    if weightless := weightless_text(runs.trace, runs.trace.header.model.used_k):
-        print(f"left out: {weightless}")
+    for said in uncomputed(runs.trace, runs.trace.header.model.used_k):
+        print(f"no expert's time: {said}")
     print(f"{len(configs) - len(failed)} of {len(configs)} runs in {runs.folder}")
     refuse_failed(failed, f" of {len(configs)}")
 

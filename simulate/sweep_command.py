@@ -17,7 +17,7 @@ from traces.command import Force, seeds
 from traces.errors import InputError, unknown_name
 from traces.outputs import check_place
 from traces.provenance import provenance, running_command, without_options
-from traces.routes import weightless_text
+from traces.routes import uncomputed
 from traces.sweep_table import FAILED, SweepPoint
 
 NOT_IN_PROVENANCE = ("--jobs", "--backend", "--scheduler")  # who computes changes no result
@@ -69,8 +69,8 @@ def sweep_command(
     command = without_options(running_command(), NOT_IN_PROVENANCE)
     points = sweep(study, configs, out, jobs, scheduler, provenance(command=command), force)
     trace = study.opened("trace").trace
-    if weightless := weightless_text(trace, trace.header.model.used_k):
-        print(f"left out: {weightless}")
+    for said in uncomputed(trace, trace.header.model.used_k):
+        print(f"no expert's time: {said}")
     report(points, out)
 
 

@@ -25,7 +25,7 @@ from traces.load_trace import LoadTrace, holds_loads, read_loads
 from traces.outputs import staged
 from traces.provenance import provenance
 from traces.regating import regate, rule_text
-from traces.routes import weightless_text, without_route_text
+from traces.routes import uncomputed
 from traces.selections import Trace
 from traces.synthetic import SyntheticSpec, synthetic_trace
 from traces.trace_file import load_trace, save_trace
@@ -68,8 +68,7 @@ def check(paths: Annotated[list[Path], typer.Argument(help="traces' files or fol
         trace = load_trace(path)
         experts = f"{trace.K} of {trace.header.model.experts} experts"
         shape = f"{trace.T:,} tokens x {trace.L} layers x {experts}, {trace.S:,} sequences"
-        missing = without_route_text(trace)
-        print(f"{path}: ok, {shape}, digest {trace.digest}" + (f"; {missing}" if missing else ""))
+        print("; ".join([f"{path}: ok, {shape}, digest {trace.digest}", *uncomputed(trace)]))
 
 
 @app.command()
@@ -181,7 +180,7 @@ def save_imported(made: Trace | LoadTrace, path: Path) -> list[str]:
     else:
         save_trace(made, path)
         notes, said = made.header.notes, [f"{made.T:,} tokens, digest {made.digest}"]
-        said += [without_route_text(made), weightless_text(made)]
+        said += uncomputed(made)
     return said + [f"left out: {each}" for each in notes.get("left_out", [])]
 
 

@@ -67,6 +67,11 @@ def without_route_text(trace: Trace) -> str:
         return ""
     tokens = sum(int((~routed_rows(trace.experts_TLK[run]).any(1)).sum()) for run in chunks(trace.T, trace.L))
     return (
-        f"{rows:,} of {trace.T * trace.L:,} rows (token, layer) have no route, and "
+        f"{rows:,} of {trace.T * trace.L:,} rows (token, layer) have no route (dropped, or not captured), and "
         f"{tokens:,} of {trace.T:,} tokens none in any layer"
     )
+
+
+def uncomputed(trace: Trace, k: int | None = None) -> list[str]:
+    """Return what of a trace's first k selections (all) no expert computes, in sentences: none for most traces."""
+    return [each for each in (without_route_text(trace), weightless_text(trace, k)) if each]

@@ -18,7 +18,7 @@ from collect.training import restore
 from traces.errors import InputError, unknown_name
 from traces.k_rules import RULE_HELP, given_rule
 from traces.outputs import is_made
-from traces.routes import weightless_text, without_route_text
+from traces.routes import uncomputed
 from traces.trace_file import load_trace
 
 CLASSIFIER = "Classifier"
@@ -117,9 +117,8 @@ def route_prompts(
     decoded = int((trace.phase_T == 1).sum())
     experts = f"{trace.K} of {trace.header.model.experts} experts"
     print(f"{out}: {trace.T} tokens, {decoded} of them decoded, {trace.L} layers, {experts}")
-    for said in (without_route_text(trace), weightless_text(trace, trace.header.model.used_k)):
-        if said:
-            print(f"{out}: {said}")
+    for said in uncomputed(trace, trace.header.model.used_k):
+        print(f"{out}: {said}")
 
 
 def given_candidates(text: str | None) -> int | str | None:

@@ -1,6 +1,10 @@
 """Selections of experts without weights take no slot, no batch and no time, in both engines and in miss counts."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +19,9 @@ from simulate.policies.workload import trace_workload
 from traces.errors import InputError
 from traces.routes import computed
 from traces.synthetic import SyntheticSpec, synthetic_trace
+from traces.trace_file import save_trace
 
+HERE = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 REAL, ZERO = 6, 2
 
 
@@ -70,6 +76,32 @@ def test_both_engines_leave_them_out(trace, without, memory):
         for one, two in zip(tables[0], other, strict=True):
             for name in one:
                 np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def test_commands_say_what_takes_no_time_and_is_no_access(trace, tmp_path):
+    experts_TLK, scores_TLK = trace.experts_TLK.copy(), trace.scores_TLK.copy()
+    experts_TLK[3], scores_TLK[3] = -1, 0  # a token of which no route was captured
+    save_trace(replace(trace, experts_TLK=experts_TLK, scores_TLK=scores_TLK), tmp_path / "x.trace.parquet")
+    told = (f"3 of {trace.T * 3} rows (token, layer) have no route", "selections (")
+    run = ["simulate", "run", "x.trace.parquet", "--affine", "200,5", "--queue-size", "2", "--out", "runs"]
+    sweep = [
+        "simulate",
+        "sweep",
+        "x.trace.parquet",
+        "--affine",
+        "200,5",
+        "--axis",
+        "queue_size=2",
+        "--out",
+        "s.parquet",
+    ]
+    misses = ["simulate", "misses", "x.trace.parquet", "--policy", "lru", "--slots", "2"]
+    for words, label in ((run, "no expert's time: "), (sweep, "no expert's time: "), (misses, "no access: ")):
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, env=HERE)
+        assert done.returncode == 0, done.stderr
+        said = [line.removeprefix(label) for line in done.stdout.splitlines() if line.startswith(label)]
+        assert len(said) == 2
+        assert all(part in line for part, line in zip(told, said, strict=True))
 
 
 def test_masked_gating_is_refused(trace):

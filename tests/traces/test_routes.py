@@ -54,7 +54,7 @@ def test_a_layer_of_its_own_may_lack_other_rows():
     assert routed_rows(trace.experts_TLK)[:, 1].all()
     assert reuse(trace).pairs_L.tolist() == [3, 6]
     assert without_route_text(trace) == (
-        "2 of 16 rows (token, layer) have no route, and 0 of 8 tokens none in any layer"
+        "2 of 16 rows (token, layer) have no route (dropped, or not captured), and 0 of 8 tokens none in any layer"
     )
     assert "3 to 6 pairs of tokens by layer" in printed(trace)
 
@@ -80,9 +80,9 @@ def test_missing_rows_change_nothing_of_what_is_there():
 
 
 def test_what_has_no_route_is_told(tmp_path):
-    said = "4 of 16 rows (token, layer) have no route, and 2 of 8 tokens none in any layer"
+    said = "4 of 16 rows (token, layer) have no route (dropped, or not captured), and 2 of 8 tokens none in any layer"
     assert without_route_text(gappy()) == said
-    assert f"no route   {said}" in printed(gappy())
+    assert f"no route {said}" in " ".join(printed(gappy()).split())
     assert "no route" not in printed(tiny())
     save_trace(gappy(), tmp_path / "x.trace.parquet")
     done = subprocess.run(
@@ -115,5 +115,5 @@ def test_imported_rows_of_minus_one_are_kept_and_counted(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].endswith(
-        "4 of 16 rows (token, layer) have no route, and 2 of 8 tokens none in any layer"
+        "4 of 16 rows (token, layer) have no route (dropped, or not captured), and 2 of 8 tokens none in any layer"
     )
