@@ -1,6 +1,7 @@
 """Checkpoints: weights, optimiser and a description of what they belong to; loading runs no code from the file."""
 
 import pickle
+import struct
 from pathlib import Path
 
 import torch
@@ -8,6 +9,12 @@ from torch import nn
 
 from traces.errors import InputError
 from traces.files import replacing
+
+# What torch.load was seen to raise on files that are no checkpoints: text and bytes read as pickled instructions.
+DAMAGE = (
+    RuntimeError, pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, EOFError, OSError,
+    struct.error,
+)  # fmt: skip
 
 
 def save_checkpoint(
@@ -33,7 +40,7 @@ def load_checkpoint(path: Path, description: dict | None = None) -> dict:
         stored = content["description"]
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
-    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise InputError(f"{path}: not a checkpoint of moe-replay ({str(error)[:60]})") from None
     if description is not None and stored != description:
         raise InputError(f"{path}: is of another training: {first_difference(stored, description)}")

@@ -136,11 +136,10 @@ def say_who_waits(configs: Iterable[RunConfig], sequences: int) -> None:
 
 
 def refuse_failed(failed: dict[str, str], of: str = "") -> None:
-    """Name the runs that failed, and end with an error if there are any; one reason for all is one line."""
-    if len(set(failed.values())) == 1:
-        name, reason = next(iter(failed.items()))
-        others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        raise InputError(f"{len(failed)}{of} runs failed: {name}{others}: {reason}")
+    """Name the runs that failed, and end with an error if there are any; a single one is named in it."""
+    if len(failed) == 1:
+        (name, reason), *_ = failed.items()
+        raise InputError(f"{name}: failed: {reason} (1{of} runs)")
     for name, reason in failed.items():
         print(f"{name}: failed: {reason}", file=sys.stderr)
     if failed:

@@ -66,7 +66,7 @@ def parameter(name: str, hint: object, default: object) -> Parameter:
     if isinstance(about, typer.models.OptionInfo):
         given = next((each for each in about.param_decls or () if each.startswith("--")), None)
         flag = given or f"--{name.replace('_', '-')}"
-    words = tuple(re.findall(r"[a-z][a-z0-9-]+", about.help or ""))
+    words = tuple(re.findall(r"[a-z][a-z0-9-]+", re.split(r"[;.]", about.help or "")[0]))
     return Parameter(name, flag, kind, several, default is inspect.Parameter.empty, words)
 
 
@@ -84,7 +84,7 @@ def input_files(folder: Path) -> None:
     (folder / "bad.toml").write_text("queue_size = [1, \n")
     (folder / "table.csv").write_text("set,status\nx,ok\n")
     pq.write_table(pa.table({"a": [1, 2], "b": ["x", None]}), folder / "other.parquet")
-    np.savez(folder / "arrays.npz", experts=np.zeros((3, 2, 2), np.int16), offsets=np.array([0, 3]))
+    np.savez(folder / "arrays.npz", experts=np.array([[[0, 1], [2, 3]]] * 3, np.int16), offsets=np.array([0, 3]))
     np.savez(folder / "objects.npz", experts=np.array([{}], object))
     for path in sorted(folder.glob("*.parquet")):
         whole = path.read_bytes()
@@ -109,8 +109,9 @@ class Draw:
         self.random, self.paths, self.right = random.Random(seed), paths(folder), right
 
     def words(self, parameters: list[Parameter]) -> list[str]:
-        """Return the words of one invocation: right ones where they are known, and one to three that may be wrong."""
-        mutated = self.random.sample(parameters, min(len(parameters), self.random.randint(1, 3)))
+        """Return the words of one invocation: right ones where they are known, and up to three that may be wrong."""
+        drawn = self.random.choices((0, 1, 2, 3), (5, 50, 30, 15))[0]
+        mutated = self.random.sample(parameters, min(len(parameters), drawn))
         arguments, options = [], []
         for each in parameters:
             if each in mutated:
@@ -134,7 +135,7 @@ class Draw:
         if parameter.kind is Path:
             return self.random.choice(self.paths)
         if parameter.kind is int:
-            return self.random.choice(INTEGERS)
+            return self.random.choice(INTEGERS if self.random.random() < 0.7 else ("1", "2", "3", "4", "7", "100"))
         if parameter.kind is float:
             return self.random.choice(FLOATS)
         if parameter.words and self.random.random() < 0.6:

@@ -13,6 +13,7 @@ import numpy as np
 from traces.errors import InputError
 from traces.expert_placement import ExpertPlacement
 
+MOST_PLACED = 2**18
 TOLERANCE = 1e-9  # of the mean load; smaller gains are the noise of sums in another order
 
 
@@ -26,6 +27,8 @@ def balanced_placement(
     """
     experts = load_LE.shape[1]
     slots = experts if slots is None else slots
+    if max(devices, slots) > MOST_PLACED:
+        raise InputError(f"{slots} slots on {devices} devices, allowed up to {MOST_PLACED:,} of each")
     if slots < experts or slots % devices or slots > experts * devices:
         raise InputError(
             f"{slots} slots on {devices} devices: allowed equally many on each, at least one for each of the {experts} "

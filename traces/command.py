@@ -25,6 +25,7 @@ GLOSSARY = "What a column of a table means: `python -m analysis columns NAME`, o
 OUTSIDE = (OSError, MemoryError, UnicodeError, json.JSONDecodeError, zipfile.BadZipFile)
 PIPE_CLOSED = 128 + 13  # as a shell reports a program that SIGPIPE ended
 TEMPORARY = re.compile(r"\.[^/]*\.\d+\.tmp/?")  # the names under which `traces.files` and `traces.outputs` write
+NO_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory")  # torch's RuntimeErrors
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 INFINITE = ("bandwidth",)  # options that may be inf: a link without a limit
@@ -81,6 +82,10 @@ def status_of(app: typer.Typer, name: str, words: list[str] | None = None) -> in
         raise
     except (*OUTSIDE, *arrow_errors()) as error:
         line = f"{name}: {InputError(outside_line(error))}"
+    except RuntimeError as error:
+        if not NO_MEMORY.search(str(error)):
+            raise
+        line = f"{name}: {InputError(outside_line(MemoryError(str(error)[:150])))}"
     print(line, file=sys.stderr)
     return 2
 

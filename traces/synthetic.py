@@ -17,6 +17,7 @@ from traces.numbers import MOST, MOST_EXPERTS, MOST_LAYERS
 from traces.room import check_room
 from traces.selections import Trace
 
+TINY = 1e-290  # weights whose sum is less have lost digits
 ORDERS = 64  # random orders per layer
 
 
@@ -100,7 +101,10 @@ def inclusion(alpha: float, experts: int, k: int) -> np.ndarray:
     weight_E = np.arange(1, experts + 1) ** -float(alpha)
     certain = 0
     while True:
-        share_E = (k - certain) * weight_E[certain:] / weight_E[certain:].sum() if certain < experts else np.empty(0)
+        left_E = weight_E[certain:]
+        if certain < experts and left_E.sum() < TINY:  # so steep that only the hottest of those that are left counts
+            left_E = (np.arange(certain + 1, experts + 1) / (certain + 1)) ** -float(alpha)
+        share_E = (k - certain) * left_E / left_E.sum() if certain < experts else np.empty(0)
         exceeding = int((share_E > 1).sum())
         if not exceeding:
             return np.append(np.ones(certain), share_E)

@@ -21,7 +21,7 @@ app = command.new_app(
 Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATASETS)}.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with the data; else MOE_REPLAY_DATA, else the hub.")]
 Device = Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")]
-Threads = Annotated[int, typer.Option(min=1, help="torch threads on a CPU; measurements want 1.")]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="torch threads on a CPU; measurements want 1.")]
 Checkpoint = Annotated[Path, typer.Option(help="A finished training's checkpoint.")]
 TrainImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many training images.")]
 Force = command.Force

@@ -1,6 +1,7 @@
 """Files of `torch.save`: read with weights only, so that nothing in them runs, and written; torch comes when needed."""
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
@@ -15,7 +16,9 @@ DAMAGE = (
     RuntimeError,
     LookupError,
     TypeError,
+    AttributeError,
     pickle.UnpicklingError,
+    struct.error,
     zipfile.BadZipFile,
 )
 LARGEST_RANK = 32767  # ranks are int16 in a trace
