@@ -167,8 +167,12 @@ class Trace:
         """Return the trace of the tokens start..stop-1; its sequences keep what is known about them."""
         if not 0 <= start < stop <= self.T:
             raise InputError(f"rows {start}..{stop - 1}, allowed rows within 0..{self.T - 1}")
+        return self.only(slice(start, stop))
+
+    def only(self, wanted_T: np.ndarray | slice) -> "Trace":
+        """Return the trace of some tokens (a mask, or a slice); its sequences keep what is known about them."""
         names = [name for name in self.present if name not in SEQUENCE_FIELDS]
-        parts = {name: getattr(self, name)[start:stop] for name in names}
+        parts = {name: getattr(self, name)[wanted_T] for name in names}
         index = np.searchsorted(self.sequences_S, distinct(parts["sequence_T"]))
         known = {name: getattr(self, name)[index] for name in self.present if name in SEQUENCE_FIELDS}
         return replace(self, **parts, **known)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.halves import ALL, SERVED
 from simulate.policies.lockstep import Lockstep
 from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.named import CACHES
@@ -46,7 +47,9 @@ class RunConfig:
     most passes in a step of lockstep (None: all that wait). Arrivals: `in_flight` sequences under `closed`,
     `rate_per_s` sequences per second under `poisson`; `load` only remembers which share of the capacity that rate was.
     `k` None takes the model's own; `sequences` None serves the trace once; `seed` permutes the sequences and draws
-    the arrivals, None keeps the trace's order. `dense` False leaves the dense blocks out.
+    the arrivals, None keeps the trace's order. `served` is the part of the trace that is served: `all`, or the
+    `second-half` where policies learned from the first (`simulate.policies.halves`). `dense` False leaves the dense
+    blocks out.
     `memory` None: all experts are resident.
     Raises InputError for an unknown name, a value out of range, or a field without meaning in this combination.
     """
@@ -67,10 +70,13 @@ class RunConfig:
     devices: int = 1
     placement: str = "contiguous"
     memory: MemoryConfig | None = None
+    served: str = ALL
 
     def __post_init__(self) -> None:
         for field, rules in TABLES.items():
             rules.check(getattr(self, field))
+        if self.served not in SERVED:
+            raise unknown_name("served", self.served, SERVED)
         if self.memory is not None and not isinstance(self.memory, MemoryConfig):
             raise InputError(f"memory is {self.memory!r}, allowed: a MemoryConfig, or None")
         for name, (low, high) in ALLOWED.items():
@@ -125,10 +131,11 @@ class RunConfig:
         return cls(**{**fields, **own, "memory": memory and MemoryConfig.from_dict(memory)})
 
     def as_dict(self) -> dict:
-        """Return the fields; `memory` only where there is one, as in the headers that were written without it."""
-        fields = dataclasses.asdict(self)
+        """Return the fields; `memory` and `served` only where they say something: headers were written without them."""
+        silent = [name for name, value in (("memory", None), ("served", ALL)) if getattr(self, name) == value]
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in silent}
         if self.memory is None:
-            return {name: fields[name] for name in fields if name != "memory"}
+            return fields
         if isinstance(self.memory.slots, tuple):
             fields["memory"]["slots"] = list(self.memory.slots)  # as it comes back from a header
         return fields
@@ -164,6 +171,8 @@ class RunConfig:
         for letter, value in (("k", self.k), ("n", self.sequences), ("s", self.seed)):
             if value is not None:
                 parts.append(f"{letter}{value}")
+        if self.served != ALL:
+            parts.append(self.served)
         if not self.dense:
             parts.append("nodense")
         if self.devices > 1 or self.placement != DEFAULTS["placement"]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulate.policies.halves import ALL, SECOND_HALF, halves
 from traces.errors import InputError
 from traces.room import check_room
 from traces.routes import computed
@@ -90,16 +91,20 @@ class Workload:
 
 def build_workload(
     experts_TLK: np.ndarray, sequence_T: np.ndarray, step_T: np.ndarray, experts: int,
-    sequences: int | None = None, rng: np.random.Generator | None = None,
+    sequences: int | None = None, rng: np.random.Generator | None = None, served: str = ALL,
 ) -> Workload:  # fmt: skip
     """Return the workload of a trace's columns: `sequences` of its sequences (None: each once).
 
-    `rng` permutes the sequences, anew in every round where the trace is cycled; None keeps their order in the trace.
+    `served` is the part of the trace that they are taken from, one of `simulate.policies.halves.SERVED`. `rng` permutes
+    them, anew in every round where the trace is cycled; None keeps their order in the trace.
     Raises InputError for an empty trace or a pass whose rows do not stand together.
     """
     if len(sequence_T) == 0:
         raise InputError("the trace has no rows, so there is nothing to serve")
     first_row, tokens = find_passes(sequence_T, step_T)
+    if served == SECOND_HALF:
+        second = halves(sequence_T, step_T).second_T[first_row]
+        first_row, tokens = first_row[second], tokens[second]
     rank, members = rank_sequences(sequence_T[first_row])
     in_order = np.lexsort((step_T[first_row], rank))
     if sequences is not None:
@@ -127,14 +132,23 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
     model = trace.header.model
     at_k = trace.at_k(config.k if config.k is not None else model.used_k)
     rng = None if config.seed is None else config.generator("sequences")
+<<<<<<< HEAD
     experts_TLK = computed(at_k.experts_TLK, model)
     workload = build_workload(experts_TLK, at_k.sequence_T, at_k.step_T, trace.E, config.sequences, rng)
+=======
+    workload = build_workload(
+        at_k.experts_TLK, at_k.sequence_T, at_k.step_T, trace.header.model.experts, config.sequences, rng, config.served
+    )
+>>>>>>> d0ce607 (Halves of a trace, and lessons: where what is known comes from)
     if config.memory is not None and config.memory.is_masked:
         workload = replace(workload, **candidates(trace))
     if trace.arrival_ns_S is None:
         return workload
     sequence_G = workload.sequence_P[workload.first_pass_G]
-    return replace(workload, arrival_ns_G=trace.arrival_ns_S[np.searchsorted(trace.sequences_S, sequence_G)])
+    arrival_ns_G = trace.arrival_ns_S[np.searchsorted(trace.sequences_S, sequence_G)]
+    if config.served == SECOND_HALF:  # time begins when its first sequence arrives
+        arrival_ns_G = arrival_ns_G - arrival_ns_G.min()
+    return replace(workload, arrival_ns_G=arrival_ns_G)
 
 
 def candidates(trace: Trace) -> dict[str, np.ndarray | None]:

@@ -67,10 +67,7 @@ def expert_norm_LE(trace: Trace) -> np.ndarray | None:
 
 def known_of(trace: Trace, k: int | None, memories: Sequence[MemoryConfig]) -> Known:
     """Return what a trace tells the policies of some memories: popularity, importance and norms, where they ask."""
-    needs = needs_of(tuple(each.cache for each in memories), tuple(each.prefetch for each in memories))
-    if any(each.filled and each.cache != "importance" for each in memories):
-        needs.add("popularity")
-    knowledge = known_from(trace, k, needs)
+    knowledge = known_from(trace, k, set().union(*(each.needs for each in memories)))
     norm_LE = expert_norm_LE(trace) if any(each.period is not None for each in memories) else None
     return Known(knowledge.popularity, knowledge.importance, None if norm_LE is None else norm_LE.ravel().tolist())
 

@@ -151,6 +151,12 @@ class MemoryConfig:
         )  # fmt: skip
 
     @property
+    def needs(self) -> set[str]:
+        """The fields of `knowledge.Knowledge` that its cache, its prefetcher and its filling ask for."""
+        filled = {"importance" if self.cache == "importance" else "popularity"} if self.filled else set()
+        return filled.union(CACHES[self.cache].needs, PREFETCHERS[self.prefetch].needs)
+
+    @property
     def needs_order(self) -> bool:
         """Whether it asks for the accesses to come: an optimum or an oracle."""
         return "future" in CACHES[self.cache].needs or self.needs_groups

@@ -1,0 +1,108 @@
+"""Where what policies know beforehand comes from, and the mark that says so: none, held-out or hindsight.
+
+What is learned (popularity, importance) is learned on the first half of the trace and everything is counted on the
+second, unless another trace is given or hindsight is asked for by name. Optima and oracles know what comes: hindsight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulate.policies.halves import ALL, SECOND_HALF, halves
+from simulate.policies.memory.beforehand import check_sizes
+from traces.trace_file import load_trace
+
+if TYPE_CHECKING:
+    from simulate.policies.config import RunConfig
+    from traces.selections import Trace
+
+NONE, HELD_OUT, HINDSIGHT = MARKS = ("none", "held-out", "hindsight")
+LEARNED = {"popularity", "importance"}  # fields of Knowledge that a trace tells
+AHEAD = {"future", "groups"}  # fields of Knowledge that tell what comes
+HELP = "Trace that popularity and importance come from, or `hindsight`: TRACE itself; default: TRACE's first half."
+LEAST_TELLING = 64  # selections of a sequence that do not come twice by chance
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The trace that is learned from, the part of a trace that is `served`, and the mark of who learns from it.
+
+    `said` is what a reader must know, empty where nothing is learned.
+    """
+
+    trace: Trace
+    served: str
+    mark: str
+    said: str = ""
+
+    def counted(self, trace: Trace) -> Trace:
+        """Return the part of a trace that is counted."""
+        return trace if self.served == ALL else trace.only(halves(trace.sequence_T, trace.step_T).second_T)
+
+    def shared(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
+        """Return configurations that all serve the part that is counted, so that their numbers can be compared."""
+        return [replace(config, served=self.served) for config in configs]
+
+
+def learns(needs: Iterable[str]) -> bool:
+    """Say whether anything of what policies and prefetchers need is learned beforehand."""
+    return not LEARNED.isdisjoint(needs)
+
+
+def mark_of(needs: Iterable[str], learned: str) -> str:
+    """Return the mark of one row or run: what it needs is known so, if `learned` is the mark of what is learned."""
+    if not AHEAD.isdisjoint(needs):
+        return HINDSIGHT
+    return learned if learns(needs) else NONE
+
+
+def lesson_of(trace: Trace, known: str | None, needs: Iterable[str]) -> Lesson:
+    """Return where policies with these needs learn; `known` is the option of that name (`HELP`).
+
+    InputError for a trace that cannot be read or is of a model of another size, and for one without halves.
+    """
+    if not learns(needs):
+        return Lesson(trace, ALL, NONE)
+    if known is None:
+        return first_half(trace)
+    if known == HINDSIGHT:
+        return Lesson(trace, ALL, HINDSIGHT, "known: hindsight: what is learned beforehand comes from what is counted")
+    source = load_trace(Path(known))
+    check_sizes(Path(known), source, trace)
+    return other(trace, source, Path(known).name)
+
+
+def first_half(trace: Trace) -> Lesson:
+    """Return the lesson of a trace's first half; the second is counted."""
+    found = halves(trace.sequence_T, trace.step_T)
+    return Lesson(trace.only(~found.second_T), SECOND_HALF, HELD_OUT, f"known: held-out: {found.said}, by every policy")
+
+
+def other(trace: Trace, source: Trace, name: str) -> Lesson:
+    """Return the lesson of another trace, which must not hold what is counted to be held out."""
+    if source.digest == trace.digest:
+        return Lesson(source, ALL, HINDSIGHT, f"known: hindsight: {name} is the very trace that is counted")
+    if both := shared_sequences(trace, source):
+        said = f"known: hindsight: {both} of the {trace.S} sequences that are counted stand in {name} too"
+        return Lesson(source, ALL, HINDSIGHT, said)
+    return Lesson(source, ALL, HELD_OUT, f"known: held-out: what is learned beforehand comes from {name}")
+
+
+def shared_sequences(trace: Trace, source: Trace) -> int:
+    """Return how many sequences of a trace have the same selections in another; very short ones do not count."""
+    k = min(trace.K, source.K, trace.header.model.used_k)
+    return len(telling(trace, k) & telling(source, k))
+
+
+def telling(trace: Trace, k: int) -> set[bytes]:
+    """Return the selections of every sequence that is long enough to be told from others by them."""
+    order_T = np.argsort(trace.sequence_T, kind="stable")
+    experts_TLK = trace.experts_TLK[order_T, :, :k]
+    starts = np.flatnonzero(np.diff(trace.sequence_T[order_T], prepend=-1))
+    found: Sequence[np.ndarray] = np.split(experts_TLK, starts[1:])
+    return {each.tobytes() for each in found if each.size >= LEAST_TELLING}
