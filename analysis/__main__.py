@@ -25,9 +25,10 @@ from analysis.locality_build import add_rows, write_locality
 from analysis.locality_claim import drift_sentence
 from analysis.log_sets import find_log_sets
 from analysis.lost_mass import read_relation
-from analysis.miss_ratio import miss_ratio_claim, shown_misses, trace_rows, write_miss_ratio
+from analysis.miss_ratio import miss_ratio_claim, said_of_knowledge, shown_misses, trace_rows, write_miss_ratio
 from analysis.open_loop import RULE_OF_TRUST
 from analysis.open_loop_build import OPEN_LOOP, open_loop_tables, shown_rules
+from analysis.streams import EMPTIED
 from analysis.tables import holes, is_of_this_command, keep_claims, refuse_other_tables
 from analysis.what_if import runs_table, shown
 from traces.command import Force, new_app, run
@@ -130,20 +131,22 @@ def open_loop_command(
 def locality_command(
     paths: Annotated[list[Path], typer.Argument(help="Traces of tokens, recorded or imported.")],
     out: Annotated[Path | None, typer.Option(help="Folder for all tables: domains, layers, hits, heat, drift.")] = None,
+    emptied: Annotated[str, typer.Option(help="When LRU is emptied: before every sequence, or never.")] = "sequence",
     force: Force = False,
 ) -> None:
     """Reuse of experts by the next token and by an LRU cache, each beside the same tokens in random order.
 
     Printed are all layers together; where a trace has several domains, each of them too, and a test of whether their
-    use of experts differs. Caches are emptied where a sequence starts. `python -m figures OUT --only locality` draws
-    the tables in OUT.
+    use of experts differs. Caches are emptied where a sequence starts (in videos a patch of one), or never: LRU's hits
+    are then those of `miss-ratio`. `python -m figures OUT --only locality` draws the tables in OUT.
 
     Example: `python -m analysis locality toy.trace.parquet --out locality`
     """
+    check_emptied(emptied)
     tables: dict[str, list[dict]] = {name: [] for name in LOCALITY_TABLES}
     for path in track(paths, "counting", transient=True, disable=len(paths) == 1):
         name = path.name.removesuffix(".trace.parquet")
-        add_rows(tables, name, name, load_trace(path), heat=True)
+        add_rows(tables, name, name, load_trace(path), heat=True, emptied=emptied)
     if out is not None:
         with staged(out, paths, force, folder=True, is_ours=is_of_this_command) as written:
             write_locality(written, tables, {path.name: sha256_of(path) for path in paths if path.is_file()})
@@ -158,24 +161,28 @@ def locality_command(
 def miss_ratio_command(
     paths: Annotated[list[Path], typer.Argument(help="Traces of tokens, recorded or imported.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the table and its claim.")] = None,
+    emptied: Annotated[str, typer.Option(help="When slots are emptied: never, or before every sequence.")] = "never",
     force: Force = False,
 ) -> None:
     """Misses against slots per layer, by access and step by step: how far are caches from the optimum, is LIFO better?
 
+    Emptied per sequence, passes stand in the place of steps; LRU by access is then that of `locality`.
     `python -m figures OUT --only miss_ratio` draws the table in OUT.
 
     Example: `python -m analysis miss-ratio toy.trace.parquet --out misses`
     """
+    check_emptied(emptied)
     rows: list[dict] = []
     for path in track(paths, "counting", transient=True, disable=len(paths) == 1):
         name = path.name.removesuffix(".trace.parquet")
-        rows += trace_rows(name, name, load_trace(path))
+        rows += trace_rows(name, name, load_trace(path), per_sequence=emptied == "sequence")
     table = pd.DataFrame(rows)
     if out is not None:
         with staged(out, paths, force, folder=True, is_ours=is_of_this_command) as written:
             write_miss_ratio(written, rows, {path.name: sha256_of(path) for path in paths if path.is_file()})
             keep_claims(written, out)
     print_table(shown_misses(table))
+    print(said_of_knowledge(table))
     print(miss_ratio_claim(table)["claim"])
 
 
@@ -214,6 +221,12 @@ def columns_command(
     Example: `python -m analysis columns forced_batches what_if.csv`
     """
     print_table(shown_columns(columns_of(words or [])))
+
+
+def check_emptied(emptied: str) -> None:
+    """Refuse another word for when caches are emptied."""
+    if emptied not in EMPTIED:
+        raise unknown_name("--emptied", emptied, EMPTIED)
 
 
 def write_all(table: pd.DataFrame, out: Path | None, inputs: list[Path | None], force: bool) -> None:

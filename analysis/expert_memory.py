@@ -18,12 +18,13 @@ from traces.run_records import RunRecords, load_run, run_names
 
 OF_MEMORY = ("cache", "slots", "scope", "miss", "prefetch", "period", "filled")
 SHOWN = titles((
-    "cache", "slots", "scope", "miss", "prefetch", "period", "runs", "hit_ratio", "delayed_ratio",
+    "cache", "slots", "scope", "miss", "prefetch", "period", "known", "runs", "hit_ratio", "delayed_ratio",
     "transfers_per_pass", "time_ms", "lost_ms", *(f"{cause}_ms" for cause in CAUSES), "lost_mass", "measured_loss",
 ))  # fmt: skip
 NOT_VALIDATED = "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
 ASK = "--quality TABLE (of `collect swap-quality`) shows beside it what as much lost mass cost where it was measured"
-ALWAYS = ("cache", "C", "miss", "ms/pass")  # shown even where all rows are alike
+ALWAYS = ("cache", "C", "miss", "known", "ms/pass")  # shown even where all rows are alike
+NOT_SAID = "not said"  # by records that were made before it was noted
 NOT_EXACT = (
     "policy: against the fastest of Belady's optimum, the one that may decline, and the policy itself; an optimum "
     "knows the order of a run with LRU: exact in lockstep and where misses block in a closed loop"
@@ -76,6 +77,7 @@ def one_run(config: RunConfig, records: RunRecords, times_ms: dict[RunConfig, fl
     counts = records.header["memory"]
     accesses = max(1, counts["accesses"])
     numbers = {
+        "known": records.header.get("known", NOT_SAID),
         "hit_ratio": counts["hits"] / accesses, "delayed_ratio": counts["delayed_hits"] / accesses,
         "transfers_per_pass": len(records.transfers["link"]) / len(records.passes["end_ns"]),
         "time_ms": times_ms[config], "lost_mass": counts.get("lost_mass", np.nan),
@@ -89,8 +91,8 @@ def one_run(config: RunConfig, records: RunRecords, times_ms: dict[RunConfig, fl
 def combined(found: list[dict]) -> dict:
     """Return the means of several runs, the half-width of the time's interval among them."""
     times = np.array([numbers["time_ms"] for numbers in found])
-    means = {name: float(np.mean([numbers[name] for numbers in found])) for name in found[0]}
-    return {"runs": len(found), **means, "time_half_ms": half_width(times)}
+    means = {name: float(np.mean([numbers[name] for numbers in found])) for name in found[0] if name != "known"}
+    return {"known": found[0]["known"], "runs": len(found), **means, "time_half_ms": half_width(times)}
 
 
 def with_measured_loss(table: pd.DataFrame, relation: Relation) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.drift import domain_drift, sequence_counts
 from analysis.reuse import Adjacent, adjacent_reuse, counts, distances
-from analysis.streams import stream_kind, streams_of
+from analysis.streams import cached_streams, stream_kind, streams_of
 from traces.describe import default_k, slots
 from traces.glossary.lookup import title
 from traces.routes import routed_rows
@@ -18,10 +18,14 @@ BINS = 24  # of time, per domain, in the heat map
 ALL = "all"
 
 
-def locality_rows(name: str, source: str, trace: Trace, rng: np.random.Generator) -> list[dict]:
+def locality_rows(
+    name: str, source: str, trace: Trace, rng: np.random.Generator, emptied: str = "sequence"
+) -> list[dict]:
     """Return a row per domain and layer, and one over all of either: reuse, LRU hits, and the same shuffled."""
-    parts = domains(trace)
-    return [row for domain, wanted_T in parts for row in domain_rows(name, source, domain, trace, wanted_T, rng)]
+    return [
+        row for domain, wanted_T in domains(trace)
+        for row in domain_rows(name, source, domain, trace, wanted_T, rng, emptied)
+    ]  # fmt: skip
 
 
 def domains(trace: Trace) -> Iterator[tuple[str, np.ndarray | None]]:
@@ -35,20 +39,23 @@ def domains(trace: Trace) -> Iterator[tuple[str, np.ndarray | None]]:
 
 
 def domain_rows(
-    name: str, source: str, domain: str, trace: Trace, wanted_T: np.ndarray | None, rng: np.random.Generator
-) -> list[dict]:
+    name: str, source: str, domain: str, trace: Trace, wanted_T: np.ndarray | None, rng: np.random.Generator,
+    emptied: str,
+) -> list[dict]:  # fmt: skip
     """Return the rows of one domain. Shuffled reuse is exact, shuffled hits are the mean of SHUFFLES shuffles."""
     streams = streams_of(trace, wanted_T)
     routed_TL = routed_rows(streams.experts_TLK)
     tokens_X = [int(routed_TL.any(1).sum()), *routed_TL.sum(0).tolist()]  # those without a route are no tokens here
-    reuse, found_LX = adjacent_reuse(streams), distances(streams)
-    shuffled_RLX = np.stack([distances(streams.shuffled(rng)) for _ in range(SHUFFLES)])
+    cached = cached_streams(trace, emptied, wanted_T)
+    reuse, found_LX = adjacent_reuse(streams), distances(cached)
+    shuffled_RLX = np.stack([distances(cached.shuffled(rng)) for _ in range(SHUFFLES)])
     labels = [ALL, *map(str, trace.header.model.layer_ids)]
     return [
         {
             "set": name, "trace": source, "status": "ok", "reason": "", "domain": domain, "layer": label,
             "stream": stream_kind(trace), "tokens": tokens, "streams": len(streams.start_X),
-            **reuse_columns(reuse, layer), **hit_columns(found_LX, shuffled_RLX, layer, trace.E),
+            **reuse_columns(reuse, layer), **counted(trace, emptied),
+            **hit_columns(found_LX, shuffled_RLX, layer, trace.E),
         }
         for layer, label, tokens in zip([slice(None), *range(trace.L)], labels, tokens_X, strict=True)
     ]  # fmt: skip
@@ -94,15 +101,28 @@ def ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole else np.nan
 
 
-def curve_rows(name: str, source: str, trace: Trace, rng: np.random.Generator) -> list[dict]:
+def counted(trace: Trace, emptied: str) -> dict[str, str]:
+    """Return the columns that say how hits were counted: access by access, with caches emptied where?"""
+    at_start = "sequence" if stream_kind(trace) == "sequence" else "stream"
+    return {"mode": "flat", "emptied": at_start if emptied == "sequence" else "never"}
+
+
+def curve_rows(name: str, source: str, trace: Trace, rng: np.random.Generator, emptied: str = "sequence") -> list[dict]:
     """Return LRU's hit ratio at every number of slots per layer, over all layers, as recorded and shuffled."""
-    streams = streams_of(trace)
+    streams = cached_streams(trace, emptied)
     rows = []
     for order, of in (("recorded", streams), ("shuffled", streams.shuffled(rng))):
         found_X = distances(of).sum(0)
         hits_C = found_X[:-1].cumsum() / found_X.sum()
         rows += [
-            {"set": name, "trace": source, "order": order, "slots": index + 1, "hit_ratio": hit_ratio}
+            {
+                "set": name,
+                "trace": source,
+                "order": order,
+                **counted(trace, emptied),
+                "slots": index + 1,
+                "hit_ratio": hit_ratio,
+            }
             for index, hit_ratio in enumerate(hits_C)
         ]
     return rows
@@ -158,6 +178,7 @@ def shown_locality(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows over all layers as texts to read: each share with its shuffled control behind it."""
     rows = table[table["layer"] == ALL]
     shown = {"trace": rows["trace"], "domain": rows["domain"], "tokens": rows["tokens"].map("{:,}".format)}
+    shown |= {"mode": rows["mode"], "emptied": rows["emptied"]}
     for name in ("reuse", "hits_quarter", "hits_half"):
         for column in (name, f"{name}_shuffled"):
             shown[title(column)] = rows[column].map("{:.1%}".format)

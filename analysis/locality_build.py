@@ -48,11 +48,13 @@ def trace_names(log_set: LogSet) -> list[str]:
     return language + [f"{VIDEO}/{path.name}" for path in sorted((log_set.folder / VIDEO).glob("*.trace.parquet"))]
 
 
-def add_rows(tables: dict[str, list[dict]], name: str, source: str, trace: Trace, heat: bool) -> None:
-    """Add one trace's rows to every table."""
+def add_rows(
+    tables: dict[str, list[dict]], name: str, source: str, trace: Trace, heat: bool, emptied: str = "sequence"
+) -> None:
+    """Add one trace's rows to every table; `emptied` says when its caches are, one of `streams.EMPTIED`."""
     rng = np.random.default_rng(SEED)
-    tables[NAME] += locality_rows(name, source, trace, rng)
-    tables[f"{NAME}_hits"] += curve_rows(name, source, trace, rng)
+    tables[NAME] += locality_rows(name, source, trace, rng, emptied)
+    tables[f"{NAME}_hits"] += curve_rows(name, source, trace, rng, emptied)
     tables[f"{NAME}_drift"] += drift_rows(name, source, trace, rng)
     if heat:
         tables[f"{NAME}_heat"] += heat_rows(name, source, trace, rng)

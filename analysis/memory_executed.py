@@ -17,6 +17,7 @@ from traces.run_records import RunRecords, load_run, run_names
 from traces.run_statistics import PARTS
 
 RESIDENT = "resident"
+NOT_SAID = "not said"  # by records that were made before it was noted
 ORDER = ("layer", "block", "size", "hit", "members_crc")
 
 
@@ -45,6 +46,7 @@ def one_row(log_set: LogSet, name: str, executed: RunRecords) -> dict:
         "in_flight": config.in_flight, "cache": memory.cache if memory else RESIDENT,
         "slots": memory.slots if memory else np.nan, "miss": memory.miss if memory else "",
         "prefetch": memory.prefetch if memory else "", "period": memory.period if memory else None,
+        "known": header.get("known", NOT_SAID if memory else ""),
         "device_bytes": header.get("device_bytes", np.nan), "passes": len(executed.passes["end_ns"]),
         "transfers": 0 if executed.transfers is None else len(executed.transfers["link"]),
         **{f"quality_{measure}": value for measure, value in header.get("quality", {}).items()},
@@ -56,6 +58,8 @@ def one_row(log_set: LogSet, name: str, executed: RunRecords) -> dict:
         simulated = None
     if simulated is None:
         return row
+    if row["known"] == NOT_SAID:  # an execution that did not note it was repeated with the same knowledge
+        row["known"] = simulated.header.get("known", NOT_SAID)
     return {
         **row, **statistics(simulated, "simulated"), "same_order": same(executed.batches, simulated.batches, ORDER),
         "same_transfers": same_transfers(executed, simulated), **hit_difference(executed, simulated, memory),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.inputs import Inputs
@@ -20,8 +21,10 @@ from traces.selections import Trace
 from traces.trace_file import load_trace
 
 NAME = "miss_ratio"
-FLAT = ("lru", "fifo", "lfu", "sieve", "belady")
-GROUPED = ("lru", "fifo", "lifo", "lfu", "belady")
+FLAT = ("lru", "fifo", "lfu", "sieve", "belady", "belady-bypass")
+GROUPED = ("lru", "fifo", "lifo", "lfu", "belady", "belady-bypass")
+OPTIMA = ("belady", "belady-bypass")
+KEPT = ("policy", "slots", "known", "mode", "grouping", "emptied", "accesses", "misses", "miss_ratio")
 TRACES = (*LANGUAGE_TRACES, STEPWISE_TRACE)
 SHARES = (8, 4, 2, 4 / 3)  # experts over slots, of the replays step by step
 
@@ -51,19 +54,27 @@ def write_miss_ratio(out: Path, rows: list[dict], digests: dict[str, str]) -> pd
     return table
 
 
-def trace_rows(name: str, source: str, trace: Trace, grouped: tuple[str, ...] = GROUPED) -> list[dict]:
-    """Return the rows of one trace: flat at every number of slots, step by step at a few."""
+def trace_rows(
+    name: str, source: str, trace: Trace, grouped: tuple[str, ...] = GROUPED, per_sequence: bool = False
+) -> list[dict]:
+    """Return the rows of one trace: flat at every number of slots, step by step at a few.
+
+    With `per_sequence` every sequence meets empty slots; its passes then run one by one, since a step serves several.
+    """
     k = trace.header.model.used_k
     few = tuple(sorted({max(1, round(trace.E / share)) for share in SHARES}))
-    plans = [MissPlan(FLAT, k=k), MissPlan(grouped, few, mode="group", grouping="step", k=k)]
+    plans = [
+        MissPlan(FLAT, mode="flat", k=k, reset_per_sequence=per_sequence),
+        MissPlan(grouped, few, grouping="pass" if per_sequence else "step", k=k, reset_per_sequence=per_sequence),
+    ]
     rows = []
     for plan in plans:
         found = miss_rows(trace, plan, known_from(trace, k, plan.needs()))
         rows += [
             {
-                "set": name, "trace": source, "status": "ok", "reason": "", "order": plan.mode,
-                **{column: row[column] for column in ("policy", "slots", "accesses", "misses", "miss_ratio")},
-                "experts": trace.E, "group": group_size(row, trace) if plan.mode == "group" else 1.0,
+                "set": name, "trace": source, "status": "ok", "reason": "",
+                **{column: row[column] for column in KEPT}, "experts": trace.E,
+                "group": group_size(row, trace) if plan.mode == "group" else 1.0,
             }
             for row in found if row["layer"] == "all"
         ]  # fmt: skip
@@ -71,18 +82,28 @@ def trace_rows(name: str, source: str, trace: Trace, grouped: tuple[str, ...] = 
 
 
 def group_size(row: dict, trace: Trace) -> float:
-    """Return how many distinct experts of a layer a step runs, on average over the steps that run any there."""
+    """Return how many distinct experts of a layer a step (or pass) runs, on average over those that run any there."""
     runs_TL = (slots(trace, trace.header.model.used_k) >= 0).any(2)
-    return row["accesses"] / sum(len(set(trace.step_T[runs_T].tolist())) for runs_T in runs_TL.T)
+    passes = trace.passes
+    pass_T = np.repeat(np.arange(len(passes)), passes.last_row_P - passes.first_row_P + 1)
+    group_T = trace.step_T if row["grouping"] == "step" else pass_T
+    return row["accesses"] / sum(len(set(group_T[runs_T].tolist())) for runs_T in runs_TL.T)
 
 
 def shown_misses(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return miss ratios as texts: a row per trace, order and number of slots (flat: those of the replays by step)."""
-    grouped = rows.loc[rows["order"] == "group", ["trace", "slots"]].drop_duplicates()
+    """Return miss ratios as texts: a row per trace, mode and number of slots (flat: those of the replays by step)."""
+    grouped = rows.loc[rows["mode"] == "group", ["trace", "slots"]].drop_duplicates()
     few = rows.merge(grouped, on=["trace", "slots"])
-    table = few.pivot_table(index=["trace", "order", "slots"], columns="policy", values="miss_ratio", sort=False)
+    index = ["trace", "mode", "grouping", "emptied", "slots"]
+    table = few.pivot_table(index=index, columns="policy", values="miss_ratio", sort=False)
     texts = table.map(lambda value: "" if pd.isna(value) else f"{value:.3f}")
     return texts.reset_index().astype(str)
+
+
+def said_of_knowledge(rows: pd.DataFrame) -> str:
+    """Return how policies know what they know, in words, such as `known: none (lru, fifo), hindsight (belady)`."""
+    by_mark = rows.groupby("known", sort=False)["policy"].unique()
+    return "known: " + ", ".join(f"{mark} ({', '.join(policies)})" for mark, policies in by_mark.items())
 
 
 def miss_ratio_claim(rows: pd.DataFrame) -> dict:
@@ -92,15 +113,15 @@ def miss_ratio_claim(rows: pd.DataFrame) -> dict:
         return {"claim": "No trace could be replayed.", "numbers": {}}
     sentences, numbers = [], {}
     for (name, source), own in fine.groupby(["set", "trace"], sort=False):
-        flat, grouped = (of_order(own, order) for order in ("flat", "group"))
+        flat, grouped = (of_mode(own, mode) for mode in ("flat", "group"))
         half = int(own["experts"].iloc[0]) // 2
         at = flat.loc[half]
-        best = at.drop("belady").idxmin()
+        best = at.drop(list(OPTIMA)).idxmin()
         wins = [
             slots for slots in grouped.index if grouped.loc[slots, "lifo"] < grouped.loc[slots, ["lru", "fifo"]].min()
         ]
         losses = [slots for slots in grouped.index if slots not in wins]
-        size = own.loc[own["order"] == "group", "group"].iloc[0]
+        size = own.loc[own["mode"] == "group", "group"].iloc[0]
         said = ", ".join(map(str, wins)) if wins else "no number of slots tried"
         sentences.append(
             f"{source}: with {half} slots per layer {best} misses {at[best]:.1%} of accesses, the optimum "
@@ -114,6 +135,6 @@ def miss_ratio_claim(rows: pd.DataFrame) -> dict:
     return {"claim": " ".join(sentences), "numbers": numbers}
 
 
-def of_order(rows: pd.DataFrame, order: str) -> pd.DataFrame:
-    """Return miss ratios by slots (rows) and policy (columns) of one order of access."""
-    return rows[rows["order"] == order].pivot(index="slots", columns="policy", values="miss_ratio")
+def of_mode(rows: pd.DataFrame, mode: str) -> pd.DataFrame:
+    """Return miss ratios by slots (rows) and policy (columns) of one mode."""
+    return rows[rows["mode"] == mode].pivot(index="slots", columns="policy", values="miss_ratio")

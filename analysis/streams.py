@@ -12,6 +12,7 @@ from traces.describe import default_k, slots
 from traces.selections import Trace
 
 KINDS = ("sequence", "position")
+EMPTIED = ("sequence", "never")  # when caches are: where a stream of a sequence starts, or not at all
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,12 @@ def streams_of(trace: Trace, wanted_T: np.ndarray | None = None) -> Streams:
     order_T = np.argsort(stream_T.ravel(), kind="stable")
     time_T = trace.step_T[rows] if by_position else np.arange(len(rows))
     return Streams(experts_TLK[order_T], stream_T.ravel()[order_T], sequence_T[order_T], time_T[order_T], trace.E)
+
+
+def cached_streams(trace: Trace, emptied: str, wanted_T: np.ndarray | None = None) -> Streams:
+    """Return what one cache serves without being emptied: every stream, or (`never`) all tokens in stored order."""
+    if emptied == "sequence":
+        return streams_of(trace, wanted_T)
+    rows = np.arange(trace.T) if wanted_T is None else np.flatnonzero(wanted_T)
+    same_T = np.zeros(len(rows), np.int64)
+    return Streams(slots(trace, default_k(trace))[rows], same_T, same_T, np.arange(len(rows)), trace.E)

@@ -10,7 +10,10 @@ from figures.table_files import TableFiles
 
 NAME = "miss_ratio"
 POLICIES = ("lru", "fifo", "lfu", "sieve", "lifo")  # each keeps its look in every panel
-LABELS = {"lifo": "LIFO (Huang et al.)", "belady": "optimum (Belady)"}
+LABELS = {
+    "lifo": "LIFO (Huang et al.)", "belady": "optimum (Belady), in hindsight",
+    "belady-bypass": "optimum that may decline, in hindsight",
+}  # fmt: skip
 
 
 def draw(tables: TableFiles) -> Figure:
@@ -21,8 +24,8 @@ def draw(tables: TableFiles) -> Figure:
         max(1, len(pairs)), 2, figsize=(10, 3.6 * max(1, len(pairs))), layout="constrained", squeeze=False
     )
     for row, ((_, trace), own) in zip(grid, pairs, strict=False):
-        flat_panel(row[0], trace, own[own["order"] == "flat"])
-        step_panel(row[1], own[own["order"] == "group"])
+        flat_panel(row[0], trace, own[own["mode"] == "flat"])
+        step_panel(row[1], own[own["mode"] == "group"])
     if not pairs:
         for axes in grid[0]:
             style.hole(axes, tables.holes)
@@ -34,7 +37,7 @@ def flat_panel(axes: Axes, trace: str, rows: pd.DataFrame) -> None:
     """Draw miss ratio against slots per layer, a line per policy, the optimum dotted."""
     for policy, own in rows.groupby("policy", sort=False):
         axes.plot(own["slots"], own["miss_ratio"], label=label(policy), markevery=4, **look(policy))
-    axes.set_title(f"{trace}: every selection an access")
+    axes.set_title(f"{trace}: every selection an access\nslots emptied: {', '.join(rows['emptied'].unique())}")
     axes.set(xlabel=f"expert slots per layer, of {rows['experts'].iloc[0]}", ylabel="misses per access", ylim=(0, 1))
     axes.legend()
 
@@ -55,6 +58,8 @@ def look(policy: str) -> dict:
     """Return the look of a policy's line."""
     if policy == "belady":
         return {"color": style.DARK, "marker": "", **style.THEORY}
+    if policy == "belady-bypass":
+        return {"color": style.DARK, "marker": "", "linestyle": "--", "linewidth": 1}
     return style.look(POLICIES.index(policy))
 
 

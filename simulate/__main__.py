@@ -1,7 +1,6 @@
 """`python -m simulate run|sweep|compose|like|open-loop|misses|memory|plan`: parses, reads, calls, writes."""
 
 import fnmatch
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -16,16 +15,16 @@ from simulate.costs import CostModel, read_costs, table_for
 from simulate.engines import ENGINES
 from simulate.grid import Sweep, capacity_per_s
 from simulate.memory_command import memory_command
-from simulate.misses_command import known_trace, misses_command
+from simulate.misses_command import misses_command
 from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
 from simulate.plan_command import plan_command
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import SCHEDULERS, RunConfig
-from simulate.policies.memory.beforehand import known_of
+from simulate.policies.memory.lessons import file_of, lesson_again
 from simulate.policies.placement import PLACEMENTS
 from simulate.policies.workload import trace_workload
 from simulate.replications import replicate
-from simulate.runs import Runs, choices_only, refuse_failed, report
+from simulate.runs import new_runs, refuse_failed, report
 from simulate.sweep_command import sweep_command
 from simulate.sweeps.study import Study
 from traces import command
@@ -96,7 +95,7 @@ def run_command(
     check_place(out, [trace_path, costs], folder=True)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample)
     configs = sweep.configs(capacities(sweep, trace, cost_model) if sweep.loads else {})
-    runs = replace(new_runs(trace, cost_model, out, engine=engine), force=force)
+    runs = new_runs(trace, cost_model, out, configs, engine=engine, force=force)
     report(runs, {config.name: config for config in configs}, jobs)
 
 
@@ -150,7 +149,7 @@ def like_command(
     resample: Resample = False,
     only: Only = "*",
     known: Annotated[
-        Path | None, typer.Option(help="Trace that caches know popularity and importance from, as in the execution.")
+        str | None, typer.Option(metavar="TRACE|hindsight", help="The trace that the executed runs learned from.")
     ] = None,
     replications: Annotated[
         int, typer.Option(min=0, help="Besides, every configuration with seeds 0..n-1, into one table.")
@@ -167,22 +166,23 @@ def like_command(
 
     Example: `python -m simulate like executed wide.trace.parquet --costs costs.parquet --out simulated`
     """
-    check_place(out, [executed, trace_path, costs, known], folder=True)
+    check_place(out, [executed, trace_path, costs, file_of(known)], folder=True)
     work, repeated = [], []
     for folder, path, target in executed_folders(executed, trace_path, out):
         trace = load_trace(path)
         names = fnmatch.filter(run_names(folder), only)
         if not names:
             raise InputError(f"{folder}: no complete run whose name matches {only!r}")
-        configs = {name: executed_config(folder, name, trace) for name in names}
-        source = known_trace(known, trace)
-        for table in dict.fromkeys(table_for(costs, config.memory) for config in configs.values()):
-            own = {name: config for name, config in configs.items() if table_for(costs, config.memory) == table}
+        headers = {name: executed_header(folder, name, trace) for name in names}
+        configs = {name: RunConfig.from_dict(header["config"]) for name, header in headers.items()}
+        for table, served in dict.fromkeys((table_for(costs, each.memory), each.served) for each in configs.values()):
+            own = {name: config for name, config in configs.items()
+                   if (table_for(costs, config.memory), config.served) == (table, served)}  # fmt: skip
+            lesson = lesson_again(trace, known, own, served, headers)
             model = read_costs(table, affine, resample)
-            runs = new_runs(trace, model, target, list(own.values()), source, engine)
-            work.append((replace(runs, force=force), own))
+            work.append((new_runs(trace, model, target, list(own.values()), lesson, engine, force), own))
         if command.seeds(replications) != [None]:
-            study = Study(path, costs, affine, resample, known, engine)
+            study = Study(path, costs, affine, resample, file_of(known), engine)
             repeated.append((study, list(configs.values()), replications, target, jobs, force))
     for runs, configs in work:
         report(runs, configs, jobs)
@@ -261,32 +261,15 @@ def capacities(sweep: Sweep, trace: Trace, costs: CostModel) -> dict[int | None,
     return {k: capacity_per_s(workload, cost, largest, dense, devices) for k, workload in workloads.items()}
 
 
-def executed_config(folder: Path, name: str, trace: Trace) -> RunConfig:
-    """Return the configuration of an executed run; refuse one that ran another trace."""
+def executed_header(folder: Path, name: str, trace: Trace) -> dict:
+    """Return the header of an executed run; refuse one that ran another trace."""
     header = load_run(folder, name).header
     if header.get("trace_digest") != trace.digest:
         raise InputError(
             f"{folder / name}: executed trace {header.get('trace_digest')}, the trace given is {trace.digest}; "
             "allowed: the trace that was executed"
         )
-    return RunConfig.from_dict(header["config"])
-
-
-def new_runs(
-    trace: Trace, costs: CostModel, out: Path, configs: Sequence[RunConfig] = (), known: Trace | None = None,
-    engine: str = "auto",
-) -> Runs:  # fmt: skip
-    """Return what the runs share, with the running command as their provenance.
-
-    `known` tells the caches of the configurations that have any; scores travel along only where gating is masked.
-    """
-    memories = [config.memory for config in configs if config.memory is not None]
-    told, digest = None, None
-    if memories:
-        told, digest = known_of(known, known.header.model.used_k, memories), known.digest
-    masked = any(memory.is_masked for memory in memories)
-    kept = trace if masked else choices_only(trace)
-    return Runs(kept, trace.digest, costs, out, provenance(), told, digest, engine)
+    return header
 
 
 if __name__ == "__main__":

@@ -7,25 +7,23 @@ from typing import Annotated
 
 import typer
 
-from simulate.costs import CostModel, read_costs
+from simulate.costs import read_costs
 from simulate.engines import ENGINES
-from simulate.misses_command import known_trace
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import ONLY_UNDER, SCHEDULERS, RunConfig, has_meaning
-from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import HANDLINGS, MemoryConfig
 from simulate.policies.memory.filling import sharing
 from simulate.policies.memory.grid import MemoryGrid
+from simulate.policies.memory.lessons import HELP, file_of, lesson_of
 from simulate.policies.memory.named import CACHES, SCOPES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.placement import place
 from simulate.regret import memory_configs
-from simulate.runs import Runs, choices_only, report
+from simulate.runs import new_runs, report
 from traces import command
 from traces.errors import InputError
 from traces.numbers import whole_ns
 from traces.outputs import check_place
-from traces.provenance import provenance
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
@@ -60,9 +58,7 @@ def memory_command(
     k: Annotated[int | None, typer.Option(min=1, help="Experts per token; default the model's own.")] = None,
     no_dense: Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Devices, each with its own slots and link.")] = 1,
-    known: Annotated[
-        Path | None, typer.Option(help="Trace that popularity and importance come from; default: TRACE, in hindsight.")
-    ] = None,
+    known: Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP)] = None,
     no_explain: Annotated[bool, typer.Option("--no-explain", help="Leave out the worlds behind the regret.")] = False,
     engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "auto",
     jobs: Annotated[int, typer.Option(min=0, help="Processes, or threads of compiled runs; 0 is one per core.")] = 0,
@@ -76,7 +72,7 @@ def memory_command(
     Example: `python -m simulate memory toy.trace.parquet --affine 20000,500 --cache lru,belady --slots 2,4
     --miss load,block --bandwidth 1 --expert-bytes 100000 --out memory`
     """
-    check_place(out, [trace_path, costs, known], folder=True)
+    check_place(out, [trace_path, costs, file_of(known)], folder=True)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample=False)
     grid = MemoryGrid(
         caches=cache.split(","), slots=command.numbers(slots, "--slots"), misses=miss.split(","),
@@ -95,10 +91,13 @@ def memory_command(
         **({"seed": 0} if arrivals == "poisson" else {}),
     )  # fmt: skip
     seeds = command.seeds(replications) if replications else [base.seed]
-    bases, memories = [replace(base, seed=seed) for seed in seeds], grid.memories()
+    memories = grid.memories()
+    lesson = lesson_of(trace, known, {need for memory in memories for need in memory.needs})
+    bases = lesson.shared(replace(base, seed=seed) for seed in seeds)
     configs = memory_configs(bases, memories, experts_sharing(trace, base, memories), not no_explain)
-    runs = new_memory_runs(trace, cost_model, out, grid, k, known, engine)
-    report(replace(runs, force=force), configs, jobs)
+    report(new_runs(trace, cost_model, out, list(configs.values()), lesson, engine, force), configs, jobs)
+    if lesson.said:
+        print(lesson.said)
 
 
 def bytes_of_expert(trace: Trace, given: int | None) -> int:
@@ -114,15 +113,3 @@ def experts_sharing(trace: Trace, base: RunConfig, memories: Sequence[MemoryConf
     device_LB = place(base.placement, trace.L, trace.E, base.devices)
     device_K = device_LB[: trace.L, 1:].ravel().tolist()
     return max(sharing(memory, device_K, trace.E) for memory in memories)
-
-
-def new_memory_runs(
-    trace: Trace, costs: CostModel, out: Path, grid: MemoryGrid, k: int | None, known: Path | None, engine: str
-) -> Runs:
-    """Return what the runs share; scores travel with the trace only where gating is masked."""
-    memories = grid.memories()
-    masked = any(each.is_masked for each in memories)
-    source = known_trace(known, trace)
-    told = known_of(source, k or trace.header.model.used_k, memories)
-    kept = trace if masked else choices_only(trace)
-    return Runs(kept, trace.digest, costs, out, provenance(), told, source.digest, engine)

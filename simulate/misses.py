@@ -12,6 +12,7 @@ from simulate.misses_turns import COUNTED, turns_of
 from simulate.policies.memory.beforehand import needs_of
 from simulate.policies.memory.cache import Counts
 from simulate.policies.memory.knowledge import Future, Knowledge
+from simulate.policies.memory.lessons import mark_of
 from simulate.policies.memory.named import CACHES, key_ranges, new_cache
 from simulate.policies.memory.prefetch.named import PREFETCHERS, new_prefetcher
 from simulate.policies.memory.prefetch.prefetcher import Prefetcher
@@ -26,12 +27,14 @@ Advance = Callable[[], None]
 class MissPlan:
     """What to count. `slots` empty: every number of them. `k` None: all recorded selections.
 
-    Prefetchers and `grouping` (pass, step) have a meaning in group mode only. Raises InputError for what cannot be.
+    Mode `group` is what an engine has, a layer's experts of a pass (or step) together; `flat` takes every selection for
+    itself. Prefetchers and `grouping` (pass, step) have a meaning in group mode only.
+    Raises InputError for what cannot be.
     """
 
     policies: tuple[str, ...]
     slots: tuple[int, ...] = ()
-    mode: str = "flat"
+    mode: str = "group"
     scope: str = "layer"
     prefetchers: tuple[str, ...] = ("none",)
     look_ahead: int = 1
@@ -68,6 +71,14 @@ class MissPlan:
         named = [(CACHES, name) for name in self.policies] + [(PREFETCHERS, name) for name in self.prefetchers]
         return {name: rules.digest(name) for rules, name in named if rules.is_own(name)}
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """What every row says of how it was counted."""
+        return {
+            "mode": self.mode, "grouping": self.grouping if self.mode == "group" else "selection", "scope": self.scope,
+            "emptied": "sequence" if self.reset_per_sequence else "never",
+        }  # fmt: skip
+
     def needs(self) -> set[str]:
         """Return the fields of Knowledge that its policies and prefetchers ask for."""
         return needs_of(self.policies, self.prefetchers)
@@ -85,7 +96,8 @@ def miss_rows(trace: Trace, plan: MissPlan, knowledge: Knowledge, advance: Advan
     rows = []
     for (policy, prefetcher, each), per_cache in count(trace, plan, wanted, knowledge, advance):
         shared = {
-            "policy": policy, "prefetcher": prefetcher, "slots": each, "mode": plan.mode, "scope": plan.scope,
+            "policy": policy, "prefetcher": prefetcher, "slots": each, **plan.columns,
+            "known": mark_of(needs_of((policy,), (prefetcher,)), knowledge.learned),
         }  # fmt: skip
         rows.append({**shared, "layer": "all", **columns(sum(per_cache, Counts()))})
         if plan.scope == "layer":

@@ -8,7 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from simulate.policies.memory.beforehand import check_sizes, known_from
+from simulate.policies.memory.beforehand import known_from
+from simulate.policies.memory.lessons import HELP, file_of, lesson_of
 from simulate.policies.memory.named import CACHES, SCOPES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from traces import command
@@ -19,11 +20,10 @@ from traces.glossary.lookup import titles
 from traces.outputs import check_output, staged
 from traces.provenance import provenance
 from traces.routes import uncomputed
-from traces.selections import Trace
 from traces.trace_file import load_trace
 
-PRINTED = titles(("policy", "slots", "misses", "miss_ratio"))
-OF_PREFETCHERS = titles(("prefetcher", "prefetches", "prefetches_used", "transfers"))
+PRINTED = titles(("policy", "slots", "known", "misses", "miss_ratio", "transfers"))
+OF_PREFETCHERS = titles(("prefetcher", "prefetches", "prefetches_used"))
 
 
 def misses_command(
@@ -33,16 +33,14 @@ def misses_command(
     ] = None,
     policy: Annotated[str, typer.Option(help=f"{CACHES.choices}; several with commas.")] = "lru,belady",
     slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas, or `all`.")] = "all",
-    mode: Annotated[str, typer.Option(help="flat: accesses stand alone; group: a layer's experts together.")] = "flat",
+    mode: Annotated[str, typer.Option(help="group: a layer's experts together; flat: each selection alone.")] = "group",
     scope: Annotated[str, typer.Option(help=f"{', '.join(SCOPES)}: a cache for each layer, or one for all.")] = "layer",
     prefetch: Annotated[str, typer.Option(help=f"Group mode: {PREFETCHERS.choices}; with commas.")] = "none",
     look_ahead: Annotated[int, typer.Option(min=1, help="Groups that the oracle prefetcher sees ahead.")] = 1,
     group: Annotated[str, typer.Option(help="Group mode: what runs together in a layer, pass or step.")] = "pass",
     reset: Annotated[bool, typer.Option("--reset-per-sequence", help="Every sequence meets empty caches.")] = False,
     k: Annotated[int | None, typer.Option(help="Count the first k selections; default: the model's k.")] = None,
-    known: Annotated[
-        Path | None, typer.Option(help="Trace that popularity and importance come from; default: TRACE, in hindsight.")
-    ] = None,
+    known: Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random policy.")] = 0,
     force: command.Force = False,
 ) -> None:  # fmt: skip
@@ -55,26 +53,28 @@ def misses_command(
 
     if out is not None and out.suffix != ".csv":
         raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")
-    check_output(out, [trace_path, known], force)
+    inputs = [trace_path, file_of(known)]
+    check_output(out, inputs, force)
     trace = load_trace(trace_path)
     plan = MissPlan(
         policies=tuple(policy.split(",")), slots=numbers_of_slots(slots), mode=mode, scope=scope,
         prefetchers=tuple(prefetch.split(",")), look_ahead=look_ahead, grouping=group,
         reset_per_sequence=reset, k=default_k(trace) if k is None else k, seed=seed,
     )  # fmt: skip
-    source = known_trace(known, trace)
-    knowledge = known_from(source, plan.k, plan.needs())
+    lesson = lesson_of(trace, known, plan.needs())
+    knowledge, counted = known_from(lesson.trace, plan.k, plan.needs(), lesson.mark), lesson.counted(trace)
     total = tasks(plan, knowledge)  # refuses what cannot be before a bar is drawn
     with progress_bar() as progress:
         bar = progress.add_task("counting", total=total)
-        rows = miss_rows(trace, plan, knowledge, lambda: progress.advance(bar))
+        rows = miss_rows(counted, plan, knowledge, lambda: progress.advance(bar))
     if out is not None:
-        digests = {trace_path.name: trace.digest} | ({known.name: source.digest} if known else {})
-        with staged(out, [trace_path, known], force) as written:
-            write_table(written, rows, digests | plan.own_rules, seed)
+        digests = {trace_path.name: trace.digest} | ({inputs[1].name: lesson.trace.digest} if inputs[1] else {})
+        with staged(out, inputs, force) as written:
+            write_table(written, rows, digests | plan.own_rules, seed, lesson.said)
     Console().print(printed(rows))
     for said in uncomputed(trace, plan.k):
         print(f"no access: {said}")
+    print(how_counted(rows[0]), *([lesson.said] if lesson.said else []), sep="\n")
     print(f"{rows[0]['accesses']:,} accesses" + (f"; {out}: {len(rows)} rows" if out else ""))
 
 
@@ -83,19 +83,18 @@ def numbers_of_slots(text: str) -> tuple[int, ...]:
     return () if text == "all" else tuple(command.numbers(text, "--slots"))
 
 
-def known_trace(path: Path | None, trace: Trace) -> Trace:
-    """Return the trace that popularity and importance come from; InputError if it is of a model of another size."""
-    if path is None:
-        return trace
-    known = load_trace(path)
-    check_sizes(path, known, trace)
-    return known
+def how_counted(row: dict) -> str:
+    """Return in words how the rows of a table were counted."""
+    groups = {"selection": "every selection for itself", "pass": "a layer's experts of a pass together",
+              "step": "a layer's experts of a step together"}  # fmt: skip
+    emptied = {"never": "never emptied", "sequence": "emptied before every sequence"}[row["emptied"]]
+    return f"mode {row['mode']}: {groups[row['grouping']]}; slots {emptied}"
 
 
-def write_table(path: Path, rows: list[dict], inputs: dict[str, str], seed: int) -> None:
+def write_table(path: Path, rows: list[dict], inputs: dict[str, str], seed: int, said: str) -> None:
     """Write the rows as CSV, and beside it what they were made from and how."""
     write_rows(path, rows)
-    about = {"table": path.stem, "rows": len(rows), "sha256": sha256_of(path), "inputs": inputs}
+    about = {"table": path.stem, "rows": len(rows), "sha256": sha256_of(path), "inputs": inputs, "known": said}
     write_json(path.with_suffix(".json"), about | {"provenance": provenance(seed)})
 
 
@@ -104,7 +103,7 @@ def printed(rows: list[dict]) -> Table:
     titles = PRINTED | (OF_PREFETCHERS if any(row["prefetcher"] != "none" for row in rows) else {})
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, title in titles.items():
-        table.add_column(title, justify="left" if name in ("policy", "prefetcher") else "right", no_wrap=True)
+        table.add_column(title, justify="left" if name in ("policy", "known", "prefetcher") else "right", no_wrap=True)
     for row in rows:
         if row["layer"] == "all":
             shown = row | {"miss_ratio": f"{row['miss_ratio']:.4f}" if row["accesses"] else "-"}

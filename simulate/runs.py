@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simulate.costs import CostModel
 from simulate.engines import engine_for, simulate
 from simulate.policies.config import RunConfig
+from simulate.policies.halves import sequences_served
+from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.known import Known
+from simulate.policies.memory.lessons import Lesson, known_fields
 from simulate.policies.recording import run_header
 from simulate.policies.workload import trace_workload
 from simulate.workers import WorkersLostError, cores, unordered
 from traces.errors import InputError
+from traces.provenance import provenance
 from traces.routes import uncomputed
 from traces.run_records import RunRecords, holds_run
 from traces.selections import Trace
@@ -52,7 +56,7 @@ class Runs:
             {**self.provenance, "seed": config.seed},
         )  # fmt: skip
         if config.memory is not None:
-            header["known_digest"] = self.known_digest
+            header |= known_fields(config.memory, self.known, self.known_digest)
         cost, transfer_ns = self.costs.cost(config.generator("service")), self.costs.transfer_ns(config.memory)
         return simulate(workload, config, cost, header, self.known, transfer_ns, self.engine)
 
@@ -63,7 +67,7 @@ class Runs:
         """
         wanted = {"config": config.as_dict(), "trace_digest": self.trace_digest, "costs_digest": self.costs.digest}
         if config.memory is not None:
-            wanted["known_digest"] = self.known_digest
+            wanted |= known_fields(config.memory, self.known, self.known_digest)
         wanted["own_rules"] = config.own_rules or None
         return holds_run(self.folder, name, wanted, self.force)
 
@@ -74,6 +78,23 @@ class Runs:
         except InputError as error:
             return name, str(error)
         return name, ""
+
+
+def new_runs(
+    trace: Trace, costs: CostModel, out: Path, configs: Sequence[RunConfig], lesson: Lesson | None = None,
+    engine: str = "auto", force: bool = False,
+) -> Runs:  # fmt: skip
+    """Return what the runs of one folder share, with the running command as their provenance.
+
+    `lesson` tells the caches of the configurations that have any; scores travel along only where gating is masked.
+    """
+    memories = [config.memory for config in configs if config.memory is not None]
+    told, digest = None, None
+    if lesson is not None and memories:
+        k = configs[0].k or lesson.trace.header.model.used_k
+        told, digest = known_of(lesson.trace, k, memories, lesson.mark), lesson.trace.digest
+    kept = trace if any(memory.is_masked for memory in memories) else choices_only(trace)
+    return Runs(kept, trace.digest, costs, out, provenance(), told, digest, engine, force)
 
 
 def choices_only(trace: Trace) -> Trace:
@@ -116,7 +137,7 @@ def progress_bar() -> Progress:
 
 def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
     """Simulate and say where the records are; every run that failed is named, and the exit status says so."""
-    say_who_waits(configs.values(), runs.trace.S)
+    say_who_waits(configs.values(), runs.trace)
     failed = simulate_all(runs, configs, jobs)
     for said in uncomputed(runs.trace, runs.trace.header.model.used_k):
         print(f"no expert's time: {said}")
@@ -124,12 +145,13 @@ def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
     refuse_failed(failed, f" of {len(configs)}")
 
 
-def say_who_waits(configs: Iterable[RunConfig], sequences: int) -> None:
-    """Say, of a trace with so many sequences, where more are to be in flight than a run serves."""
+def say_who_waits(configs: Collection[RunConfig], trace: Trace) -> None:
+    """Say where more sequences are to be in flight than a run serves of a trace."""
+    of_part = {part: sequences_served(trace, part) for part in {config.served for config in configs}}
     more = {
-        (config.in_flight, config.sequences or sequences)
+        (config.in_flight, served)
         for config in configs
-        if config.in_flight is not None and config.in_flight > (config.sequences or sequences)
+        if config.in_flight is not None and config.in_flight > (served := config.sequences or of_part[config.served])
     }
     for in_flight, served in sorted(more):
         print(f"in flight {in_flight:,} of {served:,} sequences: all of them are from the start, and none follows")

@@ -2,12 +2,16 @@
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from simulate.engines import ENGINES
+from simulate.policies.config import RunConfig
+from simulate.policies.halves import ALL
+from simulate.policies.memory.lessons import HELP, file_of, lesson_of
 from simulate.runs import say_who_waits
 from simulate.sweeps.axes import FIELDS, configs_of, read_axes
 from simulate.sweeps.backends import BACKENDS
@@ -39,9 +43,7 @@ def sweep_command(
     ] = None,
     affine: Annotated[str | None, typer.Option(metavar="A,B", help="Instead: A + B n ns for every batch of n.")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Draw measured repetitions, not their means.")] = False,
-    known: Annotated[
-        Path | None, typer.Option(help="Trace that popularity and importance come from; default: TRACE, in hindsight.")
-    ] = None,
+    known: Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP)] = None,
     engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "auto",
     jobs: Annotated[int, typer.Option(min=0, help="Processes, or threads of compiled runs; 0 is one per core.")] = 0,
     backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "joblib",
@@ -61,17 +63,36 @@ def sweep_command(
     --axis in_flight=64,512 --replications 20 --out sweep.parquet`
     """
     check_backend(backend, scheduler, jobs)
-    check_place(out, [trace_path, grid, costs, known])
+    check_place(out, [trace_path, grid, costs, file_of(known)])
     axes = read_axes(axis or [], grid)
-    study = Study(trace_path, costs, affine, resample, known, engine)
-    configs = configs_of(axes, seeds(replications), study.capacity_per_s, study.expert_bytes)
-    say_who_waits(configs.values(), study.opened("trace").trace.S)
+    study = Study(trace_path, costs, affine, resample, file_of(known), engine)
+    study, configs, learned = taught(study, axes, seeds(replications), known)
     command = without_options(running_command(), NOT_IN_PROVENANCE)
     points = sweep(study, configs, out, jobs, scheduler, provenance(command=command), force)
     trace = study.opened("trace").trace
     for said in uncomputed(trace, trace.header.model.used_k):
         print(f"no expert's time: {said}")
+    if learned:
+        print(learned)
     report(points, out)
+
+
+def taught(
+    study: Study, axes: dict[str, list], seeds: list[int | None], known: str | None
+) -> tuple[Study, dict[str, RunConfig], str]:
+    """Return the study, its configurations, and what a reader must know of how policies learned.
+
+    Where any of them learns from the trace itself, all configurations serve its second half, and loads are of that.
+    """
+    configs, trace = configs_of(axes, seeds, study.capacity_per_s, study.expert_bytes), study.opened("trace").trace
+    needs = {need for config in configs.values() if config.memory for need in config.memory.needs}
+    lesson = lesson_of(trace, known, needs)
+    if lesson.served != ALL:
+        study = replace(study, served=lesson.served)
+        again = configs_of(axes, seeds, study.capacity_per_s, study.expert_bytes)
+        configs = {config.name: config for config in lesson.shared(again.values())}
+    say_who_waits(configs.values(), trace)
+    return study, configs, lesson.said
 
 
 def check_backend(backend: str, scheduler: str | None, jobs: int) -> None:

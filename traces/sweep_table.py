@@ -2,11 +2,12 @@
 
 Columns: `run` (the run's name), every field of its configuration (those of its expert memory are empty where all
 experts are resident; slots that differ between layers are a list in JSON), `status` (`ok`, `unstable`, `short` or
-`failed`) with its `reason`, the `engine`, what the statistics are of (`values_of`: window or whole run), numbers of the
-whole run (`WHOLE`), every statistic of `traces.run_statistics`, the batch means of those that carry intervals as
-lists (`NAME_parts`), rates and times of the whole run whatever the status (`whole_NAME`), and the counts of the expert
-memory (`memory_NAME`). A failed point keeps what is known of it. The header says which column is what, and the
-digests of the grid, the trace and the costs. It lives here because `simulate` writes it and `analysis` reads it.
+`failed`) with its `reason`, the `engine`, what is `known`, what the statistics are of (`values_of`: window or whole
+run), numbers of the whole run (`WHOLE`), every statistic of `traces.run_statistics`, the batch means of those that
+carry intervals as lists (`NAME_parts`), rates and times of the whole run whatever the status (`whole_NAME`), and the
+counts of the expert memory (`memory_NAME`). A failed point keeps what is known of it. The header says which column is
+what, and the digests of the grid, the trace and the costs. It lives here because `simulate` writes it and `analysis`
+reads it.
 """
 
 import json
@@ -26,7 +27,7 @@ KIND = "sweep"
 REPLICATIONS = "replications.parquet"  # the name of a table that stands beside the records of single runs
 FAILED = "failed"
 WHOLE = ("passes", "makespan_ns", "sojourn_mean_ms")  # first arrival to last end; mean time from arrival to end
-TEXTS = ("run", "engine", "status", "reason", "values_of")
+TEXTS = ("run", "engine", "known", "status", "reason", "values_of")
 GROUPS = ("config", "memory_config", "whole", "values", "parts", "whole_values", "counts")
 
 
@@ -35,7 +36,8 @@ class SweepPoint:
     """The result of one configuration.
 
     `config` is a RunConfig as a dictionary, `values`, `parts`, `values_of` and `whole_values` (there `whole`) are those
-    of RunStatistics, `whole` has the names in `WHOLE`, `counts` are those of the expert memory, with the `transfers`.
+    of RunStatistics, `whole` has the names in `WHOLE`, `counts` are those of the expert memory, with the `transfers`,
+    and `known` (none, held-out, hindsight) says where what its policies know beforehand comes from.
     Of a point that failed in the simulation all are empty, of one whose run has no statistics those of RunStatistics.
     """
 
@@ -50,6 +52,7 @@ class SweepPoint:
     whole_values: dict[str, float] = field(default_factory=dict)
     values_of: str | None = None
     counts: dict[str, float] = field(default_factory=dict)
+    known: str | None = None
 
     @property
     def statistics(self) -> RunStatistics:
@@ -76,17 +79,16 @@ def measured_point(run: str, records: RunRecords) -> SweepPoint:
     counts = {name: plain(value) for name, value in records.header.get("memory", {}).items()}
     if records.transfers is not None:
         counts["transfers"] = len(records.transfers["link"])
-    config, engine = records.header["config"], records.header.get("engine")
+    config, engine, known = (records.header.get(name) for name in ("config", "engine", "known"))
     try:
         found = run_statistics(records)
     except InputError as error:
-        return SweepPoint(run, config, FAILED, str(error), engine, whole, counts=counts)
+        return SweepPoint(run, config, FAILED, str(error), engine, whole, counts=counts, known=known)
     values = {name: plain(value) for name, value in found.values.items()}
     parts = {name: [plain(value) for value in part.tolist()] for name, part in found.parts.items()}
     whole_values = {name: plain(value) for name, value in found.whole.items()}
-    return SweepPoint(
-        run, config, found.status, found.reason, engine, whole, values, parts, whole_values, found.values_of, counts
-    )
+    measured = (values, parts, whole_values, found.values_of)
+    return SweepPoint(run, config, found.status, found.reason, engine, whole, *measured, counts, known)
 
 
 def plain(value: float) -> float:
@@ -133,7 +135,7 @@ def point_of(row: dict, keys: dict[str, list[str]]) -> SweepPoint:
         config["memory"] = {key: row[key] for key in keys["memory_config"]}
         if isinstance(config["memory"]["slots"], str):
             config["memory"]["slots"] = json.loads(config["memory"]["slots"])
-    texts = {name: row[name] for name in TEXTS}
+    texts = {name: row.get(name) for name in TEXTS}
     return SweepPoint(config=config, **texts, **groups)
 
 

@@ -36,6 +36,8 @@ from simulate.policies.config import RunConfig
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MASKED, MemoryConfig
 from simulate.policies.memory.grid import MemoryGrid
+from simulate.policies.memory.known import Known
+from simulate.policies.memory.lessons import HELP, file_of, known_fields, lesson_of
 from simulate.policies.memory.named import CACHES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.recording import run_header
@@ -214,7 +216,7 @@ def execute_command(
     latency_us: Latency = 100.0,
     sequences: Annotated[int | None, typer.Option(min=1, help="Slots: sequences served; default each once.")] = None,
     known: Annotated[
-        Path | None, typer.Option(help="Slots: trace that popularity and importance come from; default: --trace.")
+        str | None, typer.Option(metavar="TRACE|hindsight", help=HELP.replace("TRACE", "--trace", 1))
     ] = None,
     device: Device = "auto",
     threads: Threads = 1,
@@ -231,7 +233,7 @@ def execute_command(
     Example: `python -m collect execute --checkpoint m.pt --trace m.trace.parquet --costs costs.parquet --out runs`
     """
     torch.set_num_threads(threads)
-    check_place(out, [checkpoint, trace, costs, known], folder=True)
+    check_place(out, [checkpoint, trace, costs, file_of(known)], folder=True)
     where, recorded, table = pick_device(device), load_trace(trace), load_costs(costs)
     subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
     real = subject.on_weights(trace, recorded, costs, table)
@@ -242,6 +244,7 @@ def execute_command(
             batches_per_queue, least_passes,
         )  # fmt: skip
         plan, told = experiment.configurations(table, recorded.header.model.used_k, recorded.L, recorded.E), None
+        lesson = lesson_of(recorded, None, ())
     else:
         grid = MemoryGrid(
             caches=cache.split(","), slots=numbers_of_slots(slots, layer_slots), misses=miss.split(","),
@@ -249,21 +252,22 @@ def execute_command(
             fixed={"filled": filled, **link_fields(bandwidth, latency_us, subject.expert_bytes)},
         )  # fmt: skip
         memories = grid.memories()
-        plan = MemoryExperiment(
-            tuple(memories), sizes, counts, lockstep or None, replications, sequences
-        ).configurations()
-        told = known_of(load_trace(known) if known else recorded, subject.k, memories)
-    headers = {
-        config: run_header(
-            "executed", config, device_name(where), recorded.digest, table.header["header_digest"],
-            provenance(config.seed),
-        )
-        for config in plan
-    }  # fmt: skip
+        lesson = lesson_of(recorded, known, {need for memory in memories for need in memory.needs})
+        experiment = MemoryExperiment(tuple(memories), sizes, counts, lockstep or None, replications, sequences)
+        plan = lesson.shared(experiment.configurations())
+        told = known_of(lesson.trace, subject.k, memories, lesson.mark)
+    shared = (device_name(where), recorded.digest, table.header["header_digest"])
+    headers = {config: header_of(config, shared, told, lesson.trace.digest) for config in plan}
     new = [config for config in plan if is_new(out, config, headers[config], force)]
     for config in track(new, "executing", transient=True):
         real.execute(config, headers[config], told).save(out, config.name)
-    print(f"{out}: {len(plan)} runs, {len(new)} of them new")
+    print(f"{out}: {len(plan)} runs, {len(new)} of them new" + f"\n{lesson.said}" * bool(lesson.said))
+
+
+def header_of(config: RunConfig, shared: tuple[str, str, str], told: Known | None, learned_from: str) -> dict:
+    """Return the header of one run; `shared` are the device and the digests of trace and costs."""
+    header = run_header("executed", config, *shared, provenance(config.seed))
+    return header if config.memory is None else header | known_fields(config.memory, told, learned_from)
 
 
 def is_new(out: Path, config: RunConfig, header: dict, force: bool) -> bool:

@@ -15,6 +15,7 @@ from collect.devices import pick_device
 from collect.expert_memory.swap_profile import Candidate, ProfileStage, draw_candidates
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.memory.lessons import HELP, file_of, lesson_of
 from traces import command
 from traces.cost_table import load_costs
 from traces.errors import InputError
@@ -34,7 +35,9 @@ def swap_profile_command(
         str, typer.Option(help="Without plans: passes between new residents, with commas; 0: they stay.")
     ] = "0,256,1024",
     seed: Annotated[int, typer.Option(min=0, help="Of the drawn configurations.")] = 0,
-    known: Annotated[Path | None, typer.Option(help="Trace that importance comes from; default: --trace.")] = None,
+    known: Annotated[
+        str | None, typer.Option(metavar="TRACE|hindsight", help=HELP.replace("TRACE", "--trace", 1))
+    ] = None,
     bandwidth: Bandwidth = 0.25,
     latency_us: Latency = 100.0,
     units: Units = 48,
@@ -55,7 +58,7 @@ def swap_profile_command(
     --costs costs.parquet --out profile.csv`
     """
     torch.set_num_threads(threads)
-    inputs = [checkpoint, trace, costs, plans, known]
+    inputs = [checkpoint, trace, costs, plans, file_of(known)]
     if is_made(out, inputs, force):
         return
     where, recorded = pick_device(device), load_trace(trace)
@@ -63,11 +66,11 @@ def swap_profile_command(
     found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
     config, link = found.probe.model.config, link_fields(bandwidth, latency_us, subject.expert_bytes)
     memory = MemoryConfig(cache="importance", miss="redirect", filled=True, **link)
+    lesson = lesson_of(recorded, known, memory.needs)
     stage = ProfileStage(
         found.probe, found.renormalised, subject.on_weights(trace, recorded, costs, load_costs(costs)),
-        known_of(load_trace(known) if known else recorded, subject.k, [memory]), link,
-        getattr(config, "window", 1),
-        found.about["model_bytes"] - config.layers * config.experts * subject.expert_bytes,
+        known_of(lesson.trace, subject.k, [memory], lesson.mark), link, getattr(config, "window", 1),
+        found.about["model_bytes"] - config.layers * config.experts * subject.expert_bytes, lesson.served,
     )  # fmt: skip
     if plans is None:
         candidates = draw_candidates(
@@ -78,7 +81,7 @@ def swap_profile_command(
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=len(candidates))
         rows = stage.rows(candidates, lambda: progress.advance(task))
-    write_measured(out, rows, {**found.about, "link": link, "seed": seed}, inputs, force)
+    write_measured(out, rows, {**found.about, "link": link, "seed": seed, "known": lesson.said}, inputs, force)
     print(f"{out}: {len(rows)} configurations")
 
 

@@ -15,6 +15,7 @@ from collect.expert_memory.masked_gating import MaskedGates
 from collect.expert_memory.probes import Probe
 from collect.expert_memory.quality import scored, summary, swapped
 from simulate.policies.config import RunConfig
+from simulate.policies.halves import ALL
 from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.known import Known
 from traces.errors import InputError
@@ -51,7 +52,8 @@ def draw_candidates(
 class ProfileStage:
     """Where candidates are measured. `passes_per_unit`: a unit of the probe is so many passes (bytes of a window).
 
-    `link` are the fields of a MemoryConfig that say what a transfer takes, `other_bytes` the weights of no expert.
+    `link` are the fields of a MemoryConfig that say what a transfer takes, `other_bytes` the weights of no expert,
+    `served` the part of the trace whose latency is measured: another one than `known` comes from.
     """
 
     probe: Probe
@@ -61,6 +63,7 @@ class ProfileStage:
     link: dict
     passes_per_unit: int
     other_bytes: int
+    served: str = ALL
 
     def check(self, candidates: Sequence[Candidate]) -> None:
         """Raise InputError for a period that is no whole number of units, or slots of another model."""
@@ -100,11 +103,12 @@ class ProfileStage:
             cache="importance", slots=candidate.slots_L, miss="redirect", filled=True,
             period=candidate.period or None, **self.link,
         )  # fmt: skip
-        records = self.real.execute(RunConfig(arrivals="closed", in_flight=1, memory=memory), {}, self.known)
+        run = RunConfig(arrivals="closed", in_flight=1, memory=memory, served=self.served)
+        records = self.real.execute(run, {}, self.known)
         took_ms = (records.passes["end_ns"] - records.passes["arrival_ns"]) / 1e6
         config = self.probe.model.config
         return {
             "latency_ms": float(took_ms.mean()), "latency_p95_ms": float(np.percentile(took_ms, 95)),
             "memory_bytes": records.header["device_bytes"] + self.other_bytes,
-            "experts": config.experts, "k": config.k,
+            "experts": config.experts, "k": config.k, "known": self.known.learned,
         }  # fmt: skip

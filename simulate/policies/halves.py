@@ -7,10 +7,14 @@ odd number the second half has one more.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from traces.errors import InputError
+
+if TYPE_CHECKING:
+    from traces.selections import Trace
 
 ALL, SECOND_HALF = "all", "second-half"
 SERVED = (ALL, SECOND_HALF)  # which part of a trace a run serves
@@ -47,3 +51,10 @@ def halves(sequence_T: np.ndarray, step_T: np.ndarray) -> Halves:
     order = np.empty(whole, np.int64)
     order[np.argsort(first_T)] = np.arange(whole)
     return Halves(order[place_T.ravel()] >= whole // 2, whole // 2, whole, unit)
+
+
+def sequences_served(trace: Trace, served: str) -> int:
+    """Return how many sequences the served part of a trace has."""
+    if served == ALL:
+        return trace.S
+    return len(np.unique(trace.sequence_T[halves(trace.sequence_T, trace.step_T).second_T]))

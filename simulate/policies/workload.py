@@ -108,7 +108,8 @@ def build_workload(
     rank, members = rank_sequences(sequence_T[first_row])
     in_order = np.lexsort((step_T[first_row], rank))
     if sequences is not None:
-        check_room("the sequences to serve", sequences, served_bytes(len(first_row), experts_TLK.shape, len(members)))
+        shape_TLK = (int(tokens.sum()), *experts_TLK.shape[1:])
+        check_room("the sequences to serve", sequences, served_bytes(len(first_row), shape_TLK, len(members)))
     served, round_G = serving_order(len(members), sequences, rng)
     chosen, group_P = expand(in_order, members, served)
     return Workload(
@@ -132,14 +133,8 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
     model = trace.header.model
     at_k = trace.at_k(config.k if config.k is not None else model.used_k)
     rng = None if config.seed is None else config.generator("sequences")
-<<<<<<< HEAD
     experts_TLK = computed(at_k.experts_TLK, model)
-    workload = build_workload(experts_TLK, at_k.sequence_T, at_k.step_T, trace.E, config.sequences, rng)
-=======
-    workload = build_workload(
-        at_k.experts_TLK, at_k.sequence_T, at_k.step_T, trace.header.model.experts, config.sequences, rng, config.served
-    )
->>>>>>> d0ce607 (Halves of a trace, and lessons: where what is known comes from)
+    workload = build_workload(experts_TLK, at_k.sequence_T, at_k.step_T, trace.E, config.sequences, rng, config.served)
     if config.memory is not None and config.memory.is_masked:
         workload = replace(workload, **candidates(trace))
     if trace.arrival_ns_S is None:

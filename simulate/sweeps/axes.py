@@ -21,7 +21,8 @@ from simulate.policies.rules import TABLES
 from traces.errors import InputError, unknown_name
 from traces.room import CONFIGURATION, check_room
 
-RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if each.name not in ("memory", "seed")}
+NO_AXES = ("memory", "seed", "served")  # the first has axes of its own, the others follow from options
+RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if each.name not in NO_AXES}
 MEMORY_FIELDS = {each.name: each.type for each in dataclasses.fields(MemoryConfig)}
 FIELDS = {**RUN_FIELDS, **MEMORY_FIELDS}
 RESIDENT = "resident"  # as a cache: no expert memory at all

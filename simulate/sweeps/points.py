@@ -5,6 +5,7 @@ from __future__ import annotations
 from simulate.costs import table_for
 from simulate.engines import simulate
 from simulate.policies.config import RunConfig
+from simulate.policies.memory.lessons import mark_of
 from simulate.policies.recording import run_header
 from simulate.sweeps.study import Study
 from traces.errors import InputError
@@ -39,6 +40,8 @@ def simulated(study: Study, config: RunConfig) -> RunRecords:
         model.check_dense(workload.layers)
     header = run_header("simulated", config, model.device, study.opened("trace").digest, model.digest, {})
     known, transfer_ns = study.known_to(config), model.transfer_ns(config.memory)
+    if config.memory is not None:
+        header["known"] = mark_of(config.memory.needs, known.learned)
     return simulate(workload, config, cost, header, known, transfer_ns, study.engine)
 
 

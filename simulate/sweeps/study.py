@@ -10,9 +10,11 @@ from pathlib import Path
 from simulate.costs import Cost, CostModel, read_costs, table_for
 from simulate.grid import capacity_per_s
 from simulate.policies.config import RunConfig
+from simulate.policies.halves import ALL, SECOND_HALF
 from simulate.policies.memory.beforehand import check_sizes, known_of
 from simulate.policies.memory.config import MASKED, MemoryConfig
 from simulate.policies.memory.known import Known
+from simulate.policies.memory.lessons import HELD_OUT, HINDSIGHT, first_half, other
 from simulate.policies.workload import Workload, trace_workload
 from simulate.runs import choices_only
 from traces.errors import InputError
@@ -28,8 +30,9 @@ class Study:
 
     `costs` is a cost table, or a folder with one for each way to keep experts (`simulate.costs.table_for`); without
     one `affine` is its `A,B` in ns. `resample` draws measured repetitions. `known` is the trace that caches know
-    popularity and importance from, None: the trace itself. `digests` is filled in by `sealed`, and from then on a file
-    that is not the one it was is refused.
+    popularity and importance from, None: the trace itself, its first half where a run serves the second. `served` is
+    the part of the trace that capacities are of. `digests` is filled in by `sealed`, and from then on a file that is
+    not the one it was is refused.
     """
 
     trace: Path
@@ -39,6 +42,7 @@ class Study:
     known: Path | None = None
     engine: str = "auto"
     digests: dict[str, str] = field(default_factory=dict)
+    served: str = ALL
 
     def sealed(self, configs: Iterable[RunConfig]) -> Study:
         """Return the study with the digests of the files that these configurations open.
@@ -65,7 +69,7 @@ class Study:
         """Return the workload of a configuration; it is shared, not to be changed."""
         self.opened("trace")
         masked = config.memory is not None and config.memory.is_masked
-        return cut_out(*stamped(self.trace), config.k, config.sequences, config.seed, masked)
+        return cut_out(*stamped(self.trace), config.k, config.sequences, config.seed, masked, config.served)
 
     def costs_of(self, config: RunConfig) -> tuple[CostModel, Cost]:
         """Return the costs of a configuration and their function; a process works out each mean once."""
@@ -81,14 +85,16 @@ class Study:
             return None
         name = "trace" if self.known is None else "known"
         memory, k = config.memory, config.k or self.opened(name).trace.header.model.used_k
-        online = memory.period is not None
-        return told_by(*stamped(getattr(self, name)), k, memory.cache, memory.prefetch, memory.filled, online)
+        online, half = memory.period is not None, self.known is None and config.served == SECOND_HALF
+        path = stamped(getattr(self, name))
+        told = told_by(*path, half, k, memory.cache, memory.prefetch, memory.filled, online)
+        return replace(told, learned=HELD_OUT if half else mark_between(*stamped(self.trace), *path))
 
     def capacity_per_s(self, k: int | None, batch: int, dense: bool, devices: int) -> float:
         """Return the sequences per second if every batch holds `batch`, as `simulate.grid.capacity_per_s`."""
         self.opened("trace")
         model, (path, stamp) = self.cost_model(table_for(self.costs, None)), stamped(self.trace)
-        workload = cut_out(path, stamp, k, None, None, False)
+        workload = cut_out(path, stamp, k, None, None, False, self.served)
         if dense:
             model.check_dense(workload.layers)
         cost = replace(model, resampled=False).cost(rng=None)
@@ -166,16 +172,29 @@ def cost_of(path: Path | None, stamp: tuple, affine: str | None) -> Cost:
 
 
 @lru_cache(maxsize=WORKLOADS_KEPT)
-def cut_out(path: Path, stamp: tuple, k: int | None, sequences: int | None, seed: int | None, masked: bool) -> Workload:
+def cut_out(
+    path: Path, stamp: tuple, k: int | None, sequences: int | None, seed: int | None, masked: bool, served: str
+) -> Workload:
     """Return the workload that these fields of a configuration cut out of a trace, with candidates if it is masked."""
     memory = MemoryConfig(miss=MASKED[0], filled=True) if masked else None
-    config = RunConfig(k=k, sequences=sequences, seed=seed, memory=memory)
+    config = RunConfig(k=k, sequences=sequences, seed=seed, memory=memory, served=served)
     return trace_workload(open_trace(path, stamp, masked).trace, config)
 
 
 @lru_cache(maxsize=32)
-def told_by(path: Path, stamp: tuple, k: int, cache: str, prefetch: str, filled: bool, online: bool) -> Known:
-    """Return what a trace tells a cache, a prefetcher and, if there is one, the online scheduler beforehand."""
+def told_by(
+    path: Path, stamp: tuple, half: bool, k: int, cache: str, prefetch: str, filled: bool, online: bool
+) -> Known:
+    """Return what a trace, or its first half, tells a cache, a prefetcher and the online scheduler beforehand."""
     masked = {"miss": MASKED[0], "filled": True, "period": 1} if online else {"filled": filled}
     memory = MemoryConfig(cache=cache, prefetch=prefetch, **masked)
-    return known_of(open_trace(path, stamp, True).trace, k, [memory])
+    trace = open_trace(path, stamp, True).trace
+    return known_of(first_half(trace).trace if half else trace, k, [memory])
+
+
+@lru_cache(maxsize=8)
+def mark_between(path: Path, stamp: tuple, known: Path, known_stamp: tuple) -> str:
+    """Return the mark of what a trace tells of another one, or of itself."""
+    if (path, stamp) == (known, known_stamp):
+        return HINDSIGHT
+    return other(open_trace(path, stamp, False).trace, open_trace(known, known_stamp, False).trace, known.name).mark

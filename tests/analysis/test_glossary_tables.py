@@ -87,7 +87,7 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(simulate_app, "misses", trace, "--mode", "group", "--prefetch", "none,previous-token", "--slots", "2",
          "--out", made / "misses.csv")  # fmt: skip
     call(simulate_app, "memory", trace, *AFFINE, *MEMORY, "--cache", "lru,fifo", "--out", tmp_path / "memory")
-    call(simulate_app, "sweep", trace, *AFFINE, "--axis", "cache=resident,lru", "--axis", "slots=2", "--axis",
+    call(simulate_app, "sweep", trace, *AFFINE, "--axis", "cache=resident,static", "--axis", "slots=2", "--axis",
          "expert_bytes=4000", "--axis",
          "load=0.5", "--out", made / "sweep.parquet", "--jobs", "1")  # fmt: skip
     quality = logs / "cpu-toy" / "text" / "swap-quality.csv"

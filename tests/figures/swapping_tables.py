@@ -14,10 +14,12 @@ def swapping_tables(name):
 
 
 def miss_rows(name):
-    orders = (("flat", ("lru", "fifo", "lfu", "sieve", "belady")), ("group", ("lru", "fifo", "lifo", "lfu", "belady")))
-    for order, policies in orders:
+    optima = ("belady", "belady-bypass")
+    modes = (("flat", ("lru", "fifo", "lfu", "sieve", *optima)), ("group", ("lru", "fifo", "lifo", "lfu", *optima)))
+    for mode, policies in modes:
         for policy, slots in itertools.product(policies, (2, 4, 8)):
-            yield {"set": name, "trace": "language-decode", **FINE, "order": order, "policy": policy, "slots": slots,
+            yield {"set": name, "trace": "language-decode", **FINE, "policy": policy, "slots": slots,
+                   "known": "none", "mode": mode, "grouping": "step", "emptied": "never",
                    "accesses": 100, "misses": 90 - 10 * slots, "miss_ratio": 0.9 - 0.1 * slots, "experts": 8,
                    "group": 3.0}  # fmt: skip
 

@@ -260,7 +260,7 @@ def published(name):
 def test_published_lru_counts(name, accesses, hits):
     """LRU per layer, emptied at each sequence start, in stored order."""
     trace = published(name)
-    plan = MissPlan(("lru",), (8, 16, 32), reset_per_sequence=True)
+    plan = MissPlan(("lru",), (8, 16, 32), mode="flat", reset_per_sequence=True)
     rows = [row for row in miss_rows(trace, plan, known_from(trace, None, set())) if row["layer"] == "all"]
     assert [(row["accesses"], row["hits"]) for row in rows] == [(accesses, each) for each in hits]
 
@@ -362,7 +362,10 @@ def test_refusals():
         assert line in str(refused.value)
     for options, line in (
         ({"mode": "timed"}, "unknown mode 'timed'; known: flat, group"),
-        ({"prefetchers": ("oracle",)}, "prefetcher 'oracle' needs groups; allowed in mode 'group' only"),
+        (
+            {"prefetchers": ("oracle",), "mode": "flat"},
+            "'oracle' needs groups; allowed in mode 'group' only",
+        ),
         ({"prefetchers": ("psychic",), "mode": "group"}, "unknown prefetcher 'psychic'"),
     ):
         with pytest.raises(InputError) as refused:

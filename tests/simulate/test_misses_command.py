@@ -48,7 +48,8 @@ def table(path):
 
 def test_a_table_and_where_it_came_from(misses, path, tmp_path):
     out = tmp_path / "flat.csv"
-    status, printed, _ = misses(path, "--policy", "lru,lfu,belady,none", "--slots", "2,4", "--out", out)
+    words = (path, "--mode", "flat", "--policy", "lru,lfu,belady,none", "--slots", "2,4", "--out", out)
+    status, printed, _ = misses(*words)
     assert status == 0
     rows = table(out)
     assert [(row["policy"], row["slots"], row["layer"]) for row in rows] == [
@@ -62,28 +63,36 @@ def test_a_table_and_where_it_came_from(misses, path, tmp_path):
         assert int(row["hits"]) + int(row["misses"]) == int(row["accesses"])
         assert float(row["miss_ratio"]) == pytest.approx(int(row["misses"]) / int(row["accesses"]))
         assert int(row["declined"]) == (int(row["misses"]) if row["policy"] == "none" else 0)
+        assert row["transfers"] == row["misses"]
+        assert (row["mode"], row["grouping"], row["emptied"]) == ("flat", "selection", "never")
+        assert row["known"] == ("hindsight" if row["policy"] == "belady" else "none")
     per_layer = sum(int(row["misses"]) for row in rows[1:3])
     assert per_layer == total["lru", "2"]
     assert f"{total['lru', '2']}" in printed
     about = json.loads(out.with_suffix(".json").read_text())
     assert about["sha256"] == sha256_of(out)
     assert about["inputs"] == {path.name: load_trace(path).digest}
-    assert about["provenance"]["command"].startswith("python -m simulate misses .../toy.trace.parquet --policy lru,")
+    assert about["provenance"]["command"].startswith("python -m simulate misses .../toy.trace.parquet --mode flat ")
+    assert "mode flat: every selection for itself; slots never emptied" in printed
     before = out.read_bytes()
-    assert misses(path, "--policy", "lru,lfu,belady,none", "--slots", "2,4", "--out", out)[0] == 0
+    assert misses(*words)[0] == 0
     assert out.read_bytes() == before
 
 
 def test_group_mode_with_prefetchers_and_another_trace_for_popularity(misses, path, tmp_path):
     out = tmp_path / "group.csv"
-    words = ("--mode", "group", "--scope", "global", "--policy", "lifo,belady", "--prefetch", "none,oracle,popularity")
+    words = ("--scope", "global", "--policy", "lifo,belady,static", "--prefetch", "none,oracle,popularity")
     assert misses(path, *words, "--slots", "6", "--known", path, "--k", "1", "--out", out)[0] == 0
     rows = {(row["policy"], row["prefetcher"]): row for row in table(out)}
-    assert len(rows) == 6
+    assert len(rows) == 9
+    assert {row["known"] for (policy, prefetcher), row in rows.items() if (policy, prefetcher) != ("lifo", "none")} == {
+        "hindsight"  # popularity too: the trace given is the one that is counted
+    }
     assert int(rows["lifo", "oracle"]["misses"]) < int(rows["lifo", "none"]["misses"])
     for row in rows.values():
-        assert int(row["transfers"]) == int(row["loads"]) + int(row["prefetches"])
-        assert int(row["transfers"]) >= int(rows["belady", "none"]["misses"])
+        assert int(row["transfers"]) == int(row["loads"]) + int(row["declined"]) + int(row["prefetches"])
+        assert row["policy"] == "static" or int(row["transfers"]) >= int(rows["belady", "none"]["misses"])
+        assert (row["mode"], row["grouping"]) == ("group", "pass")
         assert int(row["prefetches"]) == int(row["prefetches_used"]) + int(row["prefetches_unused"])
 
 
@@ -105,7 +114,7 @@ def test_every_number_of_slots_and_caches_emptied_per_sequence(misses, path, tmp
             ("--policy", "lur"),
             "unknown cache policy 'lur'; known: belady, belady-bypass, fifo, importance, ",
         ),
-        (("--prefetch", "oracle"), "prefetcher 'oracle' needs groups; allowed in mode 'group' only"),
+        (("--mode", "flat", "--prefetch", "oracle"), "prefetcher 'oracle' needs groups; allowed in mode 'group' only"),
         (("--mode", "group", "--prefetch", "psychic"), "unknown prefetcher 'psychic'; known: co-activation, none, "),
         (("--mode", "timed"), "unknown mode 'timed'; known: flat, group"),
         (("--scope", "device"), "unknown scope 'device'; known: global, layer"),

@@ -19,7 +19,7 @@ def configs(*options, seeds=(0,), capacity=no_capacity, grid=None):
 
 
 def test_every_field_of_a_run_and_of_its_memory_is_an_axis_but_the_seed():
-    own = set(RunConfig.__dataclass_fields__) - {"memory", "seed"}
+    own = set(RunConfig.__dataclass_fields__) - {"memory", "seed", "served"}
     assert set(FIELDS) == own | set(MemoryConfig.__dataclass_fields__)
     assert not own & set(MemoryConfig.__dataclass_fields__)
 

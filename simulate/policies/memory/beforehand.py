@@ -25,11 +25,14 @@ def needs_of(policies: tuple[str, ...], prefetchers: tuple[str, ...]) -> set[str
     return {need for each in chosen for need in each.needs}
 
 
-def known_from(trace: Trace, k: int | None, needs: set[str]) -> Knowledge:
-    """Return what a trace tells beforehand, as far as it is needed: popularity and importance of its experts."""
+def known_from(trace: Trace, k: int | None, needs: set[str], learned: str = "hindsight") -> Knowledge:
+    """Return what a trace tells beforehand, as far as it is needed: popularity and importance of its experts.
+
+    `learned` is the mark of that: `held-out` where the trace is not the one that is replayed.
+    """
     popularity = load_LE(trace, k).ravel().tolist() if "popularity" in needs else None
     importance = importance_LE(trace, k).ravel().tolist() if "importance" in needs else None
-    return Knowledge(trace.L, trace.E, popularity, importance)
+    return Knowledge(trace.L, trace.E, popularity, importance, learned=learned)
 
 
 def importance_LE(trace: Trace, k: int | None = None) -> np.ndarray:
@@ -65,11 +68,15 @@ def expert_norm_LE(trace: Trace) -> np.ndarray | None:
     return norm_LE
 
 
-def known_of(trace: Trace, k: int | None, memories: Sequence[MemoryConfig]) -> Known:
-    """Return what a trace tells the policies of some memories: popularity, importance and norms, where they ask."""
+def known_of(trace: Trace, k: int | None, memories: Sequence[MemoryConfig], learned: str = "hindsight") -> Known:
+    """Return what a trace tells the policies of some memories: popularity, importance and norms, where they ask.
+
+    `learned` as in `known_from`.
+    """
     knowledge = known_from(trace, k, set().union(*(each.needs for each in memories)))
     norm_LE = expert_norm_LE(trace) if any(each.period is not None for each in memories) else None
-    return Known(knowledge.popularity, knowledge.importance, None if norm_LE is None else norm_LE.ravel().tolist())
+    norm_K = None if norm_LE is None else norm_LE.ravel().tolist()
+    return Known(knowledge.popularity, knowledge.importance, norm_K, learned=learned)
 
 
 def check_sizes(path: Path, known: Trace, trace: Trace) -> None:

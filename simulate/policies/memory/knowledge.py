@@ -47,6 +47,7 @@ class Knowledge:
     `layers` and `experts` (per layer) are the model's. `popularity` and `importance` hold a number per key (L * E of
     them, layer after layer): selections, and SwapMoE's score. `future` is that of one cache, `groups` are all groups
     to come, in order; `look_ahead` says how many of them the oracle prefetcher may see. `rng` draws random victims.
+    `learned` marks popularity and importance: `held-out`, or `hindsight` where they come from what is replayed.
     """
 
     layers: int
@@ -57,6 +58,7 @@ class Knowledge:
     groups: Sequence[Group] | None = None
     look_ahead: int = 1
     rng: np.random.Generator | None = None
+    learned: str = "hindsight"
 
 
 # What a field of Knowledge is called in a refusal.

@@ -22,13 +22,15 @@ class Known:
     """`popularity` and `importance` hold a number per key (layer * E + expert), `expert_norm` the norm of its weights.
 
     `order` are the accesses and groups to come, as an earlier run of the same order recorded them: an optimum or an
-    oracle is exact where a run's order does not depend on what its caches do.
+    oracle is exact where a run's order does not depend on what its caches do. `learned` is the mark of the rest, as in
+    `Knowledge`.
     """
 
     popularity: Sequence[float] | None = None
     importance: Sequence[float] | None = None
     expert_norm: Sequence[float] | None = None
     order: AccessOrder | None = None
+    learned: str = "hindsight"
 
 
 def new_memory(workload: Workload, device_LB: np.ndarray, config: RunConfig, known: Known | None) -> ExpertMemory:

@@ -15,16 +15,20 @@ import numpy as np
 
 from simulate.policies.halves import ALL, SECOND_HALF, halves
 from simulate.policies.memory.beforehand import check_sizes
+from traces.errors import InputError
 from traces.trace_file import load_trace
 
 if TYPE_CHECKING:
     from simulate.policies.config import RunConfig
+    from simulate.policies.memory.config import MemoryConfig
+    from simulate.policies.memory.known import Known
     from traces.selections import Trace
 
 NONE, HELD_OUT, HINDSIGHT = MARKS = ("none", "held-out", "hindsight")
 LEARNED = {"popularity", "importance"}  # fields of Knowledge that a trace tells
 AHEAD = {"future", "groups"}  # fields of Knowledge that tell what comes
 HELP = "Trace that popularity and importance come from, or `hindsight`: TRACE itself; default: TRACE's first half."
+OWN = "known: hindsight: what is learned beforehand comes from what is counted"
 LEAST_TELLING = 64  # selections of a sequence that do not come twice by chance
 
 
@@ -49,6 +53,11 @@ class Lesson:
         return [replace(config, served=self.served) for config in configs]
 
 
+def file_of(known: str | None) -> Path | None:
+    """Return the file that the option names, None where it names none."""
+    return None if known in (None, HINDSIGHT) else Path(known)
+
+
 def learns(needs: Iterable[str]) -> bool:
     """Say whether anything of what policies and prefetchers need is learned beforehand."""
     return not LEARNED.isdisjoint(needs)
@@ -61,6 +70,35 @@ def mark_of(needs: Iterable[str], learned: str) -> str:
     return learned if learns(needs) else NONE
 
 
+def known_fields(memory: MemoryConfig, known: Known | None, digest: str | None) -> dict:
+    """Return what the header of a run with expert memory says of what was known, `digest` of the trace that told it."""
+    learned = HINDSIGHT if known is None else known.learned
+    return {"known": mark_of(memory.needs, learned), "known_digest": digest if learns(memory.needs) else None}
+
+
+def lesson_again(
+    trace: Trace, known: str | None, configs: dict[str, RunConfig], served: str, headers: dict[str, dict]
+) -> Lesson:
+    """Return where runs that served a part of a trace learned, to repeat them; both dictionaries are by their names.
+
+    InputError where they learned from a trace that is not given, or from another one than is given.
+    """
+    needs = {need for config in configs.values() if config.memory for need in config.memory.needs}
+    if not learns(needs):
+        return Lesson(trace, served, NONE)
+    if known is None:
+        found = first_half(trace) if served == SECOND_HALF else Lesson(trace, ALL, HINDSIGHT, OWN)
+    else:
+        found = replace(lesson_of(trace, known, needs), served=served)
+    for name in configs:
+        digest = headers[name].get("known_digest") or found.trace.digest
+        if digest != found.trace.digest:
+            raise InputError(
+                f"{name}: learned from trace {digest}, here from {found.trace.digest}; allowed: --known TRACE, the same"
+            )
+    return found
+
+
 def lesson_of(trace: Trace, known: str | None, needs: Iterable[str]) -> Lesson:
     """Return where policies with these needs learn; `known` is the option of that name (`HELP`).
 
@@ -71,7 +109,7 @@ def lesson_of(trace: Trace, known: str | None, needs: Iterable[str]) -> Lesson:
     if known is None:
         return first_half(trace)
     if known == HINDSIGHT:
-        return Lesson(trace, ALL, HINDSIGHT, "known: hindsight: what is learned beforehand comes from what is counted")
+        return Lesson(trace, ALL, HINDSIGHT, OWN)
     source = load_trace(Path(known))
     check_sizes(Path(known), source, trace)
     return other(trace, source, Path(known).name)
