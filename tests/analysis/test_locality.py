@@ -13,8 +13,9 @@ import pytest
 
 from analysis.drift import divergence, domain_drift, sequence_counts
 from analysis.locality import curve_rows, drift_rows, heat_rows, locality_rows
+from analysis.miss_ratio import trace_rows
 from analysis.reuse import adjacent_reuse, counts, distances
-from analysis.streams import Streams, streams_of
+from analysis.streams import EMPTIED, Streams, streams_of
 from traces.importers.named import import_files
 from traces.importers.source import Options
 from traces.synthetic import SyntheticSpec, synthetic_trace
@@ -167,6 +168,30 @@ def test_curves_rise_to_all_but_first_selections(text):
         assert (own["hit_ratio"].diff().dropna() >= 0).all()
     last = curve[curve["slots"] == 8].set_index("order")["hit_ratio"]
     assert last["recorded"] == pytest.approx(last["shuffled"])  # what is selected at all does not depend on order
+
+
+@pytest.mark.parametrize(("emptied", "per_sequence"), [("sequence", True), ("never", False)])
+def test_one_question_has_one_answer_in_both_miss_tables(text, emptied, per_sequence):
+    """LRU by access: `locality` and `miss-ratio` agree where slots are emptied alike, and both say when that is."""
+    curve = pd.DataFrame(curve_rows("set", "text", text, np.random.default_rng(0), emptied))
+    hits = curve[curve["order"] == "recorded"].set_index("slots")["hit_ratio"]
+    table = pd.DataFrame(trace_rows("set", "text", text, per_sequence=per_sequence))
+    lru = table[(table["policy"] == "lru") & (table["mode"] == "flat")].set_index("slots")
+    np.testing.assert_allclose(hits, 1 - lru["miss_ratio"], atol=1e-9)
+    assert set(curve["emptied"]) == set(table["emptied"]) == {emptied}
+    assert set(curve["mode"]) == {"flat"}
+    rows = pd.DataFrame(locality_rows("set", "text", text, np.random.default_rng(0), emptied))
+    whole = rows[(rows["layer"] == "all") & (rows["domain"] == "all")].iloc[0]
+    assert whole["hits_half"] == pytest.approx(hits[4])
+    assert set(table.loc[table["mode"] == "group", "grouping"]) == {"pass" if per_sequence else "step"}
+
+
+def test_caches_that_are_kept_hit_more_often_where_sequences_share_experts(text):
+    half = [
+        pd.DataFrame(locality_rows("set", "text", text, np.random.default_rng(0), emptied)).iloc[0]["hits_half"]
+        for emptied in EMPTIED
+    ]
+    assert half[0] < half[1]
 
 
 def test_heat_shares_sum_to_one_and_the_control_mixes_domains(text):
