@@ -9,6 +9,7 @@ import pandas as pd
 
 from simulate.policies.config import DEFAULTS, ONLY_UNDER
 from simulate.policies.memory.config import MemoryConfig
+from simulate.policies.rules import TABLES
 from traces.glossary.lookup import title
 
 RESIDENT = "resident"  # the cache of a run with all experts in device memory
@@ -45,7 +46,8 @@ def every_setting(config: dict) -> dict:
 def applies(name: str, settings: dict) -> bool:
     """Whether a field means something in a configuration."""
     under, needed = WHERE.get(name, (None, None))
-    return under is None or settings.get(under) == needed
+    rule = settings.get(under)
+    return under is None or rule == needed or (under in TABLES and rule is not None and TABLES[under].is_own(rule))
 
 
 def written(value: object) -> object:

@@ -15,6 +15,7 @@ from simulate.regret import CAUSES, split, worlds
 from traces.errors import InputError
 from traces.glossary.lookup import titles
 from traces.run_records import RunRecords, load_run, run_names
+from traces.run_window import is_open
 
 OF_MEMORY = ("cache", "slots", "scope", "miss", "prefetch", "period", "filled")
 SHOWN = titles((
@@ -34,7 +35,7 @@ NOT_EXACT = (
 def memory_table(folder: Path) -> pd.DataFrame:
     """Return one row per memory and setting in a folder of run records, seeds combined.
 
-    `time_ms` is the run's length over its passes; under arrivals that do not wait for the model (poisson, recorded) it
+    `time_ms` is the run's length over its passes; under arrivals that do not wait for the model it
     is the mean time from arrival to end. `lost_ms` is what it exceeds the run with all experts resident by, the
     causes (`simulate.regret`) are empty where the folder lacks a world; half-widths are of 95 % intervals over seeds.
     InputError where no run has expert slots.
@@ -67,7 +68,7 @@ def settings(config: RunConfig) -> dict:
 def time_ms(records: RunRecords) -> float:
     """Return the time per pass in ms: of the whole run, or where arrivals do not wait, from arrival to end."""
     passes = records.passes
-    if records.header["config"]["arrivals"] in ("poisson", "recorded"):
+    if is_open(records.header["config"]):
         return float((passes["end_ns"] - passes["arrival_ns"]).mean()) / 1e6
     return float(passes["end_ns"].max() - passes["arrival_ns"].min()) / len(passes["end_ns"]) / 1e6
 

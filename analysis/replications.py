@@ -7,7 +7,7 @@ import numpy as np
 from analysis.intervals import half_width
 from traces.run_statistics import INTERVAL_METRICS, LATENCIES, REQUESTS, RunStatistics
 from traces.run_steadiness import beyond_offered, edge_per_s
-from traces.run_window import OPEN, WHOLE_RUN, WINDOW
+from traces.run_window import WHOLE_RUN, WINDOW, is_open
 
 OF_EVERY_WINDOW = ("capacity_per_s", "offered_per_s", "offered_load", "backlog_growth")  # never of the window alone
 
@@ -94,7 +94,7 @@ def of_all(runs: list[RunStatistics], name: str) -> np.ndarray:
 
 def is_windowed_open(run: RunStatistics) -> bool:
     """Whether the values of a run are of a window under arrivals that do not wait for the model."""
-    return run.config["arrivals"] in OPEN and run.values_of == WINDOW
+    return is_open(run.config) and run.values_of == WINDOW
 
 
 def labelled(

@@ -10,6 +10,7 @@ from traces.errors import InputError
 from traces.files import sha256_of
 from traces.run_records import RunRecords, load_run
 from traces.run_statistics import RunStatistics, run_statistics
+from traces.run_window import is_open
 
 ORDER_COLUMNS = ("layer", "block", "size", "members_crc")
 
@@ -73,8 +74,12 @@ def check_source(records: RunRecords, source: str) -> None:
 
 
 def order_is_fixed(config: dict) -> bool:
-    """Return whether the order of batches is free of durations: one device, no time-out, no Poisson arrivals."""
-    return config["devices"] == 1 and config["timeout_ns"] is None and config["arrivals"] != "poisson"
+    """Return whether the order of batches is free of durations: one device, no time-out, arrivals that wait.
+
+    Of a scheduler of the user's own it is not known.
+    """
+    known = config["scheduler"] in ("queues", "lockstep") and not is_open(config)
+    return known and config["devices"] == 1 and config["timeout_ns"] is None
 
 
 def compared(records: dict[str, RunRecords]) -> tuple[str, str]:

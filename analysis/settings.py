@@ -14,11 +14,9 @@ def describe_config(config: dict, used_k: int | None) -> dict:
         "scheduler": config["scheduler"],
         "mode": mode,
         "setting": setting(config),
-        "in_flight": config["in_flight"] if mode == "closed" else None,
-        "load": config["load"] if mode == "poisson" else None,
-        "rate_per_s": config["rate_per_s"] if mode == "poisson" else None,
+        **{name: config[name] for name in ("in_flight", "load", "rate_per_s")},  # None where they mean nothing
         "queue_size": None if lockstep else config["queue_size"],
-        "max_step": config["max_step"] if lockstep else None,
+        "max_step": config["max_step"],
         "variant": variant(config, used_k),
         "sequences": config["sequences"],
     }

@@ -9,7 +9,7 @@ import numpy as np
 
 from traces.run_records import RunRecords
 from traces.run_steadiness import judged
-from traces.run_window import OPEN, WHOLE_RUN, Window, measured_window, whole_run
+from traces.run_window import WHOLE_RUN, Window, is_open, measured_window, whole_run
 from traces.served_sequences import Served, served_sequences
 from traces.throughput import throughput_parts, throughput_per_s
 
@@ -218,12 +218,15 @@ def load_statistics(records: RunRecords, served: Served, window: Window) -> dict
     """Return capacity, offered rate and load, and how far the backlog grew over the window.
 
     What a sequence offers are all its passes, when it arrives. `offered_per_s` counts passes: under Poisson arrivals by
-    the rate, under recorded ones as they came. `backlog_growth` is what arrives less what ends, over what arrives.
+    the rate, under others that do not wait as they came. `backlog_growth` is what arrives less what ends, over what
+    arrives.
     """
     passes, config = records.passes, records.header["config"]
     capacity_per_s = full_batch_capacity_per_s(records)
-    offered_per_s = (config["rate_per_s"] or np.nan) * len(passes["end_ns"]) / max(len(served), 1)
-    if config["arrivals"] in OPEN and not config["rate_per_s"]:
+    offered_per_s = np.nan
+    if config["arrivals"] == "poisson":
+        offered_per_s = config["rate_per_s"] * len(passes["end_ns"]) / max(len(served), 1)
+    elif is_open(config):
         offered_per_s = offered_as_recorded(served)
     inside = window.holds(served.arrival_ns)
     arrived = int(served.passes[inside].sum())

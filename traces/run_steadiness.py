@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from traces.run_records import RunRecords
-from traces.run_window import OPEN, WHOLE_RUN, Window
+from traces.run_window import WHOLE_RUN, Window, is_open
 from traces.served_sequences import Served
 from traces.throughput import half_width_of_parts
 
@@ -26,14 +26,15 @@ def judged(
 
     `window` None: nothing lies between arrivals. A remark on a run that is rather short is the reason of status `ok`.
     """
-    is_open = records.header["config"]["arrivals"] in OPEN
-    reason = overload(values, rates) if is_open else ""
+    whole = window is not None and window.kind == WHOLE_RUN
+    free = is_open(records.header["config"]) and not whole
+    reason = overload(values, rates) if free else ""
     if reason:
         return "unstable", reason
     reason = too_little(records, served, window, values)
-    if reason or (window is not None and window.kind == WHOLE_RUN):
+    if reason or whole:
         return ("short", reason) if reason else ("ok", "")
-    if is_open:
+    if free:
         reason = unsettled(values) or beyond_offered(values, values["throughput_per_s"] - uncertainty(values, rates))
         if reason:
             return "short", reason

@@ -29,6 +29,7 @@ from traces.errors import InputError
 from traces.run_records import RunRecords
 from traces.served_sequences import Served
 
+AT_ONCE, WAITING = "all", ("all", "closed", "steps")  # arrivals that wait for the model, or all come at the start
 OPEN = ("poisson", "recorded")  # arrivals that do not wait for the model
 WARM_UP_SHARE = 0.15
 DRAIN_SHARE = 0.10
@@ -64,18 +65,27 @@ class Window:
         return np.maximum(np.minimum(end_ns, self.end_ns) - np.maximum(start_ns, self.start_ns), 0)
 
 
+def is_open(config: dict) -> bool:
+    """Say whether the arrivals of a configuration do not wait for the model.
+
+    A process of the user's own is taken for one that does not: such runs are judged the more strictly.
+    """
+    return config["arrivals"] not in WAITING
+
+
 def measured_window(records: RunRecords, served: Served) -> Window | None:
     """Return the measured window of a run, None where nothing lies between arrivals; InputError without passes."""
-    arrivals = records.header["config"]["arrivals"]
+    config = records.header["config"]
     if len(records.passes["arrival_ns"]) == 0:
         raise InputError("the run has no passes")
-    if arrivals == "all":
-        return whole_run(records)
     arrival_ns = np.sort(served.arrival_ns)
+    own = config["arrivals"] not in (*WAITING, *OPEN)
+    if config["arrivals"] == AT_ONCE or (own and arrival_ns[0] == arrival_ns[-1]):
+        return whole_run(records)
     p95_ns = np.percentile(served.end_ns - served.arrival_ns, 95)
     warm_up_ns = max(arrival_ns[int(WARM_UP_SHARE * len(arrival_ns))] - arrival_ns[0], p95_ns)
     drain_ns = 0.0
-    if arrivals in OPEN:
+    if is_open(config):
         drain_ns = max(arrival_ns[-1] - arrival_ns[int((1 - DRAIN_SHARE) * len(arrival_ns))], p95_ns)
     # A release of many passes at one instant makes the window open and close at an instant of completions.
     most_ns = (1 - LEAST_MEASURED) * (arrival_ns[-1] - arrival_ns[0])
@@ -84,7 +94,7 @@ def measured_window(records: RunRecords, served: Served) -> Window | None:
     last = np.searchsorted(arrival_ns, arrival_ns[-1] - cut * drain_ns, side="right") - 1
     if first >= last or arrival_ns[first] == arrival_ns[last]:
         return None
-    return Window(int(arrival_ns[first]), int(arrival_ns[last]), "arrival" if arrivals in OPEN else "end")
+    return Window(int(arrival_ns[first]), int(arrival_ns[last]), "arrival" if is_open(config) else "end")
 
 
 def whole_run(records: RunRecords) -> Window:

@@ -12,6 +12,7 @@ import pytest
 from sweep_worlds import toy_study, toy_trace
 from worlds import world
 
+from analysis.configurations import every_setting
 from simulate.__main__ import app
 from simulate.costs import affine
 from simulate.engines import engine_for, simulate
@@ -24,6 +25,7 @@ from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.placement import PLACEMENTS, place
 from simulate.policies.recording import run_header
 from simulate.policies.rules import TABLES
+from simulate.sweeps.sweep import sweep
 from traces import command
 from traces.errors import InputError
 from traces.files import sha256_of
@@ -356,6 +358,18 @@ def test_a_sweep_over_own_rules_on_processes_continues_only_with_the_same_source
     assert status == 2
     assert "holds another sweep" in said[0]
     assert "mine:MRU_digest" in said[0]
+
+
+def test_arrivals_that_outrun_the_machine_are_unstable_under_an_own_process_too(mine, tmp_path):
+    """A sequence of one pass every microsecond, of which each takes about 15 one after another."""
+    study = toy_study(tmp_path, world={"tokens": 2000, "expert_bytes": None})
+    configs = [RunConfig(arrivals="mine:paced", in_flight=each) for each in (1, 40)]
+    fast, slow = sweep(study, {each.name: each for each in configs}, tmp_path / "swept.parquet", jobs=1)
+    assert (fast.status, slow.status) == ("unstable", "ok")
+    assert fast.values["offered_per_s"] == pytest.approx(1e6)
+    assert slow.values["offered_per_s"] == pytest.approx(1e6 / 40)
+    shown = every_setting(slow.config)
+    assert (shown["arrivals"], shown["in_flight"]) == ("mine:paced", 40)
 
 
 SCRIPT = '''
