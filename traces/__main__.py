@@ -19,7 +19,7 @@ from traces.exporters.named import EXPORTERS, export
 from traces.exporters.subject import Subject
 from traces.header import SCORE_KINDS
 from traces.importers.named import KINDS, import_files
-from traces.importers.source import PHASES, Options
+from traces.importers.source import PHASES, UNROUTED, Options
 from traces.k_rules import RULE_HELP, given_rule
 from traces.load_trace import LoadTrace, holds_loads, read_loads
 from traces.outputs import staged
@@ -146,6 +146,9 @@ def import_command(
     shared_slots: Annotated[
         int | None, typer.Option(min=0, help="how many of a row's slots, the last, hold shared experts; 0: none")
     ] = None,
+    unrouted: Annotated[
+        str | None, typer.Option(help=f"{', '.join(UNROUTED)}: rows filled with zeros have no route, or are real")
+    ] = None,
     k: Annotated[int | None, typer.Option(min=1, help="experts per token and layer")] = None,
     layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None,
     hidden_layers: Annotated[int | None, typer.Option(min=1, help="all layers, dense ones too")] = None,
@@ -165,6 +168,7 @@ def import_command(
         model=model, experts=experts, k=k, layers=layers, hidden_layers=hidden_layers, score_kind=score_kind,
         ranked=ranked, phase=phase, start_token=start_token, sequence_tokens=sequence_tokens,
         arrays=tuple(array or ()), zero_experts=zero_experts, shared_slots=shared_slots,
+        unrouted=unrouted,
     )  # fmt: skip
     with staged(out, files, force) as written:
         made = import_files(kind, files, options, provenance())

@@ -108,7 +108,7 @@ ROWS = {
     "-1 everywhere": (lambda rows: rows.astype(np.int32) * 0 - 1, "all 3 layers hold only -1: no routes were captured"),
     "padding in a MoE layer": (
         lambda rows: with_layer(rows, 1, np.where(np.arange(20)[:, None] == 3, -1, rows[:, 1].astype(int))),
-        "row 3, layer 1, slot 0: expert is -1, allowed 0..7 (2 such rows)",
+        "row 3, layer 1: experts are [-1, -1], allowed: an expert in every slot, or rows of -1",
     ),
     "an expert twice": (lambda rows: with_layer(rows, 2, [3, 3]), "experts are [3, 3], allowed: each at most once"),
     "copied layers": (lambda rows: with_layer(rows, 2, rows[:, 1]), "layers 1 and 2 hold the same experts in all 20"),
@@ -149,7 +149,7 @@ CONTENTS = {
     "experts were null": (
         "vllm",
         lambda c: put(c, None, "choices", 0, "routed_experts"),
-        "choices[0]: routed_experts is None, allowed text in base64",
+        "choices[0]: routed_experts is null, as of a request that was aborted or preempted; allowed: --unrouted",
     ),
     "not base64": ("vllm", lambda c: put(c, "a?", "choices", 0, "routed_experts"), "routed_experts is not base64"),
     "not .npy": ("vllm", lambda c: put(c, raw(np.ones(4)), "choices", 0, "routed_experts"), "no whole .npy array"),

@@ -21,10 +21,11 @@ class Kind:
 
 
 APART = ("zero_experts", "shared_slots")  # experts that are none to load, or none to choose
+ROWS = (*APART, "unrouted")
 KINDS = {
-    "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *APART)),
-    "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token", *APART)),
-    "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", *APART)),
+    "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
+    "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token", *ROWS)),
+    "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", *ROWS)),
     "flame-moe": Kind(flame_moe.read, ("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
     "smartmoe": Kind(smartmoe.read, (), ("experts", "k", "zero_experts")),
     "tensorrt-llm": Kind(tensorrt_llm.read, (), ("zero_experts",)),

@@ -19,6 +19,7 @@ from traces.importers.rows import (
     without_shared,
 )
 from traces.importers.source import NO_SCORES, Source, layer_numbers
+from traces.importers.unrouted import with_unrouted
 from traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.
@@ -46,6 +47,9 @@ def read(source: Source) -> Trace:
     check_beside(path, arrays)
     experts_TLK = without_shared(place, arrays["experts"], source.options.experts, source.options.shared_slots)
     check_ids(place, experts_TLK, source.options.experts, lowest=-1)
+    stated_TLK = experts_TLK
+    experts_TLK = with_unrouted(place, experts_TLK, source.options.experts, source.options.unrouted)
+    filled_TLK = experts_TLK != stated_TLK
     check_no_shared(place, experts_TLK, source.options.experts, source.options.shared_slots)
     tokens, layers, k = experts_TLK.shape
     layer_ids = layers_of(path, source, arrays.get("layer_ids"), layers)
@@ -58,10 +62,10 @@ def read(source: Source) -> Trace:
             fields[at] = arrays[name].astype(kind)
     if "scores" in arrays:
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
-            fields["scores_TLK"] = arrays["scores"][:, :, :k].astype(np.float32)
+            fields["scores_TLK"] = np.where(filled_TLK, 0, arrays["scores"][:, :, :k]).astype(np.float32)
     notes = ONE_AFTER_ANOTHER | ({"left_out": arrays["left_out"]} if arrays["left_out"] else {})
     used_k = source.options.k or k
-    return source.trace(source.model(used_k, layer_ids), notes, experts_TLK=experts_TLK.astype(np.int16), **fields)
+    return source.trace(source.model(used_k, layer_ids), notes, experts_TLK=experts_TLK, **fields)
 
 
 def array_names(source: Source, held: list[str]) -> dict[str, str]:

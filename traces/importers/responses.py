@@ -20,11 +20,13 @@ from traces.importers.rows import (
     without_dense,
     without_shared,
 )
-from traces.importers.source import Source, layer_numbers
+from traces.importers.source import KEEP, Source, layer_numbers
+from traces.importers.unrouted import check_whole, with_unrouted
 from traces.selections import LARGEST_ROWS, Trace
 
-# An engine's module turns a response into what each of its sequences holds: (place, rows [rows, layers, k]).
-Rows = list[tuple[str, np.ndarray]]
+# An engine's module turns a response into what each of its sequences holds: (place, rows [rows, layers, k]); None in
+# the place of rows where the response has none and --unrouted keep leaves it out.
+Rows = list[tuple[str, np.ndarray | None]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,15 @@ def usage(place: str, content: dict) -> Usage:
     return Usage(prompt, generated)
 
 
+def routed(place: str, content: object, source: Source) -> object | None:
+    """Return content["routed_experts"]; InputError where it is null, unless such responses are left out (None)."""
+    value = entry(place, content, "routed_experts", object)
+    if value is None and source.options.unrouted != KEEP:
+        found = "routed_experts is null, as of a request that was aborted or preempted"
+        raise InputError(f"{place}: {found}; allowed: --unrouted {KEEP}, which leaves such responses out")
+    return value
+
+
 def decoded(place: str, text: object) -> bytes:
     """Return the bytes of a base64 text; InputError for anything else."""
     if not isinstance(text, str):
@@ -89,6 +100,9 @@ def decoded(place: str, text: object) -> bytes:
 
 def check_count(place: str, rows: Rows, counted: Usage, start: int) -> None:
     """Refuse sequences whose rows do not fit their tokens: the last generated token has none."""
+    lacking = [at for at, experts_TLK in rows if experts_TLK is None]
+    if lacking:
+        raise InputError(f"{lacking[0]}: routed_experts is null beside choices that have some, allowed: in all or none")
     found = sum(len(experts) for _, experts in rows)
     allowed = len(rows) * (counted.prompt - 1 - start) + counted.generated
     if found != allowed:
@@ -100,10 +114,13 @@ def check_count(place: str, rows: Rows, counted: Usage, start: int) -> None:
 def read_responses(source: Source, rows_of: Callable[[str, dict, Source], tuple[Usage, Rows]]) -> Trace:
     """Return the trace of all responses in all files, in their order; `rows_of` knows the engine."""
     start = source.options.start_token or 0
-    pieces, prefill, layers = [], [], None
+    pieces, prefill, layers, without = [], [], None, []
     for path in source.paths:
         for place, response in responses(path):
             counted, rows = rows_of(place, response, source)
+            if all(experts_TLK is None for _, experts_TLK in rows):
+                without += [at for at, _ in rows]
+                continue
             check_count(place, rows, counted, start)
             for at, experts_TLK in rows:
                 check_array(at, experts_TLK)
@@ -115,21 +132,26 @@ def read_responses(source: Source, rows_of: Callable[[str, dict, Source], tuple[
                 pieces.append(experts_TLK.astype(np.int16))
                 prefill.append(min(max(counted.prompt - start, 0), len(experts_TLK)))
     if not pieces:
-        raise InputError(f"{source.place}: no responses, allowed at least one")
-    return assembled(source, pieces, np.array(prefill), start)
+        raise InputError(f"{source.place}: no responses with routed experts, allowed at least one")
+    left_out = {"left_out": [f"{at}, which has no routed experts" for at in without]} if without else {}
+    return assembled(source, pieces, np.array(prefill), start, left_out)
 
 
-def assembled(source: Source, pieces: list[np.ndarray], prefill_S: np.ndarray, start: int) -> Trace:
+def assembled(source: Source, pieces: list[np.ndarray], prefill_S: np.ndarray, start: int, left_out: dict) -> Trace:
     """Return the trace of sequences of rows, checked for the traps that need all of them."""
     experts_TLK = np.concatenate(pieces)
     layer_ids = layer_numbers(source.options.layers, experts_TLK.shape[1])
     experts_TLK = without_dense(source.place, experts_TLK, layer_ids)
-    check_ids(source.place, experts_TLK, source.options.experts, layer_ids=layer_ids)  # no padding left
+    unrouted = source.options.unrouted
+    experts_TLK = with_unrouted(source.place, experts_TLK, source.options.experts, unrouted, layer_ids)
+    check_whole(source.place, experts_TLK, unrouted, layer_ids)
     check_no_shared(source.place, experts_TLK, source.options.experts, source.options.shared_slots)
     check_copies(source.place, experts_TLK, layer_ids, source.options.experts)
     length_S = np.array([len(piece) for piece in pieces])
     sequences = Sequences(length_S, prefill_S, np.full_like(length_S, start))
     model = source.model(experts_TLK.shape[2], layer_ids)
     fields = sequences.token_fields() | {"prompt_len_S": (prefill_S + start).astype(np.int32)}
-    notes = ONE_AFTER_ANOTHER | {"rows": "the last generated token of a sequence is never routed and has no row"}
-    return source.trace(model, notes, experts_TLK=np.ascontiguousarray(experts_TLK), **fields)
+    notes = (
+        ONE_AFTER_ANOTHER | left_out | {"rows": "the last generated token of a sequence is never routed and has no row"}
+    )
+    return source.trace(model, notes | left_out, experts_TLK=np.ascontiguousarray(experts_TLK), **fields)

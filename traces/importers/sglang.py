@@ -7,7 +7,7 @@ experts; `/generate` has it in `meta_info`, the OpenAI endpoints in `sgl_ext`. P
 import numpy as np
 
 from traces.errors import InputError
-from traces.importers.responses import Rows, Usage, decoded, entry, read_responses, usage
+from traces.importers.responses import Rows, Usage, decoded, entry, read_responses, routed, usage
 from traces.importers.source import Source
 from traces.selections import Trace
 
@@ -30,7 +30,8 @@ def rows_of(place: str, response: dict, source: Source) -> tuple[Usage, Rows]:
     else:
         raise InputError(f"{place}: neither meta_info nor sgl_ext, allowed a response of SGLang with one of them")
     shape = (source.options.hidden_layers, source.options.k)
-    return counted, [(where, array_of(where, entry(where, content, "routed_experts", object), shape))]
+    text = routed(where, content, source)
+    return counted, [(where, None if text is None else array_of(where, text, shape))]
 
 
 def array_of(place: str, text: object, shape: tuple[int, int]) -> np.ndarray:

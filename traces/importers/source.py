@@ -14,6 +14,8 @@ from traces.selections import Trace
 
 PHASES = ("prefill", "decode", "both")
 NO_SCORES = "none"
+KEEP, REAL = "keep", "real"
+UNROUTED = (KEEP, REAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +25,8 @@ class Options:
     `experts` is how many a router chooses among, of which the last `zero_experts` have no weights, `k` the experts per
     token; `layers` the model's own numbers of its MoE layers (`1-26`, `0,2,4`); `hidden_layers` counts dense layers
     too; `start_token` is the first token that has rows; `sequence_tokens` cuts a stream of tokens into sequences;
-    `arrays` names arrays, `field=name`; the last `shared_slots` of a row hold shared experts. Raises InputError for an
-    impossible value.
+    `arrays` names arrays, `field=name`; the last `shared_slots` of a row hold shared experts; `unrouted`
+    says what to do with rows without a route. Raises InputError for an impossible value.
     """
 
     model: str | None = None
@@ -40,9 +42,12 @@ class Options:
     arrays: tuple[str, ...] = ()
     zero_experts: int | None = None
     shared_slots: int | None = None
+    unrouted: str | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("score_kind", (*SCORE_KINDS, NO_SCORES)), ("phase", PHASES)):
+        for name, allowed in (
+            ("score_kind", (*SCORE_KINDS, NO_SCORES)), ("phase", PHASES), ("unrouted", UNROUTED),
+        ):  # fmt: skip
             if getattr(self, name) not in (None, *allowed):
                 raise InputError(f"{option(name)} is {getattr(self, name)!r}, allowed {', '.join(allowed)}")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from traces.errors import InputError
 from traces.importers.npz import DAMAGE
-from traces.importers.responses import Rows, Usage, decoded, entry, read_responses, usage
+from traces.importers.responses import Rows, Usage, decoded, entry, read_responses, routed, usage
 from traces.importers.source import Source
 from traces.selections import Trace
 
@@ -31,7 +31,8 @@ def rows_of(place: str, response: dict, source: Source) -> tuple[Usage, Rows]:
     rows = []
     for at, choice in enumerate(choices):
         where = f"{place}: choices[{at}]"
-        rows.append((where, array_of(where, entry(where, choice, "routed_experts", object), source.options.experts)))
+        text = routed(where, choice, source)
+        rows.append((where, None if text is None else array_of(where, text, source.options.experts)))
     return counted, rows
 
 
