@@ -19,6 +19,14 @@ from traces.parquet import column_digest, header_digest
 Cost = Callable[[int, int, int], int]
 
 
+def checked_ns(service_ns: object, layer: int, block: int, tokens: int) -> int:
+    """Return what a cost gave for a batch as an int; InputError unless it is a whole number of ns, 0 or more."""
+    if not isinstance(service_ns, int | np.integer) or isinstance(service_ns, bool) or service_ns < 0:
+        place = f"cost of {tokens} tokens in layer {layer}, block {block}"
+        raise InputError(f"{place} is {service_ns!r} ns, allowed whole numbers >= 0")
+    return int(service_ns)
+
+
 class MeanCosts:
     """The mean curve of a cost table, piecewise linear, each value worked out once.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import simpy
 
+from simulate.costs import Cost, checked_ns
 from simulate.policies.config import RunConfig
 from simulate.policies.horizon import too_long
 from simulate.policies.instant import Replay
@@ -17,8 +17,6 @@ from simulate.policies.scheduler import Batch
 from simulate.policies.workload import Workload
 from traces.numbers import LAST_NS
 from traces.run_records import RunRecords
-
-Cost = Callable[[int, int, int], int]  # (layer, block, tokens of the batch) -> service_ns
 
 
 class Engine:
@@ -53,6 +51,8 @@ class Engine:
     def launch(self, batch: Batch) -> bool:
         """Put the completion of a batch into the calendar; return True if it takes no time."""
         service_ns = self.cost(batch.layer, batch.block, batch.tokens)
+        if type(service_ns) is not int or service_ns < 0:
+            service_ns = checked_ns(service_ns, batch.layer, batch.block, batch.tokens)
         if batch.device == self.host:
             on_host_ns = service_ns * self.memory.host_factor
             service_ns = round(on_host_ns) if on_host_ns < LAST_NS else LAST_NS

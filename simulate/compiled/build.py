@@ -26,7 +26,7 @@ from simulate.compiled.layout import (
 )
 from simulate.compiled.named import numbers_of
 from simulate.compiled.pointers import Pointed
-from simulate.policies.arrivals import ARRIVALS, Arrivals
+from simulate.policies.arrivals import Arrivals, new_arrivals
 from simulate.policies.config import RunConfig
 from simulate.policies.placement import place
 from simulate.policies.workload import Workload
@@ -46,7 +46,7 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
     """
     numbers = numbers_of(config)
     device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
-    arrivals = ARRIVALS[config.arrivals](workload, config)
+    arrivals = new_arrivals(workload, config)
     passes, tokens = workload.passes, int(workload.tokens_P.sum())
     queues, k = device_LB.size, workload.experts_TLK.shape[2]
     members = (tokens * k + passes) * workload.layers

@@ -13,12 +13,11 @@ from simulate.compiled.memory.build import COUNTS, Logs, new_memory, random_bits
 from simulate.compiled.memory.order import Order
 from simulate.compiled.named import KEPT_COSTS
 from simulate.compiled.pointers import Pointed
-from simulate.costs import Cost
+from simulate.costs import Cost, checked_ns
 from simulate.policies.config import RunConfig
 from simulate.policies.horizon import too_long
 from simulate.policies.memory.known import Known
 from simulate.policies.workload import Workload
-from traces.errors import InputError
 from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
 
 MOST_BATCHES = 1 << 20
@@ -92,11 +91,7 @@ class CompiledRun:
         world, known = self.world, self.world["cost_CN"]
         queue, tokens = int(world.cost_queue), int(world.cost_tokens)
         layer, block = divmod(queue, self.workload.experts + 1)
-        service_ns = min(self.cost(layer, block, tokens), NEVER)
-        if service_ns < 0:
-            raise InputError(
-                f"cost of {tokens} tokens in layer {layer}, block {block} is {service_ns} ns, allowed >= 0"
-            )
+        service_ns = min(checked_ns(self.cost(layer, block, tokens), layer, block, tokens), NEVER)
         if type(self.cost) not in KEPT_COSTS:
             world.record["given_ns"] = service_ns
             return

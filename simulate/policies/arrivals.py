@@ -35,6 +35,12 @@ class Arrivals:
         self.follower_P[last_of_group] = -1
 
     def _plan(self, arrival_ns_A: np.ndarray, planned_A: np.ndarray) -> None:
+        ns = np.asarray(arrival_ns_A)
+        if ns.dtype.kind not in "iu" or len(ns) != len(planned_A) or (np.diff(ns, prepend=0) < 0).any():
+            raise InputError(
+                f"arrival times are {len(ns)} of {ns.dtype}, allowed: whole ns >= 0, ascending, one for each of at most"
+                f" {len(planned_A)} that arrive by themselves"
+            )
         self.arrival_ns_A, self.planned_A, self.position = arrival_ns_A, planned_A, 0
         self.next_ns = int(arrival_ns_A[0]) if len(arrival_ns_A) else None
 
@@ -110,6 +116,14 @@ class Steps(Arrivals):
             if not self.unfinished[step] and step + 1 < len(self.passes_of_step):
                 released = self.passes_of_step[step + 1]
         return released
+
+
+def new_arrivals(workload: Workload, config: RunConfig) -> Arrivals:
+    """Return the arrivals of a run that begins; InputError where a user's own process gives none."""
+    found = ARRIVALS[config.arrivals](workload, config)
+    if not isinstance(found, Arrivals):
+        raise InputError(f"arrivals {config.arrivals!r} give {type(found).__name__}, allowed: an Arrivals")
+    return found
 
 
 def poisson_times_ns(count: int, rate_per_s: float, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from simulate.policies.arrivals import ARRIVALS
+from simulate.policies.arrivals import new_arrivals
 from simulate.policies.config import SCHEDULERS, RunConfig
 from simulate.policies.memory.known import Known, new_memory
 from simulate.policies.memory.links import Transfer
@@ -36,7 +36,7 @@ class Replay:
         device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
         self.memory = new_memory(workload, device_LB, config, known) if config.memory is not None else None
         self.rules = SCHEDULERS[config.scheduler](workload, device_LB, config, self.memory)
-        self.arrivals = ARRIVALS[config.arrivals](workload, config)
+        self.arrivals = new_arrivals(workload, config)
         self.recording = Recording(workload, self.memory)
         self.launch, self.send = launch, send
 

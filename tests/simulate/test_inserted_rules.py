@@ -51,8 +51,11 @@ def test_costs_that_are_not_the_projects_own_are_asked_for_every_batch():
         found = [simulate(toy, config, new(), {"config": {}}, engine=engine) for engine in ("simpy", "compiled")]
         for name, column in found[0].batches.items():
             assert column.tolist() == found[1].batches[name].tolist()
-    with pytest.raises(InputError, match=r"cost of 2 tokens in layer 0, block 0 is -1 ns, allowed >= 0"):
-        simulate(toy, config, lambda *_: -1, {"config": {}}, engine="compiled")
+    for engine in ("simpy", "compiled"):
+        for wrong, shown in ((-1, "-1"), (1.5, "1.5"), (None, "None")):
+            line = f"cost of 2 tokens in layer 0, block 0 is {shown} ns, allowed whole numbers >= 0"
+            with pytest.raises(InputError, match=line):
+                simulate(toy, config, lambda *_, wrong=wrong: wrong, {"config": {}}, engine=engine)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="every place is tried in a copy of one process")

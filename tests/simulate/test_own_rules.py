@@ -87,6 +87,26 @@ def paced(workload, config):
     return Arrivals(workload, 1000 * (config.in_flight or 1) * np.arange(len(workload.first_pass_G)))
 
 
+def a_list(workload, config):
+    return [0] * len(workload.first_pass_G)
+
+
+def halves(workload, config):
+    return Arrivals(workload, 0.5 * np.arange(len(workload.first_pass_G)))
+
+
+def backwards(workload, config):
+    return Arrivals(workload, -np.arange(len(workload.first_pass_G)))
+
+
+def too_many(workload, config):
+    return Arrivals(workload, np.arange(len(workload.first_pass_G) + 1))
+
+
+def half_of_them(workload, config):
+    return Arrivals(workload, np.arange(len(workload.first_pass_G) // 2))
+
+
 def reverse(layers, experts, devices):
     device_LB = np.zeros((layers + 1, experts + 1), int)
     device_LB[:, 1:] = np.arange(experts)[::-1] * devices // experts
@@ -193,6 +213,16 @@ def test_what_differs_from_shipped_rules_answers_otherwise(mine):
     assert answers(arrivals="mine:paced")[1] != answers(arrivals="mine:paced", in_flight=2)[1] != answers()[1]
     with pytest.raises(RuntimeError, match=r"Beyond proposes \[99\]; allowed: keys 0\.\.17"):
         answers(memory=kept(prefetch="mine:Beyond"))
+
+
+def test_arrivals_that_are_none_are_refused(mine):
+    with pytest.raises(InputError, match="arrivals 'mine:a_list' give list, allowed: an Arrivals"):
+        answers(arrivals="mine:a_list")
+    for name, found in (("halves", "20 of float64"), ("backwards", "20 of int64"), ("too_many", "21 of int64")):
+        with pytest.raises(InputError, match=f"arrival times are {found}, allowed: whole ns >= 0, ascending, one for"):
+            answers(arrivals=f"mine:{name}")
+    with pytest.raises(RuntimeError, match="30 of 60 passes never finished"):
+        answers(arrivals="mine:half_of_them")
 
 
 def test_a_placement_is_checked_and_runs_in_both_engines(mine):
