@@ -12,6 +12,7 @@ from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.rules import TABLES
 from traces.glossary.lookup import title
 
+NOT_SAID = "not said"
 RESIDENT = "resident"  # the cache of a run with all experts in device memory
 INPUTS = (
     "source",
@@ -41,6 +42,14 @@ def every_setting(config: dict) -> dict:
     whole = {**{name: value for name, value in config.items() if name not in NOT_SETTINGS}, **memory}
     kept = {name: whole.get(name) for name in (*ORDER, *(name for name in whole if name not in ORDER)) if name in whole}
     return {name: written(value) if applies(name, whole) else None for name, value in kept.items()}
+
+
+def knowledge(config: dict, known: str | None) -> dict:
+    """Return where what the policies of an expert memory know beforehand comes from, as a setting; nothing without one.
+
+    `known` is what the records say, None where they were made before it was noted.
+    """
+    return {"known": known or NOT_SAID} if config.get("memory") else {}
 
 
 def applies(name: str, settings: dict) -> bool:

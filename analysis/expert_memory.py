@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.configurations import NOT_SAID
 from analysis.intervals import half_width
 from analysis.lost_mass import Relation
 from simulate.policies.config import RunConfig
@@ -25,7 +26,6 @@ SHOWN = titles((
 NOT_VALIDATED = "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
 ASK = "--quality TABLE (of `collect swap-quality`) shows beside it what as much lost mass cost where it was measured"
 ALWAYS = ("cache", "C", "miss", "known", "ms/pass")  # shown even where all rows are alike
-NOT_SAID = "not said"  # by records that were made before it was noted
 NOT_EXACT = (
     "policy: against the fastest of Belady's optimum, the one that may decline, and the policy itself; an optimum "
     "knows the order of a run with LRU: exact in lockstep and where misses block in a closed loop"

@@ -6,6 +6,10 @@ ALL = "all"
 KEPT = (
     "tokens", "reuse", "reuse_shuffled", "slots_quarter", "hits_quarter", "hits_quarter_shuffled", "median_distance",
 )  # fmt: skip
+EMPTIED = {
+    "sequence": "emptied before every sequence", "stream": "emptied before every patch of a video",
+    "never": "never emptied",
+}  # fmt: skip
 FOLLOWS = {"sequence": "the next token", "position": "the same patch of the next frame"}
 DRIFT_KEPT = ("divergence_bits", "permuted_mean", "p")
 
@@ -35,7 +39,8 @@ def reuse_sentence(row: dict) -> str:
     return (
         f"{row['trace']}: {FOLLOWS[row['stream']]} selects "
         f"{100 * row['reuse']:.0f} % of its experts again, {row['reuse'] / row['reuse_shuffled']:.2f} times as many as "
-        f"in random order ({100 * row['reuse_shuffled']:.0f} %); LRU with {row['slots_quarter']} slots per layer hits "
+        f"in random order ({100 * row['reuse_shuffled']:.0f} %); LRU with {row['slots_quarter']} slots per layer, "
+        f"{EMPTIED[row['emptied']]}, hits "
         f"{100 * row['hits_quarter']:.0f} % ({100 * row['hits_quarter_shuffled']:.0f} % in random order)."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.configurations import NOT_SAID
 from analysis.inputs import Inputs
 from analysis.intervals import half_width
 from analysis.log_sets import MEMORY_EXECUTED, MEMORY_SIMULATED, LogSet
@@ -17,7 +18,6 @@ from traces.run_records import RunRecords, load_run, run_names
 from traces.run_statistics import PARTS
 
 RESIDENT = "resident"
-NOT_SAID = "not said"  # by records that were made before it was noted
 ORDER = ("layer", "block", "size", "hit", "members_crc")
 
 

@@ -12,6 +12,7 @@ from analysis.configurations import (
     every_setting,
     in_order,
     inputs_of,
+    knowledge,
     only_differing,
     printed_settings,
     said_of_all,
@@ -97,14 +98,16 @@ def of_folder(folder: Path) -> Iterator[tuple[dict, Callable[[], RunStatistics]]
         raise InputError(f"{folder}: holds no complete run, expected NAME.passes.parquet with NAME.batches.parquet")
     for name in names:
         records = load_run(folder, name)
-        settings = every_setting(records.header["config"]) | inputs_of(records.header)
+        config = records.header["config"]
+        settings = every_setting(config) | knowledge(config, records.header.get("known")) | inputs_of(records.header)
         yield settings, lambda records=records: run_statistics(records)
 
 
 def of_sweep(path: Path) -> Iterator[tuple[dict, Callable[[], RunStatistics]]]:
     """Yield the same of every point of a sweep."""
     for point in load_sweep(path)[0]:
-        yield every_setting(point.config), lambda point=point: point.statistics
+        settings = every_setting(point.config) | knowledge(point.config, point.known)
+        yield settings, lambda point=point: point.statistics
 
 
 def shown(table: RunsTable) -> tuple[pd.DataFrame, list[str]]:
