@@ -9,6 +9,7 @@ from torch import nn
 
 from traces.errors import InputError
 from traces.files import replacing
+from traces.importers.torch_file import reason
 
 # What torch.load was seen to raise on files that are no checkpoints: text and bytes read as pickled instructions.
 DAMAGE = (
@@ -41,7 +42,7 @@ def load_checkpoint(path: Path, description: dict | None = None) -> dict:
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
     except DAMAGE as error:
-        raise InputError(f"{path}: not a checkpoint of moe-replay ({str(error)[:60]})") from None
+        raise InputError(f"{path}: not a checkpoint of moe-replay ({reason(error)})") from None
     if description is not None and stored != description:
         raise InputError(f"{path}: is of another training: {first_difference(stored, description)}")
     return content

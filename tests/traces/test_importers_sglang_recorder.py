@@ -101,6 +101,15 @@ def test_stat(tmp_path, rng):
     assert loads.iteration_S.tolist() == [0, 1, 2, 3]
 
 
+def test_a_file_of_something_else_says_what_torch_found(tmp_path):
+    (tmp_path / "x.pt").write_text("layer,expert")
+    line = refusal("sglang-recorder", tmp_path / "x.pt", **OPTIONS)
+    assert line.endswith("(Unsupported operand 108)")
+    torch.save({"logical_count": np.zeros((4, 3, 6))}, tmp_path / "y.pt")
+    line = refusal("sglang-recorder", tmp_path / "y.pt", **OPTIONS)
+    assert "Unsupported global: GLOBAL numpy" in line
+
+
 @pytest.mark.parametrize("used", [[0, 1, 2, 3], [2, 3, 6], [8]])
 def test_unused_entries_of_the_buffer_are_no_iterations(tmp_path, rng, used):
     """The ring buffer is written whole: entries of zeros are left out and counted, the others keep their numbers."""

@@ -151,7 +151,5 @@ def assembled(source: Source, pieces: list[np.ndarray], prefill_S: np.ndarray, s
     sequences = Sequences(length_S, prefill_S, np.full_like(length_S, start))
     model = source.model(experts_TLK.shape[2], layer_ids)
     fields = sequences.token_fields() | {"prompt_len_S": (prefill_S + start).astype(np.int32)}
-    notes = (
-        ONE_AFTER_ANOTHER | left_out | {"rows": "the last generated token of a sequence is never routed and has no row"}
-    )
+    notes = ONE_AFTER_ANOTHER | {"rows": "the last generated token of a sequence is never routed and has no row"}
     return source.trace(model, notes | left_out, experts_TLK=np.ascontiguousarray(experts_TLK), **fields)

@@ -21,6 +21,7 @@ DAMAGE = (
     struct.error,
     zipfile.BadZipFile,
 )
+UNPICKLER = "WeightsUnpickler error: "
 LARGEST_RANK = 32767  # ranks are int16 in a trace
 
 
@@ -45,11 +46,16 @@ def torch_content(path: Path) -> dict:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except DAMAGE as error:
-        reason = " ".join(str(error).split())[:80]
-        raise InputError(f"{path}: not a whole .pt file of tensors and plain values ({reason})") from None
+        raise InputError(f"{path}: not a whole .pt file of tensors and plain values ({reason(error)})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, allowed a dictionary")
     return content
+
+
+def reason(error: Exception) -> str:
+    """Return what an error of torch.load says; its unpickler's own words stand behind a page of advice."""
+    said = " ".join(str(error).split()).rpartition(UNPICKLER)[2]
+    return said.partition(" Check the documentation")[0].partition(". ")[0][:120] or type(error).__name__
 
 
 def whole_numbers(place: str, content: dict, key: str, dimensions: int) -> np.ndarray:
