@@ -100,7 +100,12 @@ def make(name: str, folder: Path, out: Path) -> list[str]:
     """Draw one figure, write its three files, and return its holes."""
     tables = TableFiles(folder)
     claim = tables.claim(name)
-    figure = draw_one(name, tables)
+    try:
+        figure = draw_one(name, tables)
+    except KeyError as error:
+        raise InputError(
+            f"{folder}: a table of {name} lacks {error}; allowed: what this version of `python -m analysis` wrote"
+        ) from None
     style.freeze(figure)
     for kind in ("pdf", "png"):
         style.save(figure, str(out / f"{name}.{kind}"), kind)

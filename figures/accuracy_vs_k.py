@@ -24,7 +24,7 @@ def draw(tables: TableFiles) -> Figure:
         for axes, view in zip(row, views or [""], strict=True):
             chosen = [of_view(table, name, view) for table in (means, seeds, fits)]
             heading(axes, name, title(chosen[0], view), chosen[2])
-            panel(axes, *chosen[:2]) if len(chosen[0]) else style.hole(axes, tables.holes_of(name) or tables.holes)
+            panel(axes, *chosen[:2]) if len(chosen[0]) else style.hole(axes, tables.missing(NAME, name))
     style.footer(figure, tables.footer())
     return figure
 

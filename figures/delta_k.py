@@ -25,7 +25,7 @@ def draw(tables: TableFiles) -> Figure:
         own = {key: of_set(table, name) for key, table in parts.items()}
         compared = of_set(tables.rows(NAME), name)
         if "model" not in compared or compared["model"].isna().all():
-            style.hole(grid[0], tables.holes_of(name) or tables.holes)
+            style.hole(grid[0], tables.missing(NAME, name))
             for axes in grid[1:]:
                 axes.axis("off")
             continue

@@ -24,7 +24,7 @@ def draw(tables: TableFiles) -> Figure:
         panels[1].set_title("latency under the same arrivals")
         panels[2].set_title("what accuracy costs in throughput")
         if chosen.empty or "source" not in chosen:
-            style.hole(panels[0], tables.holes_of(name) or tables.holes)
+            style.hole(panels[0], tables.missing(NAME, name))
             continue
         throughput_panel(panels[0], chosen[chosen["mode"] == "closed"])
         latency_panel(panels[1], chosen[chosen["mode"] == "poisson"])

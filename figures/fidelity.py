@@ -25,7 +25,7 @@ def draw(tables: TableFiles) -> Figure:
     for (metric, label), scatter, error in zip(PANELS.items(), *panels, strict=True):
         scatter.set_title(label.split(" (")[0])
         if f"simulated_{metric}" not in compared or compared[f"{metric}_error_percent"].isna().all():
-            style.hole(scatter, tables.holes or ["no run was both executed and simulated"])
+            style.hole(scatter, tables.missing(NAME))
             error.axis("off")
             continue
         scatter_panel(scatter, compared, looks, metric, label)

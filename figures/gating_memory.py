@@ -31,7 +31,7 @@ def draw(tables: TableFiles) -> Figure:
         if own.empty:
             above[0].set_title(name)
             for axes in (*above, *below):
-                style.hole(axes, tables.holes_of(name) or tables.holes)
+                style.hole(axes, tables.missing(NAME, name))
             continue
         expert_panels(above, name, experts[experts["set"] == name] if "set" in experts else experts)
         published = own[own["like"].isin(PUBLISHED)] if own["like"].notna().any() else own.iloc[:0]
@@ -48,7 +48,7 @@ def expert_panels(row: np.ndarray, name: str, experts: pd.DataFrame) -> None:
     for axes, view in zip(row, [*views, *[""] * VIEWS], strict=False):
         axes.set_title(f"{name}: memory per expert\n{view.replace(': ', chr(10))}", fontsize="small")
         if not view:
-            style.hole(axes, ["this panel: not among what was measured"])
+            style.absent(axes, "this panel is not among what was measured")
             continue
         own = experts[experts["view"] == view]
         for index, ((dispatch, which), rows) in enumerate(own.groupby(["dispatch", "which"], sort=False)):
@@ -113,7 +113,7 @@ def waste_panel(axes: Axes, rows: pd.DataFrame) -> None:
 def sizes_and_room(axes: Axes, batches: pd.Series, label: str) -> None:
     """Make both axes logarithmic, one tick per batch size, with room above the curves for the legend."""
     if batches.empty:
-        style.hole(axes, ["the published models' ratios: not among what was measured"])
+        style.absent(axes, "the published models' ratios are not among what was measured")
         return
     axes.set(xscale="log", yscale="log", xlabel="batch S (tokens)", ylabel=label)
     ticks_at(axes.xaxis, sorted(set(batches)))

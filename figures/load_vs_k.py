@@ -26,7 +26,7 @@ def draw(tables: TableFiles) -> Figure:
         row[1].set_title("spread of load over experts")
         row[2].set_title("experts ranked by load")
         if chosen.empty:
-            style.hole(row[0], tables.holes_of(name) or tables.holes)
+            style.hole(row[0], tables.missing(NAME, name))
             continue
         samples(row[0], chosen[chosen["layer"] == "all"])
         spread(row[1], chosen)

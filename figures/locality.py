@@ -26,7 +26,7 @@ def draw(tables: TableFiles) -> Figure:
         heat_panels(row, name, heat[heat["trace"] == name])
     if "reuse" not in rows:
         for axes in grid[-1]:
-            style.hole(axes, tables.holes)
+            style.hole(axes, tables.missing(NAME))
     else:
         whole = rows[(rows["layer"].astype(str) == ALL) & (rows["domain"] == ALL)]
         trace_panel(grid[-1][0], whole)
@@ -118,7 +118,7 @@ def drift_panel(axes: Axes, drift: pd.DataFrame) -> None:
     """Draw how far apart the domains' popularities are in every layer, beside permuted sequences."""
     axes.set_title("difference between domains\nfull observed, hollow 95 % of permutations below", fontsize="small")
     if "divergence_bits" not in drift or drift.empty:
-        style.hole(axes, ["drift: no trace has several domains"])
+        style.absent(axes, "no trace has several domains")
         return
     for index, ((_, source), own) in enumerate(drift.groupby(["set", "trace"], sort=False)):
         layers = own[own["layer"].astype(str) != ALL]

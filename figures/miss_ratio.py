@@ -28,7 +28,7 @@ def draw(tables: TableFiles) -> Figure:
         step_panel(row[1], own[own["mode"] == "group"])
     if not pairs:
         for axes in grid[0]:
-            style.hole(axes, tables.holes)
+            style.hole(axes, tables.missing(NAME))
     style.footer(figure, tables.footer())
     return figure
 

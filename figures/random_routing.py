@@ -33,7 +33,7 @@ def draw(tables: TableFiles) -> Figure:
         own, by_epoch = of_set(rows, name), of_set(epochs, name)
         grid["table"].axis("off")
         if "label" not in own or own["label"].dropna().empty:
-            style.hole(grid["accuracy"], tables.holes_of(name) or tables.holes)
+            style.hole(grid["accuracy"], tables.missing(NAME, name))
             continue
         own = own[own["label"].notna()].reset_index(drop=True)
         accuracy_panel(grid["accuracy"], own, by_epoch)
@@ -76,7 +76,7 @@ def times_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw seconds for 60,000 images, training and inference: mean, and least to most over repetitions."""
     axes.set_title("time for 60,000 images")
     if rows["training_s"].isna().all():
-        style.hole(axes, ["times: not measured"])
+        style.absent(axes, "times were not measured")
         return
     for offset, (what, label) in enumerate((("training", "training"), ("inference", "inference, deployed model"))):
         mean = rows[f"{what}_s"]

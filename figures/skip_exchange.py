@@ -24,7 +24,7 @@ def draw(tables: TableFiles) -> Figure:
     for axes, name in zip(grid[0], sets, strict=False):
         panel(axes, name, rows[rows["set"] == name])
     if not sets:
-        style.hole(grid[0][0], tables.holes)
+        style.hole(grid[0][0], tables.missing(NAME))
     style.footer(figure, tables.footer())
     return figure
 

@@ -85,6 +85,14 @@ def note(
     )
 
 
+def absent(axes: Axes, text: str) -> None:
+    """Say in empty axes what was not measured by intention: nothing is missing, nothing has failed."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(
+        0.5, 0.5, fill(text, 44), transform=axes.transAxes, ha="center", va="center", fontsize="small", color=MIDDLE
+    ).set_in_layout(False)
+
+
 def hole(axes: Axes, lines: list[str], beside_data: bool = False) -> None:
     """Name what is missing, in the axes themselves, where a reader looks for the data.
 

@@ -26,7 +26,7 @@ def draw(tables: TableFiles) -> Figure:
         measured_panel(row[2], own, "latency_ms", "latency_budget", 1, "ms per pass, mean", "latency_kept")
     if not sets:
         for axes in grid[0]:
-            style.hole(axes, tables.holes)
+            style.hole(axes, tables.missing(NAME))
     else:
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     style.footer(figure, tables.footer())

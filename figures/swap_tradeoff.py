@@ -38,7 +38,7 @@ def draw(tables: TableFiles) -> Figure:
         latency_panel(row[2], times)
     if not sets:
         for axes in grid[0]:
-            style.hole(axes, tables.holes)
+            style.hole(axes, tables.missing(NAME))
     style.footer(figure, tables.footer())
     return figure
 

@@ -53,6 +53,16 @@ class TableFiles:
         """Return what is missing of one set, without repeating its name."""
         return [line.removeprefix(name).lstrip(" :") for line in self.holes if line.startswith(name)]
 
+    def missing(self, table: str, place: str = "") -> list[str]:
+        """Return why a panel has nothing to show, of one set where one is named: at least one hole.
+
+        A table without a row that can be drawn is a hole too, so that no panel is empty beside "0 holes".
+        """
+        found = self.holes_of(place) if place else []
+        if not found and not self.holes:
+            self.holes.append(f"{table}.csv: holds no row that can be drawn")
+        return found or self.holes
+
     def claim(self, figure: str) -> dict:
         """Return {"claim", "numbers"} of a figure; a hole where `claims.json` has none."""
         found = self._claims().get(figure)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from traces.errors import InputError
-from traces.files import sha256_of, sync_folder
+from traces.files import sha256_of, sync_folder, write_json
 from traces.provenance import FORCE, note_inputs, running_command, shortened, without_options
 
 WAY_OUT = f"allowed: {FORCE} to replace it, or another place"
@@ -137,6 +137,8 @@ def is_made(out: Path, inputs: Iterable[Path | None], force: bool) -> bool:
         return False
     if not is_by_this_command(out):
         raise InputError(f"{out}: exists, {made_by(out)}; {WAY_OUT}")
+    if json_in(out.with_suffix(".json")).get("sha256", sha256_of(out)) != sha256_of(out):
+        raise InputError(f"{out}: exists, and was changed since this command made it; {WAY_OUT}")
     if provenance_of(out).get("inputs", {}) != digests:
         raise InputError(f"{out}: exists, made by this command from other inputs; {WAY_OUT}")
     print(f"{out}: is there already, made by this command from these inputs; {FORCE} makes it anew")
@@ -182,9 +184,18 @@ def staged(
     try:
         with said_of(out, room / out.name):
             yield room / out.name
+        state_digest(room / out.name)
         move(room, out.parent, inputs, force, is_ours)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def state_digest(path: Path) -> None:
+    """Let what says beside a file how it was made say its digest too: a file that is changed later is another one."""
+    beside = path.with_suffix(".json")
+    about = json_in(beside) if path.is_file() and beside != path else {}
+    if "provenance" in about and "sha256" not in about:
+        write_json(beside, {**about, "sha256": sha256_of(path)})
 
 
 @contextlib.contextmanager

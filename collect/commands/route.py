@@ -11,7 +11,7 @@ from collect.commands.app import DataDir, Device, Force, TestImages, Threads, Tr
 from collect.datasets import DATASETS
 from collect.devices import pick_device
 from collect.huggingface.collector import ALL, CHOSEN, Plan, record_prompts
-from collect.huggingface.loading import TYPES, load_model, load_tokenizer, short_name
+from collect.huggingface.loading import TYPES, check_at_hand, load_model, load_tokenizer, short_name
 from collect.huggingface.prompts import read_prompts
 from collect.routing import record_trace
 from collect.training import restore
@@ -108,6 +108,7 @@ def route_prompts(
     """Record a transformers model."""
     if dtype not in TYPES:
         raise unknown_name("dtype", dtype, TYPES)
+    check_at_hand(name)
     prompts = read_prompts(data, load_tokenizer(name), limit, longest)
     model = load_model(name, dtype, where)
     with Progress(transient=True) as progress:

@@ -15,7 +15,7 @@ def load_digits_images(data_dir: Path | None = None) -> Images:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise InputError("digits: needs scikit-learn (pip install 'moe-replay[collect]')") from None
+        raise InputError("digits: needs scikit-learn, which this Python lacks: pip install scikit-learn") from None
     images_NF, label_N = load_digits(return_X_y=True)
     images_NF, label_N = (images_NF * 15).astype(np.uint8), label_N.astype(np.int64)
     cut = len(images_NF) - TEST_IMAGES

@@ -1,5 +1,6 @@
 """Loading a transformers model and its tokenizer, from a folder or the hub; no code of a repository is run."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,21 @@ def told_in_one_line(
         raise InputError(f"{place}: {one_line(error)}{more()}") from error
 
 
+def check_at_hand(name: str) -> None:
+    """Refuse a model that is no folder here and that the hub does not give: prompts would be blamed for it."""
+    if Path(name).exists():
+        return
+    try:
+        imported().AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except OSError as error:
+        raise InputError(
+            f"--model {name}: is no folder here, and the Hugging Face hub does not give it"
+            f" ({one_line(error)[:90]} ...); allowed: a folder, or a name on the hub and a network"
+        ) from None
+    except ValueError:  # a model of a kind that transformers does not know: told when it is loaded
+        return
+
+
 def load_tokenizer(name: str) -> object:
     """Return the model's tokenizer, or why there is none: prompts of token ids need none."""
     transformers = imported()
@@ -86,6 +102,7 @@ def imported() -> object:
         raise InputError(
             "--model needs transformers, which this Python lacks: pip install 'transformers>=5,<6'"
         ) from None
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # every retry without a network is a line
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers

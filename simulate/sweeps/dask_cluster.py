@@ -37,7 +37,9 @@ def results_there(study: Study, work: Work, address: str) -> Iterator[tuple[int,
         from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError:
-        raise InputError("--backend dask: dask is not installed; allowed: `pip install moe-replay[dask]`") from None
+        raise InputError(
+            "--backend dask: dask is not installed; allowed: `pip install -e '.[dask]'` in a checkout"
+        ) from None
     try:
         check_listens(address)
         client = Client(address, timeout=PATIENCE_S, set_as_default=False)

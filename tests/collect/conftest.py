@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="collectors need torch: pip install 'moe-replay[collect]'")
+torch = pytest.importorskip("torch", reason="collectors need torch: pip install -e '.[collect]'")
 torch.set_num_threads(1)
 
 

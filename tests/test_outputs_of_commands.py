@@ -1,0 +1,134 @@
+"""Every command with an output: run twice it loses nothing, another's file stays, and `--force` is there to replace it.
+
+A command that writes has a line here, or it is among those whose work takes too long and whose outputs pass the same
+door (`traces.outputs.is_made`), which has tests of its own.
+"""
+
+import contextlib
+import io
+import shlex
+import sys
+
+import pytest
+from invocations import commands
+from test_invocations import STAGES, stage_app
+
+from traces.command import status_of
+
+SETUP = (
+    "traces make trace.parquet --sequences 6 --layers 2 --experts 4 --k 2 --prompt 2-3 --decode 2",
+    "simulate run trace.parquet --affine 100,10 --jobs 1 --out runs",
+    "simulate memory trace.parquet --affine 100,10 --expert-bytes 9 --cache lru --jobs 1 --out memory",
+    "analysis miss-ratio trace.parquet --out tables",
+    "traces make logs/cpu/toy/base.trace.parquet --sequences 6 --layers 2 --experts 4 --k 2",
+    "traces export npz trace.parquet --out arrays.npz",
+)
+WRITING = {
+    "traces make": "x.parquet --sequences 3 --seed 5",
+    "traces regate": "trace.parquet --k 1 --out x.parquet",
+    "traces import": "npz arrays.npz --experts 4 --phase decode --score-kind none --out x.parquet",
+    "traces export": "eplb trace.parquet --out x.npz",
+    "simulate run": "trace.parquet --affine 100,20 --jobs 1 --replications 2 --out x",
+    "simulate compose": "trace.parquet --affine 100,20 --out x.parquet",
+    "simulate like": "runs trace.parquet --affine 100,20 --jobs 1 --replications 2 --out x",
+    "simulate sweep": "trace.parquet --affine 100,20 --axis queue_size=1,2 --jobs 1 --out x.parquet",
+    "simulate misses": "trace.parquet --slots 2 --out x.csv",
+    "simulate memory": "trace.parquet --affine 100,20 --expert-bytes 9 --cache lru --jobs 1 --out x",
+    "analysis tables": "logs --only locality --out x",
+    "analysis runs": "runs --out x.csv",
+    "analysis locality": "trace.parquet --out x",
+    "analysis miss-ratio": "trace.parquet --out x",
+    "analysis memory": "memory --out x.csv",
+    "figures figures": "tables --only miss_ratio --out x",
+    "collect train": "--data digits --epochs 1 --train-images 200 --test-images 50 --device cpu --out x.pt",
+    "collect memory": "--like none --batch 8 --experts 4 --k 1 --repetitions 1 --device cpu --out x.csv",
+}  # fmt: skip
+LONG = {
+    "simulate open-loop", "simulate plan", "collect quality", "collect family", "collect operating-points",
+    "collect operating-times", "collect costs", "collect execute", "collect swap-quality", "collect skip-exchange",
+    "collect language", "collect language-quality", "collect language-route", "collect swap-profile", "collect route",
+    "collect rules", "collect serve", "collect video", "collect vision", "collect vision-grid", "collect vision-times",
+}  # fmt: skip
+HOLES = ("analysis tables",)  # of a folder that holds no whole set of logs: status 1
+RESUMED = ("collect train", "collect family", "collect language")  # a training is continued, another one refused
+
+
+def writing_commands():
+    """Every command with an output, and its parameters."""
+    for stage in STAGES:
+        if stage == "collect":
+            pytest.importorskip("torch")
+        for name, parameters in commands(stage_app(stage)).items():
+            if {"out", "models"} & {each.name for each in parameters}:
+                yield f"{stage} {name}", parameters
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Return a function (line) -> (status, errors) of a command, in a folder with inputs."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(line):
+        stage, *words = shlex.split(line)
+        monkeypatch.setattr(sys, "argv", [f"{stage}/__main__.py", *words])
+        if stage == "figures" and words[:1] == ["figures"]:
+            words = words[1:]
+        said, wrong = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
+            status = status_of(stage_app(stage), stage, words)
+        return status, wrong.getvalue()
+
+    for line in SETUP:
+        status, errors = call(line)
+        assert status == 0, errors
+    return call
+
+
+def files(folder):
+    """{path: bytes} of all files."""
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_every_command_that_writes_is_tried_or_named_here():
+    assert {name for name, _ in writing_commands()} == {*WRITING, *LONG}
+
+
+def test_every_command_that_writes_can_be_forced_or_continues():
+    lacking = [
+        name for name, parameters in writing_commands()
+        if not any(each.flag == "--force" for each in parameters) and name not in RESUMED
+    ]  # fmt: skip
+    assert not lacking
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_nothing_is_lost(name, run, tmp_path):
+    stage = name.split()[0]
+    if stage == "collect":
+        pytest.importorskip("torch")
+    fine = (0, 1) if name in HOLES else (0,)
+    line, inputs = f"{name} {WRITING[name]}", files(tmp_path)
+    status, errors = run(line)
+    assert status in fine, errors
+    made = {path: content for path, content in files(tmp_path).items() if path not in inputs}
+    assert made
+    # the same command: left, or made again to the same bytes
+    status, errors = run(line)
+    assert status in fine, errors
+    assert files(tmp_path) == inputs | made
+    # another's file in the place of any of them
+    for path, content in made.items():
+        if path.name == "claims.json":
+            continue
+        path.write_bytes(b"somebody's")
+        status, errors = run(line)
+        assert (status, path.read_bytes()) == (2, b"somebody's"), f"{path.name}: {errors}"
+        assert errors.strip().splitlines()[-1].startswith(f"{stage}: ")
+        path.write_bytes(content)
+    if name not in RESUMED:
+        first = next(iter(made))
+        first.write_bytes(b"somebody's")
+        status, errors = run(f"{line} --force")
+        assert status in fine, errors
+        assert first.read_bytes() != b"somebody's"
+    assert {path: path.read_bytes() for path in inputs} == inputs
