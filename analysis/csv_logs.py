@@ -6,11 +6,15 @@ import pandas as pd
 
 from traces.errors import InputError
 
+MEASURES = frozenset(("accuracy", "bits_per_byte"))  # of quality, one for a whole table
+Allowed = tuple[float, float] | frozenset[str] | None
 
-def read_csv_log(path: Path | str, columns: dict[str, tuple[float, float] | None]) -> pd.DataFrame:
-    """Return a CSV log. `columns`: every needed column with the numbers it allows (low, high), or None for text.
 
-    InputError names a missing column, or the first row of a value that is no number or lies outside.
+def read_csv_log(path: Path | str, columns: dict[str, Allowed]) -> pd.DataFrame:
+    """Return a CSV log. `columns`: every needed column with what it allows.
+
+    That is numbers (low, high), words of which one stands in all rows, or None for any text. InputError names a
+    missing column, or the first row of a value that is not allowed.
     """
     try:
         table = pd.read_csv(path)
@@ -22,9 +26,21 @@ def read_csv_log(path: Path | str, columns: dict[str, tuple[float, float] | None
     if absent:
         raise InputError(f"{path}: column {absent[0]} is missing; needed: {', '.join(columns)}")
     for name, allowed in columns.items():
-        if allowed is not None:
+        if isinstance(allowed, frozenset):
+            refuse_others(path, table, name, allowed)
+        elif allowed is not None:
             refuse_outside(path, table, name, *allowed)
     return table
+
+
+def refuse_others(path: Path | str, table: pd.DataFrame, name: str, words: frozenset[str]) -> None:
+    """InputError where a column does not hold the same one of some words in all rows."""
+    first = table[name].iloc[0] if len(table) else None
+    bad = (table[name] != first) | ~table[name].isin(words)
+    if bad.any():
+        row = int(bad.to_numpy().argmax())
+        allowed = f"allowed {', '.join(sorted(words))}, the same in all rows"
+        raise InputError(f"{path}: row {row}: {name} is {table[name][row]}, {allowed} ({int(bad.sum())} such rows)")
 
 
 def refuse_outside(path: Path | str, table: pd.DataFrame, name: str, low: float, high: float) -> None:

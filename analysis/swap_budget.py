@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.csv_logs import read_csv_log
+from analysis.csv_logs import MEASURES, read_csv_log
 from analysis.inputs import Inputs
 from analysis.log_sets import SWAP_PLANS, SWAP_VERIFIED, LogSet
 from analysis.tables import hole_row, holes, write_claims, write_tables
@@ -21,7 +21,7 @@ PLAN_COLUMNS = {
 }  # fmt: skip
 MEASURED_COLUMNS = {
     "slots": None, "period": (0, 2**31), "loss": (-100, 1000), "loss_error": (0, 100), "latency_ms": (0, 1e9),
-    "memory_bytes": (0, 1e15), "measure": None, "quality": (0, 1000),
+    "memory_bytes": (0, 1e15), "measure": MEASURES, "quality": (0, 1000),
 }  # fmt: skip
 
 

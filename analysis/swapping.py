@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.csv_logs import read_csv_log
+from analysis.csv_logs import MEASURES, read_csv_log
 from analysis.inputs import Inputs
 from analysis.intervals import half_width
 from analysis.log_sets import MEMORY_EXECUTED, SKIP_EXCHANGE, SWAP_QUALITY, LogSet
@@ -23,11 +23,11 @@ from traces.errors import InputError
 SOURCES = {"swap_tradeoff": SWAP_QUALITY, "swap_latency": MEMORY_EXECUTED, "skip_exchange": SKIP_EXCHANGE}
 NORMAL = 1.96  # 95 %, of standard errors over hundreds of units
 QUALITY_COLUMNS = {
-    "method": None, "miss": None, "slots": None, "period": None, "seed": None, "lost_mass": None, "measure": None,
+    "method": None, "miss": None, "slots": None, "period": None, "seed": None, "lost_mass": None, "measure": MEASURES,
     "units": (2, 2**31), "quality": (0, 100), "quality_error": (0, 100), "loss": (-100, 100), "loss_error": (0, 100),
 }  # fmt: skip
 ALTERED_COLUMNS = {
-    "treatment": None, "place": None, "share": None, "seed": None, "measure": None, "units": (2, 2**31),
+    "treatment": None, "place": None, "share": None, "seed": None, "measure": MEASURES, "units": (2, 2**31),
     "quality": (0, 100), "loss": (-100, 100), "loss_error": (0, 100),
 }  # fmt: skip
 

@@ -152,12 +152,23 @@ def test_misses_never_fall_below_the_optimum(logs):
         (build_swapping, "swap_tradeoff", "swap-quality.csv", "column loss is missing"),
         (build_swapping, "skip_exchange", "skip-exchange.csv", "column loss is missing"),
         (build_swap_budget, "swap_budget", "swap-verified.csv", "no such file"),
+        (
+            build_swapping,
+            "swap_tradeoff",
+            "swap-quality.csv",
+            "row 1: measure is f1, allowed accuracy, bits_per_byte, the",
+        ),
+        (build_swapping, "skip_exchange", "skip-exchange.csv", "row 1: measure is accuracy, allowed accuracy, bits_"),
     ],
 )
 def test_a_damaged_log_is_a_hole_with_a_name(logs, function, table, damage, reason):
     path = logs / "logs" / "toy" / "text" / damage
     if "column" in reason:
         pd.read_csv(path).drop(columns="loss").to_csv(path, index=False)
+    elif "measure" in reason:
+        table_read = pd.read_csv(path)
+        table_read.loc[1, "measure"] = reason.split()[4].strip(",")
+        table_read.to_csv(path, index=False)
     else:
         path.unlink()
     found, tables, _ = build(function, logs)
