@@ -40,6 +40,6 @@ COLUMNS = (
     Column("order", "", "of tokens, recorded or shuffled"),
     Column("grouping", "", "what is accessed together in a layer: a pass, a step, or each selection for itself"),
     Column("emptied", "", "when slots are emptied: never, or before every sequence (stream)"),
-    Column("group", "experts", "of misses, distinct experts that a step runs in a layer, on average; of samples, "
-           "which group of them"),
+    Column("group", "experts", "of misses, distinct experts that a step runs in a layer, on average over steps that "
+           "run any; of samples, which group of them"),
 )  # fmt: skip

@@ -13,7 +13,7 @@ COLUMNS = (
     Column("layer", "", "layer; `all`: all of them together; in records, the last index is what follows the layers"),
     Column("block", "", "0 the dense block, 1 + e expert e, -1 (costs) an expert's way over a link"),
     Column("size", "members", "members of the batch: selections of an expert, passes of a dense block"),
-    Column("tokens", "tokens", "tokens of the row's pass, batch or trace"),
+    Column("tokens", "tokens", "tokens of the row's pass, batch or trace; of a load or of reuse, those with a route"),
     Column("ready_ns", "ns", "when the batch's queue was ready"),
     Column("forced", "", "whether the stall rule forced the batch"),
     Column("hit", "", "1: the expert was in a slot, 0: it was not, -1: all experts were resident"),
