@@ -19,6 +19,7 @@ from simulate.costs import Cost
 from simulate.policies.arrivals import poisson_times_ns
 from simulate.policies.workload import serving_order
 from traces.errors import InputError, unknown_name
+from traces.numbers import LAST_NS
 from traces.routes import marked
 from traces.selections import SEQUENCE_FIELDS, Trace
 
@@ -170,6 +171,8 @@ def run(
                 each.done += count
         rows = np.concatenate([rows for _, rows in step])
         now += step_ns(rows)
+        if now >= LAST_NS:
+            raise InputError(f"the clock would pass {LAST_NS:,} ns in step {len(steps)}; allowed: shorter steps")
         steps.append(step)
         running = [member for member in running if sequences[member].done < len(sequences[member].rows)]
         advance(len(rows))

@@ -92,4 +92,6 @@ def capacity_per_s(workload: Workload, cost: Cost, batch: int, dense: bool, devi
     if dense:
         for layer in range(workload.layers + 1):
             work_ns += workload.passes * cost(layer, 0, dense_tokens) / batch
+    if not work_ns:
+        raise InputError("a load is a share of the capacity, which costs of 0 ns do not bound; allowed: --rate")
     return devices * sequences * 1e9 / work_ns

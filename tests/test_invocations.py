@@ -27,7 +27,7 @@ from traces.errors import InputError
 STAGES = ("traces", "simulate", "analysis", "figures", "collect")
 EACH = 14  # invocations of every command
 SEED = int(os.environ.get("INVOCATIONS_SEED", "0"))
-LONGEST_S = 30  # a machine with other work
+LONGEST_S = 60  # a machine with other work
 LARGEST = 3 << 30  # bytes that an invocation may add to this process's addresses
 RIGHT_FOR = {  # where a name means something else in one command
     "like": {"only": "*", "out": "like"}, "regate": {"k": "1"}, "export": {"kind": "eplb", "out": "out.npz"},

@@ -78,6 +78,8 @@ class CostTable:
         """
         experts_ns = self.service_ns(0, 1, batch) / batch * k * layers
         dense_ns = sum(self.service_ns(layer, 0, batch) / batch for layer in self.dense_layers)
+        if not experts_ns + dense_ns:
+            raise InputError("costs: batches that take 0 ns have no capacity to take a share of")
         return 1e9 / (experts_ns + dense_ns)
 
     def transfer_ns(self, link: dict) -> int | None:

@@ -111,7 +111,10 @@ def load_placement(path: Path | str) -> ExpertPlacement:
     if content["schema"] != SCHEMA_VERSION or not all(type(each) is int for each in sizes):
         raise InputError(f"{path}: schema, experts, devices or layer_ids hold something else than whole numbers")
     try:
-        expert_LP = np.array(content["expert_LP"], np.int16)
+        expert_LP = np.array(content["expert_LP"])
+        if expert_LP.dtype.kind != "i" or (expert_LP != expert_LP.astype(np.int16)).any():
+            raise ValueError
+        expert_LP = expert_LP.astype(np.int16)
     except (ValueError, TypeError, OverflowError):
         raise InputError(f"{path}: expert_LP is no table of expert numbers") from None
     try:

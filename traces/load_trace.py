@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from traces.errors import InputError
 from traces.header import DATA_KEYS, ModelInfo, check_keys, plain, text
+from traces.numbers import LARGEST
 from traces.parquet import DAMAGE, HEADER_KEY, column_digest, read_table, write_table
 from traces.provenance import SCHEMA_VERSION
 
@@ -120,6 +121,9 @@ def check_numbers(loads: LoadTrace) -> None:
         values = getattr(loads, name)
         if values[0] < 0 or (values[1:] <= values[:-1]).any():
             raise InputError(f"{name} is {values.tolist()!s:.60}, allowed ascending numbers >= 0")
+    total = float(loads.load_SRMLE.sum(dtype=np.float64))
+    if not total < LARGEST:
+        raise InputError(f"selections sum to {total:.4g}, allowed less than {LARGEST:,} in all")
     low = loads.load_SRMLE < 0
     if count := int(low.sum()):
         at = tuple(int(index) for index in np.unravel_index(int(low.argmax()), low.shape))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from traces.errors import InputError
 
 LAST_NS = 2**63 - 1  # a clock of whole ns in 64 bits, 292 years
@@ -20,6 +22,16 @@ def whole_ns(name: str, value: float, ns_per_unit: float) -> int:
     if not abs(value) * ns_per_unit < LAST_NS:
         raise InputError(f"{name}: {value:g} is {value * ns_per_unit:g} ns, allowed: less than {LAST_NS:,} ns")
     return round(value * ns_per_unit)
+
+
+def narrowed(name: str, values: np.ndarray, kind: type) -> np.ndarray:
+    """Return whole numbers in a narrower type; InputError, naming one, where it does not hold them: none wraps."""
+    limits = np.iinfo(kind)
+    values = np.asarray(values)
+    if values.size and not (limits.min <= int(values.min()) and int(values.max()) <= limits.max):
+        found = int(values.max()) if int(values.max()) > limits.max else int(values.min())
+        raise InputError(f"{name}: {found} is not allowed; allowed: {limits.min:,}..{limits.max:,}")
+    return values.astype(kind)
 
 
 def checked(name: str, value: float, infinite: bool = False) -> float:

@@ -125,7 +125,7 @@ def pass_statistics(passes: dict[str, np.ndarray], window: Window) -> dict[str, 
     chosen = window.holds(passes[f"{window.by}_ns"])
     rate_per_s = throughput_per_s(passes, window)
     latency = latency_statistics((passes["end_ns"] - passes["arrival_ns"])[chosen])
-    in_flight = window.overlap_ns(passes["arrival_ns"], passes["end_ns"]).sum() / 1e9 / window.seconds
+    in_flight = window.overlap_ns(passes["arrival_ns"], passes["end_ns"]).sum(dtype=np.float64) / 1e9 / window.seconds
     entry_ns = (passes["start_ns"] - passes["arrival_ns"])[chosen]
     return {
         "throughput_per_s": rate_per_s,

@@ -11,6 +11,7 @@ import numpy as np
 from traces.exporters.subject import Subject
 from traces.files import replacing, write_json
 from traces.importers.torch_file import save_torch
+from traces.numbers import narrowed
 
 SUFFIXES = (".json", ".pt")
 
@@ -18,7 +19,7 @@ SUFFIXES = (".json", ".pt")
 def write(subject: Subject, path: Path) -> None:
     """Write the file, by its suffix with json or torch."""
     if subject.placement is None:
-        content = {"logical_count": subject.in_all_layers(subject.load_LE, 0)[None].astype(np.int32)}
+        content = {"logical_count": narrowed("selections", subject.in_all_layers(subject.load_LE, 0)[None], np.int32)}
     else:
         expert_LP = subject.placement.expert_LP
         dense_P = np.arange(expert_LP.shape[1]) % subject.model.real_experts

@@ -9,6 +9,7 @@ from traces.errors import InputError
 from traces.expert_placement import ExpertPlacement
 from traces.header import ModelInfo
 from traces.load_trace import LoadTrace
+from traces.room import check_room
 from traces.selections import Trace
 
 
@@ -27,6 +28,7 @@ class Subject:
         lowest = self.model.layer_ids[-1] + 1
         if self.hidden_layers is not None and self.hidden_layers < lowest:
             raise InputError(f"--hidden-layers {self.hidden_layers}: allowed {lowest} and more, MoE layers included")
+        check_room("--hidden-layers", self.all_layers, 16 * self.model.experts)
         placed = self.placement
         if placed is not None and (placed.layer_ids, placed.experts) != (self.model.layer_ids, self.model.real_experts):
             raise InputError(

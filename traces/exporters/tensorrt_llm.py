@@ -7,6 +7,7 @@ import numpy as np
 
 from traces.exporters.subject import Subject
 from traces.files import replacing, write_json
+from traces.numbers import narrowed
 
 SUFFIXES = ("", ".yaml", ".yml")
 
@@ -28,7 +29,7 @@ def write_statistics(subject: Subject, folder: Path) -> None:
     """Write the counts of every rank; the meta file comes last, so that a folder with one is whole."""
     for rank, load_SLE in enumerate(subject.load_RSLE):
         tensors = {
-            f"{iteration}_{layer}": load_E.astype("<i4")
+            f"{iteration}_{layer}": narrowed(f"selections in iteration {iteration}", load_E, np.int32).astype("<i4")
             for iteration, load_LE in zip(subject.iterations, load_SLE, strict=True)
             for layer, load_E in zip(subject.model.layer_ids, load_LE, strict=True)
         }

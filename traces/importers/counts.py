@@ -7,6 +7,7 @@ import numpy as np
 from traces.errors import InputError
 from traces.importers.source import Source
 from traces.load_trace import LoadTrace
+from traces.numbers import narrowed
 
 COPY_CELLS = 8  # as many counts above zero cannot be alike by chance, if they differ among themselves
 
@@ -66,7 +67,7 @@ def load_trace_of(
             data=source.data(files or list(source.paths)),
             load_SRMLE=np.ascontiguousarray(load_SRMLE, np.int64),
             iteration_S=np.array(iteration_S, np.int64),
-            rank_R=np.array(rank_R, np.int32),
+            rank_R=narrowed("rank", np.array(rank_R), np.int32),
             provenance=source.provenance,
             notes=notes,
         )

@@ -12,6 +12,7 @@ from traces.errors import InputError
 from traces.importers.rows import check_copies, check_ids, check_no_shared, without_dense
 from traces.importers.source import Source, layer_numbers
 from traces.importers.torch_file import pass_and_rank, whole_numbers
+from traces.numbers import narrowed
 from traces.selections import LARGEST_ROWS, Trace
 
 COLUMNS = 8  # hard-coded in the recorder, whatever the model's k
@@ -90,7 +91,7 @@ def assembled(source: Source, joined: dict[str, np.ndarray], rank: int, logical_
     check_no_shared(source.place, experts_TLK, source.options.experts, source.options.shared_slots)
     check_copies(source.place, experts_TLK, layer_ids, source.options.experts)
     model = source.model(source.options.k, layer_ids)
-    fields = {name: joined[name].astype(np.int32) for name in ("token_id_T", "position_T", "step_T")}
+    fields = {name: narrowed(name, joined[name], np.int32) for name in ("token_id_T", "position_T", "step_T")}
     fields["sequence_T"] = (np.cumsum(joined["first_T"]) - 1).astype(np.int32)
     fields["rank_T"] = np.full(len(experts_TLK), rank, np.int16)
     return source.trace(model, NOTES, experts_TLK=experts_TLK, phase_T=joined["phase_T"], **fields)

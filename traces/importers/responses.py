@@ -22,6 +22,7 @@ from traces.importers.rows import (
 )
 from traces.importers.source import KEEP, Source, layer_numbers
 from traces.importers.unrouted import check_whole, with_unrouted
+from traces.numbers import narrowed
 from traces.selections import LARGEST_ROWS, Trace
 
 # An engine's module turns a response into what each of its sequences holds: (place, rows [rows, layers, k]); None in
@@ -150,6 +151,6 @@ def assembled(source: Source, pieces: list[np.ndarray], prefill_S: np.ndarray, s
     length_S = np.array([len(piece) for piece in pieces])
     sequences = Sequences(length_S, prefill_S, np.full_like(length_S, start))
     model = source.model(experts_TLK.shape[2], layer_ids)
-    fields = sequences.token_fields() | {"prompt_len_S": (prefill_S + start).astype(np.int32)}
+    fields = sequences.token_fields() | {"prompt_len_S": narrowed("prompt_len", prefill_S + start, np.int32)}
     notes = ONE_AFTER_ANOTHER | {"rows": "the last generated token of a sequence is never routed and has no row"}
     return source.trace(model, notes | left_out, experts_TLK=np.ascontiguousarray(experts_TLK), **fields)

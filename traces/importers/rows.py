@@ -7,6 +7,7 @@ import numpy as np
 
 from traces.checks import such
 from traces.errors import InputError
+from traces.numbers import narrowed
 
 COPY_BITS = 64  # layers are copies of each other only where chance would need a coin to fall the same way so often
 
@@ -129,8 +130,8 @@ class Sequences:
         decode_T = row_T >= self.prefill_S[sequence_T]
         return {
             "sequence_T": sequence_T,
-            "position_T": (row_T + self.first_position_S[sequence_T]).astype(np.int32),
-            "step_T": (np.cumsum((row_T == 0) | decode_T) - 1).astype(np.int32),
+            "position_T": narrowed("position", row_T + self.first_position_S[sequence_T], np.int32),
+            "step_T": narrowed("step", np.cumsum((row_T == 0) | decode_T) - 1, np.int32),
             "phase_T": decode_T.astype(np.int8),
         }
 

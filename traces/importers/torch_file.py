@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import InputError
+from traces.numbers import narrowed
 
 DAMAGE = (
     OSError,
@@ -70,7 +71,7 @@ def whole_numbers(place: str, content: dict, key: str, dimensions: int) -> np.nd
     if values.dtype.kind not in "iu" or values.ndim != dimensions:
         found = f"{values.dtype} of {values.ndim} dimensions"
         raise InputError(f"{place}: {key} is {found}, allowed whole numbers of {dimensions}")
-    return values.astype(np.int64)
+    return narrowed(f"{place}: {key}", values, np.int64)
 
 
 def pass_and_rank(place: str, record: dict) -> tuple[int, int]:
