@@ -71,7 +71,7 @@ def test_placements_of_what_are_no_experts(slots, tmp_path):
     """Half an expert was expert 0."""
     content = {
         "kind": "placement", "schema": 1, "model": "m", "experts": 2, "devices": 1, "layer_ids": [0],
-        "expert_LP": slots,
+        "expert_LP": slots, "provenance": {},
     }  # fmt: skip
     (tmp_path / "x.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="expert_LP is no table of expert numbers"):
