@@ -17,7 +17,7 @@ from rich.table import Table
 from analysis.all_builds import build_all
 from analysis.builds import BUILDS
 from analysis.columns import columns_of, shown_columns
-from analysis.expert_memory import memory_table, remarks, shown_memory, with_measured_loss
+from analysis.expert_memory import memory_table, remarks, settings_said, shown_memory, with_measured_loss
 from analysis.inputs import Inputs
 from analysis.locality import ALL, shown_locality
 from analysis.locality_build import TABLES as LOCALITY_TABLES
@@ -195,7 +195,7 @@ def memory_command(
     ] = None,
     force: Force = False,
 ) -> None:
-    """What do absent experts cost, how far is each policy from the optimum, and why is time lost? In ms per pass.
+    """What do absent experts cost, how far is each policy from the optimum, and why is time lost?
 
     Example: `python -m analysis memory memory --out memory.csv`
     """
@@ -205,6 +205,7 @@ def memory_command(
         table = with_measured_loss(table, relation)
     write_all(table, out, [folder, quality], force)
     print_table(shown_memory(table))
+    print(settings_said(table))
     for line in remarks(table, relation):
         print(line)
 

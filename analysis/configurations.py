@@ -30,7 +30,7 @@ SWEPT = ("queue_size", "max_step", "slots")  # rows are sorted by them last, so 
 WHERE = ONLY_UNDER | {"look_ahead": ("prefetch", "oracle"), "host_factor": ("miss", "host")}
 SHORT_DIGEST = 8
 # What every row of most tables has: not worth a word.
-PLAIN = {"dense": True, "devices": 1, "placement": "contiguous", "cache": RESIDENT}
+PLAIN = {"served": "all", "dense": True, "devices": 1, "placement": "contiguous", "cache": RESIDENT}
 
 
 def every_setting(config: dict) -> dict:
@@ -39,7 +39,8 @@ def every_setting(config: dict) -> dict:
     A field that means nothing under the run's scheduler, arrivals, prefetcher or handling of a miss is empty.
     """
     memory = config.get("memory") or {"cache": RESIDENT}
-    whole = {**{name: value for name, value in config.items() if name not in NOT_SETTINGS}, **memory}
+    silent = {name: value for name, value in DEFAULTS.items() if value is not None}  # what a header may leave out
+    whole = {name: value for name, value in {**silent, **config}.items() if name not in NOT_SETTINGS} | memory
     kept = {name: whole.get(name) for name in (*ORDER, *(name for name in whole if name not in ORDER)) if name in whole}
     return {name: written(value) if applies(name, whole) else None for name, value in kept.items()}
 
@@ -54,6 +55,8 @@ def knowledge(config: dict, known: str | None) -> dict:
 
 def applies(name: str, settings: dict) -> bool:
     """Whether a field means something in a configuration."""
+    if name in MEMORY and name != "cache" and settings.get("cache") == RESIDENT:
+        return False
     under, needed = WHERE.get(name, (None, None))
     rule = settings.get(under)
     return under is None or rule == needed or (under in TABLES and rule is not None and TABLES[under].is_own(rule))
@@ -109,8 +112,8 @@ def sorting_key(value: object) -> tuple:
 def differing(settings: pd.DataFrame) -> list[str]:
     """Return the names of the settings that tell rows apart, as few as do.
 
-    Left out are a setting with one value that is empty where another setting says so (in_flight without a closed loop),
-    and inputs (digests) that the other settings tell apart already.
+    Left out are a setting with one value in all rows where it applies (in_flight in those of a closed loop), and inputs
+    (digests) that the other settings tell apart already.
     """
     found = [name for name in settings if len(reprs(settings, name)) > 1]
     needed = [name for name in found if name not in INPUTS and values_of(settings, name) > 1]
@@ -126,8 +129,9 @@ def reprs(settings: pd.DataFrame, name: str) -> set[str]:
 
 
 def values_of(settings: pd.DataFrame, name: str) -> int:
-    """Return how many values a setting has, empty ones aside."""
-    return len(reprs(settings, name) - {"None", "nan"})
+    """Return how many values a setting has where it applies; empty is one of them, such as no time-out."""
+    rows = settings.to_dict("records")
+    return len({repr(row[name]) for row in rows if applies(name, row)})
 
 
 def groups(settings: pd.DataFrame, names: list[str]) -> int:

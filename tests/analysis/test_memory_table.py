@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import app as analysis_app
-from analysis.expert_memory import memory_table, remarks, shown_memory, with_measured_loss
+from analysis.expert_memory import memory_table, remarks, settings_said, shown_memory, with_measured_loss
 from analysis.lost_mass import Relation, read_relation
 from simulate.__main__ import app as simulate_app
 from simulate.regret import CAUSES
@@ -55,21 +55,43 @@ def test_causes_add_up_to_the_time_lost(call, path, tmp_path, devices):
         "simulate", simulate_app, "memory", path, *COSTS, *words, "--devices", devices, "--jobs", 1, "--out", folder
     )
     assert status == 0, said
-    table = memory_table(folder)
+    whole = memory_table(folder)
+    table = whole[whole["world"] == "run"]
     assert len(table) == 3 * 2 * 2 * 2
+    assert whole["world"].value_counts().to_dict() == {"run": 24, "bound": 4, "resident": 1}
+    assert_held_against(whole, table)
     assert table[MILLISECONDS].notna().all(axis=None)
     np.testing.assert_allclose(table[MILLISECONDS].sum(axis=1), table["lost_ms"], atol=1e-9)
     assert (table["lost_ms"] > 0).all()
     assert (table["policy_ms"] >= 0).all()
     plain = table["prefetch"] == "none"
     assert (table.loc[plain, ["prefetching_ms", "late_prefetch_ms"]] == 0).all(axis=None)
-    ahead = table[~plain].set_index(["cache", "slots", "miss"])["time_ms"]
     if devices == 1:
-        assert (ahead < table[plain].set_index(["cache", "slots", "miss"])["time_ms"]).mean() > 0.5
+        ahead, none = (
+            table[each].set_index(["cache", "slots", "miss"])["time_ms"].sort_index() for each in (~plain, plain)
+        )
+        assert (ahead < none).mean() > 0.5
     status, printed, _ = call("analysis", analysis_app, "memory", folder)
     assert status == 0
     assert "…" not in printed
     assert "compulsory" in printed
+
+
+def assert_held_against(whole, table):
+    """All experts resident come first, a bound stands before its runs and is slower than none of its slots and miss."""
+    resident = whole.iloc[0]
+    assert (resident["cache"], resident["slowdown"], resident["lost_ms"]) == ("resident", 1, 0)
+    np.testing.assert_allclose(whole["slowdown"], whole["ms_per_pass"] / resident["ms_per_pass"])
+    np.testing.assert_allclose(
+        whole["tokens_per_s"] / whole["requests_per_s"], whole["tokens_per_s"][0] / whole["requests_per_s"][0]
+    )
+    assert (whole["lost_in"] == "ms/pass").all()
+    bounds = whole[whole["world"] == "bound"]
+    assert set(bounds["cache"]) == {"optimum"}
+    for bound in bounds.to_dict("records"):
+        alone = (table["slots"] == bound["slots"]) & (table["miss"] == bound["miss"]) & (table["prefetch"] == "none")
+        waited = table.loc[alone, "lost_ms"] - table.loc[alone, "bandwidth_ms"] - table.loc[alone, "policy_ms"]
+        assert (waited <= bound["lost_ms"] + 1e-9).all()
 
 
 def test_lost_mass_stands_beside_what_it_cost_where_it_was_measured(call, path, tmp_path):
@@ -112,25 +134,43 @@ def test_the_relation_never_falls_and_is_not_extended(tmp_path):
 
 
 def test_printed_columns_are_those_that_differ_or_count_something():
-    rows = [{"cache": "lru", "slots": each, "scope": "layer", "miss": "load", "prefetch": "none", "period": None,
-             "runs": 1, "hit_ratio": 0.5, "delayed_ratio": 0.0, "transfers_per_pass": 1.0, "time_ms": 2.0,
-             "lost_ms": 1.0, **dict.fromkeys(MILLISECONDS, 0.0), "capacity_ms": 1.0, "lost_mass": np.nan}
+    rows = [{"world": "run", "scheduler": "lockstep", "cache": "lru", "slots": each, "scope": "layer", "miss": "load",
+             "prefetch": "none", "period": None, "known": "none", "replications": 1, "values_of": "whole run",
+             "lost_in": "ms/pass", "hit_ratio": 0.5, "delayed_ratio": 0.0, "transfers_per_pass": 1.0,
+             "ms_per_pass": 2.0, "sojourn_mean_ms": 3.0, "time_ms": 2.0, "lost_ms": 1.0,
+             **dict.fromkeys(MILLISECONDS, 0.0), "capacity_ms": 1.0, "lost_mass": np.nan}
             for each in (1, 2)]  # fmt: skip
     table = pd.DataFrame(rows)
     assert list(shown_memory(table)) == [
-        "cache",
-        "C",
-        "miss",
-        "hit ratio",
-        "transfers/pass",
-        "ms/pass",
-        "lost",
-        "capacity",
-    ]
+        "world", "cache", "C", "miss", "known", "hit ratio", "transfers/pass", "ms/pass", "lost", "capacity",
+    ]  # fmt: skip
+    assert "latency ms" in shown_memory(table.assign(lost_in="latency ms"))
+    assert settings_said(table) == "the same wherever it applies: scheduler lockstep, scope layer, prefetch none"
     masked = table.assign(miss="skip")
     assert len(remarks(table)) == 1
     assert re.search("not validated; --quality", remarks(masked)[1])
     assert "lie 0.1 off" in remarks(masked, Relation({}, "accuracy", 0.1))[2]
+
+
+def test_rows_of_other_links_and_schedules_never_read_alike(call, path, tmp_path):
+    """The same cache over two links and with two rates: a row each, told apart by what differs."""
+    words = ("--affine", "2000,100", "--latency-us", "1", "--expert-bytes", "4000", "--slots", "2", "--cache", "lru")
+    for bandwidth in ("1", "2"):
+        for rate in ("9.5", "100"):
+            status, _, said = call("simulate", simulate_app, "memory", path, *words, "--bandwidth", bandwidth,
+                                   "--arrivals", "poisson", "--rate", rate, "--replications", 2, "--no-explain",
+                                   "--jobs", 1, "--out", tmp_path / "m")  # fmt: skip
+            assert status == 0, said
+    table = memory_table(tmp_path / "m")
+    runs = table[table["world"] == "run"]
+    assert sorted(zip(runs["rate_per_s"], runs["link_bytes_per_s"], strict=True)) == [
+        (9.5, 1e9), (9.5, 2e9), (100.0, 1e9), (100.0, 2e9),
+    ]  # fmt: skip
+    assert (runs["replications"] == 2).all()
+    assert (table["lost_in"] == "latency ms").all()
+    shown = shown_memory(table)
+    assert {"rate_per_s", "link_bytes_per_s", "latency ms"} <= set(shown)
+    assert len(shown.drop_duplicates()) == len(shown)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
-from analysis.configurations import every_setting, in_order, inputs_of, printed_settings, settings_table
+from analysis.configurations import every_setting, in_order, inputs_of, printed_settings, said_of_all, settings_table
 from analysis.printing import WIDEST
 from analysis.what_if import runs_table
 from simulate.__main__ import app as simulate_app
@@ -29,7 +29,7 @@ OF_RUNS = {
     "timeout_ns": (RunConfig(timeout_ns=1_234_567_890_123), 1_234_567_890_124), "max_step": (LOCKSTEP, 8),
     "arrivals": (RunConfig(), "steps"), "in_flight": (CLOSED, 5), "rate_per_s": (POISSON, 10.000000001),
     "load": (POISSON, 0.5), "k": (RunConfig(), 2), "sequences": (RunConfig(), 100), "dense": (RunConfig(), False),
-    "devices": (RunConfig(), 2), "memory": (RunConfig(), MemoryConfig()),
+    "served": (RunConfig(), "second-half"), "devices": (RunConfig(), 2), "memory": (RunConfig(), MemoryConfig()),
 }  # fmt: skip
 OF_MEMORIES = {
     "cache": (MemoryConfig(), "fifo"), "slots": (MemoryConfig(slots=(1, 2)), (2, 1)),
@@ -72,6 +72,24 @@ def test_rows_of_many_configurations_never_read_alike():
     configs = list(dict.fromkeys(config for pair in pairs() for config in pair))
     shown = printed_settings(rows_of(configs))
     assert len(set(zip(*shown.values(), strict=True))) == len(configs)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("timeout_ns", 1000), ("k", 2), ("sequences", 50), ("dense_queue_size", 2), ("served", "second-half")],
+)
+def test_none_is_a_value_and_not_left_out(name, value):
+    """A second row that differs in B too: what it alone has is not said of both."""
+    table = rows_of([RunConfig(), RunConfig(queue_size=4, **{name: value})])
+    assert len(printed_settings(table)) == 2
+    assert name not in said_of_all(table)
+
+
+def test_what_does_not_apply_is_said_once():
+    table = rows_of([RunConfig(queue_size=2), replace(CLOSED, queue_size=4), replace(CLOSED, memory=MemoryConfig())])
+    assert list(printed_settings(table)) == ["B", "arrivals", "cache"]
+    assert "in_flight 4" in said_of_all(table)
+    assert "C 1" in said_of_all(table)
 
 
 def test_inputs_that_differ_are_columns():

@@ -5,7 +5,7 @@ from traces.glossary.column import MEASURED, WHOLE, Column
 COLUMNS = (
     Column("passes", "passes", "passes that were served", WHOLE),
     Column("makespan_ns", "ns", "first arrival to last end", WHOLE),
-    Column("sojourn_mean_ms", "ms", "mean time of a pass from its arrival to its end", WHOLE),
+    Column("sojourn_mean_ms", "ms", "mean time of a pass from its arrival to its end", WHOLE, title="latency ms"),
     Column("values_of", "", "window, or whole run: what the row's values are of; short and unstable rows are of "
            "whole runs", title="values of"),
     Column("window_s", "s", "length of what was measured", MEASURED),
