@@ -84,6 +84,8 @@ def check_place(out: Path, inputs: Iterable[Path | None] = (), folder: bool = Fa
         raise InputError(f"{out}: is a file, allowed a folder to write in")
     if not folder and out.is_dir():
         raise InputError(f"{out}: is a folder, allowed a file to write")
+    if out.exists() and not (out.is_file() or out.is_dir()):
+        raise InputError(f"{out}: is a device or a pipe, allowed a file to write")
     for each in (path for path in inputs if path is not None):
         within = not folder and each.is_dir() and real(out).is_relative_to(real(each))
         if within or is_same(out, each):

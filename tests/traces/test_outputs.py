@@ -122,6 +122,15 @@ def test_places_where_nothing_can_be_written(tmp_path):
             check_place(tmp_path / path, folder=folder)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_devices_and_pipes_are_no_outputs(tmp_path, force):
+    """To replace one by a file would break the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is a device or a pipe"):
+        write(tmp_path / "pipe", force=force)
+    assert not (tmp_path / "pipe").is_file()
+
+
 def test_a_measurement_is_left_where_the_same_command_made_it_of_the_same_files(tmp_path, command, capsys):
     out, source = tmp_path / "x.csv", tmp_path / "model.pt"
     source.write_text("weights")
