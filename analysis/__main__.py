@@ -204,7 +204,8 @@ def memory_command(
     if relation is not None:
         table = with_measured_loss(table, relation)
     write_all(table, out, [folder, quality], force)
-    print_table(shown_memory(table))
+    for text in shown_memory(table):
+        print_table(text)
     print(settings_said(table))
     for line in remarks(table, relation):
         print(line)

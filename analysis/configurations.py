@@ -171,9 +171,12 @@ def printed_settings(settings: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
-def said_of_all(settings: pd.DataFrame) -> str:
-    """Return the settings that are the same wherever they apply, in words; those that are plain are not worth one."""
-    apart = differing(settings)
+def said_of_all(settings: pd.DataFrame, but: Iterable[str] = ()) -> str:
+    """Return the settings that are the same wherever they apply, in words; those that are plain are not worth one.
+
+    Nothing is said of `but`, which the table shows anyway.
+    """
+    apart = {*differing(settings), *but}
     shared = {name: next((v for v in settings[name] if text(v)), None) for name in settings if name not in apart}
     words = [
         f"{title(name)} {text(value)}" for name, value in shared.items()

@@ -21,7 +21,7 @@ from analysis.configurations import (
 )
 from analysis.intervals import half_width
 from analysis.lost_mass import Relation
-from analysis.printing import fitted
+from analysis.printing import WIDEST, fitted, width
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.config import MASKED
 from simulate.regret import CAUSES, split, worlds
@@ -35,7 +35,7 @@ from traces.served_sequences import served_sequences
 RUN, BOUND, OPTIMUM = "run", "bound", "optimum"
 OPTIMA = ("optimum", "declining")  # worlds of `simulate.regret`, of which the faster one is the bound
 LAST = ("slots", "cache", "prefetch")  # rows are sorted by the other settings first, but for these:
-TOLD_BY_OTHERS = ("world", "link", "look_ahead")
+TOLD_BY_OTHERS = ("world", "look_ahead")
 NUMBERS = (
     "replications", "hit_ratio", "delayed_ratio", "transfers_per_pass", "ms_per_pass", "sojourn_mean_ms",
     "tokens_per_s", "requests_per_s", "slowdown", "lost_ms", *(f"{cause}_ms" for cause in CAUSES), "lost_mass",
@@ -43,7 +43,7 @@ NUMBERS = (
 )  # fmt: skip
 ALWAYS = ("cache", "slots", "miss", "known")  # settings that are shown even where all rows are alike
 # Left out of a printed table that is too wide, first to last.
-SPARED = ("requests_per_s", "delayed_ratio", "replications", "tokens_per_s", "transfers_per_pass", "late_prefetch_ms")
+SPARED = ("requests_per_s", "delayed_ratio", "replications", "transfers_per_pass", "tokens_per_s", "hit_ratio")
 NOT_VALIDATED = "lost mass: share of the gate mass that did not run; what it costs in quality is not validated"
 ASK = "--quality TABLE (of `collect swap-quality`) shows beside it what as much lost mass cost where it was measured"
 NOT_EXACT = (
@@ -73,6 +73,7 @@ def memory_table(folder: Path) -> pd.DataFrame:
     for world, config in rows_of(runs):
         header = runs[config].header
         told = {"world": world, **every_setting(header["config"]), **knowledge(header["config"], header.get("known"))}
+        told.pop("link", None)  # which the world tells
         numbers = one_run(config, runs[config], times_ms)
         groups.setdefault(configuration_key(told), (told, []))[1].append(numbers)
     if not groups:
@@ -101,7 +102,7 @@ def best_bounds(rows: list[tuple[dict, dict]]) -> list[tuple[dict, dict]]:
     best: dict[tuple, tuple[dict, dict]] = {}
     for told, numbers in rows:
         if told["world"] == BOUND:
-            told = {name: value for name, value in told.items() if name != "link"} | {"cache": OPTIMUM}
+            told = told | {"cache": OPTIMUM}
             key = configuration_key(told)
             if key not in best or numbers["time_ms"] < best[key][1]["time_ms"]:
                 best[key] = told, numbers
@@ -174,17 +175,27 @@ def with_measured_loss(table: pd.DataFrame, relation: Relation) -> pd.DataFrame:
     return table.assign(measured_loss=loss)
 
 
-def shown_memory(table: pd.DataFrame) -> pd.DataFrame:
+def shown_memory(table: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the columns that a person reads first, as text; left out are empty ones, and settings alike in all rows.
 
     Of the numbers those that are zero in every row are left out, and of times that which nothing lost is counted in.
+    Where all do not stand side by side, the causes of lost time are a table of their own, row by row of the first.
     """
-    names = list(table.columns[: table.columns.get_loc("replications")])
-    settings = table[names]
-    apart = [name for name in names if name in {*differing(settings), *ALWAYS, "world"}]
-    shown = {title(name): exact(settings[name]) for name in apart}
-    shown |= {title(name): texts(table[name]) for name in NUMBERS if name in table and counts(table, name)}
-    return fitted(pd.DataFrame(shown), [title(name) for name in SPARED if title(name) in shown])
+    settings = table[list(table.columns[: table.columns.get_loc("replications")])]
+    apart = [name for name in settings if name in {*differing(settings), *ALWAYS, "world"}]
+    told = {title(name): exact(settings[name]) for name in apart}
+    numbers = {title(name): texts(table[name]) for name in NUMBERS if name in table and counts(table, name)}
+    whole = pd.DataFrame({**told, **numbers})
+    if width(whole) <= WIDEST:
+        return [whole]
+    row = {title("row"): [str(place) for place in range(1, len(table) + 1)]}
+    split_up = [title(f"{cause}_ms") for cause in CAUSES if title(f"{cause}_ms") in numbers]
+    first = {name: values for name, values in numbers.items() if name not in split_up}
+    cause_of = {name: told[name] for name in map(title, ("cache", "slots", "miss", "prefetch")) if name in told}
+    second = {title("lost_ms"): numbers.get(title("lost_ms"), []), **{name: numbers[name] for name in split_up}}
+    spared = [title(name) for name in SPARED if title(name) in first]
+    tables = [fitted(pd.DataFrame({**row, **told, **first}), spared)]
+    return tables + ([pd.DataFrame({**row, **cause_of, **second})] if split_up else [])
 
 
 def counts(table: pd.DataFrame, name: str) -> bool:
@@ -199,8 +210,7 @@ def counts(table: pd.DataFrame, name: str) -> bool:
 
 def settings_said(table: pd.DataFrame) -> str:
     """Return the settings that all rows share."""
-    settings = table[list(table.columns[: table.columns.get_loc("replications")])].drop(columns=["world", *ALWAYS])
-    return said_of_all(settings)
+    return said_of_all(table[list(table.columns[: table.columns.get_loc("replications")])], ("world", *ALWAYS))
 
 
 def remarks(table: pd.DataFrame, relation: Relation | None = None) -> list[str]:

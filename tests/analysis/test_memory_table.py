@@ -11,6 +11,7 @@ import pytest
 from analysis.__main__ import app as analysis_app
 from analysis.expert_memory import memory_table, remarks, settings_said, shown_memory, with_measured_loss
 from analysis.lost_mass import Relation, read_relation
+from analysis.printing import WIDEST, width
 from simulate.__main__ import app as simulate_app
 from simulate.regret import CAUSES
 from traces import command
@@ -75,6 +76,7 @@ def test_causes_add_up_to_the_time_lost(call, path, tmp_path, devices):
     assert status == 0
     assert "…" not in printed
     assert "compulsory" in printed
+    assert all(width(text) <= WIDEST for text in shown_memory(whole))
 
 
 def assert_held_against(whole, table):
@@ -141,10 +143,10 @@ def test_printed_columns_are_those_that_differ_or_count_something():
              **dict.fromkeys(MILLISECONDS, 0.0), "capacity_ms": 1.0, "lost_mass": np.nan}
             for each in (1, 2)]  # fmt: skip
     table = pd.DataFrame(rows)
-    assert list(shown_memory(table)) == [
+    assert list(shown_memory(table)[0]) == [
         "world", "cache", "C", "miss", "known", "hit ratio", "transfers/pass", "ms/pass", "lost", "capacity",
     ]  # fmt: skip
-    assert "latency ms" in shown_memory(table.assign(lost_in="latency ms"))
+    assert "latency ms" in shown_memory(table.assign(lost_in="latency ms"))[0]
     assert settings_said(table) == "the same wherever it applies: scheduler lockstep, scope layer, prefetch none"
     masked = table.assign(miss="skip")
     assert len(remarks(table)) == 1
@@ -168,7 +170,7 @@ def test_rows_of_other_links_and_schedules_never_read_alike(call, path, tmp_path
     ]  # fmt: skip
     assert (runs["replications"] == 2).all()
     assert (table["lost_in"] == "latency ms").all()
-    shown = shown_memory(table)
+    shown = shown_memory(table)[0]
     assert {"rate_per_s", "link_bytes_per_s", "latency ms"} <= set(shown)
     assert len(shown.drop_duplicates()) == len(shown)
 

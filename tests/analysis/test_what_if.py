@@ -59,7 +59,7 @@ def rows_of(configs):
     return settings_table([every_setting(config.as_dict()) for config in configs])
 
 
-@pytest.mark.parametrize("pair", pairs(), ids=[*OF_RUNS, *(f"memory-{name}" for name in OF_MEMORIES)])
+@pytest.mark.parametrize("pair", list(pairs()), ids=[*OF_RUNS, *(f"memory-{name}" for name in OF_MEMORIES)])
 def test_rows_of_two_configurations_never_read_alike(pair):
     table = rows_of(pair)
     shown = printed_settings(table)
