@@ -42,8 +42,10 @@ MODULE = '''
 import numpy as np
 
 from simulate.policies.arrivals import Arrivals, all_at_once
+from simulate.policies.memory.belady import Belady, BeladyBypass
 from simulate.policies.memory.cache import Cache
 from simulate.policies.memory.lru import LRU
+from simulate.policies.memory.prefetch.oracle import Oracle
 from simulate.policies.memory.prefetch.prefetcher import Prefetcher
 from simulate.policies.memory.prefetch.previous_token import PreviousToken
 from simulate.policies.queueing import QueueScheduler
@@ -58,6 +60,18 @@ class MRU(LRU):
 
 class Same(LRU):
     """LRU."""
+
+
+class SameOptimum(Belady):
+    """The optimum."""
+
+
+class SameDeclining(BeladyBypass):
+    """The optimum that may decline."""
+
+
+class SameOracle(Oracle):
+    """The oracle."""
 
 
 class SameAhead(PreviousToken):
@@ -190,6 +204,12 @@ def kept(**fields):
     ("own", "shipped"),
     [
         ({"memory": {"cache": "mine:Same"}}, {"memory": {"cache": "lru"}}),
+        ({"memory": {"cache": "mine:SameOptimum"}}, {"memory": {"cache": "belady"}}),
+        ({"memory": {"cache": "mine:SameDeclining"}}, {"memory": {"cache": "belady-bypass"}}),
+        (
+            {"memory": {"prefetch": "mine:SameOracle", "look_ahead": 2}},
+            {"memory": {"prefetch": "oracle", "look_ahead": 2}},
+        ),
         ({"memory": {"prefetch": "mine:SameAhead"}}, {"memory": {"prefetch": "previous-token"}}),
         ({"scheduler": "mine:SameQueues", "queue_size": 3}, {"queue_size": 3}),
         ({"arrivals": "mine:same_time"}, {"arrivals": "all"}),
@@ -245,16 +265,17 @@ def test_misses_counts_the_policy_itself_in_every_mode(mine, call, tmp_path):
     save_trace(toy_trace(tokens=60), tmp_path / "toy.trace.parquet")
     for mode in ("flat", "group"):
         out = tmp_path / f"{mode}.csv"
-        status, printed, said = call("misses", "toy.trace.parquet", "--policy", "lru,mine:Same,mine:MRU,belady",
-                                     "--slots", "2,4", "--mode", mode, "--out", out)  # fmt: skip
+        names = "lru,mine:Same,mine:MRU,belady,mine:SameOptimum,belady-bypass,mine:SameDeclining"
+        words = ("misses", "toy.trace.parquet", "--policy", names, "--slots", "2,4", "--mode", mode, "--out", out)
+        status, printed, said = call(*words)
         assert (status, said) == (0, said)
         assert "mine:MRU" in printed
         with open(out, newline="") as opened:
             rows = list(csv.DictReader(opened))
-        by = {
-            name: [row["misses"] for row in rows if row["policy"] == name] for name in ("lru", "mine:Same", "mine:MRU")
-        }
+        by = {name: [row["misses"] for row in rows if row["policy"] == name] for name in names.split(",")}
         assert by["lru"] == by["mine:Same"]
+        assert by["belady"] == by["mine:SameOptimum"]
+        assert by["belady-bypass"] == by["mine:SameDeclining"]
         assert mode == "group" or by["mine:MRU"] != by["lru"]
         inputs = json.loads(out.with_suffix(".json").read_text())["inputs"]
         assert inputs["mine:MRU"] == inputs["mine:Same"] == sha256_of(mine).removeprefix("sha256:")
@@ -274,7 +295,7 @@ def test_every_way_to_name_it_wrongly_is_one_line(mine, call, tmp_path):
         "mine.more:MRU": "no module mine.more; allowed: mine/more.py in the current folder, or an installed package",
         "broken:MRU": "broken cannot be imported: No module named 'no_such_thing_at_all'",
         "untidy:MRU": "untidy cannot be imported: ZeroDivisionError: division by zero",
-        "mine:MRV": "mine has no MRV; it has LRU, MRU, Same",
+        "mine:MRV": "mine has no MRV; it has Belady, BeladyBypass, LRU, MRU, Same, SameOptimum, SameDeclining",
         "mine:NUMBER": f"7 is no subclass of {base}",
         "mine:SameAhead": f"SameAhead is no subclass of {base}",
         "mine:Idle": "Idle does not define victim or wants",
