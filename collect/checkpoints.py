@@ -1,5 +1,6 @@
 """Checkpoints: weights, optimiser and a description of what they belong to; loading runs no code from the file."""
 
+import io
 import pickle
 import struct
 from pathlib import Path
@@ -26,8 +27,10 @@ def save_checkpoint(
         "description": description, "history": history, "model_state": model.state_dict(),
         "optimizer_state": optimizer.state_dict() if optimizer else None,
     }  # fmt: skip
+    made = io.BytesIO()
+    torch.save(content, made)  # not to the file: what torch says of a full disk tells nobody what is wrong
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(made.getbuffer())
 
 
 def load_checkpoint(path: Path, description: dict | None = None) -> dict:

@@ -1,6 +1,6 @@
 """The one style of all figures: readable in grey, since markers and dashes differ wherever colours do."""
 
-import os
+import io
 from textwrap import fill, shorten
 
 import matplotlib
@@ -10,6 +10,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from traces.files import replacing
 
 matplotlib.use("Agg")
 
@@ -139,13 +141,10 @@ def freeze(figure: Figure) -> None:
 def save(figure: Figure, path: str, kind: str) -> None:
     """Write a figure without dates or program versions, so that equal tables give equal bytes; whole or not at all."""
     empty = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        figure.savefig(temporary, format=kind, metadata=empty[kind])
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, metadata=empty[kind])  # not to the file: a full disk breaks what writes a PDF
+    with replacing(path) as temporary:
+        temporary.write_bytes(drawn.getbuffer())
 
 
 def band(axes: Axes, rows: pd.DataFrame, x: str, y: str, color: str) -> None:

@@ -6,6 +6,7 @@ door (`traces.outputs.is_made`), which has tests of its own.
 
 import contextlib
 import io
+import resource
 import shlex
 import sys
 
@@ -132,3 +133,25 @@ def test_nothing_is_lost(name, run, tmp_path):
         assert status in fine, errors
         assert first.read_bytes() != b"somebody's"
     assert {path: path.read_bytes() for path in inputs} == inputs
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(name, run, tmp_path):
+    """A limit on the size of files stands for the disk: what is written fails in the middle."""
+    stage = name.split()[0]
+    if stage == "collect":
+        pytest.importorskip("torch")
+    before = files(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40, hard))
+        status, errors = run(f"{name} {WRITING[name]}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    last = [line for line in errors.splitlines() if line.strip()][-1]
+    assert (status, "Traceback" in errors) == (2, False), errors
+    assert last.startswith(f"{stage}: ")
+    assert "allowed:" in last
+    left = {path for path in files(tmp_path) if path not in before and path.stat().st_size > 0}
+    assert not {path for path in left if "tmp" in path.name}
+    assert {path: path.read_bytes() for path in before} == before

@@ -82,10 +82,11 @@ def status_of(app: typer.Typer, name: str, words: list[str] | None = None) -> in
         raise
     except (*OUTSIDE, *arrow_errors()) as error:
         line = f"{name}: {InputError(outside_line(error))}"
-    except RuntimeError as error:
-        if not NO_MEMORY.search(str(error)):
+    except Exception as error:
+        behind = behind_it(error)
+        if behind is None:
             raise
-        line = f"{name}: {InputError(outside_line(MemoryError(str(error)[:150])))}"
+        line = f"{name}: {InputError(outside_line(behind))}"
     print(line, file=sys.stderr)
     return 2
 
@@ -109,6 +110,18 @@ def arrow_errors() -> tuple[type[Exception], ...]:
     """Return the base of pyarrow's errors where that was imported."""
     arrow = sys.modules.get("pyarrow")
     return () if arrow is None else (arrow.ArrowException,)
+
+
+def behind_it(error: Exception) -> BaseException | None:
+    """Return what the world did where a library says it in words of its own: memory that was refused, a full disk.
+
+    None for what is a fault of the program.
+    """
+    if isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)):  # torch's
+        return MemoryError(str(error)[:150])
+    while error is not None and not (isinstance(error, OSError) and error.errno in FULL):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def outside_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Files of `torch.save`: read with weights only, so that nothing in them runs, and written; torch comes when needed."""
 
+import io
 import pickle
 import struct
 import zipfile
@@ -33,7 +34,9 @@ def save_torch(content: dict, path: Path) -> None:
     except ImportError:
         raise InputError(f"{path}: a .pt file needs PyTorch, which is not installed") from None
     tensors = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in content.items()}
-    torch.save(tensors, path)
+    made = io.BytesIO()
+    torch.save(tensors, made)  # not to the file: what torch says of a full disk tells nobody what is wrong
+    path.write_bytes(made.getbuffer())
 
 
 def torch_content(path: Path) -> dict:
