@@ -32,6 +32,7 @@ from traces.errors import InputError
 from traces.numbers import whole_ns
 from traces.outputs import check_output, check_place, staged
 from traces.provenance import provenance
+from traces.routes import uncomputed
 from traces.run_records import load_run, run_names
 from traces.selections import Trace
 from traces.trace_file import load_trace, save_trace
@@ -135,6 +136,8 @@ def compose_command(
         save_trace(replace(made, header=replace(made.header, provenance=provenance(seed))), written)
     steps = int(made.step_T[-1]) + 1
     print(f"{out}: {made.S} sequences, {made.T} tokens in {steps} steps, the last ends at {end_ns / 1e9:.3f} s")
+    for said in uncomputed(trace, trace.header.model.used_k):
+        print(f"no expert's time: {said}")
 
 
 @app.command("like")

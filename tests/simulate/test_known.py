@@ -138,6 +138,18 @@ def test_a_trace_that_holds_what_is_counted_is_hindsight_under_any_name(tmp_path
     assert (nothing.mark, nothing.said, nothing.counted(trace)) == ("none", "", trace)
 
 
+def test_sequences_without_routes_are_not_the_same_because_both_lack_them(tmp_path):
+    """Of both traces the last sequence was computed elsewhere: -1 in every slot says nothing about who it is."""
+
+    def without_last(trace):
+        last_T11 = (trace.sequence_T == 39)[:, None, None]
+        return replace(trace, experts_TLK=np.where(last_T11, np.int16(-1), trace.experts_TLK))
+
+    trace, path = without_last(uniform(4)), tmp_path / "other.trace.parquet"
+    save_trace(without_last(uniform(5)), path)
+    assert lesson_of(trace, str(path), {"popularity"}).mark == "held-out"
+
+
 @pytest.mark.parametrize(
     ("fields", "mark"),
     [

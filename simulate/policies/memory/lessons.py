@@ -143,4 +143,4 @@ def telling(trace: Trace, k: int) -> set[bytes]:
     experts_TLK = trace.experts_TLK[order_T, :, :k]
     starts = np.flatnonzero(np.diff(trace.sequence_T[order_T], prepend=-1))
     found: Sequence[np.ndarray] = np.split(experts_TLK, starts[1:])
-    return {each.tobytes() for each in found if each.size >= LEAST_TELLING}
+    return {each.tobytes() for each in found if (each >= 0).sum() >= LEAST_TELLING}
