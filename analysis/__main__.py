@@ -25,7 +25,7 @@ from analysis.locality_build import add_rows, write_locality
 from analysis.locality_claim import drift_sentence
 from analysis.log_sets import find_log_sets
 from analysis.lost_mass import read_relation
-from analysis.miss_ratio import miss_ratio_claim, said_of_knowledge, shown_misses, trace_rows, write_miss_ratio
+from analysis.miss_ratio import miss_ratio_claim, shown_misses, trace_rows, write_miss_ratio
 from analysis.open_loop import RULE_OF_TRUST
 from analysis.open_loop_build import OPEN_LOOP, open_loop_tables, shown_rules
 from analysis.streams import EMPTIED
@@ -182,7 +182,6 @@ def miss_ratio_command(
             write_miss_ratio(written, rows, {path.name: sha256_of(path) for path in paths if path.is_file()})
             keep_claims(written, out)
     print_table(shown_misses(table))
-    print(said_of_knowledge(table))
     print(miss_ratio_claim(table)["claim"])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inputs import Inputs
+from analysis.knowledge import said_of_knowledge
 from analysis.log_sets import LANGUAGE_TRACES, STEPWISE_TRACE
 from analysis.tables import hole_row, holes, write_claims, write_tables
 from simulate.misses import MissPlan, miss_rows
@@ -100,12 +101,6 @@ def shown_misses(rows: pd.DataFrame) -> pd.DataFrame:
     return texts.reset_index().astype(str)
 
 
-def said_of_knowledge(rows: pd.DataFrame) -> str:
-    """Return how policies know what they know, in words, such as `known: none (lru, fifo), hindsight (belady)`."""
-    by_mark = rows.groupby("known", sort=False)["policy"].unique()
-    return "known: " + ", ".join(f"{mark} ({', '.join(policies)})" for mark, policies in by_mark.items())
-
-
 def miss_ratio_claim(rows: pd.DataFrame) -> dict:
     """Return the sentence: the best policy's distance from the optimum, and where LIFO beats LRU and FIFO."""
     fine = rows[rows["status"] == "ok"] if "miss_ratio" in rows else rows.iloc[:0]
@@ -132,6 +127,7 @@ def miss_ratio_claim(rows: pd.DataFrame) -> dict:
             "slots": half, **{f"flat {policy}": value for policy, value in at.items()},
             "lifo_best_at": wins, "group_size": size,
         }  # fmt: skip
+    sentences.append(said_of_knowledge(fine))
     return {"claim": " ".join(sentences), "numbers": numbers}
 
 

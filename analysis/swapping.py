@@ -15,9 +15,12 @@ import pandas as pd
 from analysis.csv_logs import MEASURES, read_csv_log
 from analysis.inputs import Inputs
 from analysis.intervals import half_width
+from analysis.knowledge import said_of_knowledge
 from analysis.log_sets import MEMORY_EXECUTED, SKIP_EXCHANGE, SWAP_QUALITY, LogSet
 from analysis.memory_executed import RESIDENT, fidelity_sentence, memory_executed_rows
 from analysis.tables import hole_row, holes, write_claims, write_tables
+from simulate.policies.memory.lessons import HELD_OUT, NONE
+from simulate.policies.memory.swapping import LEARNED_METHODS
 from traces.errors import InputError
 
 SOURCES = {"swap_tradeoff": SWAP_QUALITY, "swap_latency": MEMORY_EXECUTED, "skip_exchange": SKIP_EXCHANGE}
@@ -66,7 +69,8 @@ def quality_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
         between = half_width(own["loss"].to_numpy()) if len(own) > 1 else 0.0
         rows.append({
             "set": log_set.name, "status": "ok", "reason": "", "method": method, "miss": miss, "slots": slots,
-            "period": period, "choices": len(own), "measure": own["measure"].iloc[0], "units": own["units"].iloc[0],
+            "period": period, "known": HELD_OUT if method in LEARNED_METHODS else NONE, "choices": len(own),
+            "measure": own["measure"].iloc[0], "units": own["units"].iloc[0],
             "quality": own["quality"].mean(), "loss": own["loss"].mean(),
             "loss_half_width": max(NORMAL * units_error, between), "lost_mass": own["lost_mass"].mean(),
             "experts": about["experts"], "memory_bytes": memory_bytes(method, slots, about),
@@ -134,6 +138,8 @@ def tradeoff_claim(trade: pd.DataFrame, latency: pd.DataFrame) -> dict:
         times = alone[(alone["set"] == name) & ((alone["slots"] == half) | (alone["cache"] == RESIDENT))]
         if not times.empty:
             sentences.append(latency_sentence(times, numbers[name]))
+    if sentences:
+        sentences.append(said_of_knowledge(trade[trade["status"] == "ok"], "method"))
     return {"claim": " ".join(sentences), "numbers": numbers}
 
 

@@ -12,6 +12,8 @@ from collect.expert_memory.masked_gating import Altered, MaskedGates
 from collect.expert_memory.probes import Probe
 from collect.gates.selection import Selector
 from collect.language.quality import error
+from simulate.policies.memory.lessons import HELD_OUT, NONE
+from simulate.policies.memory.swapping import LEARNED_METHODS
 from traces.errors import InputError
 
 STATIC = ("importance", "popularity", "magnitude")  # residents chosen once; popularity is pruning by use
@@ -81,8 +83,9 @@ def way_row(
     seed: int | None = None, lost_mass: float | None = None,
 ) -> dict:  # fmt: skip
     """Return a row of the table: what was done, how good the model was."""
+    known = HELD_OUT if method in LEARNED_METHODS else NONE
     done = {"method": method, "miss": miss, "slots": slots, "period": period, "seed": seed, "lost_mass": lost_mass}
-    return {**done, **measured}
+    return {**done, **measured, "known": known}
 
 
 def scored(probe: Probe, select: Selector | None) -> np.ndarray:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+LEARNED_METHODS = ("importance", "popularity", "swapmoe")  # ways to choose residents that training data tell first
+
 
 class Importance:
     """Importance of every expert in the present window of passes.
