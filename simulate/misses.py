@@ -11,6 +11,7 @@ from simulate.misses_streams import flat_streams, group_stretches
 from simulate.misses_turns import COUNTED, turns_of
 from simulate.policies.memory.beforehand import needs_of
 from simulate.policies.memory.cache import Counts
+from simulate.policies.memory.filling import filled_by
 from simulate.policies.memory.knowledge import Future, Knowledge
 from simulate.policies.memory.lessons import mark_of
 from simulate.policies.memory.named import CACHES, key_ranges, new_cache
@@ -28,7 +29,8 @@ class MissPlan:
     """What to count. `slots` empty: every number of them. `k` None: all recorded selections.
 
     Mode `group` is what an engine has, a layer's experts of a pass (or step) together; `flat` takes every selection for
-    itself. Prefetchers and `grouping` (pass, step) have a meaning in group mode only.
+    itself. Prefetchers and `grouping` (pass, step) have a meaning in group mode only. With `filled` slots begin full of
+    the most popular (policy importance: most important) experts.
     Raises InputError for what cannot be.
     """
 
@@ -40,6 +42,7 @@ class MissPlan:
     look_ahead: int = 1
     grouping: str = "pass"
     reset_per_sequence: bool = False
+    filled: bool = False
     k: int | None = None
     seed: int = 0
 
@@ -76,12 +79,16 @@ class MissPlan:
         """What every row says of how it was counted."""
         return {
             "mode": self.mode, "grouping": self.grouping if self.mode == "group" else "selection", "scope": self.scope,
-            "emptied": "sequence" if self.reset_per_sequence else "never",
+            "emptied": "sequence" if self.reset_per_sequence else "never", "filled": self.filled,
         }  # fmt: skip
 
     def needs(self) -> set[str]:
-        """Return the fields of Knowledge that its policies and prefetchers ask for."""
-        return needs_of(self.policies, self.prefetchers)
+        """Return the fields of Knowledge that its policies, prefetchers and fillings ask for."""
+        return {need for policy in self.policies for each in self.prefetchers for need in self.needs_of(policy, each)}
+
+    def needs_of(self, policy: str, prefetcher: str) -> set[str]:
+        """Return those that one row's ask for."""
+        return needs_of((policy,), (prefetcher,)) | ({filled_by(policy)} if self.filled else set())
 
 
 def miss_rows(trace: Trace, plan: MissPlan, knowledge: Knowledge, advance: Advance = lambda: None) -> list[dict]:
@@ -97,7 +104,7 @@ def miss_rows(trace: Trace, plan: MissPlan, knowledge: Knowledge, advance: Advan
     for (policy, prefetcher, each), per_cache in count(trace, plan, wanted, knowledge, advance):
         shared = {
             "policy": policy, "prefetcher": prefetcher, "slots": each, **plan.columns,
-            "known": mark_of(needs_of((policy,), (prefetcher,)), knowledge.learned),
+            "known": mark_of(plan.needs_of(policy, prefetcher), knowledge.learned),
         }  # fmt: skip
         rows.append({**shared, "layer": "all", **columns(sum(per_cache, Counts()))})
         if plan.scope == "layer":
@@ -123,7 +130,7 @@ def flat_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge:
     for policy in plan.policies:
         per_cache = []
         for i, stream in enumerate(streams):
-            per_cache.append(flat_counts(stream, policy, wanted, knowledge, [plan.seed, i]))
+            per_cache.append(flat_counts(stream, policy, wanted, knowledge, [plan.seed, i], plan.filled))
             advance()
         for at, each in enumerate(wanted):
             yield (policy, "none", each), [counts[at] for counts in per_cache]
@@ -140,10 +147,11 @@ def group_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge
     for policy in plan.policies:
         for prefetcher in plan.prefetchers:
             for each in wanted:
-                if CACHES[policy] in COUNTED and PREFETCHERS[prefetcher] is Prefetcher:
+                if CACHES[policy] in COUNTED and PREFETCHERS[prefetcher] is Prefetcher and not plan.filled:
                     counts = [own.counts(CACHES[policy], each) for own in turns]
                 else:
-                    counts = group_counts(stretches, policy, each, plan.scope, prefetcher, knowledge, plan.seed)
+                    how = (plan.scope, prefetcher, knowledge, plan.seed, plan.filled)
+                    counts = group_counts(stretches, policy, each, *how)
                 yield (policy, prefetcher, each), counts
                 advance()
 

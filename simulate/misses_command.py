@@ -39,6 +39,7 @@ def misses_command(
     look_ahead: Annotated[int, typer.Option(min=1, help="Groups that the oracle prefetcher sees ahead.")] = 1,
     group: Annotated[str, typer.Option(help="Group mode: what runs together in a layer, pass or step.")] = "pass",
     reset: Annotated[bool, typer.Option("--reset-per-sequence", help="Every sequence meets empty caches.")] = False,
+    filled: Annotated[bool, typer.Option("--filled", help="Start with the most popular experts in the slots.")] = False,
     k: Annotated[int | None, typer.Option(help="Count the first k selections; default: the model's k.")] = None,
     known: Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random policy.")] = 0,
@@ -59,7 +60,7 @@ def misses_command(
     plan = MissPlan(
         policies=tuple(policy.split(",")), slots=numbers_of_slots(slots), mode=mode, scope=scope,
         prefetchers=tuple(prefetch.split(",")), look_ahead=look_ahead, grouping=group,
-        reset_per_sequence=reset, k=default_k(trace) if k is None else k, seed=seed,
+        reset_per_sequence=reset, filled=filled, k=default_k(trace) if k is None else k, seed=seed,
     )  # fmt: skip
     lesson = lesson_of(trace, known, plan.needs())
     knowledge, counted = known_from(lesson.trace, plan.k, plan.needs(), lesson.mark), lesson.counted(trace)
@@ -88,7 +89,8 @@ def how_counted(row: dict) -> str:
     groups = {"selection": "every selection for itself", "pass": "a layer's experts of a pass together",
               "step": "a layer's experts of a step together"}  # fmt: skip
     emptied = {"never": "never emptied", "sequence": "emptied before every sequence"}[row["emptied"]]
-    return f"mode {row['mode']}: {groups[row['grouping']]}; slots {emptied}"
+    full = "full of the most popular experts at first, " if row["filled"] else ""
+    return f"mode {row['mode']}: {groups[row['grouping']]}; slots {full}{emptied}"
 
 
 def write_table(path: Path, rows: list[dict], inputs: dict[str, str], seed: int, said: str) -> None:

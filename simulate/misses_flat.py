@@ -11,6 +11,7 @@ from simulate.misses_streams import Stream
 from simulate.policies.memory.belady import Belady, BeladyBypass
 from simulate.policies.memory.cache import Cache, Counts
 from simulate.policies.memory.fifo import FIFO
+from simulate.policies.memory.filling import fill_all
 from simulate.policies.memory.knowledge import Future, Knowledge
 from simulate.policies.memory.lfu import LFU
 from simulate.policies.memory.lru import LRU
@@ -24,17 +25,22 @@ CURVES = {LRU: lru_curve, Belady: optimum_curve}  # every capacity in one pass
 ONE_CAPACITY = {LRU: lru_misses, FIFO: fifo_misses, LFU: lfu_misses, Sieve: sieve_misses, S3FIFO: s3fifo_misses}
 
 
-def flat_counts(stream: Stream, policy: str, slots: Sequence[int], knowledge: Knowledge, seed: Seed) -> list[Counts]:
+def flat_counts(
+    stream: Stream, policy: str, slots: Sequence[int], knowledge: Knowledge, seed: Seed, filled: bool = False
+) -> list[Counts]:
     """Return what a policy does on a stream, with each number of slots.
 
-    Compiled kernels count for the policies that have one, the policy object for the others; both count the same. The
-    future of an oracle is the stream itself. Raises InputError as `new_cache` does.
+    Compiled kernels count for the policies that have one where slots are not `filled` at first, the policy object for
+    the others; both count the same. The future of an oracle is the stream itself. Raises InputError as `new_cache` and
+    `fill` do.
     """
     knowledge = replace(knowledge, future=Future(()), rng=np.random.default_rng(seed))
     for each in slots:
         new_cache(policy, each, stream.keys, knowledge)
     arrays, accesses = (stream.expert_A, stream.start_S, len(stream.keys)), len(stream.expert_A)
     kind = CACHES[policy]
+    if filled:
+        return [flat_counts_by_object(stream, policy, each, knowledge, seed, filled) for each in slots]
     if kind is BeladyBypass:
         return bypass_counts(*arrays, slots)
     if kind in CURVES and (len(slots) > 1 or kind not in ONE_CAPACITY):
@@ -56,12 +62,16 @@ def of_misses(misses: int, accesses: int, declined: int = 0) -> Counts:
     return Counts(accesses=accesses, hits=accesses - misses, misses=misses, loads=misses - declined, declined=declined)
 
 
-def flat_counts_by_object(stream: Stream, policy: str, slots: int, knowledge: Knowledge, seed: Seed) -> Counts:
+def flat_counts_by_object(
+    stream: Stream, policy: str, slots: int, knowledge: Knowledge, seed: Seed, filled: bool = False
+) -> Counts:
     """Return what the policy object does on a stream with one number of slots, anew for every stretch."""
     counts, rng = Counts(), np.random.default_rng(seed)
     for accesses in stream.stretches():
         future = Future(accesses) if "future" in CACHES[policy].needs else None
         cache = new_cache(policy, slots, stream.keys, replace(knowledge, future=future, rng=rng))
+        if filled:
+            fill_all([cache], policy, knowledge)
         replay_flat(cache, accesses)
         counts += cache.counts
     return counts

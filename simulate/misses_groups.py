@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from simulate.policies.memory.cache import Cache, Counts
+from simulate.policies.memory.filling import fill_all
 from simulate.policies.memory.knowledge import Future, Group, Knowledge
 from simulate.policies.memory.named import CACHES, key_ranges, new_caches
 from simulate.policies.memory.prefetch.named import new_prefetcher
@@ -26,11 +27,12 @@ def group_counts(
     prefetcher: str,
     knowledge: Knowledge,
     seed: int,
+    filled: bool = False,
 ) -> list[Counts]:
     """Return what a policy and a prefetcher do on groups, per cache; caches are emptied between stretches.
 
-    What both have learnt is lost there as well. The futures of oracles are the groups themselves. Raises InputError
-    where no groups are given, and as `new_cache` and `new_prefetcher` do.
+    What both have learnt is lost there as well; with `filled` they begin full. The futures of oracles are the groups
+    themselves. Raises InputError where no groups are given, and as `new_cache`, `new_prefetcher` and `fill` do.
     """
     if not stretches:
         raise InputError("group mode needs groups: the experts that run together, of a pass or of a step")
@@ -40,6 +42,8 @@ def group_counts(
         known = replace(knowledge, groups=groups, rng=rng)
         count = len(key_ranges(scope, known.layers, known.experts))
         caches = new_caches(policy, [slots] * count, scope, known, futures(groups, policy, scope, knowledge))
+        if filled:
+            fill_all(caches, policy, known)
         replay_groups(groups, caches, new_prefetcher(prefetcher, known))
         totals = [total + cache.counts for total, cache in zip(totals, caches, strict=True)]
     return totals

@@ -46,9 +46,9 @@ def uniform(seed, sequences=40, tokens=10):
     )  # fmt: skip
 
 
-def hits(trace, policy, known, mode="group"):
+def hits(trace, policy, known, mode="group", filled=False):
     """The hit ratio of a policy and the mark of its row, as the command comes to them."""
-    plan = MissPlan((policy,), (SLOTS,), mode=mode)
+    plan = MissPlan((policy,), (SLOTS,), mode=mode, filled=filled)
     lesson = lesson_of(trace, known, plan.needs())
     told = known_from(lesson.trace, None, plan.needs(), lesson.mark)
     row = miss_rows(lesson.counted(trace), plan, told)[0]
@@ -88,6 +88,23 @@ def test_a_plain_model_of_both_halves():
 
     assert hits(trace, "static", None)[0] == plain(trace.experts_TLK[:200], trace.experts_TLK[200:])
     assert hits(trace, "static", "hindsight")[0] == plain(trace.experts_TLK, trace.experts_TLK)
+
+
+@pytest.mark.parametrize("mode", ["flat", "group"])
+def test_slots_that_are_full_at_first_miss_no_pinned_expert(mode):
+    """Then static hits its share exactly, and LRU has learned too: its row is marked."""
+    trace = uniform(2)
+    for known, learned in ((None, trace.experts_TLK[:200]), ("hindsight", trace.experts_TLK)):
+        counted = trace.experts_TLK if known else trace.experts_TLK[200:]
+        hit = 0
+        for layer in range(LAYERS):
+            popularity = np.bincount(learned[:, layer].ravel(), minlength=EXPERTS)
+            held = sorted(range(EXPERTS), key=lambda expert, most=popularity: -most[expert])[:SLOTS]
+            hit += np.isin(counted[:, layer], held).sum()
+        assert hits(trace, "static", known, mode, True)[0] == hit / counted.size
+    assert hits(trace, "lru", None, mode, True)[1] == "held-out"
+    assert hits(trace, "lru", "hindsight", mode, True)[0] > hits(trace, "lru", "hindsight", mode)[0]
+    assert hits(trace, "belady-bypass", None, mode, True)[0] >= hits(trace, "static", None, mode, True)[0]
 
 
 def test_halves_are_of_sequences_in_the_order_of_their_first_rows_or_of_steps():
@@ -168,15 +185,15 @@ def test_everything_that_is_learned_or_foreseen_is_marked(fields, mark):
 def test_an_engine_at_batch_1_misses_what_groups_miss_and_every_miss_is_a_transfer(policy):
     """The same question without time and with it: lockstep, one pass in flight, misses that block."""
     trace = uniform(5, sequences=6, tokens=8)
-    for slots in (1, 3, 12):
-        memory = MemoryConfig(cache=policy, slots=slots, miss="block", link_latency_ns=3)
+    for slots, filled in ((1, False), (3, False), (12, False), (3, True)):
+        memory = MemoryConfig(cache=policy, slots=slots, miss="block", link_latency_ns=3, filled=filled)
         lesson = lesson_of(trace, None, memory.needs)
         config = RunConfig(
             scheduler="lockstep", arrivals="closed", in_flight=1, dense=False, memory=memory, served=lesson.served
         )
         told = known_of(lesson.trace, None, [memory], lesson.mark)
         records = simulate(trace_workload(trace, config), config, lambda *batch: 1, {"config": {}}, told)
-        plan = MissPlan((policy,), (slots,))
+        plan = MissPlan((policy,), (slots,), filled=filled)
         counted = lesson.counted(trace)
         row = miss_rows(counted, plan, known_from(lesson.trace, None, plan.needs(), lesson.mark))[0]
         counts = records.header["memory"]

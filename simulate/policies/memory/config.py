@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from simulate.policies.memory.filling import filled_by
 from simulate.policies.memory.named import CACHES, SCOPES, needs_loading
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from traces.errors import InputError, unknown_name
@@ -153,7 +154,7 @@ class MemoryConfig:
     @property
     def needs(self) -> set[str]:
         """The fields of `knowledge.Knowledge` that its cache, its prefetcher and its filling ask for."""
-        filled = {"importance" if self.cache == "importance" else "popularity"} if self.filled else set()
+        filled = {filled_by(self.cache)} if self.filled else set()
         return filled.union(CACHES[self.cache].needs, PREFETCHERS[self.prefetch].needs)
 
     @property

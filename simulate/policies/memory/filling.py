@@ -12,6 +12,7 @@ from traces.errors import InputError
 
 if TYPE_CHECKING:
     from simulate.policies.memory.config import MemoryConfig
+    from simulate.policies.memory.knowledge import Knowledge
 
 
 def sharing(config: MemoryConfig, device_K: list[int], experts: int) -> int:
@@ -26,6 +27,17 @@ def sharing(config: MemoryConfig, device_K: list[int], experts: int) -> int:
     if (most := max(config.slots_of(caches))) > held:
         raise InputError(f"slots is {most}, allowed 1..{held}, the experts that share them")
     return held
+
+
+def fill_all(caches: Sequence[Cache], policy: str, knowledge: Knowledge) -> None:
+    """Fill the caches of one device, as `fill`, with the experts that a policy's knowledge says are worth most."""
+    worth_K = knowledge.importance if filled_by(policy) == "importance" else knowledge.popularity
+    fill([list(caches)], [0] * (knowledge.layers * knowledge.experts), worth_K)
+
+
+def filled_by(policy: str) -> str:
+    """Return the field of Knowledge that says which experts fill slots before a run."""
+    return "importance" if policy == "importance" else "popularity"
 
 
 def fill(caches_DC: list[list[Cache]], device_K: list[int], worth_K: Sequence[float] | None) -> None:
