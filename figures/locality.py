@@ -24,7 +24,7 @@ def draw(tables: TableFiles) -> Figure:
     )
     for row, name in zip(grid, traces, strict=False):
         heat_panels(row, name, heat[heat["trace"] == name])
-    if "reuse" not in rows:
+    if "reuse" not in rows or rows.empty:
         for axes in grid[-1]:
             style.hole(axes, tables.missing(NAME))
     else:

@@ -31,7 +31,8 @@ def draw(tables: TableFiles) -> Figure:
         part.suptitle(name, x=0.01, ha="left", fontweight="bold")
         grid = part.subplots(2, columns)
         of_set = [rows[rows["set"] == name] if "set" in rows else rows for rows in (plain, trade)]
-        set_rows(grid, *of_set, tables.holes_of(name) or (tables.holes if of_set[0].empty else []))
+        drawable = not of_set[0].empty and "mode" in of_set[0]
+        set_rows(grid, *of_set, tables.holes_of(name) if drawable else tables.missing(NAME, name))
     style.footer(parts[-1], tables.footer())
     return figure
 

@@ -90,6 +90,11 @@ def input_files(folder: Path) -> None:
         whole = path.read_bytes()
         (folder / f"cut-{path.name}").write_bytes(whole[: len(whole) // 2])
         (folder / f"flipped-{path.name}").write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
+    logs = folder / "logs" / "cpu" / "toy"
+    logs.mkdir(parents=True)
+    shutil.copy(folder / "trace.parquet", logs / "base.trace.parquet")
+    for name in ("quality.csv", "vision.csv", "memory.csv", "language.csv", "dynamic_k.parquet", "swap-quality.csv"):
+        shutil.copy(folder / ("latin.csv" if name < "m" else "table.csv"), logs / name)
     (folder / "circle").symlink_to(folder / "circle")
     (folder / "名前.parquet").write_bytes(b"PAR1")
 

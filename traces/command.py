@@ -119,6 +119,8 @@ def behind_it(error: Exception) -> BaseException | None:
     """
     if isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)):  # torch's
         return MemoryError(str(error)[:150])
+    if isinstance(error, RecursionError) and "JSON" in str(error):  # brackets within brackets, a thousand deep
+        return UnicodeError(str(error))
     while error is not None and not (isinstance(error, OSError) and error.errno in FULL):
         error = error.__cause__ or error.__context__
     return error

@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import io
+import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -172,3 +174,63 @@ def test_wrong_names_are_one_line(tables, tmp_path):
 def test_equal_reasons_are_told_once():
     lines = ["theory B=1: missing: no costs", "theory B=2: missing: no costs", "N=64 B=8: failed: cut short"]
     assert by_reason(lines) == ["theory B=1 and 1 more: missing: no costs", "N=64 B=8: failed: cut short"]
+
+
+def test_without_only_what_has_tables_is_drawn(tables, tmp_path):
+    """As after `analysis tables --only X`: no figure that nobody asked for, and no hole for it."""
+    claims = json.loads((tables / "claims.json").read_text())
+    (tables / "claims.json").write_text(json.dumps({name: claims[name] for name in ("load_vs_k", "locality")}))
+    for path in tables.glob("*.csv"):
+        if not path.name.startswith("load_vs_k"):
+            path.unlink()
+    done = draw(tables, tmp_path / "out")
+    assert done.exit_code == 1  # locality has a claim, so it was asked for, and no table
+    assert "load_vs_k, locality, " in done.output
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {"load_vs_k", "locality"}
+    for path in tables.iterdir():
+        path.unlink()
+    done = draw(tables, tmp_path / "out")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "holds no table of a figure; allowed: what `python -m analysis tables` wrote" in done.stderr
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_without_holes_says_of_nothing_that_it_is_missing(name, tables):
+    files = TableFiles(tables)
+    figure = draw_one(name, files)
+    assert files.holes == []
+    assert "missing or failed" not in words_of(figure)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_table_that_holds_nothing_to_draw_is_a_hole(name, tables, tmp_path):
+    """Columns alone, no row: a panel was empty beside "0 holes"."""
+    for path in tables.glob(f"{name}*.csv"):
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    done = draw(tables, tmp_path / "out", "--only", name)
+    assert done.exit_code == 1
+    assert "holds no row that can be drawn" in done.stderr
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_tables_of_another_version_are_one_line(name, tables, tmp_path):
+    for path in tables.glob(f"{name}*.csv"):
+        path.write_text("set,trace,label,status,queue_size,view,k\nx,y,z,ok,1,1,1\n")
+    done = draw(tables, tmp_path / "out", "--only", name)
+    assert done.exit_code in (1, 2)
+    assert "Traceback" not in done.output
+    if done.exit_code == 2:
+        assert f"a table of {name} lacks" in done.stderr
+
+
+def test_figures_of_another_folder_of_tables_are_not_replaced_unasked(tables, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["figures/__main__.py", str(tables)])
+    assert draw(tables, tmp_path / "out", "--only", "locality").exit_code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    monkeypatch.setattr(sys, "argv", ["figures/__main__.py", "other"])
+    change(tables, "locality", lambda table: table.iloc[:-1])
+    done = draw(tables, tmp_path / "out", "--only", "locality")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "allowed: --force to replace it" in done.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert draw(tables, tmp_path / "out", "--only", "locality", "--force").exit_code == 0
