@@ -56,23 +56,25 @@ def errors(executed: dict[str, float], pair: RunPair) -> dict:
 
 
 def fidelity_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return, per set, scheduler and mode, and over all: median and worst absolute error, and how many orders agree."""
+    """Return, per set, scheduler and arrivals, and over all: median and worst error, and how many orders agree."""
     if table.empty or "throughput_error_percent" not in table:
         return pd.DataFrame(
-            [{"set": "all", "mode": "all", "status": "missing", "reason": "no run was both executed and simulated"}]
+            [{"set": "all", "arrivals": "all", "status": "missing", "reason": "no run was both executed and simulated"}]
         )
     compared = table[table["status"] == "ok"]
     groups = [
-        ((name, scheduler, mode), rows)
-        for (name, scheduler, mode), rows in compared.groupby(["set", "scheduler", "mode"])
+        ((name, scheduler, how), rows)
+        for (name, scheduler, how), rows in compared.groupby(["set", "scheduler", "arrivals"])
     ]
-    groups += [(("all", scheduler, mode), rows) for (scheduler, mode), rows in compared.groupby(["scheduler", "mode"])]
+    groups += [
+        (("all", scheduler, how), rows) for (scheduler, how), rows in compared.groupby(["scheduler", "arrivals"])
+    ]
     return pd.DataFrame([summary_row(key, rows) for key, rows in [*groups, (("all", "all", "all"), compared)]])
 
 
 def summary_row(key: tuple[str, str, str], rows: pd.DataFrame) -> dict:
     """Return one row of the summary."""
-    row = dict(zip(("set", "scheduler", "mode"), key, strict=True)) | {"runs": len(rows)}
+    row = dict(zip(("set", "scheduler", "arrivals"), key, strict=True)) | {"runs": len(rows)}
     for name in METRICS:
         error = rows[f"{name}_error_percent"].abs()
         row |= {f"{name}_median_percent": error.median(), f"{name}_worst_percent": error.max()}

@@ -56,7 +56,7 @@ def memory_rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
     `*_over_*` are ratios, static's over the other's. `dynamic_at_most_static`: the peak, measured. `as_counted`:
     all three peaks are to the byte what was counted by hand (never so on a GPU, which rounds up).
     """
-    joined = of_dispatch(table, "static", STATIC_ONLY)
+    joined = of_dispatch(table, "static", STATIC_ONLY).rename(columns={"slots": "capacity_rows"})
     for other in ("dynamic", "gathered"):
         joined = joined.merge(of_dispatch(table, other, []), on=KEY, how="left", validate="many_to_one")
     joined.insert(0, "set", name)

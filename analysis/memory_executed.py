@@ -63,7 +63,7 @@ def one_row(log_set: LogSet, name: str, executed: RunRecords) -> dict:
     return {
         **row, **statistics(simulated, "simulated"), "same_order": same(executed.batches, simulated.batches, ORDER),
         "same_transfers": same_transfers(executed, simulated), **hit_difference(executed, simulated, memory),
-        "error": statistics(simulated, "")["_median_ms"] / row["executed_median_ms"] - 1,
+        "error": statistics(simulated, "")["_p50_ms"] / row["executed_p50_ms"] - 1,
         "mean_error": statistics(simulated, "")["_mean_ms"] / row["executed_mean_ms"] - 1,
     }  # fmt: skip
 
@@ -72,7 +72,7 @@ def statistics(records: RunRecords, source: str) -> dict:
     """Return latency of the passes in ms, hit ratio and lost gate mass of a run."""
     latency_ms, counts = took_ms(records), records.header.get("memory", {})
     return {
-        f"{source}_median_ms": float(np.median(latency_ms)), f"{source}_mean_ms": float(latency_ms.mean()),
+        f"{source}_p50_ms": float(np.median(latency_ms)), f"{source}_mean_ms": float(latency_ms.mean()),
         f"{source}_p95_ms": float(np.percentile(latency_ms, 95)),
         f"{source}_hit_ratio": counts["hits"] / counts["accesses"] if counts else np.nan,
         f"{source}_lost_mass": counts.get("lost_mass", np.nan),

@@ -75,7 +75,7 @@ def trace_rows(
             {
                 "set": name, "trace": source, "status": "ok", "reason": "",
                 **{column: row[column] for column in KEPT}, "experts": trace.E,
-                "group": group_size(row, trace) if plan.mode == "group" else 1.0,
+                "experts_per_step": group_size(row, trace) if plan.mode == "group" else 1.0,
             }
             for row in found if row["layer"] == "all"
         ]  # fmt: skip
@@ -116,7 +116,7 @@ def miss_ratio_claim(rows: pd.DataFrame) -> dict:
             slots for slots in grouped.index if grouped.loc[slots, "lifo"] < grouped.loc[slots, ["lru", "fifo"]].min()
         ]
         losses = [slots for slots in grouped.index if slots not in wins]
-        size = own.loc[own["mode"] == "group", "group"].iloc[0]
+        size = own.loc[own["mode"] == "group", "experts_per_step"].iloc[0]
         said = ", ".join(map(str, wins)) if wins else "no number of slots tried"
         sentences.append(
             f"{source}: with {half} slots per layer {best} misses {at[best]:.1%} of accesses, the optimum "

@@ -72,7 +72,7 @@ def rule_rows(inputs: Inputs, log_set: LogSet, run: str, timed: TimedRuns | None
     traces = {SOURCE: source, RECORDED: recorded, REGATED: regated}
     times = time_rows(log_set, run, model, timed, traces)
     whole = rows[-1]
-    closed = [row for row in times if row.get("mode") == "closed"]
+    closed = [row for row in times if row.get("arrivals") == "closed"]
     for name in ("throughput_error_percent", "throughput_source_error_percent"):
         whole[name] = closed[0][name] if closed else np.nan
     whole["may_be_trusted"] = verdict(whole)

@@ -71,7 +71,7 @@ def statistics_of(point: SweepPoint, name: str) -> RunStatistics:
 def time_row(regated: list[RunStatistics], recorded: list[RunStatistics], source: list[RunStatistics] | None) -> dict:
     """Return predicted and true times of one setting, their errors, and the error of one who does not re-gate."""
     predicted, true = steady(combined(regated)), steady(combined(recorded))
-    row = {"mode": recorded[0].config["arrivals"], "queue_size": recorded[0].config["queue_size"],
+    row = {"arrivals": recorded[0].config["arrivals"], "queue_size": recorded[0].config["queue_size"],
            "replications": len(recorded)}  # fmt: skip
     for name, unit in TIMED.items():
         values = [side[f"{name}_{unit}"] for side in (true, predicted)]

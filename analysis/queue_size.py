@@ -12,8 +12,8 @@ from analysis.theory import Routing, theory_row
 from traces.cost_table import CostTable
 from traces.errors import InputError
 
-POINT = ["set", "source", "scheduler", "mode", "setting", "variant"]
-ORDER = ("set", "source", "scheduler", "mode", "in_flight", "load", "variant", "queue_size", "max_step")
+POINT = ["set", "source", "scheduler", "arrivals", "setting", "departures"]
+ORDER = ("set", "source", "scheduler", "arrivals", "in_flight", "load", "departures", "queue_size", "max_step")
 VALUES = ("throughput_per_s", "latency_mean_ms", "latency_p50_ms", "latency_p95_ms", "forced_batches", "sequences")
 ALWAYS = (*ORDER, "setting", "rate_per_s", *VALUES, "status", "reason")
 THEORY = "theory"
@@ -53,10 +53,10 @@ def hole_rows(rows: list[dict]) -> list[dict]:
 
     The grid of one set, source and mode is every setting (N or load) times every queue size that any run of it has.
     """
-    plain = [row for row in rows if row.get("scheduler") == "queues" and row["variant"] == ""]
+    plain = [row for row in rows if row.get("scheduler") == "queues" and row["departures"] == ""]
     holes = []
-    for group in sorted({(row["set"], row["source"], row["mode"]) for row in plain}):
-        members = [row for row in plain if (row["set"], row["source"], row["mode"]) == group]
+    for group in sorted({(row["set"], row["source"], row["arrivals"]) for row in plain}):
+        members = [row for row in plain if (row["set"], row["source"], row["arrivals"]) == group]
         sizes = sorted({row["queue_size"] for row in members})
         for one in {row["setting"]: row for row in members}.values():
             present = {row["queue_size"] for row in members if row["setting"] == one["setting"]}
@@ -76,8 +76,8 @@ def theory_rows(rows: list[dict], costs: CostTable | None, routing: Routing | No
     """
     points: dict[tuple, dict] = {}
     for row in rows:
-        if row.get("scheduler") == "queues" and row["variant"] == "" and row["mode"] in ("closed", "poisson"):
-            points.setdefault((row["mode"], row["setting"], row["queue_size"]), row)
+        if row.get("scheduler") == "queues" and row["departures"] == "" and row["arrivals"] in ("closed", "poisson"):
+            points.setdefault((row["arrivals"], row["setting"], row["queue_size"]), row)
     made = []
     for row in points.values():
         kept = {name: row[name] for name in [*POINT, "in_flight", "load", "rate_per_s", "queue_size"]}
@@ -116,8 +116,8 @@ def plain_points(table: pd.DataFrame, name: str, source: str, mode: str) -> pd.D
     Of runs that differ only in how many sequences they serve, the longest counts.
     """
     chosen = table[
-        (table["set"] == name) & (table["source"] == source) & (table["mode"] == mode)
-        & (table["scheduler"] == "queues") & (table["variant"] == "")
+        (table["set"] == name) & (table["source"] == source) & (table["arrivals"] == mode)
+        & (table["scheduler"] == "queues") & (table["departures"] == "")
         & table["status"].isin(["ok", "unstable", "short"])
     ]  # fmt: skip
     return chosen.sort_values("sequences", kind="stable").drop_duplicates(["setting", "queue_size"], keep="last")

@@ -130,4 +130,4 @@ def epoch_rows(name: str, epochs: pd.DataFrame) -> list[dict]:
         accuracy_percent=epochs["test_accuracy"] * 100, drawn_accuracy_percent=drawn * 100,
     )  # fmt: skip
     kept = ["set", "label", *KEY, "seed", "epoch", "loss", "accuracy_percent", "drawn_accuracy_percent"]
-    return table[kept].to_dict("records")
+    return table[kept].rename(columns={"loss": "training_loss"}).to_dict("records")

@@ -16,8 +16,8 @@ def repeatability(table: pd.DataFrame) -> pd.DataFrame:
     """
     if "throughput_error_percent" not in table:
         return pd.DataFrame([{"set": "all", "status": "missing", "reason": "no run was both executed and simulated"}])
-    compared = table[table["status"] == "ok"].fillna({"queue_size": 0, "variant": ""})
-    keys = ["set", "scheduler", "mode", "setting", "queue_size", "variant"]
+    compared = table[table["status"] == "ok"].fillna({"queue_size": 0, "departures": ""})
+    keys = ["set", "scheduler", "arrivals", "setting", "queue_size", "departures"]
     rows = []
     for key, group in compared.groupby(keys, sort=True):
         executed, simulated = group["executed_throughput"], group["simulated_throughput"]
@@ -34,9 +34,9 @@ def repeatability(table: pd.DataFrame) -> pd.DataFrame:
 
 def repeatability_sentence(table: pd.DataFrame) -> str:
     """Return what closed loops say about the machine, in words; empty where nothing was executed twice."""
-    if "mode" not in table:
+    if "arrivals" not in table:
         return ""
-    closed = table[(table["status"] == "ok") & (table["mode"] == "closed")]
+    closed = table[(table["status"] == "ok") & (table["arrivals"] == "closed")]
     if closed.empty:
         return ""
     error, own = closed["mean_error_percent"].abs(), closed["executed_cv_percent"]

@@ -102,7 +102,7 @@ def point_rows(point: dict, pairs: list[RunPair], replicated: Replicated) -> lis
                     if f"{name}{end}" in found}  # fmt: skip
             alike = [pair.identical for pair in pairs if pair.statistics.get("executed", None) is not None]
             rows.append({
-                **point, "source": source, **{key: config[key] for key in ("mode", "setting", "queue_size")},
+                **point, "source": source, **{key: config[key] for key in ("arrivals", "setting", "queue_size")},
                 "replications": found["replications"], **kept,
                 "identical_runs": alike.count("yes"), "comparable_runs": len(alike) - alike.count("n.a."),
                 "status": found["status"], "reason": found["reason"],
@@ -128,7 +128,7 @@ def set_sentence(name: str, rows: pd.DataFrame) -> str:
         return f"{name}: fixed and dynamic points were not both served."
     full, point = own.iloc[-1]["point"], dynamic.iloc[(dynamic["mean_k"] - 2).abs().argsort().iloc[0]]["point"]
     parts = []
-    for (_, setting), both in executed[executed["point"].isin([full, point])].groupby(["mode", "setting"]):
+    for (_, setting), both in executed[executed["point"].isin([full, point])].groupby(["arrivals", "setting"]):
         one, other = (both[both["point"] == chosen] for chosen in (full, point))
         if len(one) and len(other):
             parts.append(f"{setting}: {compared(one.iloc[0], other.iloc[0])}")
@@ -143,7 +143,7 @@ def set_sentence(name: str, rows: pd.DataFrame) -> str:
 
 def compared(full: pd.Series, point: pd.Series) -> str:
     """Return throughput where it is free to vary, latency where arrivals are given."""
-    if full["mode"] == "closed":
+    if full["arrivals"] == "closed":
         return f"{point['throughput_per_s']:.0f} against {full['throughput_per_s']:.0f} samples/s"
     return (
         f"median latency {point['latency_p50_ms']:.0f} against {full['latency_p50_ms']:.0f} ms at "
@@ -153,7 +153,7 @@ def compared(full: pd.Series, point: pd.Series) -> str:
 
 def worst_error(rows: pd.DataFrame) -> float:
     """Return the largest absolute error of simulated throughput in closed loops, in percent."""
-    closed = rows[rows["mode"] == "closed"]
+    closed = rows[rows["arrivals"] == "closed"]
     both = closed.pivot_table(index=["point", "setting"], columns="source", values="throughput_per_s")
     if not {"executed", "simulated"} <= set(both):
         return float("nan")

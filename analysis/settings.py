@@ -1,23 +1,22 @@
-"""How a configuration reads in a table: its mode, its setting, and in what it departs from the plain queue."""
+"""How a configuration reads in a table: its arrivals, its setting, and in what it departs from the plain queue."""
 
 
 def describe_config(config: dict, used_k: int | None) -> dict:
     """Return the columns that identify a configuration (a RunConfig as a dictionary) in every table.
 
-    `mode` is closed, poisson, all or steps; `setting` is the text that tells rows of one mode apart; `variant` is
-    empty for plain queues of one size on one device at the model's own k (`used_k`, None where no trace says it), and
-    names every departure otherwise.
+    `arrivals` is closed, poisson, all or steps; `setting` is the text that tells rows with the same apart;
+    `departures` is empty for plain queues of one size on one device at the model's own k (`used_k`, None where no trace
+    says it), and names every departure otherwise.
     """
-    mode = config["arrivals"]
     lockstep = config["scheduler"] == "lockstep"
     return {
         "scheduler": config["scheduler"],
-        "mode": mode,
+        "arrivals": config["arrivals"],
         "setting": setting(config),
         **{name: config[name] for name in ("in_flight", "load", "rate_per_s")},  # None where they mean nothing
         "queue_size": None if lockstep else config["queue_size"],
         "max_step": config["max_step"],
-        "variant": variant(config, used_k),
+        "departures": departures(config, used_k),
         "sequences": config["sequences"],
     }
 
@@ -31,7 +30,7 @@ def setting(config: dict) -> str:
     return "all at once" if config["arrivals"] == "all" else config["arrivals"]
 
 
-def variant(config: dict, used_k: int | None) -> str:
+def departures(config: dict, used_k: int | None) -> str:
     """Return the departures from the plain configuration, with commas; empty for none."""
     parts = []
     if config["dense_queue_size"] not in (None, config["queue_size"]):

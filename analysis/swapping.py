@@ -69,7 +69,7 @@ def quality_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
         between = half_width(own["loss"].to_numpy()) if len(own) > 1 else 0.0
         rows.append({
             "set": log_set.name, "status": "ok", "reason": "", "method": method, "miss": miss, "slots": slots,
-            "period": period, "known": HELD_OUT if method in LEARNED_METHODS else NONE, "choices": len(own),
+            "period": period, "known": HELD_OUT if method in LEARNED_METHODS else NONE, "draws": len(own),
             "measure": own["measure"].iloc[0], "units": own["units"].iloc[0],
             "quality": own["quality"].mean(), "loss": own["loss"].mean(),
             "loss_half_width": max(NORMAL * units_error, between), "lost_mass": own["lost_mass"].mean(),
@@ -103,8 +103,8 @@ def altered_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
     rows = []
     for (treatment, place), own in table.groupby(["treatment", "place"], dropna=False, sort=False):
         rows.append({
-            "set": log_set.name, "status": "ok", "reason": "", "treatment": treatment, "place": place,
-            "choices": len(own), "share": own["share"].iloc[0], "measure": own["measure"].iloc[0],
+            "set": log_set.name, "status": "ok", "reason": "", "treatment": treatment, "treated_layers": place,
+            "draws": len(own), "treated_share": own["share"].iloc[0], "measure": own["measure"].iloc[0],
             "units": own["units"].iloc[0], "quality": own["quality"].mean(), "loss": own["loss"].mean(),
             "loss_half_width": half_width(own["loss"].to_numpy()) if len(own) > 1 else 0.0,
             "perplexity": 2 ** own["quality"].mean() if own["measure"].iloc[0] == "bits_per_byte" else np.nan,
@@ -179,9 +179,9 @@ def altered_claim(rows: pd.DataFrame) -> dict:
     for name, own in fine.groupby("set", sort=False):
         unit = "bits per byte" if own["measure"].iloc[0] == "bits_per_byte" else "accuracy"
         said = ", ".join(
-            f"{row['treatment']} in {row['place']} {row['loss']:.3f} ± {row['loss_half_width']:.3f}"
+            f"{row['treatment']} in {row['treated_layers']} {row['loss']:.3f} ± {row['loss_half_width']:.3f}"
             for row in own.to_dict("records")
         )
-        sentences.append(f"{name}: {own['share'].iloc[0]:.0%} of the experts; loss in {unit}: {said}.")
-        numbers[name] = {f"{row['treatment']} {row['place']}": row["loss"] for row in own.to_dict("records")}
+        sentences.append(f"{name}: {own['treated_share'].iloc[0]:.0%} of the experts; loss in {unit}: {said}.")
+        numbers[name] = {f"{row['treatment']} {row['treated_layers']}": row["loss"] for row in own.to_dict("records")}
     return {"claim": " ".join(sentences), "numbers": numbers}

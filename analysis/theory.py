@@ -130,7 +130,7 @@ def theory_row(costs: CostTable, routing: Routing, description: dict) -> dict:
     batch = int(description["queue_size"])
     capacity_per_s = costs.capacity_per_s(routing.k, len(routing.share_LC), batch)
     row = {"capacity_per_s": capacity_per_s, "fill_expert": 1.0, "fill_dense": 1.0, "status": "ok", "reason": ""}
-    if description["mode"] == "closed":
+    if description["arrivals"] == "closed":
         mean_ms = description["in_flight"] / capacity_per_s * 1e3
         return row | {"throughput_per_s": capacity_per_s, "latency_mean_ms": mean_ms}
     rate_per_s = description["rate_per_s"]

@@ -26,9 +26,9 @@ def draw(tables: TableFiles) -> Figure:
         if chosen.empty or "source" not in chosen:
             style.hole(panels[0], tables.missing(NAME, name))
             continue
-        throughput_panel(panels[0], chosen[chosen["mode"] == "closed"])
-        latency_panel(panels[1], chosen[chosen["mode"] == "poisson"])
-        accuracy_panel(panels[2], chosen[chosen["mode"] == "closed"])
+        throughput_panel(panels[0], chosen[chosen["arrivals"] == "closed"])
+        latency_panel(panels[1], chosen[chosen["arrivals"] == "poisson"])
+        accuracy_panel(panels[2], chosen[chosen["arrivals"] == "closed"])
     style.footer(figure, tables.footer())
     return figure
 

@@ -21,7 +21,7 @@ def draw(tables: TableFiles) -> Figure:
     rows, summary = tables.rows(NAME), tables.rows(f"{NAME}_summary")
     figure, panels = plt.subplots(2, 3, figsize=(12.5, 7.6), layout="constrained", height_ratios=(1.6, 1))
     compared = rows[rows["status"] == "ok"] if "status" in rows else rows
-    looks = looks_of(compared) if "mode" in compared else {}
+    looks = looks_of(compared) if "arrivals" in compared else {}
     for (metric, label), scatter, error in zip(PANELS.items(), *panels, strict=True):
         scatter.set_title(label.split(" (")[0])
         if f"simulated_{metric}" not in compared or compared[f"{metric}_error_percent"].isna().all():
@@ -44,7 +44,7 @@ def draw(tables: TableFiles) -> Figure:
 
 def looks_of(rows: pd.DataFrame) -> dict[tuple, dict]:
     """Return a look per (set, scheduler, mode): colours tell sets apart, markers what ran."""
-    named = rows[["set", "scheduler", "mode"]].drop_duplicates().itertuples(index=False, name=None)
+    named = rows[["set", "scheduler", "arrivals"]].drop_duplicates().itertuples(index=False, name=None)
     keys = sorted(named, key=lambda key: (key[0], key[1] != "queues", key[2]))
     sets, kinds = list(dict.fromkeys(key[0] for key in keys)), list(dict.fromkeys(key[1:] for key in keys))
     return {
@@ -60,7 +60,7 @@ def looks_of(rows: pd.DataFrame) -> dict[tuple, dict]:
 def groups(rows: pd.DataFrame, looks: dict[tuple, dict]) -> Iterator[tuple[dict, str, pd.DataFrame]]:
     """Yield (look, label, rows) for every look."""
     for (name, scheduler, mode), look in looks.items():
-        chosen = (rows["set"] == name) & (rows["scheduler"] == scheduler) & (rows["mode"] == mode)
+        chosen = (rows["set"] == name) & (rows["scheduler"] == scheduler) & (rows["arrivals"] == mode)
         yield look, f"{name}: {scheduler}, {mode}", rows[chosen]
 
 
@@ -97,5 +97,5 @@ def words(summary: pd.DataFrame, metric: str) -> str:
     """Return median and worst error over all runs."""
     if f"{metric}_median_percent" not in summary:
         return ""
-    row = summary[(summary["set"] == "all") & (summary["mode"] == "all")].iloc[0]
+    row = summary[(summary["set"] == "all") & (summary["arrivals"] == "all")].iloc[0]
     return f"|error|: median {row[f'{metric}_median_percent']:.1f} %\nworst {row[f'{metric}_worst_percent']:.1f} %"

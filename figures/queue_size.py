@@ -17,7 +17,7 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: per set one row on the machine at saturation and one on latency, a panel per load."""
     table, trade = tables.rows(NAME), tables.rows(f"{NAME}_tradeoff")
     whole = tables.read(NAME)
-    plain = table[(table["scheduler"] == "lockstep") | table["variant"].isna()] if "variant" in table else table
+    plain = table[(table["scheduler"] == "lockstep") | table["departures"].isna()] if "departures" in table else table
     sets = list(dict.fromkeys(whole.get("set", []))) or ["no set"]
     columns = max(3, plain["load"].nunique() if "load" in plain else 0)
     figure = plt.figure(
@@ -53,12 +53,12 @@ def source_legend() -> list[Line2D]:
 
 def set_rows(grid: object, rows: pd.DataFrame, trade: pd.DataFrame, holes: list[str]) -> None:
     """Draw the two rows of panels of one set."""
-    if rows.empty or "mode" not in rows:
+    if rows.empty or "arrivals" not in rows:
         style.hole(grid[0][0], holes)
         for axes in [*grid[0][1:], *grid[1]]:
             axes.axis("off")
         return
-    closed, poisson = rows[rows["mode"] == "closed"], rows[rows["mode"] == "poisson"]
+    closed, poisson = rows[rows["arrivals"] == "closed"], rows[rows["arrivals"] == "poisson"]
     sizes = sorted(rows["queue_size"].dropna().astype(int).unique())
     throughput_panel(grid[0][0], closed, sizes)
     forced_panel(grid[0][1], closed, sizes)

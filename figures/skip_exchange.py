@@ -33,11 +33,12 @@ def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     """Draw quality with the interval over random choices of the treated experts, untreated as a line."""
     untreated = float(rows.loc[rows["treatment"] == "none", "quality"].iloc[0])
     for index, treatment in enumerate(TREATMENTS):
-        own = rows[rows["treatment"] == treatment].set_index("place").reindex(PLACES)
+        own = rows[rows["treatment"] == treatment].set_index("treated_layers").reindex(PLACES)
         at = np.arange(len(PLACES)) + 0.36 * (index - 0.5)
         axes.bar(
             at, own["quality"], 0.34, yerr=own["loss_half_width"], capsize=3, color=style.COLOURS[index],
-            hatch=("", "//")[index], edgecolor="white", label=f"{treatment} {own['share'].iloc[0]:.0%} of the experts",
+            hatch=("", "//")[index], edgecolor="white",
+            label=f"{treatment} {own['treated_share'].iloc[0]:.0%} of the experts",
         )  # fmt: skip
     axes.axhline(untreated, color=style.DARK, linestyle=style.DOTTED, label=f"untreated: {untreated:.3f}")
     axes.set_xticks(range(len(PLACES)), PLACES)

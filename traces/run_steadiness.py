@@ -117,9 +117,14 @@ def chance(values: dict) -> float:
 
 
 def uncertainty(values: dict, rates: np.ndarray) -> float:
-    """Return half the width of a throughput's interval under open arrivals, 0 where it has too few parts for one."""
+    """Return how far the throughput of one run under open arrivals may be off.
+
+    That is half the width of its interval, or, where parts happen to be alike, three deviations of how many sequences
+    arrive: of many replications one or the other has more arrivals than the rate says, and is no worse for that.
+    """
     half = half_width_of_parts(rates)
-    return (0.0 if np.isnan(half) else half) + edge_per_s(values)
+    arrivals = 3 * values["offered_per_s"] / np.sqrt(max(values["sequences_in_window"], 1))
+    return float(np.nanmax([0.0, half + edge_per_s(values), arrivals]))
 
 
 def edge_per_s(values: dict) -> float:

@@ -245,7 +245,7 @@ def timed(logs, generator):
 def test_times_of_a_perfect_prediction_have_no_error(logs, timed):
     done, rules, times = tables(logs, str(logs.parent / "simulated"))
     assert done.exit_code == 0, done.output
-    wide = times[times["model"] == "wide"].set_index("mode")
+    wide = times[times["model"] == "wide"].set_index("arrivals")
     assert wide.index.tolist() == ["closed", "poisson"]
     assert wide["replications"].tolist() == [2, 2]
     errors = wide[[name for name in wide.columns if name.endswith("_error_percent") and "source" not in name]]
@@ -258,7 +258,7 @@ def test_times_of_a_perfect_prediction_have_no_error(logs, timed):
 
 def test_replications_are_combined_into_their_mean(logs, timed):
     tables(logs, str(logs.parent / "simulated"))
-    times = pd.read_csv(logs.parent / "tables" / "open_loop_times.csv").set_index(["model", "mode"])
+    times = pd.read_csv(logs.parent / "tables" / "open_loop_times.csv").set_index(["model", "arrivals"])
     points, _ = load_sweep(timed / "wide-delta-0.5" / "recorded.parquet")
     for mode in ("closed", "poisson"):
         rates = [point.values["throughput_per_s"] for point in points if point.config["arrivals"] == mode]

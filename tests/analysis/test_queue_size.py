@@ -15,8 +15,9 @@ LATENCY = {1: np.nan, 2: 10.0, 4: 20.0, 8: 40.0}
 
 def row(mode, size, source="executed", **more):
     fixed = {
-        "set": "cpu/toy", "source": source, "scheduler": "queues", "mode": mode, "variant": "", "queue_size": size,
-        "in_flight": None, "load": None, "rate_per_s": None, "max_step": None, "status": "ok", "reason": "",
+        "set": "cpu/toy", "source": source, "scheduler": "queues", "arrivals": mode, "departures": "",
+        "queue_size": size, "in_flight": None, "load": None, "rate_per_s": None, "max_step": None,
+        "status": "ok", "reason": "",
     }  # fmt: skip
     return fixed | more
 
@@ -41,7 +42,7 @@ def table():
 
 
 def test_fully_used_counts_from_the_largest_loop(table):
-    points = table[(table["mode"] == "closed") & (table["in_flight"] == 64)]
+    points = table[(table["arrivals"] == "closed") & (table["in_flight"] == 64)]
     assert fully_used_from(points) == 4
     assert fully_used_from(points, share=0.98) == 8
     assert np.isnan(fully_used_from(points.iloc[:0]))
@@ -126,7 +127,7 @@ def config(**more):
 
 
 @pytest.mark.parametrize(
-    ("more", "variant"),
+    ("more", "departures"),
     [
         ({}, ""),
         ({"k": 4}, ""),
@@ -138,7 +139,7 @@ def config(**more):
     ],
 )
 def test_variants_are_named(more, variant):
-    assert describe_config(config(**more), used_k=4)["variant"] == variant
+    assert describe_config(config(**more), used_k=4)["departures"] == variant
 
 
 def test_settings_are_named():

@@ -8,8 +8,8 @@ from analysis.repeatability import repeatability, repeatability_sentence
 
 def fidelity_table(executed, simulated, **more):
     shared = {
-        "set": "cpu/toy", "scheduler": "queues", "mode": "closed", "setting": "N=8", "queue_size": 4.0, "variant": "",
-        "status": "ok", "throughput_error_percent": 0.0,
+        "set": "cpu/toy", "scheduler": "queues", "arrivals": "closed", "setting": "N=8", "queue_size": 4.0,
+        "departures": "", "status": "ok", "throughput_error_percent": 0.0,
     }  # fmt: skip
     return pd.DataFrame(
         [

@@ -107,7 +107,7 @@ def test_summary_and_claim(tmp_path, one_at_a_time):
     table = pd.DataFrame(fidelity_rows(log_set, read_pairs(log_set), None, False))
     summary = fidelity_summary(table)
     whole = summary.iloc[-1]
-    assert (whole["set"], whole["mode"], whole["runs"]) == ("all", "all", 3)
+    assert (whole["set"], whole["arrivals"], whole["runs"]) == ("all", "all", 3)
     assert whole["throughput_median_percent"] == 50
     assert whole["latency_p95_worst_percent"] == 300
     claim = fidelity_claim(table, summary)

@@ -32,7 +32,7 @@ def test_executed_runs_are_a_tenth_slower_and_ran_the_same_batches(world, tmp_pa
     (tmp_path / "out").mkdir()
     assert build_serving(Inputs([world]), tmp_path / "out") == []
     rows = serving_rows(Inputs([world]), world)
-    closed = {(row["point"], row["source"]): row["throughput_per_s"] for row in rows if row["mode"] == "closed"}
+    closed = {(row["point"], row["source"]): row["throughput_per_s"] for row in rows if row["arrivals"] == "closed"}
     for point in ("wide-k4", "wide-delta-0.5"):
         assert closed[point, "simulated"] / closed[point, "executed"] == pytest.approx(1.1, rel=0.01)
     assert closed["wide-delta-0.5", "executed"] > 1.5 * closed["wide-k4", "executed"]  # half the work

@@ -93,7 +93,7 @@ def test_quality_is_compared_at_equal_memory(logs):
     _, tables, claims = build(build_swapping, logs)
     rows = tables["swap_tradeoff"].set_index("method")
     assert rows.loc["random", "loss"] == pytest.approx(0.9)
-    assert rows.loc["random", "choices"] == 2
+    assert rows.loc["random", "draws"] == 2
     assert rows.loc["random", "loss_half_width"] > rows.loc["importance", "loss_half_width"]
     assert rows.loc["swapmoe", "memory_bytes"] == 2000 - 4 * 2 * 100
     assert rows.loc["original", "memory_share"] == 1

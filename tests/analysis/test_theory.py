@@ -88,10 +88,10 @@ def test_the_engine_agrees_where_the_theory_is_exact():
 def test_capacity_and_stability():
     costs = table(2, lambda n: 1000, lambda n: 1000)  # every batch takes 1 us: 2 dense + 1 layer x 2 experts
     routing = routing_of(np.array([[[0, 1]]], dtype=np.int16), 2)
-    closed = theory_row(costs, routing, {"mode": "closed", "queue_size": 4, "in_flight": 100.0})
+    closed = theory_row(costs, routing, {"arrivals": "closed", "queue_size": 4, "in_flight": 100.0})
     assert closed["throughput_per_s"] == pytest.approx(1e6)
     assert closed["latency_mean_ms"] == pytest.approx(0.1)  # Little
-    point = {"mode": "poisson", "queue_size": 4, "rate_per_s": 0.5e6}
+    point = {"arrivals": "poisson", "queue_size": 4, "rate_per_s": 0.5e6}
     assert theory_row(costs, routing, point)["status"] == "ok"
     beyond = theory_row(costs, routing, point | {"rate_per_s": 1e6})
     assert beyond["status"] == "unstable"

@@ -53,6 +53,13 @@ def test_no_row_serves_more_than_was_offered(trace, queue_size, sequences, seeds
     assert row["throughput_per_s"] < 480
 
 
+def test_one_lucky_replication_of_many_makes_no_row_short(trace):
+    """Some of twenty draws bring more than the rate says: each is within chance, and so is their mean."""
+    row = open_row(trace, seeds=20, queue_size=1, rate_per_s=10.0)
+    assert row["status"] == "ok"
+    assert row["throughput_per_s"] == pytest.approx(400, rel=0.06)
+
+
 def test_what_gathers_until_arrivals_end_is_no_throughput(trace):
     """B = 16 holds nearly all sequences back until the stall rule forces them at the end: there is no steady state."""
     row = open_row(trace, queue_size=16, rate_per_s=10.0)

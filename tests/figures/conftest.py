@@ -19,12 +19,12 @@ SIZES = (1, 2, 4, 8, 16)
 def queue_rows():
     for name in SETS:
         for source in ("executed", "simulated", "theory"):
-            fixed = {"set": name, "source": source, "scheduler": "queues", "variant": "", "reason": ""}
+            fixed = {"set": name, "source": source, "scheduler": "queues", "departures": "", "reason": ""}
             for size in SIZES:
                 for count in (8, 64):
                     rate = 100 * size / (1 + size / 8)
                     yield fixed | {
-                        "mode": "closed", "setting": f"N={count}", "in_flight": count, "queue_size": size,
+                        "arrivals": "closed", "setting": f"N={count}", "in_flight": count, "queue_size": size,
                         "status": "ok",
                         "throughput_per_s": rate, "throughput_per_s_low": rate * 0.9,
                         "throughput_per_s_high": rate * 1.1,
@@ -35,12 +35,12 @@ def queue_rows():
                     names = [f"latency_{p}_ms{end}" for p in ("p50", "p95") for end in ("", "_low", "_high")]
                     latency = dict.fromkeys(names, size * 5.0 if ok else np.nan)
                     yield fixed | {
-                        "mode": "poisson", "setting": f"load {load:.2f}", "load": load, "queue_size": size,
+                        "arrivals": "poisson", "setting": f"load {load:.2f}", "load": load, "queue_size": size,
                         "status": "ok" if ok else "unstable", "throughput_per_s": 100 * load,
                         **latency,
                     }  # fmt: skip
         yield {
-            "set": name, "source": "executed", "scheduler": "lockstep", "variant": "", "mode": "closed",
+            "set": name, "source": "executed", "scheduler": "lockstep", "departures": "", "arrivals": "closed",
             "setting": "N=64", "in_flight": 64, "max_step": 64, "throughput_per_s": 300, "status": "ok", "reason": "",
         }  # fmt: skip
 
@@ -94,7 +94,7 @@ def fidelity_tables():
         row = {
             "set": name,
             "scheduler": "queues",
-            "mode": mode,
+            "arrivals": mode,
             "queue_size": size,
             "run": str(number),
             "status": "ok",
@@ -110,7 +110,7 @@ def fidelity_tables():
         rows.append(row)
     return {
         "fidelity": rows,
-        "fidelity_summary": [{"set": "all", "mode": "all", "status": "ok", "reason": "", **errors}],
+        "fidelity_summary": [{"set": "all", "arrivals": "all", "status": "ok", "reason": "", **errors}],
     }
 
 
@@ -118,7 +118,7 @@ def serving_rows():
     return [
         {"set": name, "point": f"p{k}{dynamic}", "rule": "", "dynamic": dynamic, "mean_k": k,
          "accuracy_percent": 50 + k,
-         "source": source, "mode": mode, "setting": setting, "queue_size": 32, "status": "ok", "reason": "",
+         "source": source, "arrivals": mode, "setting": setting, "queue_size": 32, "status": "ok", "reason": "",
          **{f"{value}{end}": 900 / k for end in ("", "_low", "_high")
             for value in ("throughput_per_s", "latency_p50_ms", "latency_p95_ms")}}
         for name in SETS for source in ("executed", "simulated") for dynamic, k in ((False, 1), (False, 4), (True, 2.1))

@@ -21,7 +21,7 @@ def miss_rows(name):
             yield {"set": name, "trace": "language-decode", **FINE, "policy": policy, "slots": slots,
                    "known": "none", "mode": mode, "grouping": "step", "emptied": "never",
                    "accesses": 100, "misses": 90 - 10 * slots, "miss_ratio": 0.9 - 0.1 * slots, "experts": 8,
-                   "group": 3.0}  # fmt: skip
+                   "experts_per_step": 3.0}  # fmt: skip
 
 
 def quality_rows(name):
@@ -56,5 +56,5 @@ def altered_rows(name):
     yield {"set": name, **FINE, "treatment": "none", "measure": "bits_per_byte", "quality": 1.5, "loss": 0.0,
            "loss_half_width": 0.0}  # fmt: skip
     for treatment, place in itertools.product(("skip", "exchange"), ("first layer", "all layers")):
-        yield {"set": name, **FINE, "treatment": treatment, "place": place, "share": 0.5, "measure": "bits_per_byte",
-               "quality": 2.0, "loss": 0.5, "loss_half_width": 0.1}  # fmt: skip
+        yield {"set": name, **FINE, "treatment": treatment, "treated_layers": place, "treated_share": 0.5,
+               "measure": "bits_per_byte", "quality": 2.0, "loss": 0.5, "loss_half_width": 0.1}  # fmt: skip

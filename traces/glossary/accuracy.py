@@ -55,6 +55,7 @@ COLUMNS = (
     Column("consistency", "", "weight of the loss that makes random routings agree"),
     Column("epochs", "epochs", "epochs of training"),
     Column("epoch", "", "number of the epoch"),
+    Column("training_loss", "", "loss of training, mean over the epoch"),
     Column("trained_parameters", "", "weights that were trained"),
     Column("deployed_parameters", "", "weights that are used afterwards"),
     Column("final_accuracy_percent", "%", "accuracy after the last epoch", HELD_OUT),

@@ -44,6 +44,7 @@ COLUMNS = (
     Column("order", "", "of tokens, recorded or shuffled"),
     Column("grouping", "", "what is accessed together in a layer: a pass, a step, or each selection for itself"),
     Column("emptied", "", "when slots are emptied: never, or before every sequence (stream)"),
-    Column("group", "experts", "of misses, distinct experts that a step runs in a layer, on average over steps that "
-           "run any; of samples, which group of them"),
+    Column("group", "", "which samples: by their class, or whether the model answers right"),
+    Column("experts_per_step", "experts", "distinct experts that a step (or pass) runs in a layer, mean over those "
+           "that run any; flat: 1"),
 )  # fmt: skip

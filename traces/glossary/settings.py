@@ -11,10 +11,11 @@ COLUMNS = (
     Column("engine", "", "which engine simulated the run: simpy or compiled"),
     Column("scheduler", "", "queues of size B, or lockstep"),
     Column("arrivals", "", "how sequences arrive: closed, poisson, all, recorded or steps"),
-    Column("mode", "", "of a run, how sequences arrive (as `arrivals`); of misses, group (a layer's experts together) "
-           "or flat (each selection for itself)"),
+    Column("mode", "", "which accesses misses are counted of: group (a layer's experts together) or flat (each "
+           "selection)"),
     Column("setting", "", "what tells rows of one way to arrive apart: N in flight, load, or rate"),
-    Column("variant", "", "of a run, its departures from the plain configuration; of a vision model, its routing"),
+    Column("variant", "", "how a vision transformer routes: dense, switch or random"),
+    Column("departures", "", "in what a run departs from plain queues of one size on one device"),
     Column("in_flight", "sequences", "closed loop: sequences in flight"),
     Column("rate_per_s", "sequences/s", "Poisson: rate at which sequences arrive"),
     Column("load", "share", "Poisson: the rate as a share of the capacity at the largest queue size"),
@@ -36,8 +37,8 @@ COLUMNS = (
     Column("miss", "", "what a missing expert does: load, block, host, redirect or skip"),
     Column("prefetch", "", "prefetcher that asks for experts ahead"),
     Column("look_ahead", "groups", "groups that the oracle prefetcher sees ahead"),
-    Column("known", "", "where what policies know beforehand comes from: none, held-out (another part, or trace, than "
-           "is counted), hindsight (what is counted), or not said (older records)"),
+    Column("known", "", "where what policies know beforehand comes from: none, held-out (another part, or trace, "
+           "than is counted), hindsight (what is counted), or not said (older records)"),
     Column("served", "", "part of the trace that is served: all, or the second half (policies learned on the first)"),
     Column("filled", "", "whether slots were full when the run began"),
     Column("period", "passes", "SwapMoE: passes between two choices of residents; empty: they stay"),
