@@ -183,12 +183,14 @@ def like_command(
                    if (table_for(costs, config.memory), config.served) == (table, served)}  # fmt: skip
             lesson = lesson_again(trace, known, own, served, headers)
             model = read_costs(table, affine, resample)
-            work.append((new_runs(trace, model, target, list(own.values()), lesson, engine, force), own))
+            work.append((new_runs(trace, model, target, list(own.values()), lesson, engine, force), own, lesson.said))
         if command.seeds(replications) != [None]:
             study = Study(path, costs, affine, resample, file_of(known), engine)
             repeated.append((study, list(configs.values()), replications, target, jobs, force))
-    for runs, configs in work:
+    for runs, configs, said in work:
         report(runs, configs, jobs)
+        if said:
+            print(said)
     for each in repeated:
         print(f"{len(replicate(*each))} replications in {each[3]}")
 

@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 import collect.commands.classifier
-import collect.commands.language  # noqa: F401 - both register their commands
+import collect.commands.execution
+import collect.commands.language  # noqa: F401 - all three register their commands
 from collect.commands.app import app
+from traces.run_records import load_run, run_names
 from traces.trace_file import load_trace
 
 SIZES = [
@@ -89,3 +91,29 @@ def test_bad_options_are_refused(folder, words, message):
     given = {"--checkpoint": folder / "model.pt", **dict(zip(words[::2], words[1::2], strict=True))}
     done = run(folder, "language-route", *[each for pair in given.items() for each in pair], "--out", folder / "x")
     assert message in str(done.exception)
+
+
+def test_an_execution_with_slots_learns_on_one_half_and_serves_the_other(folder):
+    """By default; a trace that is given, or hindsight by name, lets it serve the whole. The headers say which."""
+    trace, costs = folder / "learned.trace.parquet", folder / "load.parquet"
+    model = ["--checkpoint", folder / "model.pt"]
+    done = run(folder, "language-route", *model, "--phase", "stepwise", "--windows", 2, "--slots", 2, "--out", trace)
+    assert done.exit_code == 0, done.output
+    plain = lambda *words: CliRunner().invoke(app, [*map(str, words), "--data-dir", str(folder)])  # noqa: E731
+    done = plain("costs", *model, "--sizes", "1,2,4", "--repetitions", 1, "--slots", 2, "--out", costs)
+    assert done.exit_code == 0, done.output
+    recorded = load_trace(trace)
+    words = [*model, "--trace", trace, "--costs", costs, "--slots", 2, "--cache", "static,lru", "--miss", "block",
+             "--queue-size", 1, "--in-flight", 1, "--lockstep", 0, "--replications", 1]  # fmt: skip
+    for known, mark, served, passes in (
+        ([], "held-out", "second-half", recorded.T // 2), (["--known", "hindsight"], "hindsight", "all", recorded.T),
+    ):  # fmt: skip
+        out = folder / f"executed-{mark}"
+        done = plain("execute", *words, *known, "--out", out)
+        assert done.exit_code == 0, done.output
+        assert f"known: {mark}" in done.output
+        runs = [load_run(out, name) for name in run_names(out)]
+        found = {each.header["config"]["memory"]["cache"]: each.header["known"] for each in runs if each.transfers}
+        assert found == {"static": mark, "lru": "none"}
+        assert {each.header["config"].get("served", "all") for each in runs} == {served}
+        assert {len(each.passes["end_ns"]) for each in runs} == {passes}
