@@ -233,10 +233,11 @@ HALVES = "known: held-out: learned on the first 4 of 8 sequences, counted on the
         (("static,lru,belady",), {"held-out", "none", "hindsight"}, HALVES, 256),
         (("lru,fifo",), {"none"}, "", 512),
         (("static,lru", "--known", "hindsight"), {"hindsight", "none"}, "known: hindsight: what is learned", 512),
+        (("static,lru", "--known", "ITSELF"), {"hindsight", "none"}, "uniform.trace.parquet is the very trace", 512),
     ],
 )
 def test_every_output_carries_the_mark_and_all_rows_count_the_same(call, path, tmp_path, words, mark, said, accesses):
-    policies, known = words[0], words[1:]
+    policies, known = words[0], [path if word == "ITSELF" else word for word in words[1:]]
     status, printed, _ = call("misses", path, "--policy", policies, "--slots", 4, *known, "--out", tmp_path / "m.csv")
     assert status == 0
     assert said in printed
