@@ -18,6 +18,7 @@ from analysis.tables import hole_row, holes, write_claims, write_tables
 from simulate.misses import MissPlan, miss_rows
 from simulate.policies.memory.beforehand import known_from
 from traces.describe import slots
+from traces.glossary.lookup import title
 from traces.selections import Trace
 from traces.trace_file import load_trace
 
@@ -95,7 +96,9 @@ def shown_misses(rows: pd.DataFrame) -> pd.DataFrame:
     """Return miss ratios as texts: a row per trace, mode and number of slots (flat: those of the replays by step)."""
     grouped = rows.loc[rows["mode"] == "group", ["trace", "slots"]].drop_duplicates()
     few = rows.merge(grouped, on=["trace", "slots"])
-    index = ["trace", "mode", "grouping", "emptied", "slots"]
+    per_step = title("experts_per_step")
+    few = few.assign(**{per_step: few["experts_per_step"].map("{:.3f}".format)})
+    index = ["trace", "mode", "grouping", "emptied", per_step, "slots"]
     table = few.pivot_table(index=index, columns="policy", values="miss_ratio", sort=False)
     texts = table.map(lambda value: "" if pd.isna(value) else f"{value:.3f}")
     return texts.reset_index().astype(str)

@@ -1,6 +1,6 @@
 """Printed tables: what fits into a terminal, with the number of every row where reasons are said of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ def width(text: pd.DataFrame) -> int:
     return sum(max(len(str(name)), *text[name].str.len(), 0) + GAP for name in text)
 
 
-def fitted(text: pd.DataFrame, spared: Sequence[str], widest: int = WIDEST) -> pd.DataFrame:
+def fitted(text: pd.DataFrame, spared: Iterable[str], widest: int = WIDEST) -> pd.DataFrame:
     """Return the table without as many of the columns `spared`, first to last, as it is too wide."""
     for name in spared:
         if width(text) <= widest:

@@ -46,5 +46,5 @@ COLUMNS = (
     Column("emptied", "", "when slots are emptied: never, or before every sequence (stream)"),
     Column("group", "", "which samples: by their class, or whether the model answers right"),
     Column("experts_per_step", "experts", "distinct experts that a step (or pass) runs in a layer, mean over those "
-           "that run any; flat: 1"),
+           "that run any; flat: 1", title="experts/step"),
 )  # fmt: skip
