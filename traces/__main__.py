@@ -216,10 +216,19 @@ def export_command(
             placed = balanced_placement(model.name, model.layer_ids, subject.load_LE, devices, slots)
             subject = replace(subject, placement=placed)
         export(kind, subject, written)
+        if folder:
+            check_alone(written, out)
     if subject.placement is not None:
         print(f"{out}: placement for {kind}: {balance_text(subject.load_LE, subject.placement)}")
         return
     print(f"{out}: {'selections' if kind == 'npz' else 'loads'} for {kind}")
+
+
+def check_alone(written: Path, out: Path) -> None:
+    """Refuse a folder with other files than those just written: a program would read both together."""
+    others = {path.name for path in out.iterdir()} - {path.name for path in written.iterdir()} if out.is_dir() else ()
+    if others:
+        raise InputError(f"{out}: holds {min(others)}, which would be read with the new files; allowed: a new folder")
 
 
 if __name__ == "__main__":

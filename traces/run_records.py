@@ -50,7 +50,8 @@ TRANSFER_COLUMNS = {
 
 OF_HEADER = {
     "config": "configuration", "trace_digest": "trace", "costs_digest": "cost table",
-    "known_digest": "trace that caches know from", "own_rules": "version of a rule of your own",
+    "known": "kind of knowledge", "known_digest": "trace that caches know from",
+    "own_rules": "version of a rule of your own",
 }  # fmt: skip
 
 

@@ -139,3 +139,31 @@ def test_as_a_process(tmp_path, rng):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"digest {trace.digest}\n")
+
+
+def test_statistics_of_fewer_ranks_do_not_stand_among_those_of_more(traces):
+    """An engine reads every rank's file in the folder: an old one beside new ones would count twice."""
+    assert traces("make x.trace.parquet --sequences 3")[0] == 0
+    assert traces("export tensorrt-llm x.trace.parquet --out statistics")[0] == 0
+    assert traces("export tensorrt-llm x.trace.parquet --out statistics")[0] == 0
+    Path("statistics/rank1.safetensors").write_text("of another export")
+    for force in ("", " --force"):
+        status, _, errors = traces(f"export tensorrt-llm x.trace.parquet --out statistics{force}")
+        assert (status, errors.count("\n")) == (2, 1)
+        assert "holds rank1.safetensors, which would be read with the new files; allowed: a new folder" in errors
+
+
+def test_a_trace_is_not_regated_onto_itself(traces):
+    assert traces("make x.trace.parquet --sequences 3")[0] == 0
+    before = Path("x.trace.parquet").read_bytes()
+    for force in ("", " --force"):
+        status, _, errors = traces(f"regate x.trace.parquet --k 1 --out x.trace.parquet{force}")
+        assert (status, errors) == (
+            2,
+            "traces: x.trace.parquet: is an input; allowed: another output, --force or not\n",
+        )
+    status, _, errors = traces("make x.trace.parquet --sequences 4")
+    assert status == 2
+    assert "exists, made by `python -m traces make x.trace.parquet --sequences 3`; allowed: --force" in errors
+    assert Path("x.trace.parquet").read_bytes() == before
+    assert traces("make x.trace.parquet --sequences 4 --force")[0] == 0
