@@ -75,7 +75,9 @@ def misses_command(
     Console().print(printed(rows))
     for said in uncomputed(trace, plan.k):
         print(f"no access: {said}")
-    print(how_counted(rows[0]), *([lesson.said] if lesson.said else []), sep="\n")
+    for said in (how_counted(rows[0]), lesson.said, no_bound(rows, plan.k)):
+        if said:
+            print(said)
     print(f"{rows[0]['accesses']:,} accesses" + (f"; {out}: {len(rows)} rows" if out else ""))
 
 
@@ -91,6 +93,19 @@ def how_counted(row: dict) -> str:
     emptied = {"never": "never emptied", "sequence": "emptied before every sequence"}[row["emptied"]]
     full = "full of the most popular experts at first, " if row["filled"] else ""
     return f"mode {row['mode']}: {groups[row['grouping']]}; slots {full}{emptied}"
+
+
+def no_bound(rows: list[dict], k: int) -> str:
+    """Return what must be said where Belady's optimum stands in a table that it does not bound; empty elsewhere."""
+    policies = {row["policy"] for row in rows}
+    if "belady" not in policies or "belady-bypass" in policies:
+        return ""
+    declining = [name for name in policies if CACHES[name].bypasses]
+    few = min(row["slots"] for row in rows) <= k
+    if not declining and not few:
+        return ""
+    whom = " and ".join([*sorted(declining), *([f"an engine of up to {k} slots"] if few else [])])
+    return f"belady keeps what it loads: it is no bound for {whom}; --policy belady-bypass is"
 
 
 def write_table(path: Path, rows: list[dict], inputs: dict[str, str], seed: int, said: str) -> None:

@@ -96,6 +96,21 @@ def test_group_mode_with_prefetchers_and_another_trace_for_popularity(misses, pa
         assert int(row["prefetches"]) == int(row["prefetches_used"]) + int(row["prefetches_unused"])
 
 
+@pytest.mark.parametrize(
+    ("policies", "slots", "said"),
+    [
+        ("lru,belady,static", "4", "belady keeps what it loads: it is no bound for static; --policy belady-bypass is"),
+        ("lru,belady", "2,4", "it is no bound for an engine of up to 2 slots; --policy belady-bypass is"),
+        ("lru,belady", "4", ""), ("lru,belady,belady-bypass,none", "2", ""), ("static,none", "2", ""),
+    ],
+)  # fmt: skip
+def test_an_optimum_that_is_no_bound_says_so(misses, path, policies, slots, said):
+    status, printed, _ = misses(path, "--policy", policies, "--slots", slots)
+    assert status == 0
+    assert said in printed
+    assert bool(said) == ("no bound" in printed)
+
+
 def test_every_number_of_slots_and_caches_emptied_per_sequence(misses, path, tmp_path):
     for out, words in ((tmp_path / "kept.csv", ()), (tmp_path / "emptied.csv", ("--reset-per-sequence",))):
         assert misses(path, "--policy", "lru", *words, "--out", out)[0] == 0
