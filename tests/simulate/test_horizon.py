@@ -5,6 +5,7 @@ another, so a cost c per batch ends the run at 4 c. The clock holds times below 
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,6 +133,17 @@ def test_arrivals_so_rare_that_the_clock_ends():
     assert (np.diff(poisson_times_ns(100, 1e-7, rng)) >= 0).all()
     config = RunConfig(arrivals="poisson", rate_per_s=1e-10, seed=0, dense=False)
     assert "rate_per_s is 1e-10" in refusals(config, constant(1))
+
+
+@pytest.mark.parametrize("last_ns", [LAST_NS - 1, LAST_NS - 20])
+def test_recorded_arrivals_at_the_end_of_the_clock(last_ns):
+    """Two batches of 10 ns follow: the second ends 1 ns beyond, or at 2^63 - 1, where the clock has ended too."""
+    late = replace(toy(), arrival_ns_G=np.array([0, last_ns]))
+    config = RunConfig(arrivals="recorded", dense=False)
+    assert "the batch of 1 tokens in layer" in refusals(config, constant(10), late)
+    early = replace(late, arrival_ns_G=np.array([0, LAST_NS - 21]))
+    for engine in ENGINES:
+        assert ends(engine, config, constant(10), early) == [20, LAST_NS - 1]
 
 
 def test_a_bandwidth_without_limit_leaves_the_latency():
