@@ -17,6 +17,10 @@ LEAST_PASSES, LEAST_SEQUENCES = 20, 10  # in a window, below which it says nothi
 SETTLED = 0.1  # how far Little's check may be off before the row says so
 FAR_OFF = 0.25  # and before the run gives no values of a window
 FULL = 0.99  # a machine busy for this share of the time is taken as never idle
+MOST_GROWTH = FAR_OFF  # of a backlog, as a share of the arrivals, that chance may explain however few they are
+GROUPS = 10  # of sequences, by arrival, whose times are compared
+SLOWER, DEVIATIONS = 1.5, 3.0  # how much slower later groups must be, and by how many standard errors
+WARM_UP_SHARE = 0.15  # of the sequences, which are not compared
 
 
 def judged(
@@ -28,14 +32,17 @@ def judged(
     """
     whole = window is not None and window.kind == WHOLE_RUN
     free = is_open(records.header["config"]) and not whole
-    reason = overload(values, rates) if free else ""
+    slower = slowing(served) if free else 1.0
+    reason = overload(values, rates, slower) if free else ""
     if reason:
         return "unstable", reason
     reason = too_little(records, served, window, values)
     if reason or whole:
         return ("short", reason) if reason else ("ok", "")
     if free:
-        reason = unsettled(values) or beyond_offered(values, values["throughput_per_s"] - uncertainty(values, rates))
+        reason = unsettled(values, slower) or beyond_offered(
+            values, values["throughput_per_s"] - uncertainty(values, rates)
+        )
         if reason:
             return "short", reason
     off = abs(values["little"] - 1)
@@ -45,12 +52,12 @@ def judged(
     return "ok", f"short run: {remark}" if off > SETTLED else ""
 
 
-def overload(values: dict, rates: np.ndarray) -> str:
+def overload(values: dict, rates: np.ndarray, slower: float) -> str:
     """Return why arrivals that do not wait outrun the machine, empty where they do not.
 
     Either they outrun full batches, or, where there are none to tell by, the machine is never idle while fewer passes
-    end than arrive, by more than chance: three standard deviations of a random walk of as many sequences, or the
-    interval of the throughput.
+    end than arrive, by more than chance (three standard deviations of a random walk of as many sequences, or the
+    interval of the throughput), or while sequences take the longer the later they arrive.
     """
     if values["offered_load"] >= 1:
         return f"arrivals are {values['offered_load']:.2f} of the capacity at full batches"
@@ -63,7 +70,27 @@ def overload(values: dict, rates: np.ndarray) -> str:
             f"never idle, and {values['throughput_per_s']:.4g} of {values['offered_per_s']:.4g} passes/s are served: "
             "the backlog grows"
         )
+    if slower > 1:
+        return f"never idle, and later arrivals take {slower:.1f} times as long as earlier ones: the backlog grows"
     return ""
+
+
+def slowing(served: Served) -> float:
+    """Return how many times as long a pass takes in sequences that arrive late as in early ones; 1 if that is chance.
+
+    Sequences behind warm-up are parted into ten groups by arrival; the later five are held against the earlier five.
+    Unlike a window this looks at all arrivals, so that it tells an overload in a run of few of them.
+    """
+    order = np.argsort(served.arrival_ns, kind="stable")[int(WARM_UP_SHARE * len(served)) :]
+    if len(order) < 2 * GROUPS:
+        return 1.0
+    per_pass_ns = (served.end_ns - served.arrival_ns)[order] / served.passes[order]
+    means = np.array([part.mean() for part in np.array_split(per_pass_ns, GROUPS)])
+    early, late = means[: GROUPS // 2], means[GROUPS // 2 :]
+    error = np.sqrt((early.var(ddof=1) + late.var(ddof=1)) / (GROUPS // 2))
+    beyond_chance = late.mean() - early.mean() > DEVIATIONS * error
+    slower = late.mean() / early.mean() if early.mean() > 0 else 1.0
+    return float(slower) if beyond_chance and slower > SLOWER else 1.0
 
 
 def too_little(records: RunRecords, served: Served, window: Window | None, values: dict) -> str:
@@ -90,8 +117,10 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what if count == 1 else plural}"
 
 
-def unsettled(values: dict) -> str:
+def unsettled(values: dict, slower: float) -> str:
     """Return why the number in flight is not steady though the machine has time left, empty where it is."""
+    if slower > 1:
+        return f"not in a steady state: later arrivals take {slower:.1f} times as long as earlier ones"
     if abs(values["backlog_growth"]) <= chance(values):
         return ""
     more = "more" if values["backlog_growth"] > 0 else "fewer"
@@ -112,8 +141,8 @@ def beyond_offered(values: dict, lower_per_s: float) -> str:
 
 
 def chance(values: dict) -> float:
-    """Return the growth of the backlog, as a share of the arrivals, that chance explains: three deviations."""
-    return 3 * np.sqrt(2 / max(values["sequences_in_window"], 1))
+    """Return the growth of the backlog, as a share of the arrivals, that chance explains: at most three deviations."""
+    return min(3 * np.sqrt(2 / max(values["sequences_in_window"], 1)), MOST_GROWTH)
 
 
 def uncertainty(values: dict, rates: np.ndarray) -> float:

@@ -82,6 +82,17 @@ def test_overload_is_named(trace, over, scheduler):
     assert np.isnan([row["latency_p50_ms"], row["request_mean_ms"]]).all()
 
 
+@pytest.mark.parametrize("sequences", [30, 60, 145])
+@pytest.mark.parametrize("over", [1.3, 3.0])
+@pytest.mark.parametrize("scheduler", [{"scheduler": "lockstep", "max_step": 5}, {"scheduler": "lockstep"}])
+def test_an_overload_is_not_ok_however_few_sequences_show_it(trace, sequences, over, scheduler):
+    """What all sequences at once are served with is more than any other arrivals are."""
+    most = run_statistics(replayed(trace, arrivals="all", sequences=sequences, **scheduler)).whole["requests_per_s"]
+    row = open_row(trace, rate_per_s=over * most, sequences=sequences, **scheduler)
+    assert row["status"] in ("short", "unstable")
+    assert (row["status"] == "unstable") or over < 2 or sequences < 60
+
+
 def test_recorded_arrivals_are_held_to_what_they_offer(trace):
     """One sequence every 100 ms, as recorded: 400 passes a second, and no more."""
     timed = replace(trace, arrival_ns_S=np.arange(200, dtype=np.int64) * 100_000_000)
