@@ -47,44 +47,73 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
     numbers = numbers_of(config)
     device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
     arrivals = new_arrivals(workload, config)
-    passes, tokens = workload.passes, int(workload.tokens_P.sum())
-    queues, k = device_LB.size, workload.experts_TLK.shape[2]
-    members = (tokens * k + passes) * workload.layers
-    nodes = most_nodes(config, passes, tokens * k)
-    if max(members, nodes) > MOST_MEMBERS:
-        raise InputError(
-            f"{max(members, nodes):,} members of queues; the compiled engine counts up to {MOST_MEMBERS:,}"
-        )
-    masked = config.memory is not None and config.memory.is_masked
+    queues, masked = device_LB.size, config.memory is not None and config.memory.is_masked
+    check_counts(workload, config, queues)
     world = Pointed(RUN, ARRAYS, **run_fields(workload, config, numbers))
     kind = numbers["arrivals"]
+    routed = (len(workload.pass_N), workload.experts_TLK.shape[2]) if masked else (1, 1)
     world.put(
         passes_P=new_passes(workload, arrivals, kind, numbered=config.memory is not None),
         queues_Q=new_queues(device_LB, workload.experts, curve_Q), devices_D=new_devices(config.devices),
-        nodes_N=np.empty(nodes, NODE),
-        batches_A=np.empty(FIRST_BATCHES, BATCH), experts_TLK=writable(workload.experts_TLK, np.int16),
-        pass_N=workload.pass_N.astype(np.int32), routed_NK=np.full((tokens, k) if masked else (1, 1), -1, np.int16),
-        joining_Q=np.empty(2 * queues, np.int64), timed_Q=np.empty(queues, np.int64), entered_Q=np.full(queues, NEVER),
+        # Before each round there is room for the batches that it can start: one for each device and the host.
+        batches_A=np.empty(FIRST_BATCHES, BATCH),
+        experts_TLK=writable(workload.experts_TLK, np.int16), pass_N=workload.pass_N.astype(np.int32),
+        routed_NK=np.full(routed, -1, np.int16), entered_Q=np.full(queues, NEVER),
         soonest_R=np.full(-(-queues // STRETCH), NEVER), stale_R=np.zeros(-(-queues // STRETCH), np.int8),
+        # These four are read as far as they go: what is due, and what is held back, is counted against their lengths.
         times_A=np.array(arrivals.arrival_ns_A, np.int64), planned_A=np.array(arrivals.planned_A, np.int64),
-        held_G=np.array(list(arrivals.held_back) if kind == CLOSED else [], np.int64),
+        held_G=np.array(list(arrivals.held_back) if kind == CLOSED else [], np.int64), **steps_of(arrivals, kind),
+        # A cost is looked up where the table holds as many tokens; else it is asked for, and the table widened.
         cost_CN=np.full((int(curve_Q.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
-        **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES}, **steps_of(arrivals, kind),
+        **new_lists(workload, config),
     )  # fmt: skip
     return world
 
 
-def most_nodes(config: RunConfig, passes: int, selections: int) -> int:
-    """Return how many nodes members take at most; `selections` are those of all tokens in one layer.
+def new_lists(workload: Workload, config: RunConfig) -> dict[str, np.ndarray]:
+    """Return the lists of a run, each as long as it can become."""
+    passes, layers = workload.passes, workload.layers
+    used_queues = layers * workload.experts + (layers + 1) * config.dense  # behind the last layer there is no expert
+    return {
+        "nodes_N": np.empty(most_nodes(workload, config), NODE),
+        # A queue has one time-out at most, that of its head.
+        "timed_Q": np.empty(used_queues, np.int64),
+        # A queue joins once between two settlements: it counts as listed from then until it is bound, which is later.
+        # Forced ones, too: where a run stalls nothing is listed, since every free device took what it could run.
+        "joining_Q": np.empty(used_queues, np.int64),
+        # A pass arrives once, waits for a step of lockstep once and is in one step at a time; it finishes once, among
+        # those that were emptied or not, and all that finish in a round are listed together.
+        **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES},
+    }  # fmt: skip
 
-    A pass has the members of one stage at a time: so many as it has selections in a layer, or one, itself. Queues give
-    the nodes of a completed batch back only after the passes that it ends have queued their next members, and complete
-    one batch after another; lockstep gives those of a stage back before the next one's are queued.
+
+def check_counts(workload: Workload, config: RunConfig, queues: int) -> None:
+    """Raise InputError for more of anything than the 32 bits count that it has in a record.
+
+    An expert is accessed once per member at most, and announced as often and twice for each pass in a layer (`KEY`).
     """
-    if config.scheduler == "lockstep":
+    selections = len(workload.pass_N) * workload.experts_TLK.shape[2]
+    counts = {
+        "members of queues": (selections + 2 * workload.passes) * workload.layers,
+        "members alive": most_nodes(workload, config), "rows": len(workload.experts_TLK), "queues": queues,
+    }  # fmt: skip
+    for what, count in counts.items():
+        if count > MOST_MEMBERS:
+            raise InputError(f"{count:,} {what}; the compiled engine counts up to {MOST_MEMBERS:,}")
+
+
+def most_nodes(workload: Workload, config: RunConfig) -> int:
+    """Return how many nodes members take at most.
+
+    A pass has the members of one stage at a time: its selections of one layer, or one, itself. Queues give the nodes of
+    a completed batch back only after the passes that it ends have queued their next members, and complete one batch
+    after another; lockstep gives those of a stage back before the next one's are queued.
+    """
+    selections = len(workload.pass_N) * workload.experts_TLK.shape[2]
+    if config.runs_in_order:
         return selections
     in_expert, in_dense = config.queue_size, config.dense_queue_size or config.queue_size
-    return selections + max(min(in_expert, selections), min(in_dense, passes))
+    return selections + max(min(in_expert, selections), min(in_dense, workload.passes))
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:

@@ -29,7 +29,7 @@ PASS = np.dtype([
     ("first_row", "i4"), ("offset", "i4"), ("tokens", "i4"), ("stage", "i4"), ("left", "i4"), ("releases", "i4"),
     ("sequence", "i4"),
 ], align=True)  # fmt: skip
-MOST_MEMBERS = np.iinfo(np.int32).max
+MOST_MEMBERS = np.iinfo(np.int32).max  # `build.check_counts` refuses what these numbers do not count
 
 QUEUE = np.dtype([
     ("ready_ns", "i8"), ("due_ns", "i8"),

@@ -109,7 +109,7 @@ class CompiledRun:
         if memory.drawn + room > len(memory["draws"]):
             memory.put(draws=random_bits(self.config, 2 * len(memory["draws"])))
         if memory.logs:
-            least = 2 * int(self.world.queues) + 2 * self.workload.experts
+            least = int(self.world.queues)  # more than a group has members
             for name, used in (("log_A", "accesses"), ("log_group_G", "groups"), ("log_member_M", "group_members")):
                 if getattr(memory, used) + least > len(memory[name]):
                     memory.put(**{name: lengthened(memory[name], least)})

@@ -11,21 +11,26 @@ from simulate.policies.memory.known import Known
 from simulate.policies.memory.named import CACHES, needs_loading
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 
+LOADING = tuple(each for each in HANDLINGS if each not in MASKED)
+KINDS = ("resident", "memory", "masked")  # all experts resident; expert memory; that with masked gating
+
 
 @st.composite
-def runs(draw, memory=False, **given):
-    """Draw (workload, configuration, cost, what policies know) of queues or lockstep, with expert memory if asked."""
+def runs(draw, kind="resident", **given):
+    """Draw the arguments of a run: workload, configuration, cost and, with memory, what policies know, transfer's ns.
+
+    Queues and lockstep; `kind` is one of KINDS.
+    """
     workload = draw(workloads(max_experts=6))
     config = draw(settings(workload.experts, **given))
     if draw(st.booleans()):
         config = in_lockstep(config, draw(st.sampled_from([None, 1, 2, 3])))
-    known = None
-    if memory:
-        kept = draw(memories(workload, config.devices))
-        config, known = replace(config, memory=kept), draw(knowledge(workload))
-        if kept.is_masked:
-            workload = draw(with_candidates(workload))
-    return workload, config, draw(costs()), known
+    if kind == "resident":
+        return workload, config, draw(costs())
+    config = replace(config, memory=draw(memories(workload, config.devices, MASKED if kind == "masked" else LOADING)))
+    if kind == "masked":
+        workload = draw(with_candidates(workload))
+    return workload, config, draw(costs()), draw(knowledge(workload)), draw(st.none() | st.sampled_from([0, 3, 60]))
 
 
 def in_lockstep(config, max_step):
@@ -35,21 +40,31 @@ def in_lockstep(config, max_step):
 
 
 @st.composite
-def memories(draw, workload, devices):
-    """Draw a memory of any kind that suits a workload on some devices."""
-    miss = draw(st.sampled_from(HANDLINGS))
+def memories(draw, workload, devices, handlings):
+    """Draw a memory with one of these handlings of a miss that suits a workload on some devices."""
+    miss = draw(st.sampled_from(handlings))
     caches = [name for name in sorted(CACHES) if miss not in MASKED or not needs_loading(name)]
     cache = draw(st.sampled_from(caches))
     prefetch = draw(st.sampled_from(sorted(set(PREFETCHERS) - ({"oracle"} if miss in MASKED else set()))))
     period = draw(st.none() | st.integers(1, 3)) if miss in MASKED and cache == "importance" else None
-    most = max(1, workload.experts // devices)
+    scope, look_ahead = draw(st.sampled_from(["layer", "global"])), draw(st.sampled_from([1, 2, 3, 40]))
     return MemoryConfig(
-        cache=cache, slots=draw(st.integers(1, most)), scope=draw(st.sampled_from(["layer", "global"])), miss=miss,
-        prefetch=prefetch, look_ahead=draw(st.integers(1, 3)) if prefetch == "oracle" else 1, period=period,
+        cache=cache, slots=draw(slots_of(workload, devices, scope)), scope=scope, miss=miss,
+        prefetch=prefetch, look_ahead=look_ahead if prefetch == "oracle" else 1, period=period,
         filled=miss in ("host", *MASKED) or draw(st.booleans()), link=draw(st.sampled_from(LINKS)),
         link_latency_ns=draw(st.sampled_from([0, 1, 5, 40])), link_bytes_per_s=1e12,
         host_factor=draw(st.sampled_from([0.5, 1.5])) if miss == "host" else 1.0,
     )  # fmt: skip
+
+
+@st.composite
+def slots_of(draw, workload, devices, scope):
+    """Draw the slots of a scope's caches, up to the experts of the device that has most: so more than others have."""
+    most = -(-workload.experts // devices)
+    if scope == "global":
+        return draw(st.integers(1, most * workload.layers))
+    several = st.lists(st.integers(1, most), min_size=workload.layers, max_size=workload.layers).map(tuple)
+    return draw(st.integers(1, most) | several)
 
 
 @st.composite

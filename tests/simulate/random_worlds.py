@@ -1,16 +1,24 @@
-"""Random small worlds for hypothesis: workloads with empty slots and several tokens, steps and devices."""
+"""Random small worlds for hypothesis: all that is legal, with empty rows, long prompts, ties and zero durations."""
 
+from dataclasses import replace
+
+import numpy as np
 from hypothesis import strategies as st
 from worlds import config, world
 
 
 @st.composite
 def workloads(draw, several=None, max_experts=4):
-    """Draw a workload of up to 12 tokens, 3 layers and a few experts; rows of a pass stand together."""
+    """Draw a workload of up to 24 tokens, 3 layers and a few experts; rows of a pass stand together.
+
+    Rows select up to all experts, or none; passes are tokens of a decode or whole prompts. Sequences arrive at times
+    that `recorded` arrivals take.
+    """
     E, L = draw(st.integers(1, max_experts)), draw(st.integers(1, 3))
-    K = draw(st.integers(1, min(E, 3)))
-    row = st.lists(st.integers(0, E - 1), min_size=0, max_size=K, unique=True)
-    passes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=6))  # tokens of each pass
+    K = draw(st.integers(1, E))
+    row = st.lists(st.integers(0, E - 1), min_size=draw(st.sampled_from([0, 0, K])), max_size=K, unique=True)
+    longest = draw(st.sampled_from([1, 3, 12]))
+    passes = draw(st.lists(st.integers(1, longest), min_size=1, max_size=6 if longest < 12 else 2))  # tokens of each
     experts = [[draw(row) for _ in range(L)] for _ in range(sum(passes))]
     several = draw(st.booleans()) if several is None else several  # sequences of several passes, or one pass each
     sequence, step, count = [], [], {}
@@ -20,28 +28,33 @@ def workloads(draw, several=None, max_experts=4):
         step += [count.get(owner, 0)] * tokens
         count[owner] = count.get(owner, 0) + 1
     by_step = sorted(range(len(step)), key=lambda t: step[t])  # stable: rows stand in execution order
-    return world(
+    made = world(
         [experts[t] for t in by_step], E, [sequence[t] for t in by_step], [step[t] for t in by_step],
         sequences=draw(st.none() | st.integers(1, 8)),
     )  # fmt: skip
+    groups = len(made.first_pass_G)
+    times = draw(st.lists(st.sampled_from([0, 0, 1, 7, 50]), min_size=groups, max_size=groups))
+    return replace(made, arrival_ns_G=np.cumsum(np.array(times, np.int64)))
 
 
 @st.composite
-def settings(draw, experts, arrivals=("all", "closed", "poisson", "steps"), **given):
+def settings(draw, experts, arrivals=("all", "closed", "poisson", "steps", "recorded"), **given):
     """Draw a configuration of queues that suits a number of experts."""
     arrivals = draw(st.sampled_from(arrivals))
     fields = {
-        "queue_size": draw(st.integers(1, 4)),
-        "dense_queue_size": draw(st.none() | st.integers(1, 3)),
+        "queue_size": draw(st.integers(1, 4) | st.sampled_from([6, 1000])),
+        "dense_queue_size": draw(st.none() | st.integers(1, 3) | st.just(1000)),
         "timeout_ns": draw(st.none() | st.integers(0, 30)),
         "dense": draw(st.booleans()),
-        "devices": draw(st.integers(1, min(3, experts))),
+        "devices": draw(st.integers(1, experts)),
         "arrivals": arrivals,
     }
     if arrivals == "closed":
-        fields["in_flight"] = draw(st.integers(1, 4))
+        fields["in_flight"] = draw(st.integers(1, 4) | st.just(1000))
     if arrivals == "poisson":
-        fields |= {"rate_per_s": draw(st.sampled_from([2e7, 1e8, 1e9])), "seed": draw(st.integers(0, 9))}
+        fields["rate_per_s"] = draw(st.sampled_from([2e7, 1e8, 1e9]))
+    if arrivals == "poisson" or (arrivals != "recorded" and draw(st.booleans())):
+        fields["seed"] = draw(st.integers(0, 9))
     return config(**{**fields, **given})
 
 

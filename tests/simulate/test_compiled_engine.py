@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_worlds import runs
+from engine_worlds import KINDS, runs
 from equality import assert_equal
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -34,17 +34,14 @@ SHIPPED = sorted((Path(__file__).parents[2] / "traces" / "data").rglob("*.trace.
 COST = affine(20_000, 1_500)
 
 
-@given(runs())
-@hypothesis_settings(many, max_examples=300)
-def test_random_worlds(drawn):
-    workload, config, cost, _ = drawn
-    assert_equal(workload, config, cost)
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_worlds(kind):
+    @given(runs(kind))
+    @hypothesis_settings(many, max_examples=300)
+    def both_engines_are_equal(drawn):
+        assert_equal(*drawn)
 
-
-@given(runs(memory=True))
-@hypothesis_settings(many, max_examples=400)
-def test_random_worlds_with_expert_memory(drawn):
-    assert_equal(*drawn)
+    both_engines_are_equal()
 
 
 def runs_of(trace):
@@ -139,11 +136,32 @@ def test_long_runs_outgrow_every_buffer():
         assert_equal(large, run, affine(700, 30), replace(Known(), popularity=list(range(12))))
 
 
-def test_more_members_than_numbers_count_are_refused(monkeypatch):
-    monkeypatch.setattr(build, "MOST_MEMBERS", 100)
-    workload = world([[[0, 1]]] * 40, E=2)
-    with pytest.raises(InputError, match="120 members of queues; the compiled engine counts up to 100"):
-        simulate_compiled(workload, config(), COST, {"config": {}})
+@pytest.mark.parametrize(
+    ("tokens", "settings", "most", "found"),
+    [
+        (40, {}, 159, "160 members of queues"),  # of 40 tokens two each, and twice the passes
+        (40, {"queue_size": 1000}, 159, "160 members"),
+        (9, {}, 8, "36 members of queues"),
+    ],
+)
+def test_more_members_than_numbers_count_are_refused(monkeypatch, tokens, settings, most, found):
+    monkeypatch.setattr(build, "MOST_MEMBERS", most)
+    workload = world([[[0, 1]]] * tokens, E=2)
+    with pytest.raises(InputError, match=f"^{found}.*; the compiled engine counts up to {most}$"):
+        simulate_compiled(workload, config(**settings), COST, {"config": {}})
+    monkeypatch.setattr(build, "MOST_MEMBERS", 160)
+    assert_equal(workload, config(**settings), COST)
+
+
+def test_rows_and_nodes_are_counted_too(monkeypatch):
+    long = world([[[0]]] * 30 + [[[0]]], E=1, sequence=[0] * 30 + [1], sequences=1)
+    monkeypatch.setattr(build, "MOST_MEMBERS", 32)
+    with pytest.raises(InputError, match=r"^60 members alive; the compiled engine counts up to 32$"):
+        simulate_compiled(long, config(queue_size=100), COST, {"config": {}})
+    short = replace(long, first_row_P=long.first_row_P[:1], tokens_P=np.array([1]))
+    monkeypatch.setattr(build, "MOST_MEMBERS", 30)
+    with pytest.raises(InputError, match=r"^31 rows; the compiled engine counts up to 30$"):
+        simulate_compiled(short, config(), COST, {"config": {}})
 
 
 def test_random_bits_are_those_of_numpys_integers():

@@ -32,10 +32,12 @@ from simulate.policies.memory.expert_memory import AccessOrder, ExpertMemory
 from simulate.policies.memory.knowledge import Knowledge
 from simulate.policies.memory.known import Known
 from simulate.policies.memory.named import key_ranges
+from simulate.policies.memory.swapping import Importance
 from simulate.policies.placement import place
 from simulate.policies.workload import Workload
 
 Logs = tuple[Literal["accesses", "groups"], ...]  # what a run records for those who are told of it beforehand
+DRAWN_ANEW = 64  # so many random numbers of a round may be drawn anew, each with a probability below 2**-16
 COUNTS = tuple(field.name for field in dataclasses.fields(Counts))
 
 
@@ -113,7 +115,8 @@ def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns
         "free_prefetch": link == FREE_PREFETCH, "look_ahead": memory.look_ahead, "caches": caches,
         "prefetches": "groups" in logs or memory.prefetch != "none",
         "experts": workload.experts, "layers": workload.layers, "transfer_ns": transfer_ns,
-        "room": 8 * keys + 64, "logs": bool(logs), "broken": -1, "redirects": numbers["miss handling"] == REDIRECT,
+        "room": 2 * keys + DRAWN_ANEW, "logs": bool(logs), "broken": -1,
+        "redirects": numbers["miss handling"] == REDIRECT,
         "candidates": workload.candidates_TLK.shape[2] if masked else 0, "period": memory.period or 0,
     }  # fmt: skip
 
@@ -123,9 +126,7 @@ def assembled(
     caches: np.ndarray, order: Order | None, transfer_ns: int, logs: Logs,
 ) -> Pointed:  # fmt: skip
     """Return the memory with all its arrays, those that this run does not need with one element."""
-    count, experts = len(keys), workload.experts
-    per_device = len(reference.caches_DC[0])
-    most = int(caches["keys"].max())
+    count, per_device = len(keys), len(reference.caches_DC[0])
     free_CS = np.zeros((len(caches), int(caches["slots"].max())), np.int64)
     for row, slots in zip(free_CS, caches["slots"].tolist(), strict=True):
         row[:slots] = np.arange(slots)[::-1]
@@ -133,25 +134,38 @@ def assembled(
     room = int(made.room)
     worth = known.importance if known.importance is not None else np.zeros(count)
     made.put(
-        keys_K=keys, caches_C=caches, links_D=new_links(config.devices),
-        transfers_A=np.zeros(2 * room, TRANSFER), free_CS=free_CS,
-        protected_CK=np.zeros((len(caches), most + 1), np.int64),
-        asking_CK=np.zeros((len(caches), 2 * most + 2), np.int64),
-        entered_EN=np.zeros((workload.passes + 1 if made.prefetches else 1, 2), np.int64),
-        group_E=np.zeros(experts, np.int64), ahead_K=np.zeros(count, np.int64), stamp_K=np.zeros(count, np.int64),
-        worth_K=np.array(worth, np.float64),
-        norm_K=np.array(known.expert_norm, np.float64) if known.expert_norm is not None else np.ones(count),
-        score_K=np.zeros(count), plan_DK=np.zeros((config.devices, count), np.int64),
-        **uses_of(order, keys["cache"]),
+        keys_K=keys, caches_C=caches, links_D=new_links(config.devices), free_CS=free_CS,
+        # These five are lengthened before they are full (`sending.has_room`).
+        transfers_A=np.zeros(8 * room, TRANSFER), log_A=np.zeros(1, np.int64), log_group_G=np.zeros((1, 3), np.int64),
+        log_member_M=np.zeros(1, np.int64),
+        draws=random_bits(config, 8 * room) if made.policy == RANDOM else np.zeros(room, np.uint32),
+        worth_K=np.array(worth, np.float64), score_K=np.zeros(count), stamp_K=np.zeros(count, np.int64),
+        norm_K=np.array(Importance(count, known.expert_norm).norm_K, np.float64),
+        **uses_of(order, keys["cache"]), **new_lists(workload, config, caches, bool(made.prefetches)),
         filling_F=np.array([key for each in reference.caches_DC for cache in each for key in cache.slot_of], np.int64),
-        log_A=np.zeros(1, np.int64), log_group_G=np.zeros((1, 3), np.int64), log_member_M=np.zeros(1, np.int64),
         ranked_LE=np.array(getattr(reference.prefetcher, "ranked", [[0]]), np.int64),
         **remembered(workload, config, int(made.prefetcher)),
         **candidates_of(workload),
-        draws=random_bits(config, 2 * room) if made.policy == RANDOM else np.zeros(2 * room, np.uint32),
     )  # fmt: skip
     keys["next_use_at"] = made["first_use_K"][:-1]
     return made
+
+
+def new_lists(workload: Workload, config: RunConfig, caches: np.ndarray, prefetches: bool) -> dict[str, np.ndarray]:
+    """Return the lists of an expert memory, each as long as it can become."""
+    keys, most = workload.layers * workload.experts, int(caches["keys"].max())
+    return {
+        # An expert is protected once, until its turn is over or another group is announced.
+        "protected_CK": np.zeros((len(caches), most), np.int64),
+        # An expert asks for a slot once: when it is met, or when it loses the slot that it had been given since.
+        "asking_CK": np.zeros((len(caches), most), np.int64),
+        # A pass selects one group in a round, those of a step of lockstep one together; prefetchers see all of them
+        # before the next round.
+        "entered_EN": np.zeros((workload.passes if prefetches else 1, 2), np.int64),
+        # A group holds each expert of its layer once, a proposal and a device's plan each expert of all layers.
+        "group_E": np.zeros(workload.experts, np.int64), "ahead_K": np.zeros(keys, np.int64),
+        "plan_DK": np.zeros((config.devices, keys), np.int64),
+    }  # fmt: skip
 
 
 def new_links(devices: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from simulate.compiled.pointers import Pointed
 from simulate.policies.memory.expert_memory import AccessOrder
+from traces.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,17 @@ def starts(sizes: np.ndarray) -> np.ndarray:
 
 
 def uses_of(order: Order | None, cache_K: np.ndarray) -> dict[str, np.ndarray]:
-    """Return every key's accesses to come, as positions among those of its cache, and the groups to come."""
+    """Return every key's accesses to come, as positions among those of its cache, and the groups to come.
+
+    InputError for an order of other experts.
+    """
     if order is None:
         key_A, start_G, member_M = np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int64)
     else:
         key_A, start_G, member_M = order.key_A, order.start_G, order.member_M
+    for keys in (key_A, member_M):
+        if len(keys) and not 0 <= keys.min() <= keys.max() < len(cache_K):
+            raise InputError(f"the order of accesses names experts {keys.min()}..{keys.max()} of {len(cache_K)}")
     cache_A = cache_K[key_A]
     by_cache = np.argsort(cache_A, kind="stable")
     first_of_cache = np.searchsorted(cache_A[by_cache], np.arange(int(cache_K.max()) + 1))

@@ -21,15 +21,21 @@ from simulate.compiled.memory.layout import Memory
 
 @compiled
 def has_room(world: World, memory: Memory) -> bool:
-    """Say whether there is room for what one round, or the prefetches for one group, may ask for and log."""
+    """Say whether there is room for what one round and then the prefetches for one group may ask for, draw and log.
+
+    Transfers: an expert is in flight from when it is asked for to a later round, so that it is asked for once at most;
+    those of free prefetches are there at once, and are asked for once by a plan and once by a proposal. Where gating is
+    masked there is a plan but no demand, else no plan: two for each expert (`room`). Each draws one random number, and
+    seldom a few more. Logged are one group and, since misses are then loaded or block, one access for each queue.
+    """
     if memory.transfers + memory.room > len(transfers_A(memory)) or memory.drawn + memory.room > len(draws(memory)):
         return False
     if not memory.logs:
         return True
     return (
-        memory.accesses + 2 * world.queues <= len(log_A(memory))
-        and memory.groups + 2 <= len(log_group_G(memory))
-        and memory.group_members + 2 * memory.experts <= len(log_member_M(memory))
+        memory.accesses + world.queues <= len(log_A(memory))
+        and memory.groups + 1 <= len(log_group_G(memory))
+        and memory.group_members + memory.experts <= len(log_member_M(memory))
     )
 
 

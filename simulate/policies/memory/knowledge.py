@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from traces.errors import InputError
+
 
 class Future:
     """The accesses of one cache in order, known beforehand: what an oracle asks.
@@ -48,6 +50,7 @@ class Knowledge:
     them, layer after layer): selections, and SwapMoE's score. `future` is that of one cache, `groups` are all groups
     to come, in order; `look_ahead` says how many of them the oracle prefetcher may see. `rng` draws random victims.
     `learned` marks popularity and importance: `held-out`, or `hindsight` where they come from what is replayed.
+    InputError for another number of popularities or importances than of keys.
     """
 
     layers: int
@@ -59,6 +62,13 @@ class Knowledge:
     look_ahead: int = 1
     rng: np.random.Generator | None = None
     learned: str = "hindsight"
+
+    def __post_init__(self) -> None:
+        keys = self.layers * self.experts
+        for name in ("popularity", "importance"):
+            found = getattr(self, name)
+            if found is not None and len(found) != keys:
+                raise InputError(f"{name} has {len(found)} numbers, allowed {keys}, one for each expert")
 
 
 # What a field of Knowledge is called in a refusal.

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from traces.errors import InputError
+
 LEARNED_METHODS = ("importance", "popularity", "swapmoe")  # ways to choose residents that training data tell first
 
 
@@ -18,9 +20,12 @@ class Importance:
     """Importance of every expert in the present window of passes.
 
     `norm_K` are the norms of the experts' weights by key, `score_K` is what the window has gathered so far.
+    InputError for another number of norms than of keys.
     """
 
     def __init__(self, keys: int, norm_K: Sequence[float] | None = None) -> None:
+        if norm_K is not None and len(norm_K) != keys:
+            raise InputError(f"{len(norm_K)} norms of experts' weights, allowed {keys}, one for each expert")
         self.norm_K = [1.0] * keys if norm_K is None else list(norm_K)
         self.score_K = [0.0] * keys
 
