@@ -31,7 +31,7 @@ def draw(tables: TableFiles) -> Figure:
         part.suptitle(name, x=0.01, ha="left", fontweight="bold")
         grid = part.subplots(2, columns)
         of_set = [rows[rows["set"] == name] if "set" in rows else rows for rows in (plain, trade)]
-        drawable = not of_set[0].empty and "mode" in of_set[0]
+        drawable = not of_set[0].empty and "arrivals" in of_set[0]
         set_rows(grid, *of_set, tables.holes_of(name) if drawable else tables.missing(NAME, name))
     style.footer(parts[-1], tables.footer())
     return figure
