@@ -108,13 +108,14 @@ class Scheduler:
     def join(self, queue: int, now: int) -> None:
         """Put a ready queue at the end of its device's ready list, or, where the host computes misses, of the host's.
 
-        Then its expert is accessed now; a queue whose expert is on its way stands in no list until it is there.
+        Where misses are handed out with their stage its expert is accessed now; a queue whose expert has to come first
+        stands in no list until it is there.
         """
         self.ready_ns_Q[queue] = now
         server = self.device_Q[queue]
         if self.hands_out and queue % self.width:
             met = self.memory.hand_out(queue, now)
-            if met is Access.DELAYED:
+            if queue in self.memory.parked:
                 return
             if met is Access.MISS:
                 server = self.host
@@ -139,7 +140,7 @@ class Scheduler:
                 return started
 
     def _take(self, device: int, ready: deque[int], now: int) -> int | None:
-        if self.memory is None or self.masked or device == self.host:
+        if self.memory is None or self.masked or self.hands_out or device == self.host:
             return ready.popleft()
         return self.memory.take(ready, now)
 

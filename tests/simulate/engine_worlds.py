@@ -53,6 +53,7 @@ def memories(draw, workload, devices, handlings):
         prefetch=prefetch, look_ahead=look_ahead if prefetch == "oracle" else 1, period=period,
         filled=miss in ("host", *MASKED) or draw(st.booleans()), link=draw(st.sampled_from(LINKS)),
         link_latency_ns=draw(st.sampled_from([0, 1, 5, 40])), link_bytes_per_s=1e12,
+        asks=draw(st.sampled_from(["stage", "turn"])) if miss == "load" else "stage",
         host_factor=draw(st.sampled_from([0.5, 1.5])) if miss == "host" else 1.0,
     )  # fmt: skip
 

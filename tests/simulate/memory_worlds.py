@@ -65,6 +65,7 @@ def memories(draw, workload, devices=1):
         prefetch=prefetch, look_ahead=draw(st.integers(1, 3)) if prefetch == "oracle" else 1,
         filled=miss == "host" or draw(st.booleans()), link=draw(st.sampled_from(LINKS)),
         link_latency_ns=draw(st.sampled_from([0, 1, 5, 40])), link_bytes_per_s=1e12,
+        asks=draw(st.sampled_from(["stage", "turn"])) if miss == "load" else "stage",
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def begin_stage(world: World, memory: Memory, first: int, now: int) -> None:
                 cache_at(memory, cache).stamp = memory.stamp
                 clear_protected(memory, cache)
             protect(memory, cache, queue_at(world, queue).key)
-    if memory.miss != LOAD:
+    if memory.miss != LOAD or memory.hands_out:
         return
     for queue in range(first + 1, first + world.width):
         if queue_at(world, queue).length > 0:

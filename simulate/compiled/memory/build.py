@@ -111,7 +111,7 @@ def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns
     masked, link = memory.is_masked, numbers["link"]
     return {
         "policy": numbers["cache policy"], "miss": numbers["miss handling"], "prefetcher": numbers["prefetcher"],
-        "ordered": config.runs_in_order and not masked, "wide": link == ALL_AT_ONCE,
+        "ordered": config.runs_in_order and not masked, "hands_out": memory.hands_out, "wide": link == ALL_AT_ONCE,
         "free_prefetch": link == FREE_PREFETCH, "look_ahead": memory.look_ahead, "caches": caches,
         "prefetches": "groups" in logs or memory.prefetch != "none",
         "experts": workload.experts, "layers": workload.layers, "transfer_ns": transfer_ns,

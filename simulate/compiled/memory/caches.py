@@ -53,7 +53,8 @@ def announce_anew(memory: Memory, cache: int) -> None:
 
 @compiled
 def leave_turn(memory: Memory, cache: int, key: int) -> None:
-    """Take an expert out of the protected members."""
+    """Keep an expert for its turn no longer: it runs, here or elsewhere."""
+    key_at(memory, key).promised = 0
     if not key_at(memory, key).protected:
         return
     rec, order = cache_at(memory, cache), protected_CK(memory)
@@ -111,7 +112,7 @@ def choose(memory: Memory, cache: int, key: int, prefetch: bool) -> int:
             first = i + 1
     for i in range(last, first - 1, -1):
         own = key_at(memory, order[cache, i])
-        if own.slot >= 0 and not own.in_flight and not own.running:
+        if own.slot >= 0 and not own.in_flight and not own.running and not own.promised:
             return order[cache, i]
     return -1
 

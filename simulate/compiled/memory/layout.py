@@ -28,8 +28,8 @@ KEY = np.dtype([
     ("cache", "i4"), ("slot", "i4"), ("queue", "i4"), ("device", "i4"), ("older", "i4"), ("newer", "i4"),
     ("before", "i4"), ("after", "i4"), ("uses", "i4"), ("last", "i4"), ("announced", "i4"), ("asking", "i4"),
     ("next_use_at", "i4"), ("members", "i4"), ("ghost_before", "i4"), ("ghost_after", "i4"),
-    ("in_flight", "i1"), ("running", "i1"), ("protected", "i1"), ("unused", "i1"), ("wanted", "i1"), ("here", "i1"),
-    ("where", "i1"), ("used", "i1"), ("ghost", "i1"),
+    ("in_flight", "i1"), ("running", "i1"), ("protected", "i1"), ("unused", "i1"), ("promised", "i1"), ("wanted", "i1"),
+    ("here", "i1"), ("where", "i1"), ("used", "i1"), ("ghost", "i1"),
 ], align=True)  # fmt: skip
 
 CACHE = np.dtype([
@@ -75,7 +75,7 @@ ARRAYS = {
 }  # fmt: skip
 
 MEMORY = np.dtype([
-    ("policy", "i8"), ("miss", "i8"), ("ordered", "i8"), ("wide", "i8"), ("free_prefetch", "i8"),
+    ("policy", "i8"), ("miss", "i8"), ("ordered", "i8"), ("hands_out", "i8"), ("wide", "i8"), ("free_prefetch", "i8"),
     ("prefetcher", "i8"), ("prefetches", "i8"), ("look_ahead", "i8"), ("caches", "i8"), ("experts", "i8"),
     ("layers", "i8"), ("transfer_ns", "i8"), ("room", "i8"), ("observed", "i8"), ("entered", "i8"),
     ("entered_at", "i8"), ("transfers", "i8"), ("logs", "i8"), ("accesses", "i8"), ("groups", "i8"),

@@ -16,7 +16,7 @@ from simulate.compiled.memory.caches import (
     protect,
     start_running,
 )
-from simulate.compiled.memory.layout import BLOCK, DELAYED, HIT, HOST, MISS, NOT_MET, Memory
+from simulate.compiled.memory.layout import BLOCK, HIT, HOST, MISS, NOT_MET, Memory
 from simulate.compiled.memory.policies import wants
 from simulate.compiled.memory.sending import ask, wait_for_link
 
@@ -33,13 +33,13 @@ def join(world: World, memory: Memory | None, masked: int | None, queue: int, no
     """Put a ready queue at the end of its device's ready list, or, where the host computes misses, of the host's."""
     waiting = queue_at(world, queue)
     waiting.ready_ns, server = now, waiting.device
-    if memory is not None and masked is None and memory.miss == HOST and queue % world.width:
+    if memory is not None and masked is None and memory.hands_out and queue % world.width:
         meet(world, memory, queue, now)
-        if waiting.met == DELAYED:
+        if waiting.met == MISS and memory.miss == HOST:
+            server = world.devices
+        elif waiting.met != HIT:
             waiting.parked = 1
             return
-        if waiting.met == MISS:
-            server = world.devices
     append_ready(world, server, queue)
 
 
@@ -48,7 +48,7 @@ def take(world: World, memory: Memory, device: int, now: int) -> int:
     """Return the queue that a free device runs next, taken off its ready list; -1 if it has to wait."""
     while device_at(world, device).first_ready >= 0:
         queue = device_at(world, device).first_ready
-        if queue % world.width == 0:
+        if memory.hands_out or queue % world.width == 0:
             return pop_ready(world, device)
         if queue_at(world, queue).met == NOT_MET:
             meet(world, memory, queue, now)
@@ -70,13 +70,14 @@ def log_access(memory: Memory, key: int) -> None:
 
 @compiled
 def meet(world: World, memory: Memory, queue: int, now: int) -> None:
-    """Access the expert of a queue; a miss that is loaded asks for a slot. What waits for its turn is protected."""
+    """Access the expert of a queue; a miss that is loaded asks for a slot."""
     key = queue_at(world, queue).key
     own = key_at(memory, key)
     log_access(memory, key)
     met = access(memory, key)
     queue_at(world, queue).met = met
-    if met == HIT and memory.miss != HOST:  # it runs at once
+    own.promised = memory.hands_out
+    if met == HIT:
         return
     if not own.protected:
         announce_anew(memory, own.cache)
@@ -175,7 +176,7 @@ def load_ahead(world: World, memory: Memory, key: int, now: int) -> bool:
 
 @compiled
 def arrive(world: World, memory: Memory, device: int, now: int) -> None:
-    """Note that the first transfer of a link is there; a queue that waited for it comes to the head of its list."""
+    """Note that the first transfer of a link is there; a queue that waited for it joins its device's ready list."""
     link = link_at(memory, device)
     row = transfer_at(memory, link.first_moving)
     link.first_moving = row.next
@@ -183,7 +184,10 @@ def arrive(world: World, memory: Memory, device: int, now: int) -> None:
     own.in_flight = 0
     if queue_at(world, own.queue).parked:
         queue_at(world, own.queue).parked = 0
-        put_first_ready(world, device, own.queue)
+        if memory.ordered:
+            append_ready(world, device, own.queue)
+        else:
+            put_first_ready(world, device, own.queue)
     grant(world, memory, own.cache, now)
 
 
@@ -193,8 +197,11 @@ def bound(world: World, memory: Memory, queue: int, device: int) -> int:
     waiting = queue_at(world, queue)
     hit = 1 if waiting.met == HIT else 0
     waiting.met = NOT_MET
-    if device == key_at(memory, waiting.key).device:
+    own = key_at(memory, waiting.key)
+    if device == own.device:
         start_running(memory, waiting.key)
+    else:
+        leave_turn(memory, own.cache, waiting.key)
     return hit
 
 
@@ -207,6 +214,4 @@ def released(world: World, memory: Memory, queue: int, device: int, now: int) ->
         own.running = 0
         if cache_at(memory, own.cache).passing == key:
             cache_at(memory, own.cache).passing = -1
-    if queue_at(world, queue).met == NOT_MET:  # else more of its members wait for their turn
-        leave_turn(memory, own.cache, key)
-    grant(world, memory, own.cache, now)
+        grant(world, memory, own.cache, now)

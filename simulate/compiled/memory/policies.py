@@ -101,9 +101,9 @@ def note_remove(memory: Memory, cache: int, key: int) -> None:
 
 @compiled
 def is_kept(memory: Memory, key: int) -> bool:
-    """Say whether an expert may not leave: it runs, is in flight or is protected."""
+    """Say whether an expert may not leave: it runs, is in flight, was demanded or is protected."""
     own = key_at(memory, key)
-    return own.in_flight or own.running or own.protected
+    return own.in_flight or own.running or own.promised or own.protected
 
 
 @compiled

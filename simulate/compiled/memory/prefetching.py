@@ -198,7 +198,7 @@ def without_coming(memory: Memory, ahead: int) -> int:
     left = 0
     for i in range(ahead):
         own = key_at(memory, ahead_K(memory)[i])
-        if own.slot < 0 and not own.asking:
+        if own.slot < 0 and not own.in_flight and not own.asking:
             ahead_K(memory)[left] = ahead_K(memory)[i]
             left += 1
     return left

@@ -35,7 +35,7 @@ class BeladyBypass(Belady):
         """Want an expert that is needed sooner than one of those that may leave."""
         if self.free:
             return True
-        kept = self.in_flight.union(self.running, self.protected)
+        kept = self.kept
         if all(held in kept for held in self.slot_of):
             return False
         future, position = self.knowledge.future, self.counts.accesses

@@ -28,6 +28,11 @@ class Admission(NamedTuple):
     slot: int
     victim: int | None
 
+    @property
+    def left(self) -> int:
+        """The victim, -1 where there is none."""
+        return -1 if self.victim is None else self.victim
+
 
 @dataclass
 class Counts:
@@ -61,6 +66,7 @@ class Cache:
     """Expert slots and who holds them. `keys` are the experts that the cache serves.
 
     An expert holds a slot (`slot_of`) from its admission on; until its transfer has arrived it is in flight as well.
+    `promised` are those that were demanded and wait for their turn to run.
     `protected` are the members of the announced group that have not run yet, in the order in which they run;
     `announced` is that group as a whole, None where groups are not announced (flat mode).
     """
@@ -75,6 +81,7 @@ class Cache:
         self.free = list(reversed(range(slots)))
         self.in_flight: set[int] = set()
         self.running: set[int] = set()
+        self.promised: set[int] = set()
         self.passing: set[int] = set()  # declined, and let through until they have run
         self.protected: list[int] = []
         self.announced: frozenset[int] | None = None
@@ -104,6 +111,16 @@ class Cache:
 
     # What drives a cache.
 
+    @property
+    def fixed(self) -> set[int]:
+        """The experts that never leave as things are: they run, are on their way, or wait for their turn to run."""
+        return self.in_flight | self.running | self.promised
+
+    @property
+    def kept(self) -> set[int]:
+        """The experts of which no policy may name one as its victim."""
+        return self.fixed.union(self.protected)
+
     def is_resident(self, expert: int) -> bool:
         """Say whether the weights of an expert are here and whole."""
         return expert in self.slot_of and expert not in self.in_flight
@@ -126,7 +143,8 @@ class Cache:
         self.passing.discard(expert)
 
     def leave_turn(self, expert: int) -> None:
-        """Protect an expert no longer: it runs, or it has run elsewhere."""
+        """Keep an expert for its turn no longer: it runs, here or elsewhere."""
+        self.promised.discard(expert)
         if expert in self.protected:
             self.protected.remove(expert)
 
@@ -201,8 +219,7 @@ class Cache:
         self.let_through(expert)
 
     def _choose(self, expert: int, now: int, prefetch: bool) -> int | None:
-        fixed = self.in_flight | self.running
-        kept = fixed.union(self.protected) if self.protected else fixed
+        fixed, kept = self.fixed, self.kept
         if any(held not in kept for held in self.slot_of):
             victim = self.victim(now, kept)
             if victim not in self.slot_of or victim in kept:

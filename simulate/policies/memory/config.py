@@ -13,6 +13,7 @@ from traces.numbers import LAST_NS, MOST_SLOTS, checked, whole_ns
 
 HANDLINGS = ("load", "block", "host", "redirect", "skip")
 MASKED = ("redirect", "skip")  # change which experts run
+ASKS = ("stage", "turn")
 LINKS = ("fifo", "wide", "free-prefetch")
 LOWEST = {"look_ahead": 1, "link_latency_ns": 0, "expert_bytes": 1, "period": 1}
 POSITIVE = ("link_bytes_per_s", "host_factor")
@@ -31,6 +32,8 @@ class MemoryConfig:
     `cache` names the policy, `slots` counts experts per layer (a tuple: one number for each), under scope `global` of
     all layers together. `miss`: `load` (other queues run meanwhile), `block` (the device waits), `host` (computed
     there, at `host_factor` times the device's cost), `redirect` (to the best resident recorded candidate) or `skip`.
+    `asks`: what is to be loaded is asked for when its queue becomes ready (`stage`), or, as in executions whose records
+    do not tell, when the device comes to it (`turn`: when that is depends on how experts are numbered).
     `filled` starts with the slots full of the most popular experts (importance: the most important). `period` makes
     SwapMoE's online scheduler choose residents anew after so many passes. A transfer takes `link_latency_ns` and
     `expert_bytes` / `link_bytes_per_s`; `link`: one transfer at a time (`fifo`), or, to tell causes apart, all at once
@@ -51,12 +54,14 @@ class MemoryConfig:
     expert_bytes: int = 1
     link: str = "fifo"
     host_factor: float = 1.0
+    asks: str = "stage"
 
     def __post_init__(self) -> None:
         CACHES.check(self.cache)
         PREFETCHERS.check(self.prefetch)
         for kind, name, known in (
             ("scope", self.scope, SCOPES), ("link", self.link, LINKS), ("miss handling", self.miss, HANDLINGS),
+            ("time of asking", self.asks, ASKS),
         ):  # fmt: skip
             if name not in known:
                 raise unknown_name(kind, name, known)
@@ -102,6 +107,8 @@ class MemoryConfig:
             raise InputError(f"cache {self.cache!r} has no meaning where misses are not loaded ({self.miss})")
         if self.host_factor != 1.0 and self.miss != "host":
             raise InputError(f"host_factor has no meaning under miss {self.miss!r}, only under 'host'")
+        if self.asks != "stage" and self.miss != "load":
+            raise InputError(f"asks has no meaning under miss {self.miss!r}, only under 'load'")
         if self.look_ahead != 1 and not looks_ahead(self.prefetch):
             raise InputError(f"look_ahead has no meaning under prefetch {self.prefetch!r}, only under 'oracle'")
 
@@ -117,6 +124,8 @@ class MemoryConfig:
             raise unknown_name("field of a run's memory", unknown[0], known)
         if isinstance(fields.get("slots"), list):
             fields = {**fields, "slots": tuple(fields["slots"])}
+        if fields.get("miss", "load") == "load":  # what records did before they told
+            fields = {"asks": "turn", **fields}
         own = {rules.field: rules.recorded(fields[rules.field]) for rules in TABLES if rules.field in fields}
         return cls(**{**fields, **own})
 
@@ -137,6 +146,11 @@ class MemoryConfig:
     def link_fields(self) -> dict:
         """What a transfer's time depends on: a cost table that measured transfers says over which link."""
         return {"latency_ns": self.link_latency_ns, "bytes_per_s": self.link_bytes_per_s, "bytes": self.expert_bytes}
+
+    @property
+    def hands_out(self) -> bool:
+        """Whether an expert is accessed as soon as its queue becomes ready: misses have a server of their own."""
+        return self.miss == "host" or (self.miss == "load" and self.asks == "stage")
 
     @property
     def is_masked(self) -> bool:
@@ -180,7 +194,8 @@ class MemoryConfig:
             mark = "+" if PREFETCHERS.is_own(self.prefetch) else ""  # parts it from a name that ends in a digit
             ahead = f"{mark}{self.look_ahead}" if self.look_ahead > 1 else ""
             parts.append(PREFETCHERS.file_part(self.prefetch) + ahead)
-        parts += ["filled"] * self.filled + [f"p{self.period}"] * (self.period is not None)
+        parts += ["turn"] * (self.asks == "turn") + ["filled"] * self.filled
+        parts += [f"p{self.period}"] * (self.period is not None)
         if self.host_factor != 1.0:
             parts.append(f"h{self.host_factor!r}")
         if self.link != "fifo":

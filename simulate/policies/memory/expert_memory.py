@@ -36,10 +36,10 @@ class AccessOrder:
 class ExpertMemory:
     """The caches and links of all devices.
 
-    `ordered` (lockstep): the members of a stage run in ascending order, each waits for its own weights. Otherwise a
-    queue whose expert is absent is set aside (`parked`), comes to the head of the ready list with its weights, and
-    other queues run meanwhile, unless misses block. `knowledge` is what policies may know, `order` the accesses to
-    come.
+    A queue whose expert is absent or on its way is set aside (`parked`) and comes to the ready list with its weights:
+    to the head, or, in lockstep (`ordered`), to the end, so that there order depends on no time. Other queues run
+    meanwhile, unless misses block. Where misses ask at their turn, a lockstep stage runs in ascending order, each waits
+    for its own weights. `knowledge` is what policies may know, `order` the accesses to come.
     Raises InputError for more slots than a device has experts, or a policy that needs what is not known.
     """
 
@@ -56,7 +56,7 @@ class ExpertMemory:
         self.links = [Link(config.link == "wide") for _ in range(self.devices)]
         self.prefetcher = new_prefetcher(config.prefetch, self._with_groups(order))
         self.prefetches = config.prefetch != "none"
-        self.hands_out = config.miss == "host"  # accesses happen when queues become ready
+        self.hands_out = config.hands_out
         self.asking_DC = [[deque() for _ in caches] for caches in self.caches_DC]  # demands that wait for a slot
         self.passing_DC = [[-1] * len(caches) for caches in self.caches_DC]  # the declined expert in the extra slot
         self.met: dict[int, Access] = {}  # by queue: what its next batch met, until it is bound
@@ -109,7 +109,7 @@ class ExpertMemory:
         keys = [self.key_of(queue) for queue in queues]
         for device, index in dict.fromkeys(map(self.place_of, keys)):
             self.caches_DC[device][index].protect([key for key in keys if self.place_of(key) == (device, index)])
-        if self.config.miss == "load":
+        if self.config.miss == "load" and not self.hands_out:
             for queue in queues:
                 self.meet(queue, now)
 
@@ -118,9 +118,9 @@ class ExpertMemory:
         self.entered.append(group)
 
     def hand_out(self, queue: int, now: int) -> Access:
-        """Access the expert of a queue that becomes ready; one whose expert is on its way is set aside until then."""
+        """Access the expert of a queue that becomes ready; it is set aside where its expert has to come first."""
         met = self.meet(queue, now)
-        if met is Access.DELAYED:
+        if met is Access.DELAYED or (met is Access.MISS and self.config.miss != "host"):
             self.parked.add(queue)
         return met
 
@@ -140,13 +140,15 @@ class ExpertMemory:
         return None
 
     def meet(self, queue: int, now: int) -> Access:
-        """Access the expert of a queue; a miss that is loaded asks for a slot. What waits for its turn is protected."""
+        """Access the expert of a queue; a miss that is loaded asks for a slot."""
         key = self.key_of(queue)
         device, index = self.place_of(key)
         cache = self.caches_DC[device][index]
         self.order.keys_DC[device][index].append(key)
         met = self.met[queue] = cache.access(key, now)
-        if met is Access.HIT and not self.hands_out:  # it runs at once
+        if self.hands_out:
+            cache.promised.add(key)
+        if met is Access.HIT:
             return met
         if key not in cache.protected:
             cache.protect([*cache.protected, key])
@@ -160,21 +162,21 @@ class ExpertMemory:
         key = batch.layer * self.experts + batch.block - 1
         batch.hit = int(self.met.pop(batch.layer * self.width + batch.block) is Access.HIT)
         device, index = self.place_of(key)
+        cache = self.caches_DC[device][index]
         if batch.device == device:
-            self.caches_DC[device][index].start(key)
+            cache.start(key)
+        else:
+            cache.leave_turn(key)
 
     def released(self, batch: Batch, now: int) -> None:
         """Note that a batch of an expert is complete; demands that waited for a slot may have it."""
         key = batch.layer * self.experts + batch.block - 1
         device, index = self.place_of(key)
-        cache = self.caches_DC[device][index]
         if batch.device == device:
-            cache.finish(key)
+            self.caches_DC[device][index].finish(key)
             if self.passing_DC[device][index] == key:
                 self.passing_DC[device][index] = -1
-        if self.queue_of(key) not in self.met:  # else more of its members wait for their turn
-            cache.leave_turn(key)
-        self.grant(device, index, now)
+            self.grant(device, index, now)
 
     # Slots and transfers.
 
@@ -193,8 +195,7 @@ class ExpertMemory:
         admission = cache.admit(key, now)
         if admission is None:
             return False
-        victim = -1 if admission.victim is None else admission.victim
-        if victim >= 0 and self.queue_of(victim) in self.met:  # a prefetched expert, demanded and not yet run
+        if (victim := admission.left) >= 0 and self.queue_of(victim) in self.met:  # a prefetched expert, not yet run
             self._ask_again(victim, self.asking_DC[device][index])
         self.ask(Transfer(device, key, admission.slot, victim, False, now))
         return True
@@ -235,7 +236,8 @@ class ExpertMemory:
 
     def _is_coming(self, key: int) -> bool:
         device, index = self.place_of(key)
-        return key in self.caches_DC[device][index].slot_of or key in self.asking_DC[device][index]
+        cache = self.caches_DC[device][index]
+        return key in cache.slot_of or key in cache.in_flight or key in self.asking_DC[device][index]
 
     def _protect_ahead(self, proposed: list[int]) -> None:
         """Keep what one proposal names, there already or not, from being replaced by the rest of it."""
@@ -251,8 +253,7 @@ class ExpertMemory:
         admission = cache.admit(key, now, prefetch=True)
         if admission is None:
             return False
-        victim = -1 if admission.victim is None else admission.victim
-        transfer = Transfer(device, key, admission.slot, victim, True, now)
+        transfer = Transfer(device, key, admission.slot, admission.left, True, now)
         if self.config.link == "free-prefetch":
             transfer.start_ns = transfer.end_ns = now
             self.transfers.append(transfer)
@@ -269,7 +270,7 @@ class ExpertMemory:
         return [transfer for link in self.links if link.waiting for transfer in link.begin(now)]
 
     def arrived(self, transfer: Transfer, ready_D: list[deque[int]], now: int) -> None:
-        """Note that a transfer is there; a queue that waited for it goes to the head of its device's ready list."""
+        """Note that a transfer is there; a queue that waited for it goes to its device's ready list."""
         self.links[transfer.link].end()
         device, index = self.place_of(transfer.key)
         cache = self.caches_DC[device][index]
@@ -277,7 +278,7 @@ class ExpertMemory:
         queue = self.queue_of(transfer.key)
         if queue in self.parked:
             self.parked.remove(queue)
-            ready_D[device].appendleft(queue)
+            (ready_D[device].append if self.ordered else ready_D[device].appendleft)(queue)
         self.grant(device, index, now)
 
     def finished(self, passes: int) -> None:
