@@ -10,7 +10,7 @@ from simulate.costs import Cost, checked_ns
 from simulate.policies.config import RunConfig
 from simulate.policies.horizon import too_long
 from simulate.policies.instant import Replay
-from simulate.policies.memory.expert_memory import AccessOrder
+from simulate.policies.memory.knowledge import AccessOrder
 from simulate.policies.memory.known import Known
 from simulate.policies.memory.links import Transfer
 from simulate.policies.scheduler import Batch

@@ -140,7 +140,7 @@ class Scheduler:
                 return started
 
     def _take(self, device: int, ready: deque[int], now: int) -> int | None:
-        if self.memory is None or self.masked or self.hands_out or device == self.host:
+        if self.memory is None or self.masked or device == self.host:
             return ready.popleft()
         return self.memory.take(ready, now)
 

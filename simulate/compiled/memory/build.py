@@ -28,8 +28,8 @@ from simulate.compiled.named import numbers_of
 from simulate.compiled.pointers import Pointed
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.cache import Counts
-from simulate.policies.memory.expert_memory import AccessOrder, ExpertMemory
-from simulate.policies.memory.knowledge import Knowledge
+from simulate.policies.memory.expert_memory import ExpertMemory
+from simulate.policies.memory.knowledge import AccessOrder, Knowledge
 from simulate.policies.memory.known import Known
 from simulate.policies.memory.named import key_ranges
 from simulate.policies.memory.swapping import Importance

@@ -21,6 +21,7 @@ ONE_AT_A_TIME, ALL_AT_ONCE, FREE_PREFETCH = range(3)  # links
 PER_LAYER, ONE_FOR_ALL = range(2)  # caches
 NOT_MET = -1
 MISS, HIT, DELAYED = int(Access.MISS), int(Access.HIT), int(Access.DELAYED)
+ASIDE, REST = 1, 2  # a queue that is parked until its expert is there; one that is accessed behind the batch that runs
 STEP = -1  # stands for the passes of a lockstep step where a pass is expected
 SMALL, MAIN = 1, 2  # queues of S3-FIFO
 

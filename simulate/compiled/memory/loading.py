@@ -16,7 +16,7 @@ from simulate.compiled.memory.caches import (
     protect,
     start_running,
 )
-from simulate.compiled.memory.layout import BLOCK, HIT, HOST, MISS, NOT_MET, Memory
+from simulate.compiled.memory.layout import ASIDE, BLOCK, HIT, HOST, MISS, NOT_MET, REST, Memory
 from simulate.compiled.memory.policies import wants
 from simulate.compiled.memory.sending import ask, wait_for_link
 
@@ -34,11 +34,15 @@ def join(world: World, memory: Memory | None, masked: int | None, queue: int, no
     waiting = queue_at(world, queue)
     waiting.ready_ns, server = now, waiting.device
     if memory is not None and masked is None and memory.hands_out and queue % world.width:
+        if key_at(memory, waiting.key).running:  # demands that wait for that slot were there before
+            waiting.parked = REST
+            append_ready(world, server, queue)
+            return
         meet(world, memory, queue, now)
         if waiting.met == MISS and memory.miss == HOST:
             server = world.devices
         elif waiting.met != HIT:
-            waiting.parked = 1
+            waiting.parked = ASIDE
             return
     append_ready(world, server, queue)
 
@@ -48,7 +52,7 @@ def take(world: World, memory: Memory, device: int, now: int) -> int:
     """Return the queue that a free device runs next, taken off its ready list; -1 if it has to wait."""
     while device_at(world, device).first_ready >= 0:
         queue = device_at(world, device).first_ready
-        if memory.hands_out or queue % world.width == 0:
+        if queue % world.width == 0:
             return pop_ready(world, device)
         if queue_at(world, queue).met == NOT_MET:
             meet(world, memory, queue, now)
@@ -56,7 +60,7 @@ def take(world: World, memory: Memory, device: int, now: int) -> int:
             return pop_ready(world, device)
         if memory.ordered or memory.miss == BLOCK:
             return -1
-        queue_at(world, pop_ready(world, device)).parked = 1
+        queue_at(world, pop_ready(world, device)).parked = ASIDE
     return -1
 
 
@@ -182,7 +186,7 @@ def arrive(world: World, memory: Memory, device: int, now: int) -> None:
     link.first_moving = row.next
     own = key_at(memory, row.key)
     own.in_flight = 0
-    if queue_at(world, own.queue).parked:
+    if queue_at(world, own.queue).parked == ASIDE:
         queue_at(world, own.queue).parked = 0
         if memory.ordered:
             append_ready(world, device, own.queue)
@@ -215,3 +219,6 @@ def released(world: World, memory: Memory, queue: int, device: int, now: int) ->
         if cache_at(memory, own.cache).passing == key:
             cache_at(memory, own.cache).passing = -1
         grant(world, memory, own.cache, now)
+        if queue_at(world, queue).parked == REST:
+            queue_at(world, queue).parked = 0
+            meet(world, memory, queue, now)

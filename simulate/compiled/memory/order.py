@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulate.compiled.pointers import Pointed
-from simulate.policies.memory.expert_memory import AccessOrder
+from simulate.policies.memory.knowledge import AccessOrder
 from traces.errors import InputError
 
 

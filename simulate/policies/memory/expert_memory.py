@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,21 +16,13 @@ import numpy as np
 from simulate.policies.memory.cache import Access, Cache, Counts
 from simulate.policies.memory.config import MemoryConfig
 from simulate.policies.memory.filling import fill, sharing
-from simulate.policies.memory.knowledge import Future, Group, Knowledge
+from simulate.policies.memory.knowledge import AccessOrder, Future, Group, Knowledge
 from simulate.policies.memory.links import Link, Transfer
 from simulate.policies.memory.named import new_caches
 from simulate.policies.memory.prefetch.named import new_prefetcher
 
 if TYPE_CHECKING:
     from simulate.policies.scheduler import Batch
-
-
-@dataclass
-class AccessOrder:
-    """The accesses of every cache of every device and the groups, in the order in which a run made them."""
-
-    keys_DC: list[list[list[int]]]
-    groups: list[Group]
 
 
 class ExpertMemory:
@@ -61,6 +53,7 @@ class ExpertMemory:
         self.passing_DC = [[-1] * len(caches) for caches in self.caches_DC]  # the declined expert in the extra slot
         self.met: dict[int, Access] = {}  # by queue: what its next batch met, until it is bound
         self.parked: set[int] = set()
+        self.rests: set[int] = set()  # ready queues whose expert runs another batch: they are accessed behind it
         self.entered: list[Group] = []  # groups whose experts were selected since the last prefetches
         self.transfers: list[Transfer] = []  # all that were asked for, in order
         self.order = AccessOrder([[[] for _ in caches] for caches in self.caches_DC], [])
@@ -119,6 +112,10 @@ class ExpertMemory:
 
     def hand_out(self, queue: int, now: int) -> Access:
         """Access the expert of a queue that becomes ready; it is set aside where its expert has to come first."""
+        device, index = self.place_of(key := self.key_of(queue))
+        if key in self.caches_DC[device][index].running:  # demands that wait for that slot were there before
+            self.rests.add(queue)
+            return Access.HIT
         met = self.meet(queue, now)
         if met is Access.DELAYED or (met is Access.MISS and self.config.miss != "host"):
             self.parked.add(queue)
@@ -177,6 +174,9 @@ class ExpertMemory:
             if self.passing_DC[device][index] == key:
                 self.passing_DC[device][index] = -1
             self.grant(device, index, now)
+            if (queue := self.queue_of(key)) in self.rests:
+                self.rests.remove(queue)
+                self.meet(queue, now)
 
     # Slots and transfers.
 

@@ -42,6 +42,14 @@ class Group(NamedTuple):
     members: tuple[int, ...]
 
 
+@dataclass
+class AccessOrder:
+    """The accesses of every cache of every device and the groups, in the order in which a run made them."""
+
+    keys_DC: list[list[list[int]]]
+    groups: list[Group]
+
+
 @dataclass(frozen=True)
 class Knowledge:
     """What is given to policies. A policy that needs what is None here is refused by name.

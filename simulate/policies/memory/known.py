@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.memory.expert_memory import AccessOrder, ExpertMemory
-from simulate.policies.memory.knowledge import Knowledge
+from simulate.policies.memory.expert_memory import ExpertMemory
+from simulate.policies.memory.knowledge import AccessOrder, Knowledge
 from simulate.policies.memory.masking import MaskedMemory
 
 if TYPE_CHECKING:
