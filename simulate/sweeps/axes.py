@@ -30,7 +30,7 @@ RESIDENT = "resident"  # as a cache: no expert memory at all
 MEMORY_DEFAULTS = {"cache": ["lru"], "slots": [1], "miss": ["load"], "prefetch": ["none"], "period": [None]}
 # As in `simulate memory`: a link of 16 GB/s and 10 us, a host ten times as slow.
 MEMORY_FIXED = {"link_bytes_per_s": [16e9], "link_latency_ns": [10_000], "host_factor": [10.0]}
-MEMORY_ONLY_UNDER = {"look_ahead": ("prefetch", "oracle"), "host_factor": ("miss", "host")}
+MEMORY_ONLY_UNDER = {"look_ahead": ("prefetch", "oracle"), "host_factor": ("miss", "host"), "asks": ("miss", "load")}
 
 Capacity = Callable[[int | None, int, bool, int], float]  # (k, B, dense, devices) -> sequences per second
 

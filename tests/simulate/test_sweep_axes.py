@@ -101,7 +101,7 @@ def test_a_toml_file_holds_the_same_axes(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["queue_sise=8"], "unknown axis 'queue_sise'; known: arrivals, cache, dense, dense_queue_size"),
+        (["queue_sise=8"], "unknown axis 'queue_sise'; known: arrivals, asks, cache, dense"),
         (["seed=1,2"], "seed is no axis: --replications N"),
         (["queue_size"], "--axis: 'queue_size' is not allowed; allowed: NAME=V1,V2"),
         (["queue_size=8", "queue_size=9"], "axis queue_size stands twice"),

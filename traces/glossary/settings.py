@@ -47,6 +47,7 @@ COLUMNS = (
     Column("expert_bytes", "bytes", "bytes of one expert"),
     Column("link", "", "fifo: one transfer at a time; wide, free-prefetch: worlds that explain lost time; of a "
            "record, the device that the link leads to"),
+    Column("asks", "", "when a miss asks for its weights: with its stage, or when the device comes to it (turn)"),
     Column("host_factor", "", "cost of an expert on the host over its cost on the device"),
     Column("replications", "runs", "runs of one configuration that differ in their seed only", title="repeats"),
     Column("runs", "runs", "runs that the row summarises"),

@@ -46,10 +46,11 @@ class MemoryGrid:
         """Return one memory; what loads nothing by itself begins with filled slots."""
         fixed = dict(self.fixed)
         look_ahead = fixed.pop("look_ahead", 1)
-        host_factor = fixed.pop("host_factor", 1.0)
+        host_factor, asks = fixed.pop("host_factor", 1.0), fixed.pop("asks", "stage")
         return MemoryConfig(
             cache=cache, slots=slots, miss=miss, prefetch=prefetch, period=period,
             look_ahead=look_ahead if looks_ahead(prefetch) else 1,
             **{**fixed, "filled": fixed.get("filled", False) or miss in ("host", *MASKED)},
             **({"host_factor": host_factor} if miss == "host" else {}),
+            **({"asks": asks} if miss == "load" else {}),
         )  # fmt: skip
