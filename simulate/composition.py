@@ -20,6 +20,7 @@ from simulate.policies.arrivals import poisson_times_ns
 from simulate.policies.workload import serving_order
 from traces.errors import InputError, unknown_name
 from traces.numbers import LAST_NS
+from traces.room import check_room
 from traces.routes import marked
 from traces.selections import SEQUENCE_FIELDS, Trace
 
@@ -105,6 +106,8 @@ def arrivals(trace: Trace, demand: Demand) -> tuple[np.ndarray, np.ndarray]:
             raise InputError("arrivals 'recorded': the trace has none; allowed here: all, poisson")
         order_G = np.argsort(trace.arrival_ns_S, kind="stable")
         return order_G, trace.arrival_ns_S[order_G]
+    if demand.sequences is not None:
+        check_room("--sequences", demand.sequences, 400 + 40 * trace.T * trace.L / trace.S)
     _, first = np.unique(trace.sequence_T, return_index=True)
     rng = None if demand.seed is None else np.random.default_rng([demand.seed, 0])
     served_G, _ = serving_order(trace.S, demand.sequences, rng)

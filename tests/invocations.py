@@ -20,7 +20,7 @@ HUGE = (
     "2147483647", "2147483648", "9223372036854775807", "9223372036854775808", "99999999999999999999", "1" + "0" * 400,
 )  # fmt: skip
 INTEGERS = (
-    "-1", "0", "1", "2", "3", *HUGE, "-9223372036854775809", "1.5", "nan", "inf", "", "x", "\uff11", "0x10", "1_000",
+    "-1", "0", "1", "2", "3", *HUGE, "-9223372036854775809", "1.5", "nan", "inf", "", "x", "\uff11", "0x10", "1_0",
 )  # fmt: skip
 FLOATS = (
     "nan", "inf", "-inf", "-1", "0", "-0.0", "1", "0.5", "1e-320", "1e-9", "1e300", "1e999", "9.3e18", "", "x", "1,5",
@@ -66,7 +66,7 @@ def parameter(name: str, hint: object, default: object) -> Parameter:
     if isinstance(about, typer.models.OptionInfo):
         given = next((each for each in about.param_decls or () if each.startswith("--")), None)
         flag = given or f"--{name.replace('_', '-')}"
-    words = tuple(re.findall(r"[a-z][a-z0-9-]+", re.split(r"[;.]", about.help or "")[0]))
+    words = tuple(re.findall(r"[a-z][a-z0-9_-]+", re.split(r"[;.]", about.help or "")[0]))
     return Parameter(name, flag, kind, several, default is inspect.Parameter.empty, words)
 
 
@@ -145,9 +145,11 @@ class Draw:
         if parameter.kind is Path:
             return self.random.choice(self.paths)
         if parameter.kind is int:
-            return self.random.choice(INTEGERS if self.random.random() < 0.7 else ("1", "2", "3", "4", "7", "100"))
+            return self.random.choice(INTEGERS if self.random.random() < 0.7 else ("1", "2", "3", "4", "7", "30"))
         if parameter.kind is float:
             return self.random.choice(FLOATS)
+        if parameter.name == "axis" and self.random.random() < 0.8:
+            return f"{self.random.choice(parameter.words)}={self.random.choice((*INTEGERS, *FLOATS, *TEXTS))}"
         if parameter.words and self.random.random() < 0.6:
             return ",".join(self.random.choices(parameter.words, k=self.random.choice([1, 1, 2, 3])))
         return self.random.choice(TEXTS)

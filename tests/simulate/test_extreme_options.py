@@ -65,6 +65,7 @@ def simulate(monkeypatch, tmp_path, capsys):
             "the grid: points: ",
         ),
         ("like runs toy.parquet --affine 1,1 --replications 999999999 --out x", "no such folder of run records"),
+        ("compose toy.parquet --affine 1,1 --sequences 2147483647 --out x", "--sequences: 2,147,483,647 would take"),
         ("compose toy.parquet --affine 1e18,0 --out x", "the clock would pass 9,223,372,036,854,775,807 ns in step"),
         ("compose toy.parquet --affine 1,1 --arrivals poisson --rate inf --out x", "--rate: inf is not allowed here"),
     ],
