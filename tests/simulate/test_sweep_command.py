@@ -103,7 +103,7 @@ def test_points_that_fail_are_told_and_kept(simulate, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--axis", "queue_sise=8"), "unknown axis 'queue_sise'; known: arrivals, cache"),
+        (("--axis", "queue_sise=8"), "unknown axis 'queue_sise'; known: arrivals, asks, cache"),
         (("--grid", "none.toml"), "none.toml: no such file"),
         ((), "nothing to sweep; allowed: --axis or --grid"),
         (("--axis", "k=9"), "k is 9, allowed 1..6"),
