@@ -1,6 +1,8 @@
 """Miss counts without time: kernels against policy objects, brute force, theory and published counts."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -373,3 +375,13 @@ def test_refusals():
         assert line in str(refused.value)
     with pytest.raises(InputError, match="group mode needs groups"):
         group_counts(None, "lru", 2, "layer", "none", nothing, 0)
+
+
+def test_kernels_stay_within_the_bounds_of_their_arrays(tmp_path):
+    """Tests of kernels once more, in a process whose numba checks every index."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "kernels and count"],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
