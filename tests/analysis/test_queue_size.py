@@ -138,8 +138,8 @@ def config(**more):
         ({"devices": 2, "dense": False}, "no dense part, 2 devices, contiguous"),
     ],
 )
-def test_variants_are_named(more, variant):
-    assert describe_config(config(**more), used_k=4)["departures"] == variant
+def test_variants_are_named(more, departures):
+    assert describe_config(config(**more), used_k=4)["departures"] == departures
 
 
 def test_settings_are_named():

@@ -46,7 +46,7 @@ def test_sentence_speaks_of_closed_loops_alone():
         pd.concat(
             [
                 fidelity_table([90.0, 100.0, 110.0], [105.0, 105.0, 105.0]),
-                fidelity_table([1.0, 9.0], [50.0, 50.0], mode="poisson", setting="load 0.30"),
+                fidelity_table([1.0, 9.0], [50.0, 50.0], arrivals="poisson", setting="load 0.30"),
             ]
         )
     )
