@@ -1,5 +1,7 @@
 """Hand-made runs: records whose every statistic can be worked out in the margin."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,9 @@ from simulate.policies.config import RunConfig
 from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords
 
 MS = 1_000_000
+
+# No test asks a hub for anything. Its client reads this once, when it is imported, and else retries for half a minute.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def pytest_addoption(parser):

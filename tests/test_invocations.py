@@ -148,7 +148,6 @@ def test_wrong_and_extreme_invocations(stage, command, places, monkeypatch):
     right |= RIGHT_FOR.get(command, {})
     draw = Draw(SEED + sum(map(ord, stage + command)), inputs, right)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("MOE_REPLAY_DATA", str(stand / "no data"))
     before = state_of(inputs)
     for number in range(EACH):
