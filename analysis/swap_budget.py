@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.configurations import NOT_SAID
 from analysis.csv_logs import MEASURES, read_csv_log
 from analysis.inputs import Inputs
 from analysis.log_sets import SWAP_PLANS, SWAP_VERIFIED, LogSet
+from analysis.swapping import read_about
 from analysis.tables import hole_row, holes, write_claims, write_tables
+from simulate.policies.memory.lessons import HELD_OUT, HINDSIGHT
 
 NAME = "swap_budget"
+ABOUT = SWAP_VERIFIED.replace(".csv", ".json")
 NORMAL = 1.96
 PLAN_COLUMNS = {
     "memory_budget": (0, 1e15), "latency_budget": None, "search": None, "slots": None, "period": (0, 2**31),
@@ -32,7 +36,8 @@ def build_swap_budget(inputs: Inputs, out: Path) -> list[str]:
         if (log_set.folder / SWAP_PLANS).exists():
             rows += budget_rows(inputs, log_set)
     rows = rows or [hole_row("all sets", None, f"no set holds {SWAP_PLANS}")]
-    table = write_tables(out, {NAME: rows}, inputs.used(SWAP_PLANS) | inputs.used(SWAP_VERIFIED))[NAME]
+    used = inputs.used(SWAP_PLANS) | inputs.used(SWAP_VERIFIED) | inputs.used(ABOUT)
+    table = write_tables(out, {NAME: rows}, used)[NAME]
     write_claims(out, {NAME: budget_claim(table)})
     return holes(table)
 
@@ -43,6 +48,9 @@ def budget_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
     measured, other = inputs.read(log_set, SWAP_VERIFIED, lambda path: read_csv_log(path, MEASURED_COLUMNS))
     if plans is None or measured is None:
         return [hole_row(log_set.name, None, reason or other)]
+    if "known" not in measured:
+        about, _ = inputs.read(log_set, ABOUT, read_about)
+        measured["known"] = known_by_command(about or {})
     for table in (plans, measured):
         table["slots"] = table["slots"].astype(str)
     joined = plans.merge(measured, on=["slots", "period"], how="left")
@@ -56,6 +64,18 @@ def budget_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
     joined.insert(0, "status", "ok")
     joined.insert(0, "set", log_set.name)
     return joined.to_dict("records")
+
+
+def known_by_command(about: dict) -> str:
+    """Return what a measurement without the column `known` knew of importance, from the command that made it.
+
+    Importance then came from `--known`, by default the very trace that was served.
+    """
+    words = str(about.get("provenance", {}).get("command", "")).split()
+    given = {option: words[words.index(option) + 1 :][:1] for option in ("--known", "--trace") if option in words}
+    if "--trace" not in given:
+        return NOT_SAID
+    return HELD_OUT if given.get("--known", given["--trace"]) != given["--trace"] else HINDSIGHT
 
 
 def budget_claim(rows: pd.DataFrame) -> dict:

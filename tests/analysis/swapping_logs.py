@@ -61,5 +61,6 @@ def plan_row(search, slots, memory, loss):
 
 
 def measured_row(slots, loss, memory):
-    return {"slots": slots, "period": 0, "loss": loss, "loss_error": 0.1, "latency_ms": 3.3, "memory_bytes": memory,
-            "measure": "bits_per_byte", "quality": 2.0, "quality_error": 0.1}  # fmt: skip
+    return {"slots": slots, "period": 0, "measure": "bits_per_byte", "units": 40, "quality": 2.0, "quality_error": 0.1,
+            "loss": loss, "loss_error": 0.1, "lost_mass": 0.3, "latency_ms": 3.3, "latency_p95_ms": 4.4,
+            "memory_bytes": memory, "experts": 8, "k": 4}  # fmt: skip

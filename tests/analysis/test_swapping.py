@@ -121,6 +121,28 @@ def test_plans_that_break_a_budget_are_counted(logs):
     assert "0.600 against 0.800" in claims["swap_budget"]["claim"]
 
 
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        (" --trace a --known b", "held-out"),
+        (" --trace a --known a", "hindsight"),
+        (" --trace a", "hindsight"),
+        (None, "not said"),
+    ],
+)
+def test_plans_say_what_importance_was_learned_from(logs, options, known):
+    """Measurements made before they noted it say it by their command, or not at all."""
+    path = logs / "logs" / "toy" / "text" / "swap-verified.csv"
+    if options:
+        command = f"python -m collect swap-profile{options}"
+        path.with_suffix(".json").write_text(json.dumps({"provenance": {"command": command}}))
+    _, tables, _ = build(build_swap_budget, logs)
+    assert set(tables["swap_budget"]["known"]) == {known}
+    pd.read_csv(path, dtype={"slots": str}).assign(known="none").to_csv(path, index=False)
+    _, tables, _ = build(build_swap_budget, logs)
+    assert set(tables["swap_budget"]["known"]) == {"none"}
+
+
 def test_a_latency_budget_is_held_against_what_was_measured(logs):
     """Both plans took 3.3 ms: at most 3.2 is broken, at most 3.3 is kept."""
     path = logs / "logs" / "toy" / "text" / "swap-plans.csv"

@@ -11,6 +11,7 @@ from locality_tables import locality_tables
 from memory_tables import memory_tables
 from swapping_tables import swapping_tables
 from vision_tables import vision_tables
+from watched_tables import WatchedFrame, table_columns
 
 SETS = ("cpu-toy/cifar10", "cpu-toy/digits")
 SIZES = (1, 2, 4, 8, 16)
@@ -128,7 +129,7 @@ def serving_rows():
 
 @pytest.fixture
 def tables(tmp_path):
-    """Return a folder of whole tables, with claims."""
+    """Return a folder of whole tables, with claims; every table has the columns that analysis gives it, no others."""
     folder = tmp_path / "tables"
     folder.mkdir()
     made = {"queue_size": list(queue_rows()), "queue_size_tradeoff": tradeoff_rows()}
@@ -136,7 +137,9 @@ def tables(tmp_path):
     made |= memory_tables(SETS) | locality_tables(SETS[0]) | {"delta_k_serving": serving_rows()}
     made |= swapping_tables(SETS[0])
     for name, rows in made.items():
-        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+        given, real = pd.DataFrame(rows), table_columns()[name]
+        assert not set(given) - set(real), f"no columns of {name}: {sorted(set(given) - set(real))}"
+        given.reindex(columns=real).to_csv(folder / f"{name}.csv", index=False)
     figures = (
         "accuracy_vs_k", "delta_k", "delta_k_serving", "load_vs_k", "locality", "queue_size", "fidelity",
         "random_routing",
@@ -147,6 +150,13 @@ def tables(tmp_path):
     }
     (folder / "claims.json").write_text(json.dumps(claims))
     return folder
+
+
+@pytest.fixture
+def lacking():
+    """Return the set of the columns that watched tables will have been asked for in vain."""
+    WatchedFrame.lacking.clear()
+    return WatchedFrame.lacking
 
 
 @pytest.fixture(autouse=True)
