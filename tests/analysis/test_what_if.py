@@ -38,7 +38,7 @@ OF_MEMORIES = {
     "look_ahead": (MemoryConfig(prefetch="oracle"), 2), "filled": (MemoryConfig(), True), "period": (SWAPPED, 8),
     "link_latency_ns": (MemoryConfig(), 1), "link_bytes_per_s": (MemoryConfig(), 2e9),
     "expert_bytes": (MemoryConfig(), 2), "link": (MemoryConfig(), "wide"),
-    "host_factor": (MemoryConfig(miss="host", filled=True), 2.0),
+    "host_factor": (MemoryConfig(miss="host", filled=True), 2.0), "asks": (MemoryConfig(), "turn"),
 }  # fmt: skip
 
 

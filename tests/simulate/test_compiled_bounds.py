@@ -48,7 +48,7 @@ SIX_KEYS = with_candidates(world([[[0], [0]]] * 2, E=3), np.random.default_rng(0
 # The expert that runs last in layer 1 is on its way when that stage begins, and loses its slot on arrival to the first.
 OVERTAKEN = world([[[0], [0, 1, 2]]], E=3)
 LOCKSTEP = {"scheduler": "lockstep"}
-SLOW_AHEAD = memory(slots=1, prefetch="popularity", link_latency_ns=40)
+SLOW_AHEAD = memory(slots=1, prefetch="popularity", link_latency_ns=40, asks="turn")
 PLANNED = memory(slots=3, cache="importance", miss="skip", period=1, prefetch="previous-token")
 SKIPPING = memory(slots=1, miss="skip", prefetch="previous-token")
 FULL = {
