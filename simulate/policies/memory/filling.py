@@ -41,7 +41,10 @@ def filled_by(policy: str) -> str:
 
 
 def fill(caches_DC: list[list[Cache]], device_K: list[int], worth_K: Sequence[float] | None) -> None:
-    """Fill every cache before the run with the experts worth most, the best of them last; it counts as nothing."""
+    """Fill every cache before the run with the experts worth most (ties: the lowest key), the best of them last.
+
+    It counts as nothing.
+    """
     if worth_K is None:
         raise InputError("filled slots need the popularity (cache 'importance': the importance) of every expert")
     for device, caches in enumerate(caches_DC):

@@ -5,7 +5,10 @@ from simulate.policies.memory.prefetch.prefetcher import Prefetcher
 
 
 class Popularity(Prefetcher):
-    """Propose for the next layer its most popular experts, as many as the present group has members."""
+    """Propose for the next layer its most popular experts, as many as the present group has members.
+
+    Ties: the lowest key.
+    """
 
     needs = ("popularity",)
 
