@@ -4,7 +4,8 @@ from traces.glossary.column import Column
 
 COLUMNS = (
     Column("set", "", "device and data set of the logs"),
-    Column("status", "", "ok; unstable, short or skipped: no latency, see `reason`; failed or missing: a hole"),
+    Column("status", "", "ok; unstable: no times; short: no steady state, see `values_of`; skipped: not compared; "
+           "failed or missing: a hole; `reason` says why"),
     Column("reason", "", "why the status is what it is, or a remark on an ok row"),
     Column("run", "", "name of a run: its configuration as a file name"),
     Column("source", "", "executed, simulated, or theory (closed forms)"),
