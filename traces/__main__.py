@@ -185,7 +185,8 @@ def save_imported(made: Trace | LoadTrace, path: Path) -> list[str]:
         save_trace(made, path)
         notes, said = made.header.notes, [f"{made.T:,} tokens, digest {made.digest}"]
         said += uncomputed(made)
-    return said + [f"left out: {each}" for each in notes.get("left_out", [])]
+    said += [f"left out: {each}" for each in notes.get("left_out", [])]
+    return said + ([f"iterations: {notes['iterations']}"] if "iterations" in notes else [])
 
 
 @app.command("export")

@@ -115,3 +115,56 @@ def test_the_published_logs_give_the_published_numbers():
     assert uneven_SL.max() <= 16  # E / k, where every token selects the same expert
     np.testing.assert_allclose(uneven_SL[[0, -1]].mean(1), [1.5428, 12.585], atol=0.0005)
     np.testing.assert_allclose(np.median(uneven_SL[[0, -1]], axis=1), [1.52, 14.6], atol=0.05)
+
+
+def log_folder(path, tables):
+    """Logs of SmartMoE, one per rank."""
+    path.mkdir(exist_ok=True)
+    for rank, table in enumerate(tables):
+        (path / f"table_iter1_rank{rank}.log").write_text("\n".join(log_lines(table)))
+    return path
+
+
+def test_ranks_that_saw_the_same_tokens_do_not_count_twice(tmp_path, rng):
+    table = counts(rng)
+    path = log_folder(tmp_path / "logs", [counts(rng), table, table])
+    assert "ranks 1 and 2 hold the same counts everywhere: tensor parallel ranks" in refusal("smartmoe", path)
+
+
+def with_shared(table, k=2):
+    """Counts with an expert more that every token selects."""
+    return np.concatenate([table, table.sum(-1, keepdims=True) // k], -1)
+
+
+def test_a_shared_expert_among_the_counts_is_refused_or_left_out(tmp_path, rng):
+    tables = [counts(rng), counts(rng)]
+    path = log_folder(tmp_path / "logs", [with_shared(table) for table in tables])
+    line = refusal("smartmoe", path, k=3)
+    assert "expert 8 was selected by every token in all 3 layers: it looks like a shared expert" in line
+    loads = imported("smartmoe", path, k=2, experts=8, shared_slots=1)
+    assert loads.load_LE.tolist() == sum(table.sum(1) for table in tables).tolist()
+    assert loads.notes["tokens_per_row"] == 20
+    assert (loads.model.experts, loads.model.used_k, loads.model.shared_experts) == (8, 2, 1)
+    assert imported("smartmoe", path, k=3, shared_slots=0).model.experts == 9
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"k": 4, "shared_slots": 1}, "the last 1 experts have 20 selections, the others 40, allowed with"),
+        ({"k": 2, "shared_slots": 2}, "the last 2 experts have "),
+        ({"k": 2, "shared_slots": 9}, "--shared-slots 9, allowed fewer than 9 experts"),
+    ],
+)
+def test_counts_that_are_no_shared_experts_are_refused(tmp_path, rng, stated, message):
+    path = log_folder(tmp_path / "logs", [with_shared(counts(rng))])
+    assert message in refusal("smartmoe", path, **stated)
+
+
+@pytest.mark.parametrize("hot", ["one layer", "few tokens"])
+def test_what_chance_or_one_hot_layer_explains_is_no_shared_count(tmp_path, rng, hot):
+    table = with_shared(counts(rng, total=4 if hot == "few tokens" else 40))
+    if hot == "one layer":
+        table[1:] = np.roll(table[1:], 1, -1)
+        table[2] = np.roll(table[2], 1, -1)
+    assert imported("smartmoe", log_folder(tmp_path / "logs", [table]), k=3).model.shared_experts == 0

@@ -299,3 +299,55 @@ def test_what_is_no_file_of_the_recorder_is_refused_and_never_executed(tmp_path,
         ({"records": [3]}, "neither logical_count nor records"),
     ):
         assert message in refusal("sglang-recorder", saved(path, content), **OPTIONS)
+
+
+def fused(content, columns=2):
+    """The same file with a shared expert fused: id 6, in one more slot of the map and of every row."""
+    content["last_physical_to_logical_map"] = torch.tensor(np.concatenate([MAP, np.full((3, 1), 6)], 1))
+    for record in content["records"]:
+        if "topk_ids_of_layer" in record:
+            ids = record["topk_ids_of_layer"]
+            ids[1:, :, columns] = torch.where(ids[1:, :, 0] >= 0, 8, -1)
+        else:
+            counts = record["global_physical_count"]
+            record["global_physical_count"] = torch.cat([counts, counts.sum(1, keepdim=True) // 2], 1)
+    return content
+
+
+@pytest.mark.parametrize("mode", ["per_token", "per_pass", "stat"])
+def test_a_fused_shared_expert_is_refused_or_left_out(tmp_path, mode):
+    def content():
+        rng = np.random.default_rng(3)
+        if mode == "per_token":
+            return tokens_file(rng) | {"records": [token_record(rng, 7, 1, (30, 20))]}
+        return stat_file(rng) if mode == "stat" else passes_file(rng, 0)
+
+    plain = imported("sglang-recorder", saved(tmp_path / "x.pt", content()), **OPTIONS)
+    changed = content()
+    if mode == "stat":
+        counts = changed["logical_count"]
+        changed["logical_count"] = torch.cat([counts, counts.sum(2, keepdim=True) // 2], 2)
+    else:
+        changed = fused(changed)
+    path = saved(tmp_path / "y.pt", changed)
+    line = refusal("sglang-recorder", path, layers="1-2", experts=7, k=3)
+    assert "it looks like a shared expert; allowed: --shared-slots N" in line
+    found = imported("sglang-recorder", path, **OPTIONS, shared_slots=1)
+    name = "experts_TLK" if mode == "per_token" else "load_SRMLE"
+    assert (getattr(found, name) == getattr(plain, name)).all()
+    kept = imported("sglang-recorder", path, layers="1-2", experts=7, k=3, shared_slots=0)
+    assert (kept.header.model if mode == "per_token" else kept.model).used_k == 3
+
+
+def test_a_full_buffer_does_not_tell_the_order_of_its_passes(tmp_path, rng):
+    loads = imported("sglang-recorder", saved(tmp_path / "x.pt", stat_file(rng)), **OPTIONS)
+    assert loads.notes["iterations"].startswith("entries of a ring buffer, all of them used")
+
+
+def test_ranks_that_hold_the_same_counts_are_refused(tmp_path, rng):
+    """Without data parallelism every rank counts the same tokens: both together would count them twice."""
+    first = passes_file(rng, 0)
+    second = first | {"records": [record | {"rank": 1} for record in first["records"]]}
+    paths = [saved(tmp_path / f"{rank}.pt", content) for rank, content in enumerate((first, second))]
+    assert "ranks 0 and 1 hold the same counts everywhere" in refusal("sglang-recorder", *paths, **OPTIONS)
+    assert imported("sglang-recorder", paths[1], **OPTIONS).rank_R.tolist() == [1]

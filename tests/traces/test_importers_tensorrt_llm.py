@@ -169,3 +169,17 @@ def test_folders_that_do_not_fit_are_refused(folder):
     assert "rank0.safetensors is missing beside rank1" in refusal("tensorrt-llm", path)
     (path / "rank1.safetensors").unlink()
     assert "no statistics" in refusal("tensorrt-llm", path)
+
+
+def test_ranks_that_saw_the_same_tokens_and_shared_experts_are_refused(folder):
+    path, ranks = folder
+    (path / "rank1.safetensors").write_bytes((path / "rank0.safetensors").read_bytes())
+    assert "ranks 0 and 1 hold the same counts everywhere" in refusal("tensorrt-llm", path)
+    (path / "rank1.safetensors").unlink()
+    shared = {name: np.append(values, values.sum() // 2) for name, values in ranks[0].items()}
+    (path / "rank0.safetensors").write_bytes(safetensors(shared))
+    (path / "meta_info.json").write_text(json.dumps({"num_experts": 9, "num_experts_per_token": 3}))
+    assert "expert 8 was selected by every token in all 3 layers" in refusal("tensorrt-llm", path)
+    loads = imported("tensorrt-llm", path, shared_slots=1)
+    assert loads.load_LE[0].tolist() == sum(ranks[0][f"{i}_3"] for i in (100, 101)).tolist()
+    assert "--shared-slots 3, allowed fewer than 3" in refusal("tensorrt-llm", path, shared_slots=3)

@@ -131,3 +131,18 @@ def test_responses_without_routed_experts_are_left_out_and_named(tmp_path, rng):
 def test_another_word_is_refused():
     with pytest.raises(InputError, match="--unrouted is 'drop', allowed keep, real"):
         Options(unrouted="drop")
+
+
+@pytest.mark.parametrize(("k", "filling"), [(1, 0), (2, 0), (2, -1), (1, -1)])
+def test_a_dense_layer_is_none_of_a_trace(tmp_path, rng, k, filling):
+    """Whatever is said of rows without routes: no row of such a layer has any."""
+    experts = selections(rng, 40, 4, k, 16, np.int16)
+    experts[:, 2] = filling
+    np.savez(path := tmp_path / "x.npz", experts=experts, offsets=np.array([0, 40]))
+    for unrouted in (None, "keep"):
+        line = refusal("npz", path, experts=16, phase="prefill", unrouted=unrouted)
+        assert f"layer 2 holds {filling} in all 40 rows, as a dense layer does; allowed: the MoE layers alone" in line
+    if (k, filling) == (1, 0):
+        assert imported("npz", path, experts=16, phase="prefill", unrouted="real").T == 40
+    np.savez(path, experts=experts[:, [0, 1, 3]], offsets=np.array([0, 40]))
+    assert imported("npz", path, experts=16, phase="prefill", layers="0-1,3").header.model.layer_ids == (0, 1, 3)

@@ -1,14 +1,20 @@
 """Counts of selections as logs keep them: their known traps, and the load trace they make."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from traces.errors import InputError
+from traces.importers.rows import COPY_BITS
 from traces.importers.source import Source
 from traces.load_trace import LoadTrace
 from traces.numbers import narrowed
 
+SHARED_COUNTS = (
+    "it looks like a shared expert; allowed: --shared-slots N to leave the last N experts out, and --experts and --k "
+    "without them; --shared-slots 0 keeps it"
+)
 COPY_CELLS = 8  # as many counts above zero cannot be alike by chance, if they differ among themselves
 
 
@@ -24,6 +30,52 @@ def check_count_copies(place: str, load_SRMLE: np.ndarray, layer_ids: tuple[int,
             both = f"layers {seen[content]} and {layer_id} hold the same counts everywhere"
             raise InputError(f"{place}: {both}, allowed: layers of their own, not copies")
         seen[content] = layer_id
+
+
+def check_rank_copies(place: str, load_SRMLE: np.ndarray, rank_R: list[int]) -> None:
+    """Refuse ranks that hold the same counts everywhere, where that cannot be chance: their tokens are the same."""
+    seen = {}
+    for at, rank in enumerate(rank_R):
+        load = np.ascontiguousarray(load_SRMLE[:, at])
+        if np.count_nonzero(load) < COPY_CELLS or len(np.unique(load[load > 0])) < 2:
+            continue
+        content = load.tobytes()
+        if content in seen:
+            both = f"ranks {seen[content]} and {rank} hold the same counts everywhere"
+            why = "tensor parallel ranks see the same tokens, which would count twice"
+            raise InputError(f"{place}: {both}: {why}; allowed: the files of one of them")
+        seen[content] = rank
+
+
+def without_shared_counts(source: Source, load_SRMLE: np.ndarray, k: int) -> np.ndarray:
+    """Return counts without those of the last --shared-slots experts, which run for every token.
+
+    InputError where these are not one for each of the slots and every k selections of the others.
+    """
+    shared = source.options.shared_slots or 0
+    if not shared:
+        return load_SRMLE
+    if shared >= load_SRMLE.shape[-1]:
+        raise InputError(f"{source.place}: --shared-slots {shared}, allowed fewer than {load_SRMLE.shape[-1]} experts")
+    routed_SRML, apart_SRML = load_SRMLE[..., :-shared].sum(-1), load_SRMLE[..., -shared:].sum(-1)
+    wrong = apart_SRML * k != routed_SRML * shared
+    if wrong.any():
+        found = f"the last {shared} experts have {apart_SRML[wrong][0]} selections, the others {routed_SRML[wrong][0]}"
+        raise InputError(f"{source.place}: {found}, allowed with --shared-slots {shared}: {shared} beside every {k}")
+    return load_SRMLE[..., :-shared]
+
+
+def check_no_shared_counts(source: Source, load_SRMLE: np.ndarray, k: int) -> None:
+    """Refuse an expert that every token selects in every layer, where that cannot be chance; stated: keep it."""
+    experts, layers = load_SRMLE.shape[-1], load_SRMLE.shape[-2]
+    token_SRML = load_SRMLE.sum(-1) // k
+    enough = k < experts and token_SRML.sum() * math.log2(experts / k) >= COPY_BITS
+    if source.options.shared_slots is not None or k < 2 or layers < 2 or not enough:
+        return
+    always_E = (load_SRMLE == token_SRML[..., None]).all((0, 1, 2, 3))
+    if always_E.any():
+        found = f"expert {int(always_E.argmax())} was selected by every token in all {layers} layers"
+        raise InputError(f"{source.place}: {found}: {SHARED_COUNTS}")
 
 
 def check_even_totals(source: Source, load_SRMLE: np.ndarray, layer_ids: tuple[int, ...], ids: tuple) -> None:
@@ -58,9 +110,12 @@ def load_trace_of(
     """Return the load trace of counts, checked for the traps that all count logs share."""
     if not load_SRMLE.any():
         raise InputError(f"{source.place}: every count is zero: nothing was recorded")
+    load_SRMLE = without_shared_counts(source, load_SRMLE, used_k)
     check_even_totals(source, load_SRMLE, layer_ids, (iteration_S, rank_R))
     check_whole_tokens(source, load_SRMLE, used_k)
     check_count_copies(source.place, load_SRMLE, layer_ids)
+    check_rank_copies(source.place, load_SRMLE, rank_R)
+    check_no_shared_counts(source, load_SRMLE, used_k)
     try:
         return LoadTrace(
             model=source.model(used_k, layer_ids, load_SRMLE.shape[-1]),

@@ -27,8 +27,8 @@ KINDS = {
     "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token", *ROWS)),
     "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", *ROWS)),
     "flame-moe": Kind(flame_moe.read, ("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
-    "smartmoe": Kind(smartmoe.read, (), ("experts", "k", "zero_experts")),
-    "tensorrt-llm": Kind(tensorrt_llm.read, (), ("zero_experts",)),
+    "smartmoe": Kind(smartmoe.read, (), ("experts", "k", *APART)),
+    "tensorrt-llm": Kind(tensorrt_llm.read, (), APART),
     "sglang-recorder": Kind(sglang_recorder.read, ("experts", "k", "layers"), ("ranked", *APART)),
 }
 

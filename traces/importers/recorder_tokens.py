@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import InputError
-from traces.importers.rows import check_copies, check_ids, check_no_shared, without_dense
+from traces.importers.rows import check_copies, check_ids, check_no_shared, without_dense, without_shared
 from traces.importers.source import Source, layer_numbers
 from traces.importers.torch_file import pass_and_rank, whole_numbers
 from traces.numbers import narrowed
@@ -25,8 +25,10 @@ NOTES = {
 
 def read_tokens(source: Source, path: Path, content: dict, logical_LP: np.ndarray) -> Trace:
     """Return the trace of one rank's records, whose passes must ascend."""
-    if source.options.k > COLUMNS:
-        raise InputError(f"{path}: --k is {source.options.k}, allowed 1..{COLUMNS}, the columns the recorder has")
+    shared = source.options.shared_slots or 0
+    if source.options.k + shared > COLUMNS:
+        beside = f" beside --shared-slots {shared}" if shared else ""
+        raise InputError(f"{path}: --k is {source.options.k}{beside}, allowed 1..{COLUMNS}, the recorder's columns")
     pieces, before = [], (-1, None)
     for at, record in enumerate(content["records"]):
         place = f"{path}: record {at}"
@@ -37,7 +39,7 @@ def read_tokens(source: Source, path: Path, content: dict, logical_LP: np.ndarra
         before = number, rank
         piece = token_fields(place, record)
         tokens = len(piece["position_T"])
-        physical_TLK = rows(place, record, tokens, source.options.k, len(logical_LP))
+        physical_TLK = rows(place, record, tokens, source.options.k + shared, len(logical_LP))
         pieces.append(piece | {"physical_TLK": physical_TLK, "step_T": np.full(tokens, number)})
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     return assembled(source, joined, rank, logical_LP)
@@ -88,6 +90,7 @@ def assembled(source: Source, joined: dict[str, np.ndarray], rank: int, logical_
     physical_TLK = without_dense(source.place, physical_TLK, layer_ids)
     check_ids(f"{source.place}: physical ids", physical_TLK, logical_LP.shape[1], layer_ids=layer_ids)
     experts_TLK = logical_LP[np.array(layer_ids)[:, None], physical_TLK].astype(np.int16)
+    experts_TLK = without_shared(source.place, experts_TLK, source.options.experts, source.options.shared_slots)
     check_no_shared(source.place, experts_TLK, source.options.experts, source.options.shared_slots)
     check_copies(source.place, experts_TLK, layer_ids, source.options.experts)
     model = source.model(source.options.k, layer_ids)

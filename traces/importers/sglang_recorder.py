@@ -19,6 +19,8 @@ from traces.importers.torch_file import pass_and_rank, torch_content, whole_numb
 from traces.load_trace import LoadTrace
 from traces.selections import Trace
 
+RING = "entries of a ring buffer, all of them used: passes before may be lost, and the order of these is not known"
+
 
 def read(source: Source) -> Trace | LoadTrace:
     """Return what the recorder's files hold; --layers names the MoE layers, --k the experts per token."""
@@ -70,6 +72,8 @@ def read_stat(source: Source, contents: dict[Path, dict]) -> LoadTrace:
     load_SRMLE = count_SLE[used][:, None, None, list(layer_ids)]
     iterations, unused = used.tolist(), len(count_SLE) - len(used)
     notes = {"counts": "summed over ranks by the recorder"}
+    if not unused:
+        notes["iterations"] = RING
     if unused:  # the ring buffer is written whole; a pass without tokens looks like an entry that was never used
         notes["left_out"] = [f"{unused} of {len(count_SLE)} buffer entries, which hold no counts"]
     return load_trace_of(source, load_SRMLE, iterations, [0], layer_ids, source.options.k, **notes)
@@ -103,13 +107,13 @@ def read_passes(source: Source, contents: dict[Path, dict]) -> LoadTrace:
 def logical_counts(place: str, source: Source, content: dict, record: dict) -> np.ndarray:
     """Return a record's counts [layers, logical experts]: replicas of an expert are added up."""
     count_LP = whole_numbers(place, record, "global_physical_count", 2)
-    logical_LP = physical_to_logical(place.split(": record")[0], content, source.options.experts)
+    logical_LP = physical_to_logical(place.split(": record")[0], content, all_experts(source))
     if count_LP.shape != logical_LP.shape:
         found = f"global_physical_count has shape {count_LP.shape}"
         raise InputError(f"{place}: {found}, allowed {logical_LP.shape} as last_physical_to_logical_map")
     if (count_LP < 0).any():
         raise InputError(f"{place}: count is {count_LP.min()}, allowed >= 0")
-    counts = np.zeros((len(count_LP), source.options.experts), np.int64)
+    counts = np.zeros((len(count_LP), all_experts(source)), np.int64)
     np.add.at(counts, (np.arange(len(count_LP))[:, None], logical_LP), count_LP)
     return counts
 
@@ -131,13 +135,20 @@ def physical_to_logical(place: str, content: dict, experts: int) -> np.ndarray:
 
 def check_experts(source: Source, path: Path, experts: int) -> None:
     """Refuse --experts that the file contradicts."""
-    if source.options.experts != experts:
-        raise InputError(f"{path}: logical_count has {experts} experts, but --experts is {source.options.experts}")
+    if all_experts(source) != experts:
+        shared = f" beside --shared-slots {n}" if (n := source.options.shared_slots) else ""
+        stated = f"--experts is {source.options.experts}{shared}"
+        raise InputError(f"{path}: logical_count has {experts} experts, but {stated}")
+
+
+def all_experts(source: Source) -> int:
+    """Return how many experts the files number: those a router chooses among, and behind them the shared ones."""
+    return source.options.experts + (source.options.shared_slots or 0)
 
 
 def read_tokens_of(source: Source, contents: dict[Path, dict]) -> Trace:
     """Return the trace of per_token: one rank's file, since ranks may hold the same tokens."""
     path = source.one_file()
     return read_tokens(
-        source, path, contents[path], physical_to_logical(str(path), contents[path], source.options.experts)
+        source, path, contents[path], physical_to_logical(str(path), contents[path], all_experts(source))
     )

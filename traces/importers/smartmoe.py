@@ -35,9 +35,10 @@ def read(source: Source) -> LoadTrace:
         total = check_totals(found[at], table_MLE, total)
         tables.append(table_MLE)
     load_SRMLE = np.stack(tables).reshape(len(iterations), len(ranks), *shape)
-    check_experts(source, shape[2])
+    check_experts(source, shape[2] - (source.options.shared_slots or 0))
     used_k, layer_ids = source.options.k or TOP_K, tuple(range(shape[1]))
-    notes = {"tokens_per_row": total // used_k, "counts": "selections that a rank sent; training"}
+    per_token = used_k + (source.options.shared_slots or 0)
+    notes = {"tokens_per_row": total // per_token, "counts": "selections that a rank sent; training"}
     return load_trace_of(source, load_SRMLE, iterations, ranks, layer_ids, used_k, sorted(found.values()), **notes)
 
 

@@ -38,7 +38,11 @@ def read(source: Source) -> LoadTrace:
         tables.append([[count_E(path, counts[at, layer], at, layer, experts) for layer in layers] for at in iterations])
     load_SRMLE = np.array(tables, np.int64).transpose(1, 0, 2, 3)[:, :, None]
     written = [folder / "meta_info.json", *files.values()]
-    return load_trace_of(source, load_SRMLE, *(first[0], list(files)), tuple(first[1]), used_k, written)
+    routed_k = used_k - (source.options.shared_slots or 0)
+    if routed_k < 1:
+        shared = source.options.shared_slots
+        raise InputError(f"{source.place}: --shared-slots {shared}, allowed fewer than {used_k}, the experts per token")
+    return load_trace_of(source, load_SRMLE, *(first[0], list(files)), tuple(first[1]), routed_k, written)
 
 
 def short(numbers: list[int]) -> str:

@@ -32,6 +32,7 @@ def with_unrouted(
     if (looks_TL | empty_TL).all():
         value = "only -1" if empty_TL.all() else f"{experts_TLK[0, 0, 0]} in every slot"
         raise InputError(f"{place}: all {tokens} rows of all {layers} layers hold {value}: no routes were captured")
+    check_no_dense(place, experts_TLK, looks_TL | empty_TL, experts, choice, layer_ids)
     if looks_TL.any() and choice != KEEP:
         row, layer = (int(at) for at in np.unravel_index(int(looks_TL.argmax()), looks_TL.shape))
         named = layer_ids[layer] if layer_ids else layer
@@ -42,6 +43,22 @@ def with_unrouted(
             f"prompt computed elsewhere; allowed: --unrouted {KEEP}, which keeps such tokens without a route{real}"
         )
     return np.where(looks_TL[:, :, None], np.int16(-1), experts_TLK.astype(np.int16))
+
+
+def check_no_dense(
+    place: str, experts_TLK: np.ndarray, lacks_TL: np.ndarray, experts: int, choice: str | None,
+    layer_ids: tuple[int, ...] | None,
+) -> None:  # fmt: skip
+    """Refuse a layer without a route in any row, beside layers with some: a dense layer is none of a trace's."""
+    tokens, layers, k = experts_TLK.shape
+    dense_L = lacks_TL.all(0)
+    if k == 1 and layers > 1 and choice != REAL and tokens * math.log2(experts) >= RUN_BITS * SKEW:
+        dense_L = dense_L | filled(experts_TLK).all(0)
+    if dense_L.any():
+        layer = int(dense_L.argmax())
+        held = f"layer {layer_ids[layer] if layer_ids else layer} holds {experts_TLK[0, layer, 0]} in all {tokens} rows"
+        real = f", or --unrouted {REAL}, where these are routes" if k == 1 else ""
+        raise InputError(f"{place}: {held}, as a dense layer does; allowed: the MoE layers alone{real}")
 
 
 def filled(experts_TLK: np.ndarray) -> np.ndarray:
