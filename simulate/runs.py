@@ -114,6 +114,8 @@ def simulate_all(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> dict[s
     pending = {name: config for name, config in configs.items() if not runs.is_complete(name, config)}
     if len(pending) < len(configs):
         print(f"{len(configs) - len(pending)} of {len(configs)} runs are complete already")
+    if not pending:
+        return {}
     engines = {engine_for(runs.engine, config) for config in pending.values()}
     slowest = "compiled" if engines == {"compiled"} else "simpy"
     done = {}
