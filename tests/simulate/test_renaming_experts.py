@@ -32,6 +32,8 @@ TIES = {
         (LOCKSTEP, ONE_BY_ONE, {"k": 4}, {"miss": "skip", "cache": "importance", "period": 5}),
     "queues that become ready together join the ready list ascending":
         (QUEUES, SEVERAL, {"k": 4, "together": 8}, {"miss": "host", "cache": "lru"}),
+    "of heads that waited equally long that of the lowest queue is forced by the stall rule":
+        ({"queue_size": 8}, ONE_BY_ONE, {"k": 4}, {"miss": "load", "cache": "lru"}),
     "experts that are asked for ahead together are asked for ascending":
         (LOCKSTEP, ONE_BY_ONE, {"k": 4}, {"miss": "host", "cache": "lru", "prefetch": "previous-token"}),
     "of followers with equal scores the lowest is loaded ahead":
@@ -103,6 +105,17 @@ def test_without_ties_no_aggregate_changes(scheduler, devices, miss, without_tie
         made = without_ties[prefetch == "co-activation"]
         for cache in caches(miss, prefetch):
             assert_same(all_of(made, scheduler, arrivals, devices, miss=miss, cache=cache, **ahead(prefetch), **scope))
+
+
+@pytest.mark.parametrize("timeout_ns", [None, 2_000_000])
+@pytest.mark.parametrize("queue_size", [2, 3])
+def test_without_ties_batches_of_several_passes_change_no_aggregate(queue_size, timeout_ns):
+    made = worlds(1, 160, even_costs=False, follows=True)[2:]  # those of a batch go to one queue together
+    scheduler = {"queue_size": queue_size, "timeout_ns": timeout_ns}
+    arrivals = {"arrivals": "poisson", "rate_per_s": 120.0, "seed": 1}
+    for miss in ("load", "block", "host", "skip"):  # `redirect` sends tokens of a batch to several queues
+        for cache in caches(miss):
+            assert_same(all_of(made, scheduler, arrivals, miss=miss, cache=cache))
 
 
 @SCHEDULERS
