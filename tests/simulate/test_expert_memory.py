@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from equality import assert_equal
 from memory_worlds import TEN, logs, memory, played
 from worlds import config, fixed, world
 
@@ -133,3 +134,20 @@ def test_a_proposal_does_not_replace_what_it_names_itself():
     replay = played(passes, ahead)
     lost = [each.victim for each in replay.memory.transfers if each.prefetch]
     assert 2 not in lost
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("scheduler", [{"scheduler": "lockstep"}, {"queue_size": 1}], ids=str)
+def test_each_device_keeps_its_own_most_popular_experts_for_good(scheduler, scope):
+    """Experts 0 and 1 stand on device 0, 2 and 3 on device 1: the most popular of all takes no slot of the other."""
+    passes = world([[[0, 3]], [[1, 2]], [[0, 3]]], E=4, sequence=[0, 0, 0], step=[0, 1, 2])
+    kept = memory(cache="static", slots=1, scope=scope, miss="host", filled=True)
+    run = config(**scheduler, arrivals="closed", in_flight=1, devices=2, memory=kept)
+    known = Known(popularity=[9, 8, 1, 2])
+    batches, _ = logs(passes, run, known=known)
+    hits = [line.split()[2] for line in batches if line.endswith("hit")]
+    assert hits == ["0.1", "0.4", "0.1", "0.4"]
+    assert_equal(passes, run, TEN, known)
+    on_demand = replace(run, memory=memory(cache="static", slots=1, scope=scope))
+    assert played(passes, on_demand, known=known).memory.counts.hits == 2
+    assert_equal(passes, on_demand, TEN, known)

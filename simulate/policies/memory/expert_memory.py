@@ -46,7 +46,8 @@ class ExpertMemory:
         self.sharing = sharing(config, self.device_K, self.experts)
         self.caches_DC = [self._new_caches(device, order) for device in range(self.devices)]
         self.links = [Link(config.link == "wide") for _ in range(self.devices)]
-        self.prefetcher = new_prefetcher(config.prefetch, self._with_groups(order))
+        told = replace(knowledge, groups=order.groups if order else None, look_ahead=config.look_ahead)
+        self.prefetcher = new_prefetcher(config.prefetch, told)
         self.prefetches = config.prefetch != "none"
         self.hands_out = config.hands_out
         self.asking_DC = [[deque() for _ in caches] for caches in self.caches_DC]  # demands that wait for a slot
@@ -64,11 +65,9 @@ class ExpertMemory:
 
     def _new_caches(self, device: int, order: AccessOrder | None) -> list[Cache]:
         futures = [Future(keys) for keys in order.keys_DC[device]] if order else None
-        caches = 1 if self.config.scope == "global" else self.knowledge.layers
-        return new_caches(self.config.cache, self.config.slots_of(caches), self.config.scope, self.knowledge, futures)
-
-    def _with_groups(self, order: AccessOrder | None) -> Knowledge:
-        return replace(self.knowledge, groups=order.groups if order else None, look_ahead=self.config.look_ahead)
+        known = replace(self.knowledge, held={key for key, at in enumerate(self.device_K) if at == device})
+        slots_C = self.config.slots_of(1 if self.config.scope == "global" else known.layers)
+        return new_caches(self.config.cache, slots_C, self.config.scope, known, futures)
 
     def _worth(self) -> Sequence[float] | None:
         return self.knowledge.importance if self.config.cache == "importance" else self.knowledge.popularity

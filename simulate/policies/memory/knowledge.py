@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +58,7 @@ class Knowledge:
     them, layer after layer): selections, and SwapMoE's score. `future` is that of one cache, `groups` are all groups
     to come, in order; `look_ahead` says how many of them the oracle prefetcher may see. `rng` draws random victims.
     `learned` marks popularity and importance: `held-out`, or `hindsight` where they come from what is replayed.
+    `held` are the experts that stand on the cache's device, None: all; the others are never asked of it.
     InputError for another number of popularities or importances than of keys.
     """
 
@@ -70,6 +71,7 @@ class Knowledge:
     look_ahead: int = 1
     rng: np.random.Generator | None = None
     learned: str = "hindsight"
+    held: Collection[int] | None = None
 
     def __post_init__(self) -> None:
         keys = self.layers * self.experts
