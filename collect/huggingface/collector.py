@@ -11,6 +11,7 @@ from torch import nn
 
 from collect.devices import device_name
 from collect.huggingface.loading import told_in_one_line
+from collect.huggingface.padding import check_padding_changes_nothing
 from collect.huggingface.prompts import Prompt
 from collect.huggingface.recording import Batch, Recording
 from collect.huggingface.routers import Choice, Router, find_routers, limited
@@ -75,7 +76,7 @@ def record_prompts(
     check_prompts(model, prompts, plan)
     with told_in_one_line("running the model", (OSError,)):
         watch = probe(model, plan, prompts[0])
-    check_padding(model, watch, prompts, plan.batch)
+    check_padding(model, watch, prompts, plan)
     candidates = slots_recorded(watch, plan.candidates)
     header = model_header(model, name, watch, plan, candidates, data)
     decoder = plan.part == "decoder"
@@ -110,8 +111,11 @@ def kept_text(writer: TraceWriter) -> str:
 
 
 @torch.no_grad()
-def generate(model: nn.Module, prompts: list[Prompt], plan: Plan, first: int) -> None:
-    """Run one batch, padded in front of what follows, an encoder's input behind; the mask hides it."""
+def generate(model: nn.Module, prompts: list[Prompt], plan: Plan, first: int) -> torch.Tensor:
+    """Run one batch, padded in front of what follows, an encoder's input behind; the mask hides it.
+
+    Returns the tokens, prompts included.
+    """
     longest = max(len(prompt.token_ids) for prompt in prompts)
     input_BS = torch.zeros(len(prompts), longest, dtype=torch.int64)
     mask_BS = torch.zeros_like(input_BS)
@@ -123,7 +127,7 @@ def generate(model: nn.Module, prompts: list[Prompt], plan: Plan, first: int) ->
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # generate() takes no generator
         torch.manual_seed(int(np.random.SeedSequence([plan.seed, first]).generate_state(1)[0]))
-        model.generate(
+        return model.generate(
             input_ids=input_BS.to(device), attention_mask=mask_BS.to(device), do_sample=plan.sample, num_beams=1,
             max_new_tokens=max(plan.new_tokens, 1), pad_token_id=0,
             # Whatever the model's own settings say: a call computes each new token once, one row per prompt.
@@ -139,11 +143,16 @@ def pads_right(model: nn.Module) -> bool:
     return bool(model.config.is_encoder_decoder)
 
 
-def check_padding(model: nn.Module, watch: Watch, prompts: list[Prompt], batch: int) -> None:
-    """Refuse batches whose padding, in front of the prompts, would take the capacity of experts."""
+def check_padding(model: nn.Module, watch: Watch, prompts: list[Prompt], plan: Plan) -> None:
+    """Refuse batches whose padding, in front of the prompts, would take the capacity of experts or change routes."""
     lengths = {len(prompt.token_ids) for prompt in prompts}
-    if batch > 1 and len(lengths) > 1 and not pads_right(model) and any(each.may_drop for each in watch.choices):
+    if plan.batch == 1 or len(lengths) == 1 or pads_right(model):
+        return
+    if any(each.may_drop for each in watch.choices):
         raise InputError("experts have a capacity, which padding in front of a prompt would take: allowed: --batch 1")
+    tried = Plan(new_tokens=min(plan.new_tokens, 2))
+    with told_in_one_line("running the model", (OSError,)):
+        check_padding_changes_nothing(watch.routers, prompts, lambda members: generate(model, members, tried, 0))
 
 
 @torch.no_grad()
@@ -242,7 +251,8 @@ def shared_experts(model: nn.Module, router: Router, config: object) -> int:
     children = itertools.chain(router.block.named_children(), layer.named_children())
     if not any(name.startswith("shared") and not name.endswith("gate") for name, _ in children):
         return 0
-    return next((n for name in ("n_shared_experts", "num_shared_experts") if (n := getattr(config, name, None))), 1)
+    names = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+    return next((n for name in names if (n := getattr(config, name, None))), 1)
 
 
 def zero_experts(block: nn.Module, experts: int) -> int:

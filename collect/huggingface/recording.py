@@ -80,7 +80,11 @@ class Recording:
 
         def keep(module: nn.Module, inputs: tuple, output: object) -> None:
             x = inputs[0]
-            self.seen.append((router.choice(output), torch.linalg.vector_norm(x.flatten(0, -2), dim=1).float()))
+            choice = router.choice(output)
+            if len(choice.logits_NE) != self.input_BS.size:
+                found = f"router {router.name} decided for {len(choice.logits_NE)} tokens"
+                raise InputError(f"{found}, allowed: all {self.input_BS.size} of a forward call, padding too")
+            self.seen.append((choice, torch.linalg.vector_norm(x.flatten(0, -2), dim=1).float()))
 
         return keep
 

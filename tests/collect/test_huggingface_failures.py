@@ -94,7 +94,7 @@ def raising(error, after):
     ],
     ids=["line break", "long", "key", "nothing said", "out of memory"],
 )
-@pytest.mark.parametrize("after", [0, 1, 3], ids=["probe", "first batch", "its decoding"])
+@pytest.mark.parametrize("after", [0, 2, 5, 7], ids=["probe", "padding tried", "first batch", "its decoding"])
 def test_an_error_while_the_model_runs_is_one_line_and_leaves_nothing(tmp_path, error, said, after):
     model = built("mixtral")
     model.register_forward_pre_hook(raising(error, after))
@@ -102,7 +102,7 @@ def test_an_error_while_the_model_runs_is_one_line_and_leaves_nothing(tmp_path, 
         record(model, tmp_path, new_tokens=4)
     line = str(refused.value)
     assert said in line
-    assert line.startswith("running the model: " if not after else "running prompts 0 to 1: ")
+    assert line.startswith("running the model: " if after < 5 else "running prompts 0 to 1: ")
     assert line.isprintable()
     assert len(line) < 400
     assert [path.name for path in tmp_path.iterdir()] == ["prompts.jsonl"]
@@ -110,7 +110,7 @@ def test_an_error_while_the_model_runs_is_one_line_and_leaves_nothing(tmp_path, 
 
 def test_an_error_in_a_later_batch_says_which_and_keeps_what_is_finished(tmp_path):
     model = built("mixtral")
-    model.register_forward_pre_hook(raising(ValueError("no"), 2))
+    model.register_forward_pre_hook(raising(ValueError("no"), 4))
     with pytest.raises(InputError, match="running prompts 2 to 2: ValueError: no; 7 tokens of the prompts before"):
         record(model, tmp_path)
     assert load_trace(parts_folder(tmp_path / "0.trace.parquet")).T == 7
@@ -118,7 +118,7 @@ def test_an_error_in_a_later_batch_says_which_and_keeps_what_is_finished(tmp_pat
 
 def test_an_error_in_a_router_is_one_line_too(tmp_path):
     model = built("mixtral")
-    find_routers(model)[1].module.register_forward_pre_hook(raising(IndexError("expert 9"), 1))
+    find_routers(model)[1].module.register_forward_pre_hook(raising(IndexError("expert 9"), 3))
     with pytest.raises(InputError, match="running prompts 0 to 1: IndexError: expert 9"):
         record(model, tmp_path)
 
