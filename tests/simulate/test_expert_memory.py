@@ -97,6 +97,7 @@ def test_the_host_computes_what_is_absent_beside_the_device():
         ({"miss": "wait"}, "unknown miss handling 'wait'"),
         ({"slots": 0}, "slots is 0, allowed: integers >= 1"),
         ({"miss": "redirect"}, "miss 'redirect' loads nothing by itself"),
+        ({"miss": "skip", "prefetch": "popularity"}, "miss 'skip' needs filled slots or a period: a prefetcher sees"),
         (
             {"miss": "redirect", "filled": True, "period": 2},
             "period needs miss redirect or skip and cache 'importance'",

@@ -99,6 +99,10 @@ class MemoryConfig:
     def _check_combination(self) -> None:
         if self.miss in ("host", *MASKED) and not self.filled and self.prefetch == "none":
             raise InputError(f"miss {self.miss!r} loads nothing by itself: it needs filled slots or a prefetcher")
+        if self.miss in MASKED and not self.filled and self.period is None:
+            raise InputError(
+                f"miss {self.miss!r} needs filled slots or a period: a prefetcher sees what runs, and nothing does"
+            )
         if self.period is not None and (self.miss not in MASKED or self.cache != "importance"):
             raise InputError(
                 f"period needs miss redirect or skip and cache 'importance'; it is {self.miss!r} with {self.cache!r}"
