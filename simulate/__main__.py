@@ -258,12 +258,13 @@ def given(**options: float | None) -> dict:
 
 def capacities(sweep: Sweep, trace: Trace, costs: CostModel) -> dict[int | None, float]:
     """Return the capacity at the largest queue size for every k that is swept."""
-    largest, dense, devices = max(sweep.queue_sizes), sweep.fixed["dense"], sweep.fixed["devices"]
+    largest, dense = max(sweep.queue_sizes), sweep.fixed["dense"]
+    where = sweep.fixed["devices"], sweep.fixed["placement"]
     cost = replace(costs, resampled=False).cost(rng=None)
     if dense:
         costs.check_dense(trace.L)
     workloads = {k: trace_workload(trace, RunConfig(k=k)) for k in sweep.ks}
-    return {k: capacity_per_s(workload, cost, largest, dense, devices) for k, workload in workloads.items()}
+    return {k: capacity_per_s(workload, cost, largest, dense, *where) for k, workload in workloads.items()}
 
 
 def executed_header(folder: Path, name: str, trace: Trace) -> dict:

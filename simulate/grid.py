@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
+
 from simulate.costs import Cost
 from simulate.policies.arrivals import ARRIVALS
 from simulate.policies.config import RunConfig, has_meaning
+from simulate.policies.placement import place
 from simulate.policies.workload import Workload
 from traces.errors import InputError
 from traces.room import CONFIGURATION, check_room
@@ -78,20 +81,38 @@ def needed(values: list, arrivals: str, option: str) -> list:
     return values
 
 
-def capacity_per_s(workload: Workload, cost: Cost, batch: int, dense: bool, devices: int) -> float:
-    """Return the sequences per second that the devices complete if every batch holds `batch` members.
+def capacity_per_s(
+    workload: Workload, cost: Cost, batch: int, dense: bool, devices: int, placement: str = "contiguous"
+) -> float:
+    """Return the sequences per second that the busiest device lets through if every batch holds `batch` members.
 
-    The work of the mean sequence, shared evenly between the devices: an upper bound where placement is uneven. A dense
-    batch of B passes costs by B times the mean tokens of a pass, rounded.
+    A dense batch of B passes costs by B times the mean tokens of a pass, rounded.
     """
+    device_LB = place(placement, workload.layers, workload.experts, devices)
     sequences = len(workload.first_pass_G)
     dense_tokens = round(batch * workload.tokens_P.mean())
-    work_ns = 0.0
-    for layer, selections in enumerate(workload.selections_PL.sum(axis=0).tolist()):
-        work_ns += selections * cost(layer, 1, batch) / batch
+    work_ns_D = [0.0] * devices
+    for layer, selections_D in enumerate(selections_by_device(workload, device_LB, devices).tolist()):
+        for device, selections in enumerate(selections_D):
+            work_ns_D[device] += selections * cost(layer, 1, batch) / batch
     if dense:
         for layer in range(workload.layers + 1):
-            work_ns += workload.passes * cost(layer, 0, dense_tokens) / batch
-    if not work_ns:
+            work_ns_D[device_LB[layer, 0]] += workload.passes * cost(layer, 0, dense_tokens) / batch
+    if not max(work_ns_D):
         raise InputError("a load is a share of the capacity, which costs of 0 ns do not bound; allowed: --rate")
-    return devices * sequences * 1e9 / work_ns
+    return sequences * 1e9 / max(work_ns_D)
+
+
+def selections_by_device(workload: Workload, device_LB: np.ndarray, devices: int) -> np.ndarray:
+    """Return [L, D], how many selections of every layer all passes send to every device."""
+    ends_T = np.zeros(len(workload.experts_TLK) + 1, np.int64)  # a row is in as many passes as a cycled trace serves it
+    np.add.at(ends_T, workload.first_row_P, 1)
+    np.add.at(ends_T, workload.first_row_P + workload.tokens_P, -1)
+    times_T = ends_T.cumsum()[:-1]
+    counts_LD = np.empty((workload.layers, devices), np.int64)
+    for layer in range(workload.layers):
+        expert_TK = workload.experts_TLK[:, layer]
+        row, _ = filled = np.nonzero(expert_TK >= 0)
+        device = device_LB[layer, 1 + expert_TK[filled].astype(np.int64)]
+        counts_LD[layer] = np.bincount(device, times_T[row], devices).round()
+    return counts_LD

@@ -32,7 +32,7 @@ MEMORY_DEFAULTS = {"cache": ["lru"], "slots": [1], "miss": ["load"], "prefetch":
 MEMORY_FIXED = {"link_bytes_per_s": [16e9], "link_latency_ns": [10_000], "host_factor": [10.0]}
 MEMORY_ONLY_UNDER = {"look_ahead": ("prefetch", "oracle"), "host_factor": ("miss", "host"), "asks": ("miss", "load")}
 
-Capacity = Callable[[int | None, int, bool, int], float]  # (k, B, dense, devices) -> sequences per second
+Capacity = Callable[[int | None, int, bool, int, str], float]  # (k, B, dense, devices, placement) -> sequences per s
 
 
 def read_axes(options: list[str], grid: Path | None) -> dict[str, list]:
@@ -120,7 +120,8 @@ def configs_of(
         fields = with_meaning(dict(zip(runs, values, strict=True)))
         if fields.get("load") is not None:
             settings = {**RUN_DEFAULTS, **fields}
-            per_s = capacity(settings["k"], largest, settings["dense"], settings["devices"])
+            where = settings["devices"], settings["placement"]
+            per_s = capacity(settings["k"], largest, settings["dense"], *where)
             fields["rate_per_s"] = fields["load"] * per_s
         for memory, seed in product(memories, seeds):
             seed = None if fields.get("arrivals") == "recorded" else seed

@@ -90,7 +90,9 @@ class Study:
         told = told_by(*path, half, k, memory.cache, memory.prefetch, memory.filled, online)
         return replace(told, learned=HELD_OUT if half else mark_between(*stamped(self.trace), *path))
 
-    def capacity_per_s(self, k: int | None, batch: int, dense: bool, devices: int) -> float:
+    def capacity_per_s(
+        self, k: int | None, batch: int, dense: bool, devices: int, placement: str = "contiguous"
+    ) -> float:
         """Return the sequences per second if every batch holds `batch`, as `simulate.grid.capacity_per_s`."""
         self.opened("trace")
         model, (path, stamp) = self.cost_model(table_for(self.costs, None)), stamped(self.trace)
@@ -98,7 +100,7 @@ class Study:
         if dense:
             model.check_dense(workload.layers)
         cost = replace(model, resampled=False).cost(rng=None)
-        return capacity_per_s(workload, cost, batch, dense, devices)
+        return capacity_per_s(workload, cost, batch, dense, devices, placement)
 
     def expert_bytes(self) -> int:
         """Return the bytes of one expert as the trace's model says; InputError where it does not."""

@@ -1,13 +1,17 @@
 """Grids: cross products, rates from loads, and what a capacity is."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 from worlds import config, records, world
 
 from simulate.costs import MeanCosts, affine
-from simulate.grid import Sweep, capacity_per_s
+from simulate.grid import Sweep, capacity_per_s, selections_by_device
+from simulate.policies.workload import build_workload
 from traces.cost_table import CostTable
 from traces.errors import InputError
+from traces.run_statistics import run_statistics
 
 
 def sweep(**fields):
@@ -77,10 +81,30 @@ def test_a_machine_that_never_waits_works_at_its_capacity():
     assert 400e9 / run.passes["end_ns"].max() <= capacity  # forced batches are not full
 
 
-def test_two_devices_have_twice_the_capacity():
-    workload, cost = one_token_world(), affine(1000, 50)
-    one, two = (capacity_per_s(workload, cost, 8, dense=False, devices=devices) for devices in (1, 2))
-    assert two == pytest.approx(2 * one)
+def test_of_several_devices_the_busiest_sets_the_capacity():
+    """On device 0 stand experts 0 and 1, which get 6 of 8 selections, and the dense blocks of layers 0 and 1."""
+    workload, cost = world([[[0], [1]]] * 3 + [[[2], [3]]], 4), affine(1000, 50)
+    full = 1400 / 8
+    found = [capacity_per_s(workload, cost, 8, dense, devices=2) for dense in (False, True)]
+    assert found == pytest.approx([4e9 / (6 * full), 4e9 / ((6 + 8) * full)])
+    assert capacity_per_s(workload, cost, 8, dense=False, devices=1) == pytest.approx(4e9 / (8 * full))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_load_is_what_the_records_say_was_offered_on_several_devices_too(dense):
+    rng = np.random.default_rng(2)
+    experts_TL1 = rng.choice(4, (900, 2, 1), p=[0.6, 0.2, 0.1, 0.1])
+    workload, cost = world(experts_TL1.tolist(), 4), affine(1000, 100)
+    rate = 0.5 * capacity_per_s(workload, cost, 4, dense, devices=4)
+    offered = config(queue_size=4, arrivals="poisson", rate_per_s=rate, seed=0, devices=4, dense=dense)
+    run = replace(records(workload, offered, cost), header={"config": asdict(offered)})
+    assert run_statistics(run).values["offered_load"] == pytest.approx(0.5, rel=0.01)
+
+
+def test_passes_that_a_cycled_trace_serves_twice_count_twice():
+    rows = np.array([[[0]], [[1]], [[1]]])
+    workload = build_workload(rows, np.arange(3), np.arange(3), 2, 4)  # rows 0, 1, 2 and 0 again
+    assert selections_by_device(workload, np.array([[0, 0, 1]]), 2).tolist() == [[2, 2]]
 
 
 def test_dense_batches_of_several_tokens_cost_by_their_tokens():

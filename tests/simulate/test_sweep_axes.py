@@ -53,8 +53,8 @@ def test_what_means_nothing_in_a_combination_is_not_multiplied():
 
 
 def test_a_load_is_a_share_of_the_capacity_at_the_largest_queue_size():
-    def capacity(k, batch, dense, devices):
-        assert (batch, devices) == (32, 2)
+    def capacity(k, batch, dense, devices, placement):
+        assert (batch, devices, placement) == (32, 2, "contiguous")
         return {1: 100.0, None: 50.0}[k] * (1 if dense else 2)
 
     found = configs("queue_size=8,32", "load=0.5,0.8", "k=1,none", "dense=true,false", "devices=2", capacity=capacity)
