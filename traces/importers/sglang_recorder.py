@@ -19,7 +19,7 @@ from traces.importers.torch_file import pass_and_rank, torch_content, whole_numb
 from traces.load_trace import LoadTrace
 from traces.selections import Trace
 
-RING = "entries of a ring buffer, all of them used: passes before may be lost, and the order of these is not known"
+RING = "entries of a ring buffer, its last one used: passes may be lost, and the order of these is not known"
 
 
 def read(source: Source) -> Trace | LoadTrace:
@@ -72,7 +72,7 @@ def read_stat(source: Source, contents: dict[Path, dict]) -> LoadTrace:
     load_SRMLE = count_SLE[used][:, None, None, list(layer_ids)]
     iterations, unused = used.tolist(), len(count_SLE) - len(used)
     notes = {"counts": "summed over ranks by the recorder"}
-    if not unused:
+    if used[-1] == len(count_SLE) - 1:
         notes["iterations"] = RING
     if unused:  # the ring buffer is written whole; a pass without tokens looks like an entry that was never used
         notes["left_out"] = [f"{unused} of {len(count_SLE)} buffer entries, which hold no counts"]
