@@ -56,8 +56,9 @@ def overload(values: dict, rates: np.ndarray, slower: float) -> str:
     """Return why arrivals that do not wait outrun the machine, empty where they do not.
 
     Either they outrun full batches, or, where there are none to tell by, the machine is never idle while fewer passes
-    end than arrive, by more than chance (three standard deviations of a random walk of as many sequences, or the
-    interval of the throughput), or while sequences take the longer the later they arrive.
+    end than arrive, by more than chance (three standard deviations of a random walk of as many sequences; or the
+    interval of the throughput and as much of the number in flight), or while sequences take the longer the later they
+    arrive. Lockstep is never idle at loads that it bears with ease: that alone tells nothing.
     """
     if values["offered_load"] >= 1:
         return f"arrivals are {values['offered_load']:.2f} of the capacity at full batches"
@@ -65,7 +66,8 @@ def overload(values: dict, rates: np.ndarray, slower: float) -> str:
         return ""
     if values["backlog_growth"] > chance(values):
         return f"never idle, and {values['backlog_growth']:.0%} of the arrivals stay in flight"
-    if values["throughput_per_s"] + half_width_of_parts(rates) < values["offered_per_s"]:
+    served_at_most = values["throughput_per_s"] + half_width_of_parts(rates)
+    if served_at_most < values["offered_per_s"] and grown(values):
         return (
             f"never idle, and {values['throughput_per_s']:.4g} of {values['offered_per_s']:.4g} passes/s are served: "
             "the backlog grows"
@@ -73,6 +75,16 @@ def overload(values: dict, rates: np.ndarray, slower: float) -> str:
     if slower > 1:
         return f"never idle, and later arrivals take {slower:.1f} times as long as earlier ones: the backlog grows"
     return ""
+
+
+def grown(values: dict) -> bool:
+    """Say whether more sequences are in flight at the end of a window than chance explains, with so many in flight.
+
+    A steady number in flight varies like a Poisson number, at both ends of the window: three standard deviations of
+    the difference are allowed. The arrivals are those that came: a rate says how many were to be expected.
+    """
+    growth = values["backlog_growth"] * values["sequences_in_window"]
+    return bool(growth > DEVIATIONS * np.sqrt(2 * values["in_flight_mean"]))
 
 
 def slowing(served: Served) -> float:
