@@ -179,10 +179,18 @@ def probe(model: nn.Module, plan: Plan, prompt: Prompt) -> Watch:
         raise InputError(f"router {silent[0]} did not run in a forward call, allowed: every router in every call")
     told = [router.told(choices[router]) for router in routers]
     watch = Watch(module, [router for router, _ in told], [choice for _, choice in told])
+    check_numbers(watch)
     shapes = {(choice.logits_NE.shape[1], choice.experts_NK.shape[1]) for choice in watch.choices}
     if len(shapes) > 1:
         raise InputError(f"layers have different (experts, k): {sorted(shapes)}, allowed: the same in all layers")
     return watch
+
+
+def check_numbers(watch: Watch) -> None:
+    """Refuse a model whose routers decide on NaN: what they choose then means nothing."""
+    for router, choice in zip(watch.routers, watch.choices, strict=True):
+        if choice.logits_NE.isnan().any():
+            raise InputError(f"router {router.name} has logits that are NaN, allowed: finite weights, a wider --dtype")
 
 
 def check_prompts(model: nn.Module, prompts: list[Prompt], plan: Plan) -> None:

@@ -97,3 +97,13 @@ def test_a_router_that_leaves_padding_out_is_refused(tmp_path, monkeypatch):
 def test_shared_experts_are_read_under_their_other_names(tmp_path):
     model = tiny("AriaTextConfig", moe_num_experts=8, moe_topk=2, moe_num_shared_experts=2)
     assert record(model, tmp_path).header.model.shared_experts == 2
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_router_that_decides_on_nan_is_refused(tmp_path, batch):
+    model = built("mixtral")
+    find_routers(model)[1].module.weight.data[3] = float("nan")
+    with pytest.raises(
+        InputError, match=r"layers\.1\.mlp\.gate has logits that are NaN, allowed: finite weights, a wider"
+    ):
+        record(model, tmp_path, batch=batch)
