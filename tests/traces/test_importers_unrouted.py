@@ -146,3 +146,15 @@ def test_a_dense_layer_is_none_of_a_trace(tmp_path, rng, k, filling):
         assert imported("npz", path, experts=16, phase="prefill", unrouted="real").T == 40
     np.savez(path, experts=experts[:, [0, 1, 3]], offsets=np.array([0, 40]))
     assert imported("npz", path, experts=16, phase="prefill", layers="0-1,3").header.model.layer_ids == (0, 1, 3)
+
+
+def test_one_layer_with_one_slot_tells_by_a_longer_run(tmp_path, rng):
+    experts = rng.integers(0, 16, (600, 1, 1)).astype(np.uint8)
+    np.savez(path := tmp_path / "x.npz", experts=experts, offsets=np.array([0, 600]))
+    assert imported("npz", path, experts=16, phase="prefill").T == 600
+    experts[:200] = 0
+    np.savez(path, experts=experts, offsets=np.array([0, 600]))
+    assert "expert 0 again" in refusal("npz", path, experts=16, phase="prefill")
+    assert imported("npz", path, experts=16, phase="prefill", unrouted="real").T == 600
+    kept = imported("npz", path, experts=16, phase="prefill", unrouted="keep")
+    assert (kept.experts_TLK[:200] == -1).all()

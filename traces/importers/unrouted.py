@@ -70,7 +70,7 @@ def long_runs(expert_TL: np.ndarray, experts: int, choice: str | None) -> np.nda
     """Return which rows (T, L) of one slot stand in a run of one filling in all layers that is too long for chance."""
     tokens, layers = expert_TL.shape
     marked_T = np.zeros(tokens, bool)
-    if choice == REAL or layers < 2 or experts < 2:
+    if choice == REAL or experts < 2:
         return np.repeat(marked_T[:, None], layers, 1)
     id_T = np.full(tokens, -1)
     for filling in FILLINGS:
