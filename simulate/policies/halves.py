@@ -22,18 +22,25 @@ SERVED = (ALL, SECOND_HALF)  # which part of a trace a run serves
 
 @dataclass(frozen=True)
 class Halves:
-    """`second_T` says which rows belong to the second half; `first` of `whole` sequences (or steps) do not."""
+    """`second_T` says which rows belong to the second half; `first` of `whole` sequences (or steps) do not.
+
+    `shared` is the number of steps that hold rows of both halves: what is counted of them is only a part.
+    """
 
     second_T: np.ndarray
     first: int
     whole: int
     unit: str
+    shared: int = 0
 
     @property
     def said(self) -> str:
         """What was learned on and what was counted, in words."""
         rest = self.whole - self.first
-        return f"learned on the first {self.first} of {self.whole} {self.unit}, counted on the other {rest}"
+        said = f"learned on the first {self.first} of {self.whole} {self.unit}, counted on the other {rest}"
+        if self.shared:
+            said += f" (steps that hold both, {self.shared} in all, count without the tokens of the first)"
+        return said
 
 
 def halves(sequence_T: np.ndarray, step_T: np.ndarray) -> Halves:
@@ -50,7 +57,9 @@ def halves(sequence_T: np.ndarray, step_T: np.ndarray) -> Halves:
         )
     order = np.empty(whole, np.int64)
     order[np.argsort(first_T)] = np.arange(whole)
-    return Halves(order[place_T.ravel()] >= whole // 2, whole // 2, whole, unit)
+    second_T = order[place_T.ravel()] >= whole // 2
+    shared = len(np.intersect1d(step_T[second_T], step_T[~second_T]))
+    return Halves(second_T, whole // 2, whole, unit, shared)
 
 
 def sequences_served(trace: Trace, served: str) -> int:

@@ -120,6 +120,14 @@ def test_halves_are_of_sequences_in_the_order_of_their_first_rows_or_of_steps():
         halves(np.zeros(3), np.zeros(3))
 
 
+def test_steps_that_hold_both_halves_are_named():
+    """Of three steps the second and third serve both halves: what is counted of them is not all that they ran."""
+    found = halves(np.array([0, 1, 0, 2, 1, 3]), np.array([0, 0, 1, 1, 2, 2]))
+    assert found.second_T.tolist() == [False, False, False, True, False, True]
+    said = "learned on the first 2 of 4 sequences, counted on the other 2"
+    assert found.said == f"{said} (steps that hold both, 2 in all, count without the tokens of the first)"
+
+
 def test_a_run_that_serves_the_second_half_cycles_permutes_and_begins_there():
     trace = replace(uniform(3, sequences=4, tokens=2), arrival_ns_S=np.array([5, 6, 40, 90]))
     config = RunConfig(arrivals="recorded", served=SECOND_HALF)
