@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from importing import imported, needs_real, refusal, selections
 
+from traces.errors import InputError
 from traces.importers.source import Options, layer_numbers
 
 OPTIONS = {"experts": 8, "phase": "both", "score_kind": "softmax", "ranked": True}
@@ -51,6 +52,13 @@ def test_decoded_rows_stand_behind_their_prompt(tmp_path, rng):
     assert trace.position_T.tolist() == [3, 4, 5, 6, 7, 1, 6, 7, 8, 9, 10, 11]
     assert trace.step_T.tolist() == list(range(12))
     assert trace.header.notes["left_out"] == ["array names"]
+
+
+def test_layers_that_contradict_the_file_are_refused(tmp_path, rng):
+    path = written(tmp_path / "x.npz", plain(rng))
+    assert imported("npz", path, **OPTIONS | {"layers": "1-2,5"}).header.model.layer_ids == (1, 2, 5)
+    with pytest.raises(InputError, match="layer_ids are not those of --layers; allowed: the same, or no --layers"):
+        imported("npz", path, **OPTIONS | {"layers": "1-3"})
 
 
 def test_scores_can_be_left_out_and_arrays_have_other_names(tmp_path, rng):

@@ -128,6 +128,11 @@ def test_importers_take_their_number(rng, tmp_path):
     np.savez(tmp_path / "x.npz", experts=experts_TLK, offsets=np.array([0, 40]))
     trace: Trace = imported("npz", tmp_path / "x.npz", experts=24, zero_experts=8, phase="prefill")
     assert (trace.E, trace.header.model.experts) == (16, 24)
+    export("npz", Subject(trace), tmp_path / "out.npz")
+    again = imported("npz", tmp_path / "out.npz", experts=24, phase="prefill")
+    assert (again.E, again.experts_TLK.tolist()) == (16, trace.experts_TLK.tolist())
+    with pytest.raises(InputError, match="zero_experts is 8, but --zero-experts 7; allowed: the same"):
+        imported("npz", tmp_path / "out.npz", experts=24, zero_experts=7, phase="prefill")
     assert load_LE(trace).sum() == (experts_TLK < 16).sum()
     assert "allowed -1..15" in refusal("npz", tmp_path / "x.npz", experts=16, zero_experts=8, phase="prefill")
     assert "zero_experts is 24" in refusal("npz", tmp_path / "x.npz", experts=24, zero_experts=24, phase="prefill")

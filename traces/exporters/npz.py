@@ -13,8 +13,9 @@ SUFFIXES = (".npz",)
 
 
 def write(subject: Subject, path: Path) -> None:
-    """Write `experts` [T, L, K], `offsets`, `layer_ids`, and `scores`, `prompt_len`, `domain` where the trace has them.
+    """Write `experts` [T, L, K], `offsets`, `layer_ids`, and what else the importer of `npz` reads, where there is any.
 
+    That is `scores`, `prompt_len`, `domain`, and `zero_experts`, how many of the last experts have no weights.
     Rows are put sequence by sequence; which step a token ran in is lost. InputError for counts, or for a placement.
     """
     trace = subject.recorded
@@ -30,5 +31,7 @@ def write(subject: Subject, path: Path) -> None:
     for name, values in (("scores", trace.scores_TLK), ("prompt_len", trace.prompt_len_S), ("domain", trace.domain_S)):
         if values is not None:
             arrays[name] = values[order_T] if name == "scores" else values
+    if trace.header.model.zero_experts:
+        arrays["zero_experts"] = np.array(trace.header.model.zero_experts)
     with replacing(path) as temporary, open(temporary, "wb") as opened:
         np.savez_compressed(opened, **arrays)

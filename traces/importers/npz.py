@@ -23,7 +23,7 @@ from traces.importers.unrouted import with_unrouted
 from traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.
-USUAL = {"experts": "experts", "offsets": "offsets", "prompt_len": "prompt_len", "layer_ids": "layer_ids"}
+USUAL = {name: name for name in ("experts", "offsets", "prompt_len", "layer_ids", "zero_experts")}
 FIELDS = (*USUAL, "scores", "domain")
 NEEDED = ("experts", "offsets")
 # What NumPy and zipfile were seen to raise on damaged files. No bare Exception: our own slips must show.
@@ -37,8 +37,9 @@ def read(source: Source) -> Trace:
     """Return the trace in `experts` [T, L, K] and `offsets` (sequence i = rows offsets[i]:offsets[i+1]).
 
     Optional: `scores` or `probs` [T, L, K] (`--score-kind` says what they are, or leaves them out), `prompt_len` per
-    sequence, `layer_ids`, and, only if named, `domain`, a text per sequence. `--phase` says whether the rows are
-    prompts, decoded tokens (their positions begin at prompt_len), or both. -1 is an empty slot.
+    sequence, `layer_ids`, `zero_experts` (how many of the last experts have no weights), and, only if named, `domain`,
+    a text per sequence. `--phase` says whether the rows are prompts, decoded tokens (their positions begin at
+    prompt_len), or both. -1 is an empty slot.
     """
     path = source.one_file()
     arrays = read_arrays(path, source)
@@ -64,8 +65,9 @@ def read(source: Source) -> Trace:
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
             fields["scores_TLK"] = np.where(filled_TLK, 0, arrays["scores"][:, :, :k]).astype(np.float32)
     notes = ONE_AFTER_ANOTHER | ({"left_out": arrays["left_out"]} if arrays["left_out"] else {})
-    used_k = source.options.k or k
-    return source.trace(source.model(used_k, layer_ids), notes, experts_TLK=experts_TLK, **fields)
+    stated = whole_numbers(path, arrays, "zero_experts", ())
+    model = source.model(source.options.k or k, layer_ids, zero_experts=None if stated is None else int(stated))
+    return source.trace(model, notes, experts_TLK=experts_TLK, **fields)
 
 
 def array_names(source: Source, held: list[str]) -> dict[str, str]:
@@ -144,13 +146,15 @@ def whole_numbers(path: Path, arrays: dict, name: str, shape: tuple[int, ...]) -
 
 
 def layers_of(path: Path, source: Source, layer_ids: np.ndarray | None, layers: int) -> tuple[int, ...]:
-    """Return the model's own layer numbers: those of the file or of --layers, else 0..layers-1."""
+    """Return the model's own layer numbers: those of the file or of --layers, which agree, else 0..layers-1."""
+    found = whole_numbers(path, {} if layer_ids is None else {"layer_ids": layer_ids}, "layer_ids", (layers,))
     if source.options.layers:
         numbers = layer_numbers(source.options.layers)
         if len(numbers) != layers:
             raise InputError(f"{path}: {layers} layers, but --layers names {len(numbers)}; allowed: as many")
+        if found is not None and tuple(found.tolist()) != numbers:
+            raise InputError(f"{path}: layer_ids are not those of --layers; allowed: the same, or no --layers")
         return numbers
-    found = whole_numbers(path, {} if layer_ids is None else {"layer_ids": layer_ids}, "layer_ids", (layers,))
     return tuple(range(layers)) if found is None else tuple(found.tolist())
 
 

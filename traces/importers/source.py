@@ -89,15 +89,23 @@ class Source:
         count = "" if len(files) == 1 else f", {len(files)} files"
         return {"name": files[0].name, "digest": digest, "note": f"imported from {self.kind}{count}"}
 
-    def model(self, used_k: int, layer_ids: tuple[int, ...], experts: int | None = None) -> ModelInfo:
-        """Return the model as far as it is known."""
+    def model(
+        self, used_k: int, layer_ids: tuple[int, ...], experts: int | None = None, zero_experts: int | None = None
+    ) -> ModelInfo:
+        """Return the model as far as it is known; `zero_experts` is what the source itself says of them."""
+        asked = self.options.zero_experts
+        if None not in (asked, zero_experts) and asked != zero_experts:
+            raise InputError(
+                f"{self.place}: zero_experts is {zero_experts}, but --zero-experts {asked}; allowed: the same"
+            )
+        zero_experts = asked if zero_experts is None else zero_experts
         name, experts = self.options.model or "unknown", experts or self.options.experts
         if used_k > experts:
             raise InputError(f"{self.place}: {used_k} experts per token, allowed 1..{experts}, the experts of a layer")
         try:
             return ModelInfo(
                 name=name, experts=experts, used_k=used_k, layer_ids=layer_ids,
-                zero_experts=self.options.zero_experts or 0, shared_experts=self.options.shared_slots or 0,
+                zero_experts=zero_experts or 0, shared_experts=self.options.shared_slots or 0,
             )  # fmt: skip
         except InputError as error:
             raise InputError(f"{self.place}: {error}") from None
