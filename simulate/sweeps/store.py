@@ -114,11 +114,7 @@ def opened_store(out: Path, grid: Grid) -> Iterator[Store]:
     """
     folder = parts_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK_FILE, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another process is carrying out this sweep; allowed: one at a time") from None
+    with locked(folder):
         remove_halves(out)
         provenance = begun(folder, grid)
         paths = sorted(folder.glob("part-*.json"))
@@ -128,6 +124,23 @@ def opened_store(out: Path, grid: Grid) -> Iterator[Store]:
             yield store
         finally:
             store.flush()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder of parts for this sweep; InputError if another holds it.
+
+    Closing the file would not do: a process that was just forked has a copy of it until its own program begins.
+    """
+    with open(folder / LOCK_FILE, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another process is carrying out this sweep; allowed: one at a time") from None
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def begun(folder: Path, grid: Grid) -> dict:

@@ -299,3 +299,23 @@ def test_parts_of_another_grid_beside_a_whole_table_are_left(cut_off):
     before = sorted(parts.iterdir())
     swept(study, closed_loops(in_flight=8), out)
     assert sorted(parts.iterdir()) == before
+
+
+def test_a_copy_of_the_lock_in_a_forked_process_holds_up_nobody(tmp_path, monkeypatch):
+    flock, copies = store.fcntl.flock, []
+
+    def flock_copied(lock, operation):
+        copies.append(os.dup(lock.fileno()))  # as a child of fork has it
+        flock(lock, operation)
+
+    monkeypatch.setattr(store.fcntl, "flock", flock_copied)
+    with (
+        store.locked(tmp_path),
+        pytest.raises(InputError, match="another process is carrying out this sweep"),
+        store.locked(tmp_path),
+    ):
+        pass
+    with store.locked(tmp_path):
+        pass
+    for copy in copies:
+        os.close(copy)
