@@ -159,6 +159,7 @@ collect_all() {
         local wide_epochs=2 quality=(--epochs 3 --jobs 2) costs=5 serve=(--replications 1 --in-flight 256 --batches-per-queue 15)
         local execute=(--replications 1 --batches-per-queue 10 --least-passes 500)
         local family=(--seeds 2 --epochs 2) memory=(--batch 100,400 --repetitions 3)
+        [ "$data" != digits ] || memory[1]=100,300  # it has 360 test images
         local vision=dense,switch:4,switch:8,random:4 vision_images=(--train-images 4000 --test-images 2000)
         local vision_sizes=(--patch $patch) vision_epochs=3 batch=()
         local vision_timed=(--training-images 1280 --inference-images 5000) seen=switch8
