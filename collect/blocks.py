@@ -26,12 +26,14 @@ class Blocks:
     the batch it stands in, and one choice that flips on a near-tie would send execution and simulation down different
     paths. `disagreements` counts such flips. `renormalised`: the weights of a token's experts sum to one. `outputs`:
     the classes, or the bytes that may come next. `source` runs an expert: the model's own weights, until someone sets
-    another.
+    another. `dtype`: that of the experts' weights and inputs; the residual stream and the gate are float32.
+    `counts_disagreements` False: the gate is not the one that the trace was recorded from.
     """
 
     def __init__(
-        self, model: nn.Module, outputs: int, experts_TLK: np.ndarray, renormalised: bool, device: torch.device
-    ) -> None:
+        self, model: nn.Module, outputs: int, experts_TLK: np.ndarray, renormalised: bool, device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
         tokens, layers, _ = experts_TLK.shape
         config = model.config
         if layers != config.layers:
@@ -41,11 +43,12 @@ class Blocks:
         self.source: Source = lambda layer, expert, x_NM: model.experts[layer].run(expert, x_NM)
         # Written once here, so that no page of the buffers is touched for the first time inside a measured batch.
         self.residual_TM = torch.full((tokens, config.width), torch.nan, device=device)
-        self.normed_TM = torch.full((tokens, config.width), torch.nan, device=device)
+        self.normed_TM = torch.full((tokens, config.width), torch.nan, dtype=dtype, device=device)
         self.weights_TE = torch.zeros((tokens, config.experts + 1), device=device)  # last column: empty slots
         self.logits_TC = torch.full((tokens, outputs), torch.nan, device=device)
         self.differing = torch.zeros((), dtype=torch.int64, device=device)
-        self.masked, self.ran_TLK = False, np.full(experts_TLK.shape, -1, np.int16)
+        self.masked, self.counts_disagreements = False, True
+        self.ran_TLK = np.full(experts_TLK.shape, -1, np.int16)
 
     def dense(self, layer: int, tokens: list[int], rows_N: torch.Tensor) -> torch.Tensor:
         """Bring the residual stream of tokens up to a layer's experts; return their normed inputs [N, M]."""
@@ -96,7 +99,8 @@ class Blocks:
             weights_NK = recorded_weights(logits_NE, recorded_NK, self.renormalised)
             weights_NE = logits_NE.new_zeros(len(rows_N), self.weights_TE.shape[1])
             self.weights_TE[rows_N] = weights_NE.scatter_(1, recorded_NK % weights_NE.shape[1], weights_NK)
-        self.differing += (outside_the_best(logits_NE, recorded_NK)).sum()
+        if self.counts_disagreements:
+            self.differing += (outside_the_best(logits_NE, recorded_NK)).sum()
 
     def share(
         self, layer: int, tokens: list[int], rows_N: torch.Tensor, routed: Sequence[Sequence[int]]
@@ -117,8 +121,8 @@ class Blocks:
         """Add one expert's weighted output to the residual stream of its tokens."""
         output_NM = self.source(layer, expert, self.normed_TM.index_select(0, rows_N))
         weights_N = self.weights_TE[rows_N, expert]
-        output_NM *= (weights_N if mass_N is None else weights_N / mass_N).unsqueeze(1)
-        self.residual_TM.index_add_(0, rows_N, output_NM)
+        weights_N1 = (weights_N if mass_N is None else weights_N / mass_N).unsqueeze(1)
+        self.residual_TM.index_add_(0, rows_N, output_NM * weights_N1)  # float32, whatever the experts' type
 
 
 def outside_the_best(logits_NE: torch.Tensor, recorded_NK: torch.Tensor) -> torch.Tensor:

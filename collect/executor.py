@@ -224,8 +224,11 @@ def execute(
 class TraceOnWeights:
     """A trace together with the model it was recorded from: any configuration of it can be executed.
 
-    A subclass knows the inputs. `known` is what cache policies may know beforehand.
+    A subclass knows the inputs. `known` is what cache policies may know beforehand. `tolerance`: how far executed
+    outputs may be from those of the plain forward pass, as a share of the largest.
     """
+
+    tolerance = 1e-3
 
     def __init__(self, model: torch.nn.Module, trace: Trace) -> None:
         self.model, self.trace, self.renormalised = model, trace, trace.header.gate_rule != PROBABILITIES
@@ -248,7 +251,7 @@ class TraceOnWeights:
         blocks = self.new_blocks(workload, config)
         records = execute(workload, config, blocks, header, known, pace_of(config))
         ran_TLK = blocks.ran_TLK if blocks.masked else workload.experts_TLK[workload.row_N]
-        difference = check_outputs(blocks.logits_TC, self.expected(workload, ran_TLK))
+        difference = check_outputs(blocks.logits_TC, self.expected(workload, ran_TLK), self.tolerance)
         records.header["largest_output_difference"] = difference
         records.header["quality"] = self.quality(workload, blocks.logits_TC)
         return records
@@ -260,7 +263,7 @@ def pace_of(config: RunConfig) -> Pace | None:
     return None if memory is None else Pace(memory.link_latency_ns, memory.link_bytes_per_s)
 
 
-def check_outputs(executed_TC: torch.Tensor, expected_TC: torch.Tensor, tolerance: float = 1e-3) -> float:
+def check_outputs(executed_TC: torch.Tensor, expected_TC: torch.Tensor, tolerance: float) -> float:
     """Return the largest absolute difference between executed logits and those of the plain forward pass.
 
     Raises RuntimeError where a token has no output, or differs by more than `tolerance` times the largest logit: then

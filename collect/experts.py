@@ -33,13 +33,18 @@ class Experts(nn.Module):
 
     @property
     def stacks(self) -> tuple[torch.Tensor, ...]:
-        """The stacked weights, in the order that `perceptron` takes them: [E, ...] each."""
+        """The stacked weights, in the order that `compute` takes them: [E, ...] each."""
         return self.w1_EMH, self.b1_EH, self.w2_EHO, self.b2_EO
 
     @property
     def expert_bytes(self) -> int:
         """Bytes of one expert's weights."""
         return sum(parameter[0].nbytes for parameter in self.parameters())
+
+    @staticmethod
+    def compute(x_NM: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+        """Return the outputs [N, O] of one expert whose weights are `tensors`, one of each of `stacks`."""
+        return perceptron(x_NM, *tensors)
 
     def run(self, expert: int, x_NM: torch.Tensor) -> torch.Tensor:
         """Return the outputs [N, O] of one expert for a batch of inputs."""

@@ -7,7 +7,7 @@ from itertools import accumulate
 import torch
 
 from collect.expert_memory.slow_tier import Copier, Pace, pack
-from collect.experts import Experts, perceptron
+from collect.experts import Experts
 from simulate.policies.memory.expert_memory import ExpertMemory
 from simulate.policies.memory.links import Transfer
 
@@ -20,7 +20,7 @@ class ExpertSlots:
     """
 
     def __init__(self, experts_L: list[Experts], memory: ExpertMemory, device: torch.device, pace: Pace | None) -> None:
-        self.experts = len(experts_L[0])
+        self.experts, self.compute = len(experts_L[0]), experts_L[0].compute
         on_gpu = device.type == "cuda"
         self.source_KF = pack(experts_L, pinned=on_gpu)
         sizes_C = [cache.slots + 1 for cache in memory.caches_DC[0]]
@@ -76,7 +76,7 @@ class ExpertSlots:
         row = self.where.get(layer * self.experts + expert)
         if row is None:
             raise RuntimeError(f"expert {expert} of layer {layer} was to run and is in no slot")
-        return perceptron(x_NM, *self.views_S[row])
+        return self.compute(x_NM, *self.views_S[row])
 
 
 def views(row_F: torch.Tensor, shapes: list[torch.Size]) -> list[torch.Tensor]:
