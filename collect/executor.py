@@ -263,7 +263,9 @@ def pace_of(config: RunConfig) -> Pace | None:
     return None if memory is None else Pace(memory.link_latency_ns, memory.link_bytes_per_s)
 
 
-def check_outputs(executed_TC: torch.Tensor, expected_TC: torch.Tensor, tolerance: float = TraceOnWeights.tolerance) -> float:
+def check_outputs(
+    executed_TC: torch.Tensor, expected_TC: torch.Tensor, tolerance: float = TraceOnWeights.tolerance
+) -> float:
     """Return the largest absolute difference between executed logits and those of the plain forward pass.
 
     Raises RuntimeError where a token has no output, or differs by more than `tolerance` times the largest logit: then
