@@ -118,6 +118,9 @@ def cuda_stand_in(monkeypatch, memory_bytes=MEMORY_BYTES):
     def in_stream(stream):
         yield
 
+    def free_bytes(device=None):
+        return memory_bytes - allocation.allocated(), memory_bytes
+
     with StorageAllocation() as allocation, OnHost(calls), monkeypatch.context() as patch:
         about = SimpleNamespace(name=NAME, total_memory=memory_bytes, multi_processor_count=1, major=9, minor=0)
         for name, stand_in in {
@@ -126,7 +129,7 @@ def cuda_stand_in(monkeypatch, memory_bytes=MEMORY_BYTES):
             "get_device_capability": lambda device=None: (9, 0), "is_bf16_supported": lambda *_: True,
             "synchronize": counted("synchronised"), "empty_cache": counted("emptied"),
             "Stream": new_stream, "Event": Event, "stream": in_stream, "current_stream": Stream,
-            "default_stream": Stream, "mem_get_info": lambda device=None: (memory_bytes - allocation.alive, memory_bytes),
+            "default_stream": Stream, "mem_get_info": free_bytes,
             "memory_allocated": lambda device=None: allocation.allocated(),
             "max_memory_allocated": lambda device=None: allocation.peak(),
             "reset_peak_memory_stats": lambda device=None: allocation.reset_peak(),

@@ -1,11 +1,11 @@
 """The stand-in for CUDA itself: it leads into the branches of a GPU, and away from them afterwards."""
 
 import torch
+from cuda_stand_in import cuda_stand_in
 
 from collect.allocation import CudaAllocation, allocation_on
 from collect.devices import device_name, pick_device, synchronise
 from collect.expert_memory.slow_tier import Copier
-from cuda_stand_in import cuda_stand_in
 from simulate.policies.memory.links import Transfer
 
 
@@ -38,7 +38,7 @@ def test_events_and_the_allocator_count(monkeypatch):
             kept = torch.zeros(1000, device=where)
             del kept
             kept = torch.zeros(10, device=where)
-            assert (allocation.allocated(), allocation.peak()) == (40, 4000)
+            assert (allocation.allocated(), allocation.peak()) == (kept.nbytes, 4000)
         ended.record()
         assert begun.elapsed_time(ended) > 0
 
