@@ -1,0 +1,96 @@
+"""The steps of a quick run: their commands, what those make, and how the time is shared out among them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from collect.quick.steps import Command, Step
+from collect.real_layers.shapes import SHAPES
+
+EXECUTED_TRACE = Path("traces/data/cpu-amd-epyc/text/language-decode.trace.parquet")
+PACKAGES = ("numpy", "pyarrow", "rich", "typer")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a quick run collects: the device as asked for, sizes, the logs of the device, models, a trace."""
+
+    device: str
+    on_gpu: bool
+    scale: int
+    minutes: float
+    logs: Path
+    models: Path
+    trace: Path
+
+    def command(self, *words: object, makes: tuple[Path, ...], wants: tuple[Path, ...] = ()) -> Command:
+        """Return a command of `python -m collect` on the device."""
+        asked = (sys.executable, "-m", "collect", *map(str, words), "--device", self.device)
+        return Command(asked, makes, wants)
+
+    def share(self, seconds_of_480: float) -> float:
+        """Return what part of the time is kept free for a step that is owed so many of eight minutes' seconds."""
+        return seconds_of_480 * self.minutes / 8
+
+
+def plan(place: Place) -> list[Step]:
+    """Return the steps in the order in which they run."""
+    return [layer_costs(place), link(place), language(place)]
+
+
+def layer_costs(place: Place) -> Step:
+    """Step 1: what batches cost at the layer shapes of published models."""
+    folder = place.logs / "shapes"
+    sizes = () if place.on_gpu else ("--sizes", "1,8", "--repetitions", 1)
+    commands = tuple(
+        place.command(
+            "layer-costs", shape, "--out", folder, "--scale", place.scale, *sizes,
+            makes=(folder / f"{shape}.costs.parquet",),
+        )
+        for shape in SHAPES
+    )  # fmt: skip
+    return Step(
+        1, "layer-costs", commands, 15, place.share(120), ("shapes/*.costs.*", "shapes/layer_times.*"), PACKAGES
+    )
+
+
+def link(place: Place) -> Step:
+    """Step 2: what an expert of each shape takes from host to device."""
+    out = place.logs / "shapes" / "link.parquet"
+    commands = (
+        place.command("link", "--shapes", ",".join(SHAPES), "--scale", place.scale, "--out", out, makes=(out,)),
+    )
+    return Step(2, "link", commands, 10, place.share(25), ("shapes/link*",), PACKAGES)
+
+
+def language(place: Place) -> Step:
+    """Step 3: a language model trained here, its held-out quality and its traces."""
+    text, model = place.logs / "text", place.models / "language.pt"
+    if place.on_gpu:
+        sizes = ("--seconds", place.share(90), "--batch", 64, "--dmodel", 512, "--hidden", 512, "--heads", 8)
+        segments, windows, requests = 200, 6, 72
+    else:
+        sizes = ("--seconds", place.share(30), "--batch", 4, "--dmodel", 32, "--hidden", 32)
+        segments, windows, requests = 8, 2, 12
+    recorded = ("--checkpoint", model, "--candidates", 8, "--score-bits", 7)
+    traces = {phase: text / f"language-{phase}.trace.parquet" for phase in ("prefill", "decode", "stepwise")}
+    asked = {
+        "prefill": ("--windows", windows), "decode": ("--requests", requests),
+        "stepwise": ("--windows", 1, "--seed", 7),
+    }  # fmt: skip
+    commands = (
+        place.command("language", *sizes, "--out", model, makes=(model,)),
+        *(
+            place.command(
+                "language-route", "--phase", phase, *recorded, *asked[phase], "--out", out, makes=(out,), wants=(model,)
+            )
+            for phase, out in traces.items()
+        ),
+        place.command(
+            "language-quality", "--checkpoint", model, "--segments", segments, "--out", text / "language.csv",
+            makes=(text / "language.csv",), wants=(model,),
+        ),
+    )  # fmt: skip
+    return Step(3, "language", commands, 40, place.share(150), ("text/language*",), PACKAGES)

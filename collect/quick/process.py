@@ -1,0 +1,65 @@
+"""One command of a quick run as a process of its own: its lines passed on with the time, its end in time enforced."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+GRACE_S = 3.0  # between asking a process to end and ending it
+DIES_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
+
+
+def run_until(words: tuple[str, ...], seconds: float, say: Callable[[str], object]) -> int | None:
+    """Run a program and pass its lines to `say`; return its exit status, None where it was ended after `seconds`.
+
+    A program that cannot be started counts as one that failed with status 127. Its whole session ends with it, and,
+    on Linux, with this process, however that ends.
+    """
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+    try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
+            text=True, errors="replace", start_new_session=True, preexec_fn=die_with_parent,
+        )  # fmt: skip
+    except OSError as error:
+        say(f"{words[0]}: cannot be started ({error.strerror})")
+        return 127
+    reader = threading.Thread(target=pass_on, args=(process.stdout, say), daemon=True)
+    reader.start()
+    try:
+        return process.wait(max(seconds, 0.0))
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        end(process)
+        reader.join(GRACE_S)
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it has died; elsewhere nothing is asked."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+
+
+def pass_on(lines: object, say: Callable[[str], object]) -> None:
+    """Say every line of a stream until it ends."""
+    with contextlib.suppress(ValueError, OSError):
+        for line in lines:
+            if line.strip():
+                say(line.rstrip())
+
+
+def end(process: subprocess.Popen) -> None:
+    """Ask the session of a process to end, and end it where it has not after a moment."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, sent)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
