@@ -24,16 +24,12 @@ NAMES = ("layer costs", "link", "language model", "executions", "dispatch memory
 @app.command("quick")
 def quick_command(
     out: Annotated[Path, typer.Option(help="Folder of logs: what is there already is kept, what is missing is made.")],
-    minutes: Annotated[
-        float, typer.Option(min=0.01, max=1e4, help="Time for all steps; the rest is named.")
-    ] = 8,
+    minutes: Annotated[float, typer.Option(min=0.01, max=1e4, help="Time for all steps; the rest is named.")] = 8,
     steps: Annotated[str | None, typer.Option(help=f"With commas; 1-{len(NAMES)}: {', '.join(NAMES)}.")] = None,
     scale: Annotated[int | None, typer.Option(min=1, help="Divides all layer widths; default: 1, on a CPU 16.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder for the trained model; default: beside OUT.")] = None,
     trace: Annotated[Path, typer.Option(help="Language trace that the executions replay.")] = EXECUTED_TRACE,
-    packed: Annotated[
-        Path | None, typer.Option("--pack", help="Folder for a tar file per step.")
-    ] = None,
+    packed: Annotated[Path | None, typer.Option("--pack", help="Folder for a tar file per step.")] = None,
     device: Device = "auto",
 ) -> None:
     """Collect a full set of logs in minutes: costs, link, a trained model's traces, executions, dispatch memory.
