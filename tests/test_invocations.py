@@ -131,6 +131,7 @@ def right_words(folder):
         "trace_path": f"{folder}/trace.parquet", "path": f"{folder}/trace.parquet", "trace": f"{folder}/trace.parquet",
         "paths": f"{folder}/trace.parquet", "traces": f"{folder}/trace.parquet", "source": f"{folder}/trace.parquet",
         "affine": "100,10", "jobs": "1", "out": "out", "folder": f"{folder}/memory", "executed": f"{folder}/runs",
+        "runs": f"{folder}/runs",
         "tables": f"{folder}/tables", "kind": "npz", "files": f"{folder}/arrays.npz", "axis": "queue_size=1,2",
         "experts": "4", "phase": "decode", "expert_bytes": "9", "logs": f"{folder}/logs", "rules": str(folder),
         "memory_bytes": "1e6", "profiles": f"{folder}/table.csv", "only": "locality", "checkpoint": f"{folder}/binary",

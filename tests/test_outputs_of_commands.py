@@ -29,6 +29,7 @@ WRITING = {
     "traces regate": "trace.parquet --k 1 --out x.parquet",
     "traces import": "npz arrays.npz --experts 4 --phase decode --score-kind none --out x.parquet",
     "traces export": "eplb trace.parquet --out x.npz",
+    "traces compact": "runs --out x",
     "simulate run": "trace.parquet --affine 100,20 --jobs 1 --replications 2 --out x",
     "simulate compose": "trace.parquet --affine 100,20 --out x.parquet",
     "simulate like": "runs trace.parquet --affine 100,20 --jobs 1 --replications 2 --out x",

@@ -26,6 +26,7 @@ from traces.outputs import staged
 from traces.provenance import provenance
 from traces.regating import regate, rule_text
 from traces.routes import uncomputed
+from traces.run_records import load_run, run_names
 from traces.selections import Trace
 from traces.synthetic import SyntheticSpec, synthetic_trace
 from traces.trace_file import load_trace, save_trace
@@ -131,6 +132,28 @@ def regate_command(
         save_trace(made, written)
     mean_k = (made.experts_TLK >= 0).sum() / (made.T * made.L)
     print(f"{out}: {rule_text(chosen)}, open loop, {mean_k:.3f} experts per token and layer, digest {made.digest}")
+
+
+@app.command()
+def compact(
+    runs: Annotated[Path, typer.Argument(help="folder of run records")],
+    out: Annotated[Path, typer.Option(help="folder for the same runs")],
+    plain: Annotated[
+        bool, typer.Option("--plain", help="back to columns that other programs read as they are")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Write run records in half the room, for keeping: every command reads them, other programs need --plain first.
+
+    Example: `python -m traces compact logs/executed --out kept/executed`
+    """
+    names = run_names(runs)
+    if not names:
+        raise InputError(f"{runs}: holds no complete run, expected NAME.passes.parquet with NAME.batches.parquet")
+    with staged(out, [runs], force, folder=True) as written:
+        for name in names:
+            load_run(runs, name).save(written, name, compact=not plain)
+    print(f"{out}: {len(names)} {'run' if len(names) == 1 else 'runs'}, {'plain' if plain else 'compact'}")
 
 
 @app.command("import")

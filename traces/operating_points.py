@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from traces.errors import InputError
-from traces.parquet import read_table, write_table
+from traces.parquet import SMALLEST, read_table, write_table
 
 POINT_COLUMNS = {
     "point": np.int16,
@@ -71,7 +71,8 @@ class OperatingPoints:
 
     def save(self, path: Path | str) -> None:
         """Write the points as Parquet."""
-        write_table(path, self.columns, self.header, "operating points")
+        orders = {"right": "sample"}  # most samples are right, or wrong, at nearly every point
+        write_table(path, self.columns, self.header, "operating points", orders=orders, level=SMALLEST)
 
 
 def operating_points(

@@ -11,7 +11,7 @@ import numpy as np
 
 from traces.errors import InputError
 from traces.outputs import WAY_OUT
-from traces.parquet import column_digest, read_table, write_table
+from traces.parquet import LEVEL, SMALLEST, column_digest, read_table, write_table
 
 PASS_COLUMNS = {
     "pass_id": np.int32,  # index in the workload, in order of arrival where that is known beforehand
@@ -22,6 +22,7 @@ PASS_COLUMNS = {
     "start_ns": np.int64,  # its first batch began
     "end_ns": np.int64,  # its last batch ended
 }
+PASS_ORDERS = {"step": "sequence"}  # a sequence has the same step each time
 BATCH_COLUMNS = {
     "device": np.int16,
     "layer": np.int16,  # index of the MoE layer; L = what follows the last one
@@ -88,15 +89,21 @@ class RunRecords:
             if late.any():
                 raise InputError(f"{kind}: row {int(late.argmax())}: times run backwards ({int(late.sum())} such rows)")
 
-    def save(self, folder: Path | str, name: str) -> None:
-        """Write `NAME.passes.parquet`, `.transfers.` if there are any, and `.batches.`, which makes it complete."""
-        write_table(Path(folder) / f"{name}.passes.parquet", self.passes, self.header, "passes")
+    def save(self, folder: Path | str, name: str, compact: bool = False) -> None:
+        """Write `NAME.passes.parquet`, `.transfers.` if there are any, and `.batches.`, which makes it complete.
+
+        The files hold the columns as they are, or, `compact`, in the forms of `traces.stored_forms`: half the size.
+        """
+        path = Path(folder) / name
+        level, orders = (SMALLEST, PASS_ORDERS) if compact else (LEVEL, {})
+        write_table(f"{path}.passes.parquet", self.passes, self.header, "passes", orders=orders, level=level)
+        timed = {"relative_times": compact, "level": level}
         if self.transfers is not None:
-            write_table(Path(folder) / f"{name}.transfers.parquet", self.transfers, self.header, "transfers")
+            write_table(f"{path}.transfers.parquet", self.transfers, self.header, "transfers", **timed)
         # The batches name the passes they belong to: a run that is written again and cut off between the two files
         # would otherwise be read as a mixture of both times.
         header = {**self.header, "passes_end_digest": column_digest(self.passes["end_ns"])}
-        write_table(Path(folder) / f"{name}.batches.parquet", self.batches, header, "batches", ("members_crc",))
+        write_table(f"{path}.batches.parquet", self.batches, header, "batches", **timed)
 
 
 def load_run(folder: Path | str, name: str) -> RunRecords:
