@@ -88,9 +88,10 @@ def stage_times(batch: int, slowest_per_s: float, fastest_per_s: float) -> np.nd
 
 def stages(costs: CostTable, routing: Routing, rate_per_s: float, batch: int) -> list[Stage]:
     """Return every stage a token passes, dense and expert, at a rate of passes of one token per second."""
-    expert_s = costs.service_ns(0, 1, batch) / 1e9
-    found = [dense_stage(rate_per_s, batch, costs.service_ns(layer, 0, batch) / 1e9) for layer in costs.dense_layers]
-    return found + [expert_stage(rate_per_s, batch, expert_s, *layer) for layer in routing.layers()]
+    expert_s, layers = costs.service_ns(0, 1, batch) / 1e9, list(routing.layers())
+    dense_s = [costs.service_ns(layer, 0, batch) / 1e9 for layer in costs.dense_of(len(layers))]
+    found = [dense_stage(rate_per_s, batch, service_s) for service_s in dense_s]
+    return found + [expert_stage(rate_per_s, batch, expert_s, *layer) for layer in layers]
 
 
 def sum_quantiles(parts: list[Stage], shares: tuple[float, ...]) -> list[float]:

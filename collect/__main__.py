@@ -9,8 +9,8 @@ import typer
 from traces.command import run
 
 SUBJECTS = (
-    "classifier", "dynamic_k", "execution", "expert_memory", "language", "memory", "planning", "quick", "route",
-    "rules", "video", "vision",
+    "classifier", "dynamic_k", "execution", "expert_memory", "language", "layer_costs", "memory", "planning", "quick",
+    "route", "rules", "video", "vision",
 )  # fmt: skip
 WITHOUT_TORCH = (
     "collect: needs torch, which this Python lacks; from a checkout: pip install torch==2.13.0, then"

@@ -17,6 +17,7 @@ from traces.numbers import whole_ns
 from traces.parquet import column_digest, header_digest
 
 Cost = Callable[[int, int, int], int]
+EXPERTS = -2  # the number of the experts' curve, below those of layers
 
 
 def checked_ns(service_ns: object, layer: int, block: int, tokens: int) -> int:
@@ -38,8 +39,8 @@ class MeanCosts:
         self.known: dict[tuple[int, int, int], int] = {}
 
     def curve(self, layer: int, block: int) -> int:
-        """Return a number that blocks of equal costs share: experts have one curve, every dense block its own."""
-        return -1 if block else layer
+        """Return a number that blocks of equal costs share: experts one, dense blocks their own or any layer's."""
+        return EXPERTS if block else self.table.dense_layer(layer)
 
     def __call__(self, layer: int, block: int, tokens: int) -> int:
         """Return the service time of a batch of `tokens` in a block."""
@@ -72,7 +73,7 @@ class ResampledCosts:
 
     def _repetitions(self, layer: int, block: int) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return (measured sizes, their repetitions in ascending order of time) of a block; experts share theirs."""
-        key = (0, 1) if block else (layer, 0)
+        key = (0, 1) if block else (self.table.dense_layer(layer), 0)
         if key not in self.known:
             measured = self.table.repetitions(layer, block)
             self.known[key] = np.array(list(measured)), [np.sort(times) for times in measured.values()]
@@ -139,7 +140,7 @@ class CostModel:
 
     def check_dense(self, layers: int) -> None:
         """Refuse a table in which a dense block of one of the layers 0..L is missing."""
-        missing = sorted(set(range(layers + 1)) - set(self.table.dense_layers)) if self.table else []
+        missing = sorted(set(range(layers + 1)) - set(self.table.dense_of(layers))) if self.table else []
         if missing:
             raise InputError(f"costs: dense block {missing[0]} was not measured; allowed: runs without a dense part")
 

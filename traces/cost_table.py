@@ -1,6 +1,7 @@
 """Cost tables: how long a batch of n tokens takes in each kind of block, with every repetition kept."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from traces.parquet import read_table, write_table
 
 COST_COLUMNS = {
     "layer": np.int16,
-    "block": np.int16,  # 0 dense, 1+e expert e, -1 (with layer -1, one token) an expert's way over a link
+    "block": np.int16,  # 0 dense, 1+e expert e; with layer -1: 0 any layer's dense, -1 an expert's way over a link
     "tokens": np.int32,  # tokens of the batch
     "repetition": np.int32,
     "service_ns": np.int64,
 }
-TRANSFER = (-1, -1)  # layer and block of a transfer
+TRANSFER = (-1, -1)  # layer and block of a transfer, whose batch has one token
+ANY_LAYER = (-1, 0)  # layer and block of a dense block that stands for every layer which has none of its own
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class CostTable:
 
     The experts of one model have equal shapes, so the curve of "an expert" is the mean over all experts that were
     measured in turn; the dense blocks differ between layers (the first embeds, the last is the head), so each has
-    its own. The header holds `device`, `model`, and `provenance`; where transfers were measured `link` says over
-    which link: its latency and bandwidth, and the bytes of an expert. `curves` remembers what `curve` worked out.
+    its own, or that of any layer (layer -1), which serves models of any number of layers. The header holds `device`,
+    `model`, and `provenance`; where transfers were measured `link` says over which link: its latency and bandwidth,
+    and the bytes of an expert. `curves` remembers what `curve` worked out.
     """
 
     columns: dict[str, np.ndarray]
@@ -40,15 +43,28 @@ class CostTable:
         if len(self.columns["tokens"]) == 0 or self.columns["tokens"].min() < 1 or self.columns["service_ns"].min() < 0:
             raise InputError("costs: needs at least one row, tokens >= 1 and service_ns >= 0")
 
-    @property
+    @cached_property
     def dense_layers(self) -> list[int]:
-        """The layers whose dense block was measured, ascending; empty for a model without a dense part."""
-        return sorted(set(self.columns["layer"][self.columns["block"] == 0].tolist()))
+        """The layers whose own dense block was measured, ascending; empty for a model without a dense part."""
+        return sorted(set(self.columns["layer"][self.columns["block"] == 0].tolist()) - {ANY_LAYER[0]})
+
+    @cached_property
+    def serves_any_layer(self) -> bool:
+        """Whether there is a dense block for layers that have none of their own."""
+        return bool(((self.columns["block"] == 0) & (self.columns["layer"] == ANY_LAYER[0])).any())
+
+    def dense_of(self, layers: int) -> list[int]:
+        """Return which of the layers 0..L of a model of L layers have a dense block here, their own or any layer's."""
+        return list(range(layers + 1)) if self.serves_any_layer else self.dense_layers
+
+    def dense_layer(self, layer: int) -> int:
+        """Return the layer whose dense block serves this one: itself, or -1 where it has none of its own."""
+        return ANY_LAYER[0] if self.serves_any_layer and layer not in self.dense_layers else layer
 
     def repetitions(self, layer: int, block: int) -> dict[int, np.ndarray]:
         """Return {tokens: service_ns of every repetition} of a dense block (block 0) or of the pooled experts."""
         layers, blocks = self.columns["layer"], self.columns["block"]
-        chosen = (blocks == 0) & (layers == layer) if block == 0 else blocks > 0
+        chosen = (blocks == 0) & (layers == self.dense_layer(layer)) if block == 0 else blocks > 0
         if not chosen.any():
             raise InputError(f"costs: nothing was measured for layer {layer}, block {block}")
         tokens, service_ns = self.columns["tokens"][chosen], self.columns["service_ns"][chosen]
@@ -56,7 +72,7 @@ class CostTable:
 
     def curve(self, layer: int, block: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (tokens, mean service_ns) of a block, ascending in tokens."""
-        key = (layer, 0) if block == 0 else TRANSFER  # experts share one
+        key = (self.dense_layer(layer), 0) if block == 0 else TRANSFER  # experts share one
         if key not in self.curves:
             measured = self.repetitions(layer, block)
             self.curves[key] = np.array(list(measured)), np.array([times.mean() for times in measured.values()])
@@ -77,7 +93,7 @@ class CostTable:
         InputError if no batch of that size lies within what was measured.
         """
         experts_ns = self.service_ns(0, 1, batch) / batch * k * layers
-        dense_ns = sum(self.service_ns(layer, 0, batch) / batch for layer in self.dense_layers)
+        dense_ns = sum(self.service_ns(layer, 0, batch) / batch for layer in self.dense_of(layers))
         if not experts_ns + dense_ns:
             raise InputError("costs: batches that take 0 ns have no capacity to take a share of")
         return 1e9 / (experts_ns + dense_ns)

@@ -14,6 +14,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from collect.allocation import StorageAllocation
+from collect.real_layers import layer_times
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 NAME = "Stand-In GPU 1GB"
@@ -138,4 +139,5 @@ def cuda_stand_in(monkeypatch, memory_bytes=MEMORY_BYTES):
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, stand_in)
         patch.setattr(torch, "Generator", Generator)
+        patch.setattr(layer_times, "FILLER", 8)
         yield calls

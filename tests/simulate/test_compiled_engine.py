@@ -83,11 +83,11 @@ def test_masked_gating_and_hosts_on_a_shipped_trace():
         assert_equal(trace_workload(trace, run), run, COST, known)
 
 
-def measured(sizes=(1, 2, 4, 8), repetitions=5):
-    """Return a cost table of one dense layer pair and its experts, whose repetitions differ."""
+def measured(sizes=(1, 2, 4, 8), repetitions=5, places=((0, 0), (1, 0), (0, 1))):
+    """Return a cost table of some dense layers and experts, whose repetitions differ, by a dense layer's number too."""
     rows = [
-        (layer, block, n, r, 9_000 + 700 * n + 90 * r)
-        for layer, block in ((0, 0), (1, 0), (0, 1)) for n in sizes for r in range(repetitions)
+        (layer, block, n, r, 9_000 + 700 * n + 90 * r + 13 * layer)
+        for layer, block in places for n in sizes for r in range(repetitions)
     ]  # fmt: skip
     columns = np.array(rows).T
     return CostTable({name: c.astype(t) for (name, t), c in zip(COST_COLUMNS.items(), columns, strict=True)}, {})
@@ -96,11 +96,12 @@ def measured(sizes=(1, 2, 4, 8), repetitions=5):
 TWO = world([[[0, 1]], [[1, 2]], [[2, 0]], [[1, 0]]] * 5, E=3)
 
 
-def test_measured_costs_interpolated_and_drawn():
-    run = RunConfig(queue_size=3, arrivals="closed", in_flight=7)
-    assert_equal(TWO, run, CostModel(measured()).cost(None))
+@pytest.mark.parametrize("places", [((0, 0), (1, 0), (0, 1)), ((-1, 0), (0, 1)), ((1, 0), (-1, 0), (0, 1))])
+def test_measured_costs_interpolated_and_drawn(places):
+    run, table = RunConfig(queue_size=3, arrivals="closed", in_flight=7), measured(places=places)
+    assert_equal(TWO, run, CostModel(table).cost(None))
     drawn = [
-        engine(TWO, run, ResampledCosts(measured(), np.random.default_rng(3)), {"config": {}})
+        engine(TWO, run, ResampledCosts(table, np.random.default_rng(3)), {"config": {}})
         for engine in (simulate_by_simpy, simulate_compiled)
     ]
     for name in drawn[0].batches:

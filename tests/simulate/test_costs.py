@@ -11,13 +11,13 @@ from traces.errors import InputError
 TIMES_NS = {1: [90, 110], 4: [190, 210, 230], 8: [401, 402]}  # means 100, 210, 401.5
 
 
-def table(dense_layers=(0, 1), scale=1):
+def table(dense_layers=(0, 1), scale=1, any_ns=0):
     """One layer, two experts of which each was measured once per repetition, and dense blocks ten times as slow."""
     rows = []
     for tokens, times_ns in TIMES_NS.items():
         for repetition, time_ns in enumerate(times_ns):
             rows.append((0, 1 + repetition % 2, tokens, repetition, time_ns * scale))
-            rows += [(layer, 0, tokens, repetition, 10 * (layer + 1) * time_ns) for layer in dense_layers]
+            rows += [(layer, 0, tokens, repetition, (10 * (layer + 1) or any_ns) * time_ns) for layer in dense_layers]
     layer, block, tokens, repetition, service_ns = np.array(rows).T
     columns = {
         "layer": layer.astype(np.int16), "block": block.astype(np.int16), "tokens": tokens.astype(np.int32),
@@ -54,6 +54,27 @@ def test_blocks_that_were_not_measured_are_refused():
     CostModel(table()).check_dense(layers=1)
     with pytest.raises(InputError, match="dense block 2 was not measured"):
         CostModel(table()).check_dense(layers=2)
+
+
+def any_layer(own_layers=()):
+    """The table with a dense block for any layer, ten times as slow as an expert, and those of some layers."""
+    return table(dense_layers=(-1, *own_layers), any_ns=10)
+
+
+def test_a_dense_block_of_any_layer_serves_those_that_have_none_of_their_own():
+    costs = MeanCosts(any_layer(own_layers=(1,)))
+    assert [costs(layer, 0, 4) for layer in (0, 1, 2, 31)] == [2100, 4200, 2100, 2100]
+    assert len({costs.curve(layer, block) for layer in (0, 1, 2, 31) for block in (0, 1, 2)}) == 3
+    CostModel(any_layer()).check_dense(layers=80)
+    drawn = {ResampledCosts(any_layer(), np.random.default_rng(seed))(7, 0, 1) for seed in range(40)}
+    assert drawn == {900, 1100}
+    with pytest.raises(InputError, match="a batch of 9 tokens in dense block 5 was not measured"):
+        costs(5, 0, 9)
+
+
+def test_capacity_counts_every_dense_block_of_the_model():
+    expected = 1e9 / (6 * 210 / 4 + 4 * 2100 / 4)
+    assert any_layer().capacity_per_s(k=2, layers=3, batch=4) == pytest.approx(expected)
 
 
 def test_resampling_draws_every_repetition_of_a_measured_size_equally_often():

@@ -1,0 +1,161 @@
+"""Commands that measure layers of published shapes: layer-costs, link. They parse, read, call, write."""
+
+import gc
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+
+from collect.calibration import CalibrationPlan
+from collect.commands.app import Device, Force, Threads, app
+from collect.devices import device_name, pick_device
+from collect.real_layers import layer_times, link_times
+from collect.real_layers.layer_times import LayerTimes, TimesPlan
+from collect.real_layers.link_times import LinkPlan, fitted, measure_link
+from collect.real_layers.loop_costs import SIZES, measure_loop
+from collect.real_layers.model import LayerStack, StackConfig
+from collect.real_layers.shapes import SHAPES, LayerShape, shape_of
+from traces import command
+from traces.cost_table import load_costs
+from traces.errors import InputError
+from traces.mixed_table import load_mixed, save_mixed
+from traces.outputs import check_place
+from traces.provenance import FORCE, provenance
+
+SHARE_OF_LOOP = 0.7  # of the seconds of a shape; the rest is for the times outside the loop
+DENSE = "norm and router of a layer in the middle of a model, without attention; stands for every layer"
+
+Scale = Annotated[int, typer.Option(min=1, help="Divides both widths: small shapes for a CPU.")]
+
+
+@app.command("layer-costs")
+def layer_costs_command(
+    out: Annotated[Path, typer.Option(help="Folder for SHAPE.costs.parquet and SHAPE.times.parquet.")],
+    shapes: Annotated[list[str] | None, typer.Argument(help=f"Published shapes: {', '.join(SHAPES)}; all.")] = None,
+    scale: Scale = 1,
+    sizes: Annotated[str, typer.Option(help="Tokens per expert, with commas.")] = ",".join(map(str, SIZES)),
+    repetitions: Annotated[int, typer.Option(min=1, help="Most repetitions of everything.")] = 20,
+    seconds: Annotated[float, typer.Option(min=0, help="Per shape: no repetition but the first begins later.")] = 15,
+    device: Device = "auto",
+    threads: Threads = 1,
+    force: Force = False,
+) -> None:  # fmt: skip
+    """Measure one layer of published shapes, random weights in bfloat16: cost tables, and times by four ways.
+
+    The cost table is of the executor's own loop and serves models of any number of layers. The times are of experts
+    alone, by the wall clock and by CUDA events, and of a step of all experts, one after another and grouped. A shape
+    whose two files are there is left alone. Let nothing else run.
+
+    Example: `python -m collect layer-costs olmoe --device cpu --scale 16 --sizes 1,8,64 --out shapes`
+    """
+    torch.set_num_threads(threads)
+    check_place(out, folder=True)
+    where, plan = pick_device(device), CalibrationPlan(tuple(command.numbers(sizes, "--sizes")), repetitions)
+    for shape in [shape_of(name, scale) for name in shapes or SHAPES]:
+        begun = time.monotonic()
+        files = out / f"{shape.name}.costs.parquet", out / f"{shape.name}.times.parquet"
+        identity = {"device": device_name(where), "model": StackConfig(shape, 1).about(), "sizes": list(plan.sizes)}
+        made = is_measured(files[0], identity, force), is_measured(files[1], identity, force, layer_times.KIND)
+        if all(made):
+            print(f"{shape.name}: is there already, {FORCE} makes it anew")
+            continue
+        said = measure_shape(shape, where, plan, seconds, {**identity, "threads": threads}, *files)
+        print(f"{shape.name}: {said}, {time.monotonic() - begun:.1f} s", flush=True)
+
+
+def measure_shape(
+    shape: LayerShape, where: torch.device, plan: CalibrationPlan, seconds: float, about: dict, costs: Path, times: Path
+) -> str:
+    """Measure one shape, write both files, give its memory back, and return what was measured in words."""
+    about |= {"torch": torch.__version__, "expert_bytes": shape.expert_bytes(torch.bfloat16)}
+    about["provenance"] = provenance(plan.seed)
+    model = LayerStack(StackConfig(shape, 1), where)
+    plan_of_times = TimesPlan(plan.sizes, plan.repetitions, (1 - SHARE_OF_LOOP) * seconds)
+    with Progress(transient=True) as progress:
+        bar = progress.add_task(f"{shape.name} in the loop", total=None)
+        step = partial(progress.advance, bar)
+        table = measure_loop(model, where, plan, SHARE_OF_LOOP * seconds, {**about, "dense": DENSE}, lambda _: step())
+        table.save(costs)
+        timed = LayerTimes(model.experts[0], where, plan_of_times)
+        found = timed.measure(lambda _: step())
+    header = {**about, "forms": layer_times.MEANINGS, "lacking": timed.lacking}
+    save_mixed(times, found, header, layer_times.KIND)
+    lacking = "".join(f"; {name}: {reason}" for name, reason in timed.lacking.items())
+    del model, timed
+    give_back(where)
+    return f"{len(table.columns['tokens'])} batches in the loop, {len(found)} times alone{lacking}"
+
+
+def is_measured(path: Path, identity: dict, force: bool, kind: str | None = None) -> bool:
+    """Say whether a whole file of the same device, shape and sizes is there; InputError for another one.
+
+    `kind` is that of a mixed table; a cost table has none. How long was measured makes no other file: what was begun
+    with another budget is continued.
+    """
+    if force or not path.exists():
+        return False
+    header = load_mixed(path, kind)[1] if kind else load_costs(path).header
+    for name, wanted in identity.items():
+        if header.get(name) != wanted:
+            raise InputError(
+                f"{path}: exists, its {name} is {header.get(name)}, asked for {wanted}; allowed: {FORCE} to replace it,"
+                " or another folder"
+            )
+    return True
+
+
+def give_back(where: torch.device) -> None:
+    """Free what a shape took on a GPU before the next one."""
+    gc.collect()
+    if where.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+@app.command("link")
+def link_command(
+    out: Annotated[Path, typer.Option(help="Table to write; its header holds the fitted links.")],
+    shapes: Annotated[str, typer.Option(help="Published shapes, with commas.")] = ",".join(SHAPES),
+    scale: Scale = 1,
+    streams: Annotated[str, typer.Option(help="Copies at once, with commas.")] = "1,2,3,4",
+    repetitions: Annotated[int, typer.Option(min=1)] = 10,
+    seconds: Annotated[float, typer.Option(min=0, help="No repetition but the first three begins later.")] = 8,
+    device: Device = "auto",
+    threads: Threads = 1,
+    force: Force = False,
+) -> None:
+    """Measure what it takes to bring experts of published shapes to the device: pinned and pageable, 1 to 4 streams.
+
+    Latency and bandwidth are fitted for each; `simulate memory --link FILE` takes them. On a CPU a plain copy within
+    host memory stands in.
+
+    Example: `python -m collect link --shapes olmoe --device cpu --scale 16 --out link.parquet`
+    """
+    torch.set_num_threads(threads)
+    check_place(out)
+    where, chosen = pick_device(device), [shape_of(name, scale) for name in shapes.split(",")]
+    sizes = link_times.sizes_of([shape.expert_bytes(torch.bfloat16) for shape in chosen])
+    plan = LinkPlan(tuple(sizes), tuple(command.numbers(streams, "--streams")), repetitions, seconds)
+    identity = {"device": device_name(where), "shapes": [shape.name for shape in chosen], "streams": list(plan.streams)}
+    if is_measured(out, identity, force, link_times.KIND):
+        print(f"{out}: is there already, {FORCE} makes it anew")
+        return
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("copying", total=None)
+        table = measure_link(where, plan, lambda *_: progress.advance(bar))
+    links = fitted(table)
+    kinds = dict.fromkeys(link["memory"] for link in links)
+    header = {
+        **identity, "links": links, "memories": {kind: link_times.MEANINGS[kind] for kind in kinds}, "threads": threads,
+        "torch": torch.__version__, "provenance": provenance(plan.seed),
+    }  # fmt: skip
+    save_mixed(out, table, header, link_times.KIND)
+    for link in links:
+        print(
+            f"{link['memory']}, {link['streams']} at once: {link['bytes_per_s'] / 1e9:.1f} GB/s,"
+            f" {link['latency_ns'] / 1e3:.1f} us (median error {link['error_percent']} %)"
+        )
+    print(f"{out}: {len(table)} copies of {len(sizes)} sizes")

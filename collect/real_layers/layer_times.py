@@ -1,0 +1,159 @@
+"""What the experts of a published shape take outside any loop, by four ways to run and to time them.
+
+All experts of the layer are visited in turn, so that none finds its weights in a cache.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.nn import functional
+
+from collect.devices import synchronise
+from collect.real_layers.gated_experts import GatedExperts
+
+KIND = "layer-times"
+WALL, EVENT, LOOPED, GROUPED = FORMS = ("wall", "event", "looped", "grouped")
+MEANINGS = {
+    WALL: "one expert alone, wall clock, with a synchronise behind every call",
+    EVENT: "one expert alone, between two CUDA events, behind enough work that the GPU waits for no launch",
+    LOOPED: "all experts of a layer on equal batches, one after another, wall clock, one synchronise at the end",
+    GROUPED: "all experts of a layer on equal batches, by two grouped matrix products, wall clock, one synchronise",
+}
+FILLER = 8192  # side of the square product that keeps a GPU busy (2 ms on an H100) while calls are launched behind it
+ALL_EXPERTS = -1  # in the column `expert`: the time is that of a whole step
+
+
+@dataclass(frozen=True)
+class TimesPlan:
+    """Tokens per expert, repetitions, and how many experts a visit times one by one.
+
+    No repetition begins after so many `seconds`.
+    """
+
+    sizes: tuple[int, ...]
+    repetitions: int = 20
+    seconds: float = 6.0
+    visits: int = 8
+    seed: int = 0
+
+
+@dataclass
+class LayerTimes:
+    """Times the experts of one layer on a device. `lacking` says of every form that is left out why."""
+
+    experts: GatedExperts
+    device: torch.device
+    plan: TimesPlan
+    rows: list[tuple[str, int, int, int, int]] = field(default_factory=list)
+    lacking: dict[str, str] = field(default_factory=dict)
+    last: int = 0  # the expert that is next in turn
+
+    def __post_init__(self) -> None:
+        on_gpu = self.device.type == "cuda"
+        self.product = getattr(functional, "grouped_mm", None)
+        if not on_gpu:
+            self.lacking = dict.fromkeys((EVENT, GROUPED), "needs a CUDA device")
+        elif self.product is None:
+            self.lacking[GROUPED] = f"torch {torch.__version__} has no torch.nn.functional.grouped_mm"
+        self.square = None
+        if on_gpu:
+            self.square = torch.zeros((FILLER, FILLER), dtype=torch.bfloat16, device=self.device)
+
+    @torch.inference_mode()
+    def measure(self, say: Callable[[int], object] = lambda _: None) -> pa.Table:
+        """Return all times: form, tokens, expert, repetition, ns. `say(repetition)` is called after each.
+
+        Sizes and forms come in a new order in every repetition; one before the first is not counted.
+        """
+        draws, deadline = np.random.default_rng(self.plan.seed), time.monotonic() + self.plan.seconds
+        for repetition in range(-1, self.plan.repetitions):
+            if repetition > 0 and time.monotonic() > deadline:
+                break
+            visits = [(form, size) for size in self.plan.sizes for form in FORMS]
+            for at in draws.permutation(len(visits)).tolist():
+                self.visit(*visits[at], repetition)
+            say(repetition)
+        names = ("form", "tokens", "expert", "repetition", "ns")
+        types = (pa.string(), pa.int32(), pa.int32(), pa.int32(), pa.int64())
+        return pa.table([pa.array(each, kind) for each, kind in zip(zip(*self.rows, strict=True), types, strict=True)],
+                        names=names)  # fmt: skip
+
+    def visit(self, form: str, tokens: int, repetition: int) -> None:
+        """Time one form at one size; what this device cannot do is left out from then on, and `lacking` says why."""
+        if form in self.lacking or f"{form} {tokens}" in self.lacking:
+            return
+        try:
+            found = getattr(self, form)(tokens)
+        except torch.OutOfMemoryError:
+            self.lacking[f"{form} {tokens}"] = "needs more memory than the device has"
+            return
+        except RuntimeError as error:  # a grouped product that this GPU or this torch does not know
+            if form != GROUPED:
+                raise
+            self.lacking[form] = str(error).splitlines()[0][:200]
+            return
+        if repetition >= 0:
+            self.rows += [(form, tokens, expert, repetition, ns) for expert, ns in found]
+
+    def turn(self) -> list[int]:
+        """Return the experts that are next in turn."""
+        count = len(self.experts)
+        chosen = [(self.last + at) % count for at in range(min(self.plan.visits, count))]
+        self.last = (chosen[-1] + 1) % count
+        return chosen
+
+    def drawn(self, rows: int) -> torch.Tensor:
+        """Return inputs [rows, M]."""
+        stack = self.experts.stacks[0]
+        return torch.randn((rows, stack.shape[1]), dtype=stack.dtype, device=self.device)
+
+    def clocked(self, work: Callable[[], object]) -> int:
+        """Return the ns from now until some work is done."""
+        synchronise(self.device)
+        started = time.perf_counter_ns()
+        work()
+        synchronise(self.device)
+        return time.perf_counter_ns() - started
+
+    def wall(self, tokens: int) -> list[tuple[int, int]]:
+        """Return (expert, ns) of experts that run alone, by the wall clock."""
+        x_NM = self.drawn(tokens)
+        return [(e, self.clocked(lambda e=e: self.experts.run(e, x_NM))) for e in self.turn()]
+
+    def event(self, tokens: int) -> list[tuple[int, int]]:
+        """Return (expert, ns) of experts that run alone, by the GPU's own clock."""
+        x_NM, chosen = self.drawn(tokens), self.turn()
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(chosen) + 1)]
+        torch.mm(self.square, self.square)
+        marks[0].record()
+        for expert, mark in zip(chosen, marks[1:], strict=True):
+            self.experts.run(expert, x_NM)
+            mark.record()
+        synchronise(self.device)
+        took_ms = [begun.elapsed_time(ended) for begun, ended in pairwise(marks)]
+        return [(expert, round(ms * 1e6)) for expert, ms in zip(chosen, took_ms, strict=True)]
+
+    def looped(self, tokens: int) -> list[tuple[int, int]]:
+        """Return the ns of a step whose experts run one after another."""
+        parts = self.drawn(tokens * len(self.experts)).split(tokens)
+        return [(ALL_EXPERTS, self.clocked(lambda: [self.experts.run(e, part) for e, part in enumerate(parts)]))]
+
+    def grouped(self, tokens: int) -> list[tuple[int, int]]:
+        """Return the ns of a step whose experts run in two grouped products."""
+        count = len(self.experts)
+        x_NM = self.drawn(tokens * count)
+        ends_E = torch.arange(1, count + 1, dtype=torch.int32, device=self.device) * tokens
+        gate_up_EMH, down_EHM = self.experts.stacks
+
+        def step() -> torch.Tensor:
+            gate_NH, up_NH = self.product(x_NM, gate_up_EMH, offs=ends_E).chunk(2, dim=1)
+            return self.product(functional.silu(gate_NH).mul_(up_NH), down_EHM, offs=ends_E)
+
+        return [(ALL_EXPERTS, self.clocked(step))]
