@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from traces.errors import InputError
+from traces.room import GIB, check_room
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -42,6 +43,17 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has done what was queued; nothing to wait for on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def check_weights_fit(what: str, weights_bytes: int, device: torch.device) -> None:
+    """Refuse weights that a device has no memory for; `what` says which they are."""
+    if device.type != "cuda":
+        check_room(f"{what}: bytes of weights", weights_bytes, 1)
+    elif weights_bytes > (free := torch.cuda.mem_get_info(device)[0]):
+        raise InputError(
+            f"{what}: its weights take {weights_bytes / GIB:.3g} GiB, the device has {free / GIB:.3g} GiB left;"
+            " allowed: fewer layers, or a larger scale"
+        )
 
 
 def on_device(values: np.ndarray, device: torch.device) -> torch.Tensor:

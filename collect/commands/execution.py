@@ -1,7 +1,5 @@
 """Commands that run models under the rules of `simulate.policies`: costs and execute. They parse, read, call, write."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,29 +7,13 @@ import torch
 import typer
 from rich.progress import Progress, track
 
-from collect.calibration import SIZES, CalibrationPlan, NewBlocks, measure_costs
-from collect.checkpoints import load_checkpoint
-from collect.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
-from collect.commands.app import (
-    Checkpoint,
-    Data,
-    DataDir,
-    Device,
-    Force,
-    TestImages,
-    Threads,
-    TrainImages,
-    app,
-    check_belonging,
-    read_images,
-)
-from collect.devices import device_name, on_device, pick_device
-from collect.executor import EXECUTABLE, TraceOnWeights, check_executable
+from collect.calibration import SIZES, CalibrationPlan, measure_costs
+from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app
+from collect.commands.subjects import CheckpointOrShape, Layers, Scale, Shape, check_subject, chosen_subject
+from collect.devices import device_name, pick_device
+from collect.executor import EXECUTABLE, check_executable
 from collect.experiment import MemoryExperiment, QueueSizeExperiment
-from collect.language.blocks import LanguageCalibration, LanguageOnWeights
-from collect.language.training import KIND as LANGUAGE
-from collect.language.training import restore_language
-from collect.training import restore
+from collect.expert_memory.slow_tier import link_fields
 from simulate.policies.config import RunConfig
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MASKED, MemoryConfig
@@ -42,91 +24,38 @@ from simulate.policies.memory.named import CACHES
 from simulate.policies.memory.prefetch.named import PREFETCHERS
 from simulate.policies.recording import run_header
 from traces import command
-from traces.cost_table import CostTable, load_costs
+from traces.cost_table import load_costs
 from traces.errors import InputError, unknown_name
-from traces.numbers import whole_ns
 from traces.outputs import check_place, is_made
 from traces.provenance import provenance
 from traces.run_records import holds_run, run_identity
-from traces.selections import Trace
 from traces.trace_file import load_trace
 
 Slots = Annotated[str | None, typer.Option(help="Expert slots per layer, with commas; default: all are resident.")]
-Bandwidth = Annotated[float, typer.Option(min=1e-9, help="Slots, on a CPU: pace of the slow tier, GB/s.")]
-Latency = Annotated[float, typer.Option(min=0, help="Slots, on a CPU: least time of a transfer beside its bytes.")]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A trained model on its device: what is measured or executed, whatever its kind.
-
-    `about` describes it, `calibration` builds runs that measure costs, `on_weights` makes a trace of it executable.
-    """
-
-    about: dict
-    data: str
-    k: int
-    expert_bytes: int
-    calibration: Callable[[], NewBlocks]
-    on_weights: Callable[[Path, Trace, Path, CostTable], TraceOnWeights]
-
-
-def classifier_subject(
-    checkpoint: Path, data: str, data_dir: Path | None, train: int | None, test: int | None, where: torch.device
-) -> Subject:
-    """Return a classifier with its images; InputError where they do not belong together."""
-    images = read_images(data, data_dir, train, test)
-    model, about = restore(checkpoint, images)
-    model = model.to(where)
-
-    def on_weights(path: Path, trace: Trace, costs: Path, table: CostTable) -> TraceOnWeights:
-        check_belonging(path, trace, costs, table, images, where)
-        return ClassifierOnWeights(model, trace, on_device(images.test_NF, where), images.test_label_N)
-
-    return Subject(
-        about, images.name, model.config.k, model.experts[0].expert_bytes,
-        lambda: ClassifierCalibration(model, on_device(images.train_NF, where)), on_weights,
-    )  # fmt: skip
-
-
-def language_subject(checkpoint: Path, where: torch.device) -> Subject:
-    """Return a language model: its traces hold their text."""
-    model, about = restore_language(checkpoint)
-    model = model.to(where)
-
-    def on_weights(path: Path, trace: Trace, costs: Path, table: CostTable) -> TraceOnWeights:
-        if trace.header.data["digest"] != about["data_digest"]:
-            raise InputError(f"{path}: is of another text than the one that {checkpoint} was trained on")
-        if table.header["device"] != device_name(where):
-            raise InputError(f"{costs}: was measured on {table.header['device']}, this is {device_name(where)}")
-        return LanguageOnWeights(model, trace)
-
-    return Subject(
-        about, "text", model.config.k, model.experts[0].expert_bytes, lambda: LanguageCalibration(model), on_weights
-    )
-
-
-def subject_of(
-    checkpoint: Path, data: str, data_dir: Path | None, train: int | None, test: int | None, where: torch.device
-) -> Subject:
-    """Return the model of a checkpoint, a classifier or a language model."""
-    if load_checkpoint(checkpoint)["description"].get("kind") == LANGUAGE:
-        return language_subject(checkpoint, where)
-    return classifier_subject(checkpoint, data, data_dir, train, test, where)
+Bandwidth = Annotated[
+    float | None,
+    typer.Option(min=1e-9, help="Slots: GB/s of the slow tier, on a CPU its pace (0.25), on a GPU a name (64)."),
+]
+Latency = Annotated[
+    float | None, typer.Option(min=0, help="Slots: least us of a transfer beside its bytes, likewise (100; 10).")
+]
 
 
 @app.command("costs")
 def costs_command(
-    checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Cost table to write.")],
+    checkpoint: CheckpointOrShape = None,
+    shape: Shape = None,
+    scale: Scale = None,
+    layers: Layers = None,
     data: Data = "cifar10",
     data_dir: DataDir = None,
     sizes: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = ",".join(map(str, SIZES)),
     repetitions: Annotated[int, typer.Option(min=1, help="Visits of every size, in a new order each time.")] = 10,
     slots: Slots = None,
     miss: Annotated[str, typer.Option(help=f"Slots: {', '.join(EXECUTABLE)}.")] = "load",
-    bandwidth: Bandwidth = 0.25,
-    latency_us: Latency = 100.0,
+    bandwidth: Bandwidth = None,
+    latency_us: Latency = None,
     device: Device = "auto",
     threads: Threads = 1,
     train_images: TrainImages = None,
@@ -141,10 +70,11 @@ def costs_command(
     Example: `python -m collect costs --checkpoint digits.pt --data digits --out costs.parquet`
     """
     torch.set_num_threads(threads)
+    check_subject(checkpoint, shape, scale, layers)
     if is_made(out, [checkpoint], force):
         return
-    where = pick_device(device)
-    subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
+    where, of_shape = pick_device(device), (shape, scale, layers)
+    subject = chosen_subject(checkpoint, of_shape, data, data_dir, train_images, test_images, where)
     plan = CalibrationPlan(tuple(command.numbers(sizes, "--sizes")), repetitions)
     header = {
         "device": device_name(where), "model": subject.about["model"], "data": subject.data, "threads": threads,
@@ -156,7 +86,7 @@ def costs_command(
     if slots is not None:
         memory = MemoryConfig(
             cache="random", slots=command.numbers(slots, "--slots")[0], miss=miss, filled=miss in MASKED,
-            **link_fields(bandwidth, latency_us, subject.expert_bytes),
+            **link_fields(where, bandwidth, latency_us, subject.expert_bytes),
         )  # fmt: skip
     with Progress(transient=True) as progress:
         task = progress.add_task("calibrating", total=len(plan.sizes) * repetitions)
@@ -176,20 +106,17 @@ def numbers_of_slots(slots: str | None, layer_slots: str | None) -> list[int | t
     return command.numbers(slots, "--slots")
 
 
-def link_fields(bandwidth: float, latency_us: float, expert_bytes: int) -> dict:
-    """Return the fields of a MemoryConfig that say what a transfer takes."""
-    return {
-        "link_latency_ns": whole_ns("--latency-us", latency_us, 1000), "link_bytes_per_s": bandwidth * 1e9,
-        "expert_bytes": expert_bytes,
-    }  # fmt: skip
-
-
 @app.command("execute")
 def execute_command(
-    checkpoint: Checkpoint,
-    trace: Annotated[Path, typer.Option(help="Trace of this model on these inputs.")],
+    trace: Annotated[
+        Path, typer.Option(help="Trace of this model on these inputs; for a --shape any of as many layers and experts.")
+    ],
     costs: Annotated[Path, typer.Option(help="Cost table of this device: it fixes the rates that loads mean.")],
     out: Annotated[Path, typer.Option(help="Folder for the records; finished runs found there are kept.")],
+    checkpoint: CheckpointOrShape = None,
+    shape: Shape = None,
+    scale: Scale = None,
+    layers: Layers = None,
     data: Data = "cifar10",
     data_dir: DataDir = None,
     queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,2,4,8,16,32,64,128",
@@ -212,8 +139,8 @@ def execute_command(
         str | None, typer.Option(help="Slots, importance: passes between new residents; with commas.")
     ] = None,
     filled: Annotated[bool, typer.Option("--filled", help="Slots: start with the most popular experts.")] = False,
-    bandwidth: Bandwidth = 0.25,
-    latency_us: Latency = 100.0,
+    bandwidth: Bandwidth = None,
+    latency_us: Latency = None,
     sequences: Annotated[int | None, typer.Option(min=1, help="Slots: sequences served; default each once.")] = None,
     known: Annotated[
         str | None, typer.Option(metavar="TRACE|hindsight", help=HELP.replace("TRACE", "--trace", 1))
@@ -228,14 +155,17 @@ def execute_command(
 
     With `--slots` every cache, number of slots, miss handling and prefetcher is executed in the closed loops, beside
     all experts resident: experts lie in host memory and have to come. Let nothing else run. Every run's outputs are
-    compared with the plain forward pass under the same selections before its records are written.
+    compared with the plain forward pass under the same selections before its records are written. With `--shape` the
+    trace's selections run on layers of a published shape, with weights drawn at random.
 
     Example: `python -m collect execute --checkpoint m.pt --trace m.trace.parquet --costs costs.parquet --out runs`
     """
     torch.set_num_threads(threads)
+    check_subject(checkpoint, shape, scale, layers)
     check_place(out, [checkpoint, trace, costs, file_of(known)], folder=True)
     where, recorded, table = pick_device(device), load_trace(trace), load_costs(costs)
-    subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
+    of_shape = shape, scale, layers
+    subject = chosen_subject(checkpoint, of_shape, data, data_dir, train_images, test_images, where)
     real = subject.on_weights(trace, recorded, costs, table)
     sizes, counts = tuple(command.numbers(queue_size, "--queue-size")), tuple(command.numbers(in_flight, "--in-flight"))
     if slots is None and layer_slots is None:
@@ -249,7 +179,7 @@ def execute_command(
         grid = MemoryGrid(
             caches=cache.split(","), slots=numbers_of_slots(slots, layer_slots), misses=miss.split(","),
             prefetchers=prefetch.split(","), periods=command.numbers(period, "--period") if period else [None],
-            fixed={"filled": filled, **link_fields(bandwidth, latency_us, subject.expert_bytes)},
+            fixed={"filled": filled, **link_fields(where, bandwidth, latency_us, subject.expert_bytes)},
         )  # fmt: skip
         memories = grid.memories()
         lesson = lesson_of(recorded, known, {need for memory in memories for need in memory.needs})

@@ -9,9 +9,11 @@ import typer
 from rich.progress import Progress
 
 from collect.commands.app import Checkpoint, Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app
-from collect.commands.execution import Bandwidth, Latency, link_fields, subject_of
+from collect.commands.execution import Bandwidth, Latency
 from collect.commands.expert_memory import Out, Stretch, Units, measured, write_measured
+from collect.commands.subjects import subject_of
 from collect.devices import pick_device
+from collect.expert_memory.slow_tier import link_fields
 from collect.expert_memory.swap_profile import Candidate, ProfileStage, draw_candidates
 from simulate.policies.memory.beforehand import known_of
 from simulate.policies.memory.config import MemoryConfig
@@ -38,8 +40,8 @@ def swap_profile_command(
     known: Annotated[
         str | None, typer.Option(metavar="TRACE|hindsight", help=HELP.replace("TRACE", "--trace", 1))
     ] = None,
-    bandwidth: Bandwidth = 0.25,
-    latency_us: Latency = 100.0,
+    bandwidth: Bandwidth = None,
+    latency_us: Latency = None,
     units: Units = 48,
     stretch: Stretch = 12,
     data: Data = "cifar10",
@@ -64,7 +66,7 @@ def swap_profile_command(
     where, recorded = pick_device(device), load_trace(trace)
     subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
     found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
-    config, link = found.probe.model.config, link_fields(bandwidth, latency_us, subject.expert_bytes)
+    config, link = found.probe.model.config, link_fields(where, bandwidth, latency_us, subject.expert_bytes)
     memory = MemoryConfig(cache="importance", miss="redirect", filled=True, **link)
     lesson = lesson_of(recorded, known, memory.needs)
     stage = ProfileStage(

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import torch
 
-from collect.expert_memory.slow_tier import Copier, Pace, pack
+from collect.expert_memory.slow_tier import Copier, Pace, packed_once
 from collect.experts import Experts
 from simulate.policies.memory.expert_memory import ExpertMemory
 from simulate.policies.memory.links import Transfer
@@ -22,7 +22,7 @@ class ExpertSlots:
     def __init__(self, experts_L: list[Experts], memory: ExpertMemory, device: torch.device, pace: Pace | None) -> None:
         self.experts, self.compute = len(experts_L[0]), experts_L[0].compute
         on_gpu = device.type == "cuda"
-        self.source_KF = pack(experts_L, pinned=on_gpu)
+        self.source_KF = packed_once(experts_L, pinned=on_gpu)
         sizes_C = [cache.slots + 1 for cache in memory.caches_DC[0]]
         self.first_row_C = [0, *accumulate(sizes_C)][:-1]
         self.rows_SF = torch.full(

@@ -12,12 +12,18 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from simulate.policies.memory.links import Transfer
+from traces.numbers import whole_ns
+
+NOMINAL = {"cpu": (0.25, 100.0), "cuda": (64.0, 10.0)}  # GB/s and us: a pace, and what a PCIe 5 x16 link is sold as
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,45 @@ class Copier:
         return time.perf_counter_ns()
 
 
-def pack(experts_L: list, pinned: bool) -> torch.Tensor:
-    """Return the weights of all experts, layer after layer, one row each: [L * E, floats], in host memory."""
-    rows = []
+def link_fields(device: torch.device, bandwidth: float | None, latency_us: float | None, expert_bytes: int) -> dict:
+    """Return the fields of a MemoryConfig that say what a transfer takes: GB/s and us, None for the device's own."""
+    gb_per_s, us = NOMINAL[device.type]
+    return {
+        "link_latency_ns": whole_ns("--latency-us", us if latency_us is None else latency_us, 1000),
+        "link_bytes_per_s": (gb_per_s if bandwidth is None else bandwidth) * 1e9, "expert_bytes": expert_bytes,
+    }  # fmt: skip
+
+
+PACKED: WeakKeyDictionary[nn.Module, tuple[tuple, torch.Tensor]] = WeakKeyDictionary()  # by a model's first experts
+
+
+def packed_once(experts_L: Sequence[nn.Module], pinned: bool) -> torch.Tensor:
+    """Return what `pack` does; a model's runs share one copy for as long as its weights stay as they are.
+
+    Pinning gigabytes takes seconds, and a run only reads them.
+    """
+    state = pinned, tuple((stack.data_ptr(), stack._version) for experts in experts_L for stack in experts.stacks)
+    kept = PACKED.get(experts_L[0])
+    if kept is None or kept[0] != state:
+        PACKED.pop(experts_L[0], None)  # its memory goes back before as much is asked for
+        kept = PACKED[experts_L[0]] = state, pack(experts_L, pinned)
+    return kept[1]
+
+
+@torch.no_grad()
+def pack(experts_L: Sequence[nn.Module], pinned: bool) -> torch.Tensor:
+    """Return the weights of all experts, layer after layer, one row each: [L * E, values], in host memory.
+
+    Every tensor is copied straight to its place, from wherever it lies.
+    """
+    first = experts_L[0].stacks
+    values, keys = sum(stack[0].numel() for stack in first), sum(map(len, experts_L))
+    packed_KF = torch.empty((keys, values), dtype=first[0].dtype, pin_memory=pinned)
+    rows = iter(packed_KF)
     for experts in experts_L:
-        stacks = [stack.detach().cpu().flatten(1) for stack in experts.stacks]
-        rows.append(torch.cat(stacks, 1))
-    packed = torch.cat(rows)
-    return packed.pin_memory() if pinned else packed
+        for tensors in zip(*experts.stacks, strict=True):
+            begin, row_F = 0, next(rows)
+            for tensor in tensors:
+                row_F[begin : begin + tensor.numel()].copy_(tensor.reshape(-1))
+                begin += tensor.numel()
+    return packed_KF

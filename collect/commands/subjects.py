@@ -1,0 +1,147 @@
+"""What costs and executions are measured on: the model of a checkpoint, or layers of a published shape."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from collect.calibration import NewBlocks
+from collect.checkpoints import load_checkpoint
+from collect.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
+from collect.commands.app import check_belonging, read_images
+from collect.devices import check_weights_fit, device_name, on_device
+from collect.executor import TraceOnWeights
+from collect.language.blocks import LanguageCalibration, LanguageOnWeights
+from collect.language.training import KIND as LANGUAGE
+from collect.language.training import restore_language
+from collect.real_layers.blocks import LayerStackCalibration, LayerStackOnWeights
+from collect.real_layers.model import LayerStack, StackConfig
+from collect.real_layers.shapes import SHAPES, shape_of
+from collect.training import restore
+from traces.cost_table import CostTable
+from traces.errors import InputError
+from traces.selections import Trace
+
+LAYERS = 8  # of a layer stack, as many as the recorded language model has
+
+CheckpointOrShape = Annotated[
+    Path | None, typer.Option("--checkpoint", help="A finished training's checkpoint, or --shape in its place.")
+]
+Shape = Annotated[
+    str | None, typer.Option(help=f"Layers of a published shape with random weights: {', '.join(SHAPES)}.")
+]
+Scale = Annotated[int | None, typer.Option(min=1, help="--shape: divides both widths; default 1, the layer itself.")]
+Layers = Annotated[int | None, typer.Option(min=1, help=f"--shape: equal layers; default {LAYERS}.")]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on its device: what is measured or executed, whatever its kind.
+
+    `about` describes it, `calibration` builds runs that measure costs, `on_weights` makes a trace of it executable.
+    """
+
+    about: dict
+    data: str
+    k: int
+    expert_bytes: int
+    calibration: Callable[[], NewBlocks]
+    on_weights: Callable[[Path, Trace, Path, CostTable], TraceOnWeights]
+
+
+def classifier_subject(
+    checkpoint: Path, data: str, data_dir: Path | None, train: int | None, test: int | None, where: torch.device
+) -> Subject:
+    """Return a classifier with its images; InputError where they do not belong together."""
+    images = read_images(data, data_dir, train, test)
+    model, about = restore(checkpoint, images)
+    model = model.to(where)
+
+    def on_weights(path: Path, trace: Trace, costs: Path, table: CostTable) -> TraceOnWeights:
+        check_belonging(path, trace, costs, table, images, where)
+        return ClassifierOnWeights(model, trace, on_device(images.test_NF, where), images.test_label_N)
+
+    return Subject(
+        about, images.name, model.config.k, model.experts[0].expert_bytes,
+        lambda: ClassifierCalibration(model, on_device(images.train_NF, where)), on_weights,
+    )  # fmt: skip
+
+
+def language_subject(checkpoint: Path, where: torch.device) -> Subject:
+    """Return a language model: its traces hold their text."""
+    model, about = restore_language(checkpoint)
+    model = model.to(where)
+
+    def on_weights(path: Path, trace: Trace, costs: Path, table: CostTable) -> TraceOnWeights:
+        if trace.header.data["digest"] != about["data_digest"]:
+            raise InputError(f"{path}: is of another text than the one that {checkpoint} was trained on")
+        check_device(costs, table, where)
+        return LanguageOnWeights(model, trace)
+
+    return Subject(
+        about, "text", model.config.k, model.experts[0].expert_bytes, lambda: LanguageCalibration(model), on_weights
+    )
+
+
+def shape_subject(name: str, scale: int, layers: int, where: torch.device) -> Subject:
+    """Return layers of a published shape with random weights; any trace of as many layers and experts drives them.
+
+    InputError where the weights do not fit on the device.
+    """
+    config = StackConfig(shape_of(name, scale), layers)
+    weights_bytes = layers * config.experts * config.shape.expert_bytes(config.dtype)
+    check_weights_fit(f"--shape {name}", weights_bytes, where)
+    model, about = LayerStack(config, where), config.about()
+
+    def on_weights(path: Path, trace: Trace, costs: Path, table: CostTable) -> TraceOnWeights:
+        check_device(costs, table, where)
+        if table.header["model"] != about:
+            raise InputError(f"{costs}: was measured on {named(table.header['model'])}, this is {named(about)}")
+        return LayerStackOnWeights(model, trace)
+
+    return Subject(
+        {"model": about}, "random", config.k, model.experts[0].expert_bytes, lambda: LayerStackCalibration(model),
+        on_weights,
+    )  # fmt: skip
+
+
+def named(model: dict) -> str:
+    """Return what a message calls the model of a cost table."""
+    return f"{model['layers']} layers of {model['name']}" if "name" in model else "a trained model"
+
+
+def check_device(costs: Path, table: CostTable, where: torch.device) -> None:
+    """Refuse a cost table of another device than this one."""
+    if table.header["device"] != device_name(where):
+        raise InputError(f"{costs}: was measured on {table.header['device']}, this is {device_name(where)}")
+
+
+def subject_of(
+    checkpoint: Path, data: str, data_dir: Path | None, train: int | None, test: int | None, where: torch.device
+) -> Subject:
+    """Return the model of a checkpoint, a classifier or a language model."""
+    if load_checkpoint(checkpoint)["description"].get("kind") == LANGUAGE:
+        return language_subject(checkpoint, where)
+    return classifier_subject(checkpoint, data, data_dir, train, test, where)
+
+
+def check_subject(checkpoint: Path | None, shape: str | None, scale: int | None, layers: int | None) -> None:
+    """Refuse options that name no subject, or two."""
+    if (checkpoint is None) == (shape is None):
+        raise InputError("--checkpoint and --shape: allowed exactly one of them")
+    if shape is None and (scale, layers) != (None, None):
+        raise InputError("--scale and --layers have a meaning only with --shape")
+
+
+def chosen_subject(
+    checkpoint: Path | None, of_shape: tuple[str | None, int | None, int | None], data: str, data_dir: Path | None,
+    train: int | None, test: int | None, where: torch.device,
+) -> Subject:  # fmt: skip
+    """Return the subject of the options; `of_shape` holds name, scale and layers. `check_subject` saw them before."""
+    if checkpoint is not None:
+        return subject_of(checkpoint, data, data_dir, train, test, where)
+    name, scale, layers = of_shape
+    return shape_subject(name, scale or 1, layers or LAYERS, where)
