@@ -27,11 +27,16 @@ class QueueSizeExperiment:
     batches_per_queue: int = 50
     least_passes: int = 600
 
-    def configurations(self, costs: CostTable, k: int, layers: int, experts: int) -> list[RunConfig]:
-        """Return every configuration of every replication, replication by replication."""
+    def configurations(
+        self, costs: CostTable, k: int, layers: int, experts: int, tokens_per_sequence: float = 1.0
+    ) -> list[RunConfig]:
+        """Return every configuration of every replication, replication by replication.
+
+        Lengths and rates are worked out in passes of one token; `tokens_per_sequence` makes sequences of them.
+        """
         capacity = costs.capacity_per_s(k, layers, max(self.queue_sizes))
         return [
-            config
+            of_sequences(config, tokens_per_sequence)
             for seed in range(self.replications)
             for config in (
                 *self._closed(seed, k, experts),
@@ -83,6 +88,13 @@ class QueueSizeExperiment:
             )
             for count in self.in_flight
         ]  # fmt: skip
+
+
+def of_sequences(config: RunConfig, tokens_per_sequence: float) -> RunConfig:
+    """Return a configuration whose length and rate count passes of one token as one that counts sequences."""
+    sequences = max(math.ceil(config.sequences / tokens_per_sequence), 2 * (config.in_flight or 0))
+    rate = None if config.rate_per_s is None else config.rate_per_s / tokens_per_sequence
+    return config if tokens_per_sequence == 1 else replace(config, sequences=sequences, rate_per_s=rate)
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,8 @@ def execute_command(
             sizes, tuple(command.numbers(load, "--load", 1e-6, float)), counts, lockstep or None, replications,
             batches_per_queue, least_passes,
         )  # fmt: skip
-        plan, told = experiment.configurations(table, recorded.header.model.used_k, recorded.L, recorded.E), None
+        k, long = recorded.header.model.used_k, recorded.T / len(recorded.sequences_S)
+        plan, told = experiment.configurations(table, k, recorded.L, recorded.E, long), None
         lesson = lesson_of(recorded, None, ())
     else:
         grid = MemoryGrid(

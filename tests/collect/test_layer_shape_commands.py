@@ -1,0 +1,87 @@
+"""Commands that take layers of a published shape in the place of a checkpoint."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import collect.commands.execution  # noqa: F401 - registers its commands
+from collect.commands.app import app
+from collect.real_layers import shapes
+from collect.real_layers.shapes import LayerShape
+from simulate.policies.memory.config import MemoryConfig
+from traces.cost_table import load_costs
+from traces.run_records import load_run, run_names
+from traces.synthetic import SyntheticSpec, synthetic_trace
+from traces.trace_file import save_trace
+
+TINY = ["--shape", "tiny", "--layers", "2", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a decode trace of the tiny shape's layers and experts: 12 sequences of 7 tokens in 5 passes."""
+    monkeypatch.setitem(shapes.SHAPES, "tiny", LayerShape("tiny", 16, 24, 4, 2))
+    spec = SyntheticSpec(layers=2, experts=4, k=2, sequences=12, prompt=(3, 3), decode=(4, 4))
+    save_trace(synthetic_trace(spec, np.random.default_rng(3)).trace, tmp_path / "drawn.trace.parquet")
+    return tmp_path
+
+
+def run(*words):
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def done(*words):
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_costs_and_queues_of_a_shape(folder):
+    costs, out = folder / "costs.parquet", folder / "executed"
+    done("costs", *TINY, "--sizes", "1,4,64", "--repetitions", 1, "--out", costs)
+    table = load_costs(costs)
+    assert table.header["model"]["name"] == "tiny"
+    assert table.header["data"] == "random"
+    done("execute", *TINY, "--trace", folder / "drawn.trace.parquet", "--costs", costs, "--out", out, "--queue-size", 4,
+         "--in-flight", 3, "--load", 0.5, "--lockstep", 3, "--replications", 1, "--batches-per-queue", 2,
+         "--least-passes", 40)  # fmt: skip
+    runs = [load_run(out, name) for name in run_names(out)]
+    assert {each.header["config"]["arrivals"] for each in runs} == {"closed", "poisson"}
+    # Lengths count passes of one token, of which a sequence has seven.
+    closed = [each.header["config"] for each in runs if each.header["config"]["arrivals"] == "closed"]
+    assert {config["sequences"] for config in closed} == {7, 18}
+
+
+def test_slots_of_a_shape(folder):
+    costs, out = folder / "load.parquet", folder / "memory-executed"
+    done("costs", *TINY, "--sizes", "1,3", "--repetitions", 1, "--slots", 2, "--bandwidth", 2, "--out", costs)
+    done("execute", *TINY, "--trace", folder / "drawn.trace.parquet", "--costs", costs, "--out", out, "--slots", "1,2",
+         "--miss", "load,block", "--bandwidth", 2, "--in-flight", 1, "--queue-size", 1, "--lockstep", 0,
+         "--replications", 1)  # fmt: skip
+    runs = [load_run(out, name).header for name in run_names(out)]
+    assert len(runs) == 1 + 4
+    memories = [MemoryConfig.from_dict(each["config"]["memory"]) for each in runs if "memory" in each["config"]]
+    assert {memory.expert_bytes for memory in memories} == {3 * 16 * 24 * 2}
+    assert all(load_costs(costs).transfer_ns(memory.link_fields) for memory in memories)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--checkpoint and --shape: allowed exactly one of them"),
+        (["--shape", "tiny", "--checkpoint", "m.pt"], "--checkpoint and --shape: allowed exactly one of them"),
+        (["--checkpoint", "m.pt", "--scale", "2"], "--scale and --layers have a meaning only with --shape"),
+        (["--shape", "mixtral"], "unknown layer shape 'mixtral'; known:"),
+        (["--shape", "mixtral-8x7b", "--layers", 10**6], "--shape mixtral-8x7b: bytes of weights:"),
+    ],
+)
+def test_options_that_name_no_subject_or_two_are_refused(folder, words, message):
+    assert message in str(run("costs", *words, "--device", "cpu", "--out", folder / "costs.parquet").exception)
+
+
+def test_costs_of_another_model_are_refused(folder):
+    costs = folder / "costs.parquet"
+    done("costs", *TINY, "--sizes", "1,4", "--repetitions", 1, "--out", costs)
+    words = ["--trace", folder / "drawn.trace.parquet", "--costs", costs, "--out", folder / "executed"]
+    refused = run("execute", *TINY, "--scale", 2, *words)
+    assert "was measured on 2 layers of tiny, this is 2 layers of tiny-by-2" in str(refused.exception)
