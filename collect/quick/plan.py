@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collect.quick.steps import Command, Step
-from collect.real_layers.shapes import SHAPES
+from collect.real_layers.shapes import SHAPES, shape_of
 
 EXECUTED_TRACE = Path("traces/data/cpu-amd-epyc/text/language-decode.trace.parquet")
 PACKAGES = ("numpy", "pyarrow", "rich", "typer")
@@ -47,13 +47,11 @@ def layer_costs(place: Place) -> Step:
     commands = tuple(
         place.command(
             "layer-costs", shape, "--out", folder, "--scale", place.scale, *sizes,
-            makes=(folder / f"{shape}.costs.parquet",),
+            makes=tuple(folder / f"{shape_of(shape, place.scale).name}.{kind}.parquet" for kind in ("costs", "times")),
         )
         for shape in SHAPES
     )  # fmt: skip
-    return Step(
-        1, "layer-costs", commands, 15, place.share(120), ("shapes/*.costs.*", "shapes/layer_times.*"), PACKAGES
-    )
+    return Step(1, "layer-costs", commands, 15, place.share(120), ("shapes/*.costs.*", "shapes/*.times.*"), PACKAGES)
 
 
 def link(place: Place) -> Step:
