@@ -54,7 +54,10 @@ class Layout:
     @property
     def encodings(self) -> dict[str, str]:
         """The columns that do not use a dictionary, with their encoding."""
-        numbers = [name for name, dtype in self.columns.items() if dtype in (np.int32, np.int64)]
+        answers = {column_of(name) for name in SEQUENCE_FIELDS}  # a few values each, in no order
+        numbers = [
+            name for name, dtype in self.columns.items() if dtype in (np.int32, np.int64) and name not in answers
+        ]
         floats = [name for name, dtype in self.columns.items() if dtype is np.float32]
         return dict.fromkeys(numbers, "DELTA_BINARY_PACKED") | dict.fromkeys(floats, "BYTE_STREAM_SPLIT")
 
