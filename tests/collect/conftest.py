@@ -7,6 +7,15 @@ torch = pytest.importorskip("torch", reason="collectors need torch: pip install 
 torch.set_num_threads(1)
 
 
+@pytest.fixture
+def cuda():
+    """A CUDA device that is a stand-in; yields what its allocator knows."""
+    from two_memories import stand_in_for_cuda
+
+    with stand_in_for_cuda() as memory:
+        yield memory
+
+
 @pytest.fixture(scope="session")
 def blobs():
     """A tiny image set whose ten classes are separable: class c is bright in its own rows. 600 train, 150 test."""
