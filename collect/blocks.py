@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from collect.devices import synchronise
 from collect.gates.selection import recorded_weights
 from traces.errors import InputError
 
@@ -48,6 +47,11 @@ class Blocks:
         self.logits_TC = torch.full((tokens, outputs), torch.nan, device=device)
         self.differing = torch.zeros((), dtype=torch.int64, device=device)
         self.masked, self.counts_disagreements = False, True
+        self.on_gpu = device.type == "cuda"
+        self.stream = torch.cuda.current_stream(device) if self.on_gpu else None
+        if self.on_gpu:  # pinned, so that an index is on its way while kernels are launched
+            self.staged_N = torch.empty(tokens, dtype=torch.int64, pin_memory=True)
+            self.staged, self.index_N = self.staged_N.numpy(), torch.empty(tokens, dtype=torch.int64, device=device)
         self.ran_TLK = np.full(experts_TLK.shape, -1, np.int16)
 
     def dense(self, layer: int, tokens: list[int], rows_N: torch.Tensor) -> torch.Tensor:
@@ -74,31 +78,50 @@ class Blocks:
 
     @torch.inference_mode()
     def run(self, layer: int, block: int, tokens: list[int], routed: Sequence[Sequence[int]] = ()) -> None:
-        """Run block `block` of `layer` on a batch of tokens and wait until the device is done.
+        """Run a block on a batch of tokens and wait until the device is done."""
+        self.launch(layer, block, tokens, routed)
+        self.wait()
 
-        `routed`, under masked gating: all experts that each token of an expert's batch runs in this layer.
+    def launch(self, layer: int, block: int, tokens: list[int], routed: Sequence[Sequence[int]] = ()) -> None:
+        """Give the device block `block` of `layer` for a batch of tokens: on a CPU it is done then, on a GPU it runs.
+
+        The batch before has to be done. Call it in inference mode. `routed`, under masked gating: all experts that each
+        token of an expert's batch runs in this layer.
         """
-        rows_N = torch.tensor(tokens, device=self.device)
+        rows_N = self.rows(tokens)
         if block > 0:
             self.run_expert(layer, block - 1, rows_N, self.share(layer, tokens, rows_N, routed) if routed else None)
         elif layer < self.model.config.layers:
             self.run_gate(layer, tokens, rows_N)
         else:
-            self.logits_TC[rows_N] = self.finish(tokens, rows_N)
-        synchronise(self.device)
+            self.logits_TC.index_copy_(0, rows_N, self.finish(tokens, rows_N))
+
+    def rows(self, tokens: list[int]) -> torch.Tensor:
+        """Return a batch's tokens as an index on the device."""
+        if not self.on_gpu:
+            return torch.from_numpy(np.array(tokens, np.int64))
+        count = len(tokens)
+        self.staged[:count] = tokens
+        return self.index_N[:count].copy_(self.staged_N[:count], non_blocking=True)
+
+    def wait(self) -> None:
+        """Wait until the device is done with what was launched, not with copies that other streams carry."""
+        if self.on_gpu:
+            self.stream.synchronize()
 
     def run_gate(self, layer: int, tokens: list[int], rows_N: torch.Tensor) -> None:
         """Run what lies before a layer's experts, and weigh the recorded ones; under masked gating, all of them."""
         normed_NM = self.dense(layer, tokens, rows_N)
-        self.normed_TM[rows_N] = normed_NM
+        self.normed_TM.index_copy_(0, rows_N, normed_NM)
         logits_NE = self.model.gates[layer].logits(normed_NM)
-        recorded_NK = self.experts_LTK[layer][rows_N]
+        recorded_NK = self.experts_LTK[layer].index_select(0, rows_N)
         if self.masked:
             self.weights_TE[rows_N, :-1] = logits_NE.softmax(1)
         else:
             weights_NK = recorded_weights(logits_NE, recorded_NK, self.renormalised)
             weights_NE = logits_NE.new_zeros(len(rows_N), self.weights_TE.shape[1])
-            self.weights_TE[rows_N] = weights_NE.scatter_(1, recorded_NK % weights_NE.shape[1], weights_NK)
+            weights_NE.scatter_(1, recorded_NK % weights_NE.shape[1], weights_NK)
+            self.weights_TE.index_copy_(0, rows_N, weights_NE)
         if self.counts_disagreements:
             self.differing += (outside_the_best(logits_NE, recorded_NK)).sum()
 
@@ -120,7 +143,7 @@ class Blocks:
     def run_expert(self, layer: int, expert: int, rows_N: torch.Tensor, mass_N: torch.Tensor | None) -> None:
         """Add one expert's weighted output to the residual stream of its tokens."""
         output_NM = self.source(layer, expert, self.normed_TM.index_select(0, rows_N))
-        weights_N = self.weights_TE[rows_N, expert]
+        weights_N = self.weights_TE.select(1, expert).index_select(0, rows_N)
         weights_N1 = (weights_N if mass_N is None else weights_N / mass_N).unsqueeze(1)
         self.residual_TM.index_add_(0, rows_N, output_NM * weights_N1)  # float32, whatever the experts' type
 

@@ -19,6 +19,7 @@ import torch
 from collect.blocks import Blocks
 from collect.expert_memory.slots import ExpertSlots
 from collect.expert_memory.slow_tier import Copied, Pace
+from collect.own_share import WorkMeter
 from simulate.policies.config import RunConfig
 from simulate.policies.instant import Completed, Replay
 from simulate.policies.memory.config import MASKED
@@ -52,6 +53,7 @@ class Executor:
         self.replay = Replay(workload, config, self.launch, self.send, known)
         self.first_token_P, self.tokens_P = workload.token_offset_P.tolist(), workload.tokens_P.tolist()
         self.memory, self.submitted = self.replay.memory, 0
+        self.meter = WorkMeter(blocks.device)
         self.slots = None
         if self.memory is not None:
             self.slots = ExpertSlots(list(blocks.model.experts), self.memory, blocks.device, pace)
@@ -66,6 +68,7 @@ class Executor:
         """Nothing to do: a copy was asked for with its transfer, and begins when those before it are done."""
         return False
 
+    @torch.inference_mode()
     def run(self) -> None:
         """Play the run to its end, with Python's garbage collector off."""
         with undisturbed():
@@ -82,8 +85,12 @@ class Executor:
         while True:
             if self.bound is not None:
                 batch, self.bound = self.bound, None
-                self.blocks.run(batch.layer, batch.block, self.tokens_of(batch), self.routed(batch))
-                retired = self.replay.rules.retire(batch)
+                tokens, routed = self.tokens_of(batch), self.routed(batch)
+                self.meter.begin()
+                self.blocks.launch(batch.layer, batch.block, tokens, routed)
+                self.meter.end()
+                retired = self.replay.rules.retire(batch)  # while a GPU works
+                self.blocks.wait()
                 batch.end_ns = time.perf_counter_ns() - self.origin
                 self._play_due_before(batch.end_ns)
                 self._play(batch.end_ns, [(batch, retired)])
@@ -204,7 +211,7 @@ def execute(
     workload: Workload, config: RunConfig, blocks: Blocks, header: dict, known: Known | None = None,
     pace: Pace | None = None,
 ) -> RunRecords:  # fmt: skip
-    """Execute a configuration and return its records, the header extended by lateness and disagreements.
+    """Execute a configuration and return its records, the header extended by lateness, disagreements and own share.
 
     `header` comes from `simulate.policies.recording.run_header`. Raises InputError for what cannot be executed.
     """
@@ -214,11 +221,13 @@ def execute(
     late_ns = np.array(executor.lateness_ns or [0])
     if executor.slots is not None:
         header = {**header, "device_bytes": executor.slots.device_bytes, "expert_bytes": executor.slots.expert_bytes}
-    return executor.replay.recording.records({
+    records = executor.replay.recording.records({
         **header,
         "lateness_ns": {"mean": int(late_ns.mean()), "max": int(late_ns.max()), "wake_ups": len(executor.lateness_ns)},
         "gate_disagreements": blocks.disagreements,
     })  # fmt: skip
+    records.header["own_share"] = executor.meter.summary(records.batches)
+    return records
 
 
 class TraceOnWeights:

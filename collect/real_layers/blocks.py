@@ -33,15 +33,15 @@ class LayerStackBlocks(Blocks):
     def dense(self, layer: int, tokens: list[int], rows_N: torch.Tensor) -> torch.Tensor:
         """Embed (before the first layer) and norm."""
         if layer == 0:
-            x_NM = self.model.embedding[self.input_T[rows_N]]
-            self.residual_TM[rows_N] = x_NM
+            x_NM = self.model.embedding.index_select(0, self.input_T.index_select(0, rows_N))
+            self.residual_TM.index_copy_(0, rows_N, x_NM)
         else:
-            x_NM = self.residual_TM[rows_N]
+            x_NM = self.residual_TM.index_select(0, rows_N)
         return self.model.normed(layer, x_NM)
 
     def finish(self, tokens: list[int], rows_N: torch.Tensor) -> torch.Tensor:
         """Return the outputs of the head."""
-        return self.model.finish(self.residual_TM[rows_N])
+        return self.model.finish(self.residual_TM.index_select(0, rows_N))
 
 
 class LayerStackOnWeights(TraceOnWeights):

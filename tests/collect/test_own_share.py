@@ -1,0 +1,62 @@
+"""The executor's own share of a batch: its arithmetic, and where it stands in records, on a CPU and on a GPU."""
+
+import numpy as np
+import pytest
+import torch
+from cuda_stand_in import CUDA, cuda_stand_in
+
+from collect.own_share import EVERY, WorkMeter
+from collect.real_layers.blocks import LayerStackOnWeights
+from collect.real_layers.model import LayerStack, StackConfig
+from collect.real_layers.shapes import LayerShape
+from simulate.policies.config import RunConfig
+from simulate.policies.memory.config import MemoryConfig
+from traces.synthetic import SyntheticSpec, synthetic_trace
+
+SHAPE = LayerShape("tiny", 16, 24, 4, 2)
+
+
+def batches(service_ns, tokens):
+    return {
+        "start_ns": np.zeros(len(tokens), np.int64), "end_ns": np.array(service_ns), "tokens": np.array(tokens),
+    }  # fmt: skip
+
+
+def test_shares_by_hand():
+    meter = WorkMeter(torch.device("cpu"))
+    meter.took_ns, meter.count = [90, 80, 300], 3
+    found = meter.summary(batches([100, 100, 400], [1, 5, 7]))
+    assert (found["batches"], found["work_ns"], found["service_ns"]) == (3, 157, 200)
+    assert found["share"] == pytest.approx(1 - 470 / 600, abs=1e-4)
+    assert found["median"] == 0.2
+    assert {size: each["share"] for size, each in found["by_size"].items()} == {"1": 0.1, "4": 0.24}
+
+
+def executed(device, memory=None):
+    spec = SyntheticSpec(layers=2, experts=4, k=2, sequences=6, prompt=(3, 3), decode=(4, 4))
+    trace = synthetic_trace(spec, np.random.default_rng(3)).trace
+    stack = LayerStack(StackConfig(SHAPE, layers=2), device)
+    return LayerStackOnWeights(stack, trace).execute(RunConfig(arrivals="closed", in_flight=2, memory=memory), {})
+
+
+def test_records_of_a_cpu_tell_the_share_of_every_batch():
+    records = executed(torch.device("cpu"))
+    share = records.header["own_share"]
+    assert share["timed_by"] == "wall clock"
+    assert share["batches"] == len(records.batches["size"])
+    assert 0 < share["share"] < 1
+
+
+def test_records_of_a_gpu_tell_it_by_events(monkeypatch):
+    memory = MemoryConfig(slots=2, expert_bytes=3 * 16 * 24 * 2, link_bytes_per_s=64e9)
+    with cuda_stand_in(monkeypatch) as calls:
+        records = executed(CUDA)
+        pinned = calls["pinned"]
+        with_slots = executed(CUDA, memory)
+    share = records.header["own_share"]
+    assert share["timed_by"] == "CUDA events"
+    assert share["batches"] == -(-len(records.batches["size"]) // EVERY)
+    assert 0 < share["share"] < 1
+    assert calls["synchronised"] == 0  # it would wait for copies of other streams
+    assert calls["pinned"] == pinned + 2  # the index again, and the slow tier
+    assert (with_slots.transfers["end_ns"] > 0).any()
