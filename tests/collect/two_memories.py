@@ -64,7 +64,8 @@ class StandIn(TorchFunctionMode):
         self.memory = memory
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
-        kwargs = kwargs or {}
+        kwargs = dict(kwargs or {})
+        pinned = kwargs.pop("pin_memory", False)
         if func in (torch.device, torch._C._nn._parse_to):  # no tensors: devices are what they say
             return func(*args, **kwargs)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
@@ -89,6 +90,8 @@ class StandIn(TorchFunctionMode):
         result = func(*on_cpu[0], **on_cpu[1])
         if not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(result)):
             return result  # as it is: a size is a tuple that can do more
+        if pinned:
+            self.memory.pinned.add(result.untyped_storage())
         wanted = asked[-1].type == "cuda" if asked else lies_there(func, there)
         return tree_map(lambda leaf: self.placed(leaf, func, tensors, wanted), result)
 
