@@ -1,5 +1,6 @@
 """Commands about the byte-level language model: language, language-quality, language-route."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from collect.commands.app import Checkpoint, Device, Force, Threads, app
 from collect.devices import device_name, pick_device
 from collect.language.corpus import Corpus, read_corpus
 from collect.language.model import LanguageConfig
+from collect.language.pace import steps_within
 from collect.language.quality import measure_bits
 from collect.language.recording import Recorder, language_header, record_decode, record_prefill
 from collect.language.serving import draw_requests
@@ -30,6 +32,7 @@ Domains = Annotated[
     str | None, typer.Option(help=f"{', '.join(SOURCES)}, with commas; default: those that this machine has.")
 ]
 TextDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder with docs/, novels/; else MOE_REPLAY_DATA.")]
+PRECISIONS = ("highest", "high", "medium")
 PHASES = ("prefill", "stepwise", "decode")
 
 
@@ -47,6 +50,9 @@ def language_command(
     domains: Domains = None,
     data_dir: TextDir = None,
     steps: Annotated[int, typer.Option(min=1)] = 9000,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Instead of --steps: as many as fit, by the pace of the first.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Windows per step.")] = 8,
     learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-3,
     layers: Annotated[int, typer.Option(min=1)] = 8,
@@ -60,6 +66,9 @@ def language_command(
     start: Annotated[
         Path | None, typer.Option(help="Go on from a finished training's weights, with new steps.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help=f"Of matrix products: {', '.join(PRECISIONS)}; high is TF32 on a GPU.")
+    ] = "highest",
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
@@ -68,14 +77,20 @@ def language_command(
     Example: `python -m collect language --domains code --steps 40 --layers 2 --experts 8 --out small.pt`
     """
     torch.set_num_threads(threads)
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    torch.set_float32_matmul_precision(precision)
     check_place(out, [start])
-    corpus = corpus_of(domains, data_dir)
+    where, corpus = pick_device(device), corpus_of(domains, data_dir)
     config = LanguageConfig(layers, experts, k, dmodel, hidden, heads, window)
-    training = LanguageTraining(steps, batch, learning_rate, seed=seed)
+    training = LanguageTraining(steps, batch, learning_rate, seed=seed, seconds=seconds)
+    if seconds is not None:
+        training = replace(training, steps=steps_within(seconds, corpus, config, training, where, out))
+        print(f"{out}: {training.steps} steps fit into {seconds:g} s")
     with Progress(transient=True) as progress:
-        task = progress.add_task("training", total=steps)
+        task = progress.add_task("training", total=training.steps)
         _, about = train_language(
-            corpus, config, training, pick_device(device), out,
+            corpus, config, training, where, out,
             on_step=lambda step, loss: progress.update(
                 task, completed=step, description=f"training, {loss / np.log(2):.2f} bits per byte"
             ),

@@ -22,7 +22,8 @@ KIND = "language"
 class LanguageTraining:
     """How long and how fast: AdamW, learning rate warmed up over the first 2 %, then down a cosine to a twentieth.
 
-    A step trains on `batch` windows, each of a domain drawn evenly and at a place drawn evenly in it.
+    A step trains on `batch` windows, each of a domain drawn evenly and at a place drawn evenly in it. `seconds`: the
+    time that the steps were to fit into; None where their number was asked for.
     """
 
     steps: int = 9000
@@ -30,6 +31,7 @@ class LanguageTraining:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     seed: int = 0
+    seconds: float | None = None
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -43,8 +45,8 @@ class LanguageTraining:
 def describe(corpus: Corpus, config: LanguageConfig, training: LanguageTraining) -> dict:
     """Return what a checkpoint belongs to: the model, the text, the training."""
     return {
-        "kind": KIND, "model": asdict(config), "training": asdict(training), "data_digest": corpus.digest,
-        "domains": corpus.names,
+        "kind": KIND, "model": asdict(config), "data_digest": corpus.digest, "domains": corpus.names,
+        "training": {name: value for name, value in asdict(training).items() if value is not None},
     }  # fmt: skip
 
 
@@ -62,9 +64,7 @@ def train_language(
     """
     model, description = begin(corpus, config, training, start)
     model = model.to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=training.weight_decay, fused=True
-    )
+    optimizer = optimizer_of(model, training)
     history = resume(checkpoint, description, model, optimizer, training.steps)
     step = history[-1]["step"] if history else 0
     saved, seconds, losses = time.perf_counter(), history[-1]["seconds"] if history else 0.0, []
@@ -80,6 +80,13 @@ def train_language(
             save_checkpoint(checkpoint, description, model, optimizer if step < training.steps else None, history)
             saved, losses = time.perf_counter(), []
     return model.eval(), {**description, "history": history}
+
+
+def optimizer_of(model: LanguageModel, training: LanguageTraining) -> torch.optim.Optimizer:
+    """Return the optimiser of a training before its first step."""
+    return torch.optim.AdamW(
+        model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=training.weight_decay, fused=True
+    )
 
 
 def begin(

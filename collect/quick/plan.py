@@ -67,7 +67,8 @@ def language(place: Place) -> Step:
     """Step 3: a language model trained here, its held-out quality and its traces."""
     text, model = place.logs / "text", place.models / "language.pt"
     if place.on_gpu:
-        sizes = ("--seconds", place.share(90), "--batch", 64, "--dmodel", 512, "--hidden", 512, "--heads", 8)
+        sizes = ("--seconds", place.share(90), "--batch", 64, "--dmodel", 512, "--hidden", 512, "--heads", 8,
+                 "--precision", "high", "--learning-rate", 1e-3)  # fmt: skip
         segments, windows, requests = 200, 6, 72
     else:
         sizes = ("--seconds", place.share(30), "--batch", 4, "--dmodel", 32, "--hidden", 32)
