@@ -1,4 +1,4 @@
-"""`python -m simulate run|sweep|compose|like|open-loop|misses|memory|plan`: parses, reads, calls, writes."""
+"""`python -m simulate run|sweep|compose|like|open-loop|misses|memory|plan|costs`: parses, reads, calls, writes."""
 
 import fnmatch
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from simulate.by_name import Costs, costs_command
 from simulate.compile_command import compile_command
 from simulate.composition import ARRIVALS as COMPOSED_ARRIVALS
 from simulate.composition import Demand, Engine, compose
@@ -42,7 +43,6 @@ app = command.new_app("Simulate: what a recorded workload costs under another qu
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")]
 Out = Annotated[Path, typer.Option(help="Folder for the run records; runs that are complete there are kept.")]
 Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")]
-Costs = Annotated[Path | None, typer.Option(help="A measured cost table.")]
 Affine = Annotated[str | None, typer.Option(metavar="A,B", help="Instead of a table: A + B n ns for every batch of n.")]
 Resample = Annotated[bool, typer.Option("--resample", help="Draw measured repetitions instead of taking their means.")]
 Scheduler = Annotated[str, typer.Option(help=f"{SCHEDULERS.choices}; several with commas.")]
@@ -229,6 +229,7 @@ app.command("compile")(compile_command)
 app.command("misses")(misses_command)
 app.command("memory")(memory_command)
 app.command("plan")(plan_command)
+app.command("costs")(costs_command)
 
 
 def executed_folders(executed: Path, trace: Path, out: Path) -> list[tuple[Path, Path, Path]]:

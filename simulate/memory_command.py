@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from simulate.by_name import BANDWIDTH, LATENCY_US, Costs, Link, bytes_of_expert, link_fields
 from simulate.costs import read_costs
 from simulate.engines import ENGINES
 from simulate.policies.arrivals import ARRIVALS
@@ -21,8 +22,6 @@ from simulate.policies.placement import place
 from simulate.regret import memory_configs
 from simulate.runs import new_runs, report
 from traces import command
-from traces.errors import InputError
-from traces.numbers import whole_ns
 from traces.outputs import check_place
 from traces.selections import Trace
 from traces.trace_file import load_trace
@@ -31,7 +30,7 @@ from traces.trace_file import load_trace
 def memory_command(
     trace_path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")],
     out: Annotated[Path, typer.Option(help="Folder for the run records; runs that are complete there are kept.")],
-    costs: Annotated[Path | None, typer.Option(help="A measured cost table.")] = None,
+    costs: Costs = None,
     affine: Annotated[str | None, typer.Option(metavar="A,B", help="Instead: A + B n ns for every batch of n.")] = None,
     cache: Annotated[str, typer.Option(help=f"{CACHES.choices}; several with commas.")] = "lru,belady",
     slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas.")] = "1",
@@ -43,9 +42,16 @@ def memory_command(
         str | None, typer.Option(help="Importance, redirect or skip: passes between new residents; with commas.")
     ] = None,
     filled: Annotated[bool, typer.Option("--filled", help="Start with the most popular experts in the slots.")] = False,
-    bandwidth: Annotated[float, typer.Option(min=1e-9, help="Of the link to a device, GB/s.")] = 16.0,
-    latency_us: Annotated[float, typer.Option(min=0, help="Of one transfer, beside its bytes.")] = 10.0,
-    expert_bytes: Annotated[int | None, typer.Option(min=1, help="Of one expert; default: the trace's model.")] = None,
+    link: Link = None,
+    bandwidth: Annotated[
+        float | None, typer.Option(min=1e-9, help=f"Of the link to a device, GB/s; default {BANDWIDTH:g}.")
+    ] = None,
+    latency_us: Annotated[
+        float | None, typer.Option(min=0, help=f"Of one transfer, beside its bytes; default {LATENCY_US:g}.")
+    ] = None,
+    expert_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Of one expert; default: what the cost table, or else the trace says.")
+    ] = None,
     host_factor: Annotated[float, typer.Option(min=1e-9, help="Host: its cost over the device's.")] = 10.0,
     scheduler: Annotated[str, typer.Option(help=f"{SCHEDULERS.choices}.")] = "lockstep",
     queue_size: Annotated[int, typer.Option(min=1, help="Queues: B.")] = 1,
@@ -72,15 +78,15 @@ def memory_command(
     Example: `python -m simulate memory toy.trace.parquet --affine 20000,500 --cache lru,belady --slots 2,4
     --miss load,block --bandwidth 1 --expert-bytes 100000 --out memory`
     """
-    check_place(out, [trace_path, costs, file_of(known)], folder=True)
+    check_place(out, [trace_path, costs, link, file_of(known)], folder=True)
     trace, cost_model = load_trace(trace_path), read_costs(costs, affine, resample=False)
     grid = MemoryGrid(
         caches=cache.split(","), slots=command.numbers(slots, "--slots"), misses=miss.split(","),
         prefetchers=prefetch.split(","), periods=command.numbers(period, "--period") if period else [None],
         fixed={
             "scope": scope, "filled": filled, "look_ahead": look_ahead, "host_factor": host_factor,
-            "link_latency_ns": whole_ns("--latency-us", latency_us, 1000), "link_bytes_per_s": bandwidth * 1e9,
-            "expert_bytes": bytes_of_expert(trace, expert_bytes),
+            "expert_bytes": bytes_of_expert(expert_bytes, cost_model, trace.header.model.expert_bytes),
+            **link_fields(link, bandwidth, latency_us),
         },
     )  # fmt: skip
     fields = {"queue_size": queue_size, "max_step": max_step, "in_flight": in_flight, "rate_per_s": rate}
@@ -98,14 +104,6 @@ def memory_command(
     report(new_runs(trace, cost_model, out, list(configs.values()), lesson, engine, force), configs, jobs)
     if lesson.said:
         print(lesson.said)
-
-
-def bytes_of_expert(trace: Trace, given: int | None) -> int:
-    """Return the bytes of one expert, given or as the trace's model says; InputError where neither does."""
-    found = given or trace.header.model.expert_bytes
-    if found is None:
-        raise InputError("the trace does not say how many bytes an expert has; allowed: --expert-bytes N")
-    return found
 
 
 def experts_sharing(trace: Trace, base: RunConfig, memories: Sequence[MemoryConfig]) -> int:

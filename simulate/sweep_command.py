@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from simulate.by_name import costs_by_name
 from simulate.engines import ENGINES
 from simulate.policies.config import RunConfig
 from simulate.policies.halves import ALL
@@ -39,7 +40,11 @@ def sweep_command(
         int, typer.Option(min=0, help="Seeds 0..n-1 of every configuration; 0: one run in the trace's order.")
     ] = 1,
     costs: Annotated[
-        Path | None, typer.Option(help="A measured cost table, or a folder of resident, load, masked.parquet.")
+        Path | None,
+        typer.Option(
+            metavar="FILE|NAME", callback=costs_by_name,
+            help="A measured cost table (`simulate costs` has names), or a folder of resident, load, masked.parquet.",
+        ),
     ] = None,
     affine: Annotated[str | None, typer.Option(metavar="A,B", help="Instead: A + B n ns for every batch of n.")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Draw measured repetitions, not their means.")] = False,

@@ -13,13 +13,12 @@ from rich.progress import Progress
 from collect.calibration import CalibrationPlan
 from collect.commands.app import Device, Force, Threads, app
 from collect.devices import device_name, pick_device
-from collect.real_layers import layer_times, link_times
 from collect.real_layers.layer_times import LayerTimes, TimesPlan
-from collect.real_layers.link_times import LinkPlan, fitted, measure_link
+from collect.real_layers.link_times import LinkPlan, fitted, measure_link, sizes_of
 from collect.real_layers.loop_costs import SIZES, measure_loop
 from collect.real_layers.model import LayerStack, StackConfig
 from collect.real_layers.shapes import SHAPES, LayerShape, shape_of
-from traces import command
+from traces import command, layer_times, link_table
 from traces.cost_table import load_costs
 from traces.errors import InputError
 from traces.mixed_table import load_mixed, save_mixed
@@ -137,25 +136,25 @@ def link_command(
     torch.set_num_threads(threads)
     check_place(out)
     where, chosen = pick_device(device), [shape_of(name, scale) for name in shapes.split(",")]
-    sizes = link_times.sizes_of([shape.expert_bytes(torch.bfloat16) for shape in chosen])
+    sizes = sizes_of([shape.expert_bytes(torch.bfloat16) for shape in chosen])
     plan = LinkPlan(tuple(sizes), tuple(command.numbers(streams, "--streams")), repetitions, seconds)
     identity = {"device": device_name(where), "shapes": [shape.name for shape in chosen], "streams": list(plan.streams)}
-    if is_measured(out, identity, force, link_times.KIND):
+    if is_measured(out, identity, force, link_table.KIND):
         print(f"{out}: is there already, {FORCE} makes it anew")
         return
     with Progress(transient=True) as progress:
         bar = progress.add_task("copying", total=None)
         table = measure_link(where, plan, lambda *_: progress.advance(bar))
     links = fitted(table)
-    kinds = dict.fromkeys(link["memory"] for link in links)
+    kinds = dict.fromkeys(link["host_memory"] for link in links)
     header = {
-        **identity, "links": links, "memories": {kind: link_times.MEANINGS[kind] for kind in kinds}, "threads": threads,
+        **identity, "links": links, "memories": {kind: link_table.MEANINGS[kind] for kind in kinds}, "threads": threads,
         "torch": torch.__version__, "provenance": provenance(plan.seed),
     }  # fmt: skip
-    save_mixed(out, table, header, link_times.KIND)
+    save_mixed(out, table, header, link_table.KIND)
     for link in links:
         print(
-            f"{link['memory']}, {link['streams']} at once: {link['bytes_per_s'] / 1e9:.1f} GB/s,"
+            f"{link['host_memory']}, {link['copies']} at once: {link['bytes_per_s'] / 1e9:.1f} GB/s,"
             f" {link['latency_ns'] / 1e3:.1f} us (median error {link['error_percent']} %)"
         )
     print(f"{out}: {len(table)} copies of {len(sizes)} sizes")

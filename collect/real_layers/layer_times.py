@@ -17,17 +17,9 @@ from torch.nn import functional
 
 from collect.devices import synchronise
 from collect.real_layers.gated_experts import GatedExperts
+from traces.layer_times import ALL_EXPERTS, EVENT, FORMS, GROUPED
 
-KIND = "layer-times"
-WALL, EVENT, LOOPED, GROUPED = FORMS = ("wall", "event", "looped", "grouped")
-MEANINGS = {
-    WALL: "one expert alone, wall clock, with a synchronise behind every call",
-    EVENT: "one expert alone, between two CUDA events, behind enough work that the GPU waits for no launch",
-    LOOPED: "all experts of a layer on equal batches, one after another, wall clock, one synchronise at the end",
-    GROUPED: "all experts of a layer on equal batches, by two grouped matrix products, wall clock, one synchronise",
-}
 FILLER = 8192  # side of the square product that keeps a GPU busy (2 ms on an H100) while calls are launched behind it
-ALL_EXPERTS = -1  # in the column `expert`: the time is that of a whole step
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class LayerTimes:
 
     @torch.inference_mode()
     def measure(self, say: Callable[[int], object] = lambda _: None) -> pa.Table:
-        """Return all times: form, tokens, expert, repetition, ns. `say(repetition)` is called after each.
+        """Return all times: form, tokens, expert, repetition, took_ns. `say(repetition)` is called after each.
 
         Sizes and forms come in a new order in every repetition; one before the first is not counted.
         """
@@ -80,7 +72,7 @@ class LayerTimes:
             for at in draws.permutation(len(visits)).tolist():
                 self.visit(*visits[at], repetition)
             say(repetition)
-        names = ("form", "tokens", "expert", "repetition", "ns")
+        names = ("form", "tokens", "expert", "repetition", "took_ns")
         types = (pa.string(), pa.int32(), pa.int32(), pa.int32(), pa.int64())
         return pa.table([pa.array(each, kind) for each, kind in zip(zip(*self.rows, strict=True), types, strict=True)],
                         names=names)  # fmt: skip

@@ -12,14 +12,8 @@ import pyarrow as pa
 import torch
 
 from collect.devices import synchronise
+from traces.link_table import HOST, PAGEABLE, PINNED
 
-KIND = "link-times"
-PINNED, PAGEABLE, HOST = "pinned", "pageable", "host"
-MEANINGS = {
-    PINNED: "from page-locked host memory: copies run beside the host's thread and beside each other",
-    PAGEABLE: "from ordinary host memory: the driver stages every copy, and the host's thread waits for it",
-    HOST: "a plain copy within host memory stands in for a link: there is no GPU",
-}
 FRACTIONS = (1, 2, 4, 8, 32, 128)  # of an expert: an intercept needs small copies too
 STREAMS = (1, 2, 3, 4)
 LEAST = 3  # repetitions that are made however long they take
@@ -62,7 +56,7 @@ class Link:
 
 
 def measure_link(device: torch.device, plan: LinkPlan, say: Callable[[str, int], object] = lambda *_: None) -> pa.Table:
-    """Return what copies took: memory, streams, bytes (of each copy), repetition, ns (until all are whole).
+    """Return what copies took: host_memory, copies (at once), copy_bytes, repetition, took_ns (until all are whole).
 
     Sizes and streams come in a new order in every repetition; one before the first is not counted.
     """
@@ -81,30 +75,30 @@ def measure_link(device: torch.device, plan: LinkPlan, say: Callable[[str, int],
             say(memory, repetition)
         del link
     rows = [row for row in rows if row[3] >= 0]
-    names = ("memory", "streams", "bytes", "repetition", "ns")
+    names = ("host_memory", "copies", "copy_bytes", "repetition", "took_ns")
     types = (pa.string(), pa.int32(), pa.int64(), pa.int32(), pa.int64())
     return pa.table([pa.array(each, kind) for each, kind in zip(zip(*rows, strict=True), types, strict=True)],
                     names=names)  # fmt: skip
 
 
 def fitted(table: pa.Table) -> list[dict]:
-    """Return a link per memory and number of streams: latency_ns, bytes_per_s (of all streams together), error.
+    """Return a link per memory and number of copies at once: latency_ns, bytes_per_s (of all together), error_percent.
 
     The line latency + bytes / bandwidth goes through the medians of every size. Each counts by its relative error, so
     that small copies, which tell the latency, weigh as much as large ones. `error_percent`: the median of those errors.
     """
-    memory, streams = np.array(table["memory"].to_pylist()), table["streams"].to_numpy()
-    size, ns = table["bytes"].to_numpy(), table["ns"].to_numpy()
+    memory, copies = np.array(table["host_memory"].to_pylist()), table["copies"].to_numpy()
+    size, ns = table["copy_bytes"].to_numpy(), table["took_ns"].to_numpy()
     links = []
     for kind in dict.fromkeys(memory.tolist()):
-        for count in np.unique(streams[memory == kind]).tolist():
-            own = (memory == kind) & (streams == count)
+        for count in np.unique(copies[memory == kind]).tolist():
+            own = (memory == kind) & (copies == count)
             sizes = np.unique(size[own])
             medians = np.array([np.median(ns[own & (size == each)]) for each in sizes])
             latency_ns, ns_per_byte = line(sizes * count, medians)
             errors = np.abs(latency_ns + sizes * count * ns_per_byte - medians) / medians
             links.append({
-                "memory": kind, "streams": count, "latency_ns": round(latency_ns),
+                "host_memory": kind, "copies": count, "latency_ns": round(latency_ns),
                 "bytes_per_s": float(f"{1e9 / ns_per_byte:.6g}"),
                 "error_percent": round(100 * float(np.median(errors)), 2),
             })  # fmt: skip

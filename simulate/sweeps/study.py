@@ -103,8 +103,9 @@ class Study:
         return capacity_per_s(workload, cost, batch, dense, devices, placement)
 
     def expert_bytes(self) -> int:
-        """Return the bytes of one expert as the trace's model says; InputError where it does not."""
-        found = self.opened("trace").trace.header.model.expert_bytes
+        """Return the bytes of one expert as the cost table, or else the trace's model says; InputError if none does."""
+        table = self.cost_model(self.costs).table if self.costs is not None and self.costs.is_file() else None
+        found = (table and table.header.get("expert_bytes")) or self.opened("trace").trace.header.model.expert_bytes
         if found is None:
             raise InputError("the trace does not say how many bytes an expert has; allowed: an axis expert_bytes")
         return found

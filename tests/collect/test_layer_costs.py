@@ -12,13 +12,15 @@ from typer.testing import CliRunner
 
 from collect.__main__ import application
 from collect.calibration import CalibrationPlan
-from collect.real_layers import layer_times, link_times
-from collect.real_layers.layer_times import ALL_EXPERTS, FORMS, LayerTimes, TimesPlan
+from collect.real_layers import link_times
+from collect.real_layers.layer_times import LayerTimes, TimesPlan
 from collect.real_layers.link_times import LinkPlan, fitted, line, measure_link, sizes_of
 from collect.real_layers.loop_costs import measure_loop
 from collect.real_layers.model import LayerStack, StackConfig
 from collect.real_layers.shapes import LayerShape
+from traces import layer_times, link_table
 from traces.cost_table import load_costs
+from traces.layer_times import ALL_EXPERTS, FORMS
 from traces.mixed_table import load_mixed
 
 SHAPE = LayerShape("tiny", 16, 24, 6, 2)
@@ -75,7 +77,7 @@ def test_experts_are_timed_in_turn_and_steps_as_a_whole(stack):
     assert {row["expert"] for row in alone} == set(range(6))
     assert {row["expert"] for row in rows if row["form"] == "looped"} == {ALL_EXPERTS}
     assert len(rows) == len(alone) + 2 * 2
-    assert min(row["ns"] for row in rows) > 0
+    assert min(row["took_ns"] for row in rows) > 0
 
 
 def test_a_gpu_is_timed_by_events_and_grouped_products_too(monkeypatch):
@@ -140,14 +142,14 @@ def test_links_of_a_gpu_are_measured_from_both_memories_by_streams(monkeypatch):
     assert calls["streams"] == 2 * 4
     assert calls["non_blocking"] == 4 * len(sizes) * 2 * (1 + 4)
     assert len(table) == 2 * 2 * len(sizes) * 3
-    assert [(link["memory"], link["streams"]) for link in fitted(table)] == [
+    assert [(link["host_memory"], link["copies"]) for link in fitted(table)] == [
         ("pinned", 1), ("pinned", 4), ("pageable", 1), ("pageable", 4)
     ]  # fmt: skip
 
 
 def test_a_cpu_has_one_memory_and_no_streams():
     table = measure_link(CPU, LinkPlan((100, 1000), repetitions=9, seconds=0))
-    assert set(table["memory"].to_pylist()) == {"host"}
+    assert set(table["host_memory"].to_pylist()) == {"host"}
     assert len(table) == 2 * link_times.LEAST
 
 
@@ -156,8 +158,9 @@ def link_rows(latency_ns, bytes_per_s, streams=1):
     rows = [(size, round((latency_ns + streams * size / bytes_per_s * 1e9) * noise))
             for size in sizes for noise in (0.99, 1, 1.01, 9)]  # fmt: skip
     return pa.table({
-        "memory": ["pinned"] * len(rows), "streams": np.full(len(rows), streams, np.int32),
-        "bytes": [size for size, _ in rows], "repetition": np.zeros(len(rows), np.int32), "ns": [ns for _, ns in rows],
+        "host_memory": ["pinned"] * len(rows), "copies": np.full(len(rows), streams, np.int32),
+        "copy_bytes": [size for size, _ in rows], "repetition": np.zeros(len(rows), np.int32),
+        "took_ns": [ns for _, ns in rows],
     })  # fmt: skip
 
 
@@ -165,7 +168,7 @@ def link_rows(latency_ns, bytes_per_s, streams=1):
 def test_the_fit_finds_the_line_that_times_were_made_from(streams):
     """One time in four is nine times as long: the medians do not mind."""
     (link,) = fitted(link_rows(12_000, 50e9, streams))
-    assert link["streams"] == streams
+    assert link["copies"] == streams
     assert link["latency_ns"] == pytest.approx(12_000, rel=0.02)
     assert link["bytes_per_s"] == pytest.approx(50e9, rel=0.02)
     assert link["error_percent"] < 2
@@ -187,8 +190,8 @@ def test_the_commands_run_on_a_gpu(monkeypatch, tmp_path):
     found, header = load_mixed(tmp_path / "mixtral-8x7b-by-256.times.parquet", layer_times.KIND)
     assert (header["device"], header["lacking"]) == ("stand-in-gpu-1gb", {})
     assert set(found["form"].to_pylist()) == set(FORMS)
-    links = load_mixed(tmp_path / "link.parquet", link_times.KIND)[1]["links"]
-    assert [(link["memory"], link["streams"]) for link in links] == [
+    links = load_mixed(tmp_path / "link.parquet", link_table.KIND)[1]["links"]
+    assert [(link["host_memory"], link["copies"]) for link in links] == [
         (memory, streams) for memory in ("pinned", "pageable") for streams in (1, 2, 3, 4)
     ]
 
@@ -206,8 +209,8 @@ def test_the_commands_leave_whole_files_and_find_them_again(tmp_path):
     assert table.header["model"]["scale"] == 64
     _, header = load_mixed(tmp_path / "olmoe-by-64.times.parquet", layer_times.KIND)
     assert set(header["lacking"]) == {"event", "grouped"}
-    (fit,) = load_mixed(tmp_path / "link.parquet", link_times.KIND)[1]["links"]
-    assert (fit["memory"], fit["streams"]) == ("host", 1)
+    (fit,) = load_mixed(tmp_path / "link.parquet", link_table.KIND)[1]["links"]
+    assert (fit["host_memory"], fit["copies"]) == ("host", 1)
     assert fit["bytes_per_s"] > 0
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (tmp_path / "olmoe-by-64.times.parquet").unlink()  # interrupted between the two: the shape is made anew, no other

@@ -9,6 +9,7 @@ from traces.errors import unknown_name
 from traces.glossary import (
     accuracy,
     dispatch,
+    layers,
     locality,
     memory,
     prediction,
@@ -22,7 +23,19 @@ from traces.glossary.column import PREFIXES, SUFFIXES, Column
 
 FAMILIES: dict[str, tuple[Column, ...]] = {
     module.__name__.rpartition(".")[2]: module.COLUMNS
-    for module in (settings, runs, memory, records, selections, locality, accuracy, prediction, dispatch, swapping)
+    for module in (
+        settings,
+        runs,
+        memory,
+        records,
+        selections,
+        locality,
+        accuracy,
+        prediction,
+        dispatch,
+        swapping,
+        layers,
+    )
 }
 BY_NAME = {column.name: column for family in FAMILIES.values() for column in family}
 BY_TITLE = {column.title: column for column in BY_NAME.values() if column.title}

@@ -1,0 +1,93 @@
+"""Options that take what was measured by file or by name: `--costs`, `--link`; and the command that lists the names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from simulate.costs import CostModel
+from traces.cost_table import load_costs
+from traces.errors import InputError
+from traces.glossary.lookup import titles
+from traces.link_table import links_in, one_at_a_time
+from traces.numbers import whole_ns
+from traces.shipped import found_by_name, shipped_costs, shipped_links
+
+BANDWIDTH, LATENCY_US = 16.0, 10.0  # of a link that nobody named: GB/s, and beside the bytes
+OF_COSTS = titles(("name", "experts", "k", "width", "hidden", "dtype", "tokens"))
+OF_LINKS = titles(("name", "host_memory", "copies", "gigabytes_per_s", "latency_us"))
+
+
+def costs_by_name(value: Path | None) -> Path | None:
+    """Return the cost table (or folder of them) that an option names."""
+    return None if value is None else found_by_name(value, "cost table", shipped_costs())
+
+
+Costs = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE|NAME", callback=costs_by_name, help="A measured cost table; `simulate costs` has names."
+    ),
+]
+Link = Annotated[
+    Path | None, typer.Option(metavar="NAME|FILE", help="A measured link, in place of --bandwidth and --latency-us.")
+]
+
+
+def link_fields(link: Path | None, bandwidth: float | None, latency_us: float | None) -> dict:
+    """Return the fields of a memory that say what a transfer takes; InputError for a link and numbers besides."""
+    if link is None:
+        bandwidth = BANDWIDTH if bandwidth is None else bandwidth
+        latency_ns = whole_ns("--latency-us", LATENCY_US if latency_us is None else latency_us, 1000)
+        return {"link_latency_ns": latency_ns, "link_bytes_per_s": bandwidth * 1e9}
+    if bandwidth is not None or latency_us is not None:
+        raise InputError("--link: allowed without --bandwidth and --latency-us, which it measured")
+    measured = one_at_a_time(found_by_name(link, "link", shipped_links()))
+    return {"link_latency_ns": measured.latency_ns, "link_bytes_per_s": measured.bytes_per_s}
+
+
+def costs_command() -> None:
+    """Show the cost tables and links that come with the project, by the names that `--costs` and `--link` take.
+
+    Example: `python -m simulate costs`
+    """
+    rows = []
+    for name, path in shipped_costs().items():
+        table = load_costs(path)
+        model, tokens = table.header["model"], table.columns["tokens"]
+        sizes = f"{tokens.min():,}..{tokens.max():,}"
+        rows.append([name, *(str(model[field]) for field in ("experts", "k", "width", "hidden", "dtype")), sizes])
+    show("cost tables, --costs NAME: one layer, any number of them", OF_COSTS.values(), rows)
+    rows = [
+        [name, link.host_memory, str(link.copies), f"{link.bytes_per_s / 1e9:.1f}", f"{link.latency_ns / 1e3:.1f}"]
+        for name, path in shipped_links().items() for link in links_in(path)[0]
+    ]  # fmt: skip
+    show("links, --link NAME: pinned memory (on a CPU: host), one stream", OF_LINKS.values(), rows)
+
+
+def show(title: str, columns: object, rows: list[list[str]]) -> None:
+    """Print one table, or that there is nothing to show."""
+    if not rows:
+        print(f"{title}: none is shipped")
+        return
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def bytes_of_expert(given: int | None, costs: CostModel, of_model: int | None) -> int:
+    """Return the bytes of one expert: given, or as the cost table, or else the trace's model says.
+
+    InputError where none does.
+    """
+    measured = costs.table.header.get("expert_bytes") if costs.table is not None else None
+    found = given or measured or of_model
+    if found is None:
+        raise InputError("the trace does not say how many bytes an expert has; allowed: --expert-bytes N")
+    return found
