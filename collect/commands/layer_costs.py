@@ -38,7 +38,7 @@ def layer_costs_command(
     scale: Scale = 1,
     sizes: Annotated[str, typer.Option(help="Tokens per expert, with commas.")] = ",".join(map(str, SIZES)),
     repetitions: Annotated[int, typer.Option(min=1, help="Most repetitions of everything.")] = 20,
-    seconds: Annotated[float, typer.Option(min=0, help="Per shape: no repetition but the first begins later.")] = 15,
+    seconds: Annotated[float, typer.Option(min=0, help="Per shape: no repetition but the first begins later.")] = 12,
     device: Device = "auto",
     threads: Threads = 1,
     force: Force = False,

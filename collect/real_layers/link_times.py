@@ -16,6 +16,7 @@ from traces.link_table import HOST, PAGEABLE, PINNED
 
 FRACTIONS = (1, 2, 4, 8, 32, 128)  # of an expert: an intercept needs small copies too
 STREAMS = (1, 2, 3, 4)
+PAGE = 4096  # copies begin at multiples of it
 LEAST = 3  # repetitions that are made however long they take
 
 
@@ -40,17 +41,25 @@ class Link:
 
     def __init__(self, memory: str, device: torch.device, copies: int, size: int) -> None:
         self.memory, self.device = memory, device
-        self.source_SB = torch.zeros((copies, size), dtype=torch.uint8, pin_memory=memory == PINNED)
+        self.source_SB = torch.full((copies, size), 1, dtype=torch.uint8, pin_memory=memory == PINNED)
         self.target_SB = torch.zeros((copies, size), dtype=torch.uint8, device=device)
+        self.at = 0
         self.streams = [torch.cuda.Stream(device) for _ in range(copies)] if memory != HOST else [None]
+
+    def turn(self, size: int) -> slice:
+        """Return the part of the memory that is next in turn, so that no copy finds its bytes in a cache."""
+        first = self.at if self.at + size <= self.source_SB.shape[1] else 0
+        self.at = first + -(-size // PAGE) * PAGE
+        return slice(first, first + size)
 
     def took_ns(self, streams: int, size: int) -> int:
         """Return the ns until as many copies as streams, asked for at once, are whole."""
+        part = self.turn(size)
         synchronise(self.device)
         started = time.perf_counter_ns()
         for at, stream in enumerate(self.streams[:streams]):
             with nullcontext() if stream is None else torch.cuda.stream(stream):
-                self.target_SB[at, :size].copy_(self.source_SB[at, :size], non_blocking=True)
+                self.target_SB[at, :size].copy_(self.source_SB[at, part], non_blocking=True)
         synchronise(self.device)
         return time.perf_counter_ns() - started
 

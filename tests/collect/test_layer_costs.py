@@ -14,7 +14,7 @@ from collect.__main__ import application
 from collect.calibration import CalibrationPlan
 from collect.real_layers import link_times
 from collect.real_layers.layer_times import LayerTimes, TimesPlan
-from collect.real_layers.link_times import LinkPlan, fitted, line, measure_link, sizes_of
+from collect.real_layers.link_times import Link, LinkPlan, fitted, line, measure_link, sizes_of
 from collect.real_layers.loop_costs import measure_loop
 from collect.real_layers.model import LayerStack, StackConfig
 from collect.real_layers.shapes import LayerShape
@@ -151,6 +151,15 @@ def test_a_cpu_has_one_memory_and_no_streams():
     table = measure_link(CPU, LinkPlan((100, 1000), repetitions=9, seconds=0))
     assert set(table["host_memory"].to_pylist()) == {"host"}
     assert len(table) == 2 * link_times.LEAST
+
+
+def test_copies_go_through_all_of_the_memory_in_turn():
+    link = Link(link_table.HOST, CPU, 1, 20_000)
+    parts = [link.turn(5000) for _ in range(4)]
+    assert [(part.start, part.stop) for part in parts] == [(0, 5000), (8192, 13192), (0, 5000), (8192, 13192)]
+    link.target_SB.zero_()
+    link.took_ns(1, 20_000)
+    assert int(link.target_SB.sum()) == 20_000
 
 
 def link_rows(latency_ns, bytes_per_s, streams=1):
