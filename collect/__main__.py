@@ -10,7 +10,7 @@ from traces.command import run
 
 SUBJECTS = (
     "classifier", "dynamic_k", "execution", "expert_memory", "language", "layer_costs", "memory", "planning", "quick",
-    "route", "rules", "video", "vision",
+    "route", "rules", "shape_runs", "video", "vision",
 )  # fmt: skip
 WITHOUT_TORCH = (
     "collect: needs torch, which this Python lacks; from a checkout: pip install torch==2.13.0, then"

@@ -1,18 +1,23 @@
 """Commands that take layers of a published shape in the place of a checkpoint."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from cuda_stand_in import cuda_stand_in
 from typer.testing import CliRunner
 
-import collect.commands.execution  # noqa: F401 - registers its commands
+import collect.commands.execution
+import collect.commands.shape_runs  # noqa: F401 - both register their commands
 from collect.commands.app import app
 from collect.real_layers import shapes
+from collect.real_layers.blocks import LayerStackOnWeights
 from collect.real_layers.shapes import LayerShape
 from simulate.policies.memory.config import MemoryConfig
 from traces.cost_table import load_costs
 from traces.run_records import load_run, run_names
 from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+from traces.trace_file import load_trace, save_trace
 
 TINY = ["--shape", "tiny", "--layers", "2", "--device", "cpu"]
 
@@ -85,3 +90,67 @@ def test_costs_of_another_model_are_refused(folder):
     words = ["--trace", folder / "drawn.trace.parquet", "--costs", costs, "--out", folder / "executed"]
     refused = run("execute", *TINY, "--scale", 2, *words)
     assert "was measured on 2 layers of tiny, this is 2 layers of tiny-by-2" in str(refused.exception)
+
+
+def decode_words(folder, **changed):
+    """The words of shape-runs on a decode and a stepwise trace of the tiny shape."""
+    spec = SyntheticSpec(layers=2, experts=4, k=2, sequences=4, prompt=(1, 1), decode=(9, 9))
+    stepwise = synthetic_trace(spec, np.random.default_rng(5)).trace
+    stepwise = replace(stepwise, norm_TL=np.ones((stepwise.T, 2), np.float32))
+    save_trace(stepwise, folder / "stepwise.trace.parquet")
+    options = {
+        "trace": folder / "drawn.trace.parquet", "stepwise": folder / "stepwise.trace.parquet", "out": folder / "set",
+        "share": 0.5, "queue_size": "1,4", "in_flight": "2,4", "slots": "1,2,3", "repetitions": 1, "device": "cpu",
+    } | changed  # fmt: skip
+    words = [(f"--{name.replace('_', '-')}", value) for name, value in options.items()]
+    return ["shape-runs", "tiny", *(word for pair in words for word in pair)]
+
+
+def test_runs_within_a_time_are_whole_and_go_on(folder):
+    nothing = run(*decode_words(folder, seconds=0))
+    assert nothing.exit_code == 1
+    assert "skipped, the time is up: costs.parquet" in nothing.output
+    said = done(*decode_words(folder))
+    assert "0 missing" in said
+    made = folder / "set"
+    runs = [load_run(made / "executed", name).header["config"] for name in run_names(made / "executed")]
+    assert len(runs) == 2 * 2 * (2 + 1)
+    assert load_trace(made / "executed.trace.parquet").T == 12 * 2  # half of four decode steps, no prompts
+    with_slots = [load_run(made / "memory-executed", name) for name in run_names(made / "memory-executed")]
+    assert len(with_slots) == 1 + 3 * 3
+    assert all(each.header["own_share"]["batches"] for each in with_slots)
+    for name, miss in (("resident", None), ("load", "load"), ("masked", "redirect")):
+        assert load_costs(made / "memory-costs" / f"{name}.parquet").header.get("miss") == miss
+    again = done(*decode_words(folder))
+    assert "queues" not in again
+
+
+def test_a_run_that_fails_leaves_the_others_their_chance(folder, monkeypatch):
+    def broken(real, config, header, known=None):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(LayerStackOnWeights, "execute", broken)
+    failed = run(*decode_words(folder))
+    assert failed.exit_code == 1
+    assert failed.output.count("RuntimeError: out of memory") == 12 + 10
+    assert (folder / "set" / "memory-costs" / "masked.parquet").exists()
+
+
+def test_a_gpu_takes_the_same_way(folder, monkeypatch):
+    with cuda_stand_in(monkeypatch) as calls:
+        assert "0 missing" in done(*decode_words(folder, device="cuda"))
+    runs = run_names(folder / "set" / "memory-executed")
+    assert any("x10000ns+2304by6.4e+10" in name for name in runs)
+    assert calls["non_blocking"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"slots": "5"}, "allowed 1..4 slots"),
+        ({"stepwise": "drawn.trace.parquet"}, "drawn.trace.parquet: allowed: a trace with scores and norms"),
+    ],
+)
+def test_runs_of_other_sizes_are_refused(folder, changed, message):
+    changed = {name: folder / value if name == "stepwise" else value for name, value in changed.items()}
+    assert message in str(run(*decode_words(folder, **changed)).exception)
