@@ -8,6 +8,7 @@
 #                               an hour on two cores), then the same tables and figures from what was just
 #                               measured. Options:
 #                               --data cifar10|fashion-mnist|digits  --data-dir FOLDER  --device auto|cpu|cuda
+#   ./RUNME.sh fresh --minutes 8 [--pack FOLDER]  what a GPU gives in so many minutes (a CPU at tiny sizes); tar files in FOLDER
 #   ./RUNME.sh test             install what the tests need and run them
 #
 # PYTHON=/path/to/python3 uses that interpreter as it is instead of making a virtual environment. Exit status: 0 all was
@@ -18,7 +19,7 @@ cd "$(dirname "$0")"
 export MPLBACKEND=Agg
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT  # nothing is left running when a stage fails
 
-usage() { sed -n '2,16s/^# \{0,1\}//p' RUNME.sh; }
+usage() { sed -n '2,17s/^# \{0,1\}//p' RUNME.sh; }
 refuse() { echo "RUNME.sh: $1" >&2; exit 2; }
 
 # as_called PATH: a path as the caller means it, who may stand in another folder than this script.
@@ -86,14 +87,17 @@ joined() {
 # other rules in rules/X-*, and its costs in X.costs.parquet where they are not the set's.
 simulated() {
     local set=$1 name=$2 into=$3 many=(--replications "$4" --jobs 1) model costs like=("$python" -m simulate like)
+    local trace="$set/wide.trace.parquet" stepwise="$set/language-stepwise.trace.parquet"
+    local known=(--known "$set/language-prefill.trace.parquet")
+    [ -f "$trace" ] || trace="$set/executed.trace.parquet"
+    [ -f "$stepwise" ] || stepwise="$set/memory.trace.parquet" known=()
     if [ -d "$set/executed" ]; then
-        aside "what would each executed run of $name have cost?" "${like[@]}" "$set/executed" "$set/wide.trace.parquet" \
+        aside "what would each executed run of $name have cost?" "${like[@]}" "$set/executed" "$trace" \
             --costs "$set/costs.parquet" "${many[@]}" --out "$into"
     fi
     if [ -d "$set/memory-executed" ]; then
         aside "what would the runs with expert memory of $name have cost?" "${like[@]}" "$set/memory-executed" \
-            "$set/language-stepwise.trace.parquet" --costs "$set/memory-costs" --jobs 1 \
-            --known "$set/language-prefill.trace.parquet" --out "$into/memory-simulated"
+            "$stepwise" --costs "$set/memory-costs" --jobs 1 "${known[@]}" --out "$into/memory-simulated"
     fi
     for model in wide served; do
         compgen -G "$set/rules/$model-*.trace.parquet" >/dev/null || continue
@@ -320,29 +324,38 @@ masked_quality_of_images() {
 }
 
 fresh() {
-    local data=cifar10 device=auto out=outputs_from_run_$now options=() missing
+    local data=cifar10 device=auto out=outputs_from_run_$now options=() missing minutes="" pack="" status=0
     [ -z "${OUT:-}" ] || out=$(as_called "$OUT")
     while [ $# -gt 0 ]; do
-        case $1 in --data | --device | --data-dir | --out) [ -n "${2:-}" ] || refuse "fresh: $1 needs a value" ;; esac
+        case $1 in --data | --device | --data-dir | --out | --minutes | --pack) [ -n "${2:-}" ] || refuse "fresh: $1 needs a value" ;; esac
         case $1 in
             --data) data=$2 ;;
             --device) device=$2 ;;
             --data-dir) options+=(--data-dir "$(as_called "$2")") ;;
             --out) out=$(as_called "$2") ;;
-            *) refuse "fresh: unknown option '$1'; known: --data, --data-dir, --device, --out" ;;
+            --minutes) minutes=$2 ;;
+            --pack) pack=$(as_called "$2") ;;
+            *) refuse "fresh: unknown option '$1'; known: --data, --data-dir, --device, --minutes, --out, --pack" ;;
         esac
         shift 2
     done
     environment collect
     local logs="$out/logs"
-    collect_all "$logs" "$out/models" "$data" "$device" "${options[@]}"
+    if [ -n "$minutes" ]; then
+        "$python" -m collect quick --device "$device" --minutes "$minutes" --out "$logs" --models "$out/models" \
+            --pack "${pack:-$out/packed}" || status=$?
+        [ $status -lt 2 ] || exit $status
+    else
+        collect_all "$logs" "$out/models" "$data" "$device" "${options[@]}"
+    fi
     missing=$(lacking)
     if [ -n "$missing" ]; then
         echo "RUNME.sh: the logs are safe in $logs; this Python lacks $missing, so the later stages wait for another:" \
             "./RUNME.sh logs $logs" >&2
         exit 3
     fi
-    later_stages "$logs" "$out" 20
+    later_stages "$logs" "$out" 20 || status=1
+    return $status
 }
 
 [ -z "${MOE_REPLAY_DATA:-}" ] || MOE_REPLAY_DATA=$(as_called "$MOE_REPLAY_DATA")

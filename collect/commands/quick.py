@@ -12,7 +12,7 @@ from collect.commands.app import Device, app
 from collect.devices import device_name, pick_device
 from collect.quick.journal import Journal
 from collect.quick.machine import about_machine, free_bytes, said_of_packages
-from collect.quick.plan import EXECUTED_TRACE, Place, plan
+from collect.quick.plan import TRACES, Place, plan
 from collect.quick.running import DONE, Clock, Outcome, keeper, run_steps
 from collect.quick.steps import Step, chosen
 from traces.outputs import check_place
@@ -28,7 +28,7 @@ def quick_command(
     steps: Annotated[str | None, typer.Option(help=f"With commas; 1-{len(NAMES)}: {', '.join(NAMES)}.")] = None,
     scale: Annotated[int | None, typer.Option(min=1, help="Divides all layer widths; default: 1, on a CPU 16.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder for the trained model; default: beside OUT.")] = None,
-    trace: Annotated[Path, typer.Option(help="Language trace that the executions replay.")] = EXECUTED_TRACE,
+    traces: Annotated[Path, typer.Option(help="Folder with the language traces that executions replay.")] = TRACES,
     packed: Annotated[Path | None, typer.Option("--pack", help="Folder for a tar file per step.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -40,12 +40,12 @@ def quick_command(
 
     Example: `python -m collect quick --device cuda --minutes 8 --out logs --pack packed`
     """
-    check_place(out, [trace], folder=True)
+    check_place(out, [traces], folder=True)
     where = pick_device(device)
     name = device_name(where)
     place = Place(
         device, where.type == "cuda", scale or (1 if where.type == "cuda" else 16), minutes, out / name,
-        models or out.parent / f"{out.name}-models", trace,
+        models or out.parent / f"{out.name}-models", traces,
     )  # fmt: skip
     wanted = chosen(plan(place), steps)
     about = about_machine(where, name)

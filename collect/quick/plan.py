@@ -9,13 +9,14 @@ from pathlib import Path
 from collect.quick.steps import Command, Step
 from collect.real_layers.shapes import SHAPES, shape_of
 
-EXECUTED_TRACE = Path("traces/data/cpu-amd-epyc/text/language-decode.trace.parquet")
+EXECUTED = "gpt-oss-20b"  # its layers have as many experts as the language traces, of which a token takes as many
+TRACES = Path("traces/data/cpu-amd-epyc/text")
 PACKAGES = ("numpy", "pyarrow", "rich", "typer")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a quick run collects: the device as asked for, sizes, the logs of the device, models, a trace."""
+    """Where and how a quick run collects: the device as asked for, sizes, the logs of the device, models, recorded traces."""
 
     device: str
     on_gpu: bool
@@ -23,7 +24,7 @@ class Place:
     minutes: float
     logs: Path
     models: Path
-    trace: Path
+    traces: Path
 
     def command(self, *words: object, makes: tuple[Path, ...], wants: tuple[Path, ...] = ()) -> Command:
         """Return a command of `python -m collect` on the device."""
@@ -37,7 +38,7 @@ class Place:
 
 def plan(place: Place) -> list[Step]:
     """Return the steps in the order in which they run."""
-    return [layer_costs(place), link(place), language(place)]
+    return [layer_costs(place), link(place), language(place), executions(place)]
 
 
 def layer_costs(place: Place) -> Step:
@@ -51,7 +52,15 @@ def layer_costs(place: Place) -> Step:
         )
         for shape in SHAPES
     )  # fmt: skip
-    return Step(1, "layer-costs", commands, 15, place.share(120), ("shapes/*.costs.*", "shapes/*.times.*"), PACKAGES)
+    return Step(
+        1,
+        "layer-costs",
+        commands,
+        place.share(20),
+        place.share(120),
+        ("shapes/*.costs.*", "shapes/*.times.*"),
+        PACKAGES,
+    )
 
 
 def link(place: Place) -> Step:
@@ -60,7 +69,7 @@ def link(place: Place) -> Step:
     commands = (
         place.command("link", "--shapes", ",".join(SHAPES), "--scale", place.scale, "--out", out, makes=(out,)),
     )
-    return Step(2, "link", commands, 10, place.share(25), ("shapes/link*",), PACKAGES)
+    return Step(2, "link", commands, place.share(15), place.share(25), ("shapes/link*",), PACKAGES)
 
 
 def language(place: Place) -> Step:
@@ -92,4 +101,17 @@ def language(place: Place) -> Step:
             makes=(text / "language.csv",), wants=(model,),
         ),
     )  # fmt: skip
-    return Step(3, "language", commands, 40, place.share(150), ("text/language*",), PACKAGES)
+    return Step(3, "language", commands, place.share(60), place.share(150), ("text/language*",), PACKAGES)
+
+
+def executions(place: Place) -> Step:
+    """Step 4: queues, lockstep and expert memory, executed at a real shape. It replays recorded traces, not step 3's."""
+    folder = place.logs / shape_of(EXECUTED, place.scale).name
+    decode, stepwise = (place.traces / f"language-{phase}.trace.parquet" for phase in ("decode", "stepwise"))
+    sizes = () if place.on_gpu else ("--queue-size", "1,4", "--in-flight", "4,8", "--replications", 1, "--share", 0.02)
+    command = place.command(
+        "shape-runs", EXECUTED, "--trace", decode, "--stepwise", stepwise, "--out", folder, "--scale", place.scale,
+        "--seconds", place.share(140), *sizes, makes=(folder,), wants=(decode, stepwise),
+    )  # fmt: skip
+    packs = tuple(f"{folder.name}/{pattern}" for pattern in ("*.parquet", "*/*.parquet"))
+    return Step(4, "executions", (command,), place.share(45), place.share(155), packs, PACKAGES)
