@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from joblib import Parallel, delayed
 
 from collect.classifier import ClassifierConfig
 from collect.datasets.images import Images
@@ -30,6 +29,8 @@ def measure_quality(
     Each finished (k, seed) leaves a result file beside its checkpoint in `models`; a second call takes it from there.
     The model trained at `base.k` is evaluated at every k = 1..E, the others at their own k.
     """
+    from joblib import Parallel, delayed  # late: other commands need no joblib
+
     points = [(k, seed) for seed in seeds for k in ks]
     done = Parallel(n_jobs=jobs if device.type == "cpu" else 1, return_as="generator_unordered")(
         delayed(quality_of)(images, replace(base, k=k), replace(training, seed=seed), base.k, models, device)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from collect.classifier import CONFIGURATIONS, Classifier, ClassifierConfig
 from collect.datasets.images import Images
@@ -70,6 +69,8 @@ def train_family(
     say: Callable[[str], object] = print,
 ) -> None:  # fmt: skip
     """Train every member with every seed, several side by side on a CPU; what is finished is kept."""
+    from joblib import Parallel, delayed  # late: other commands need no joblib
+
     points = [(name, replace(training, seed=seed)) for name in FAMILY for seed in seeds]
 
     def one(name: str, chosen: TrainingConfig) -> str:

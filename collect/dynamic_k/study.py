@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from collect.classifier import Classifier
 from collect.devices import device_name, on_device
@@ -124,6 +123,8 @@ def measure_points(
     say: Callable[[str], object] = print,
 ) -> OperatingPoints:  # fmt: skip
     """Return the operating points of every seed in one table, seeds ascending."""
+    from joblib import Parallel, delayed  # late: other commands need no joblib
+
     studies = []
     done = Parallel(n_jobs=jobs if device.type == "cpu" else 1, return_as="generator")(
         delayed(study_seed)(held, replace(training, seed=seed), models, device) for seed in seeds

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from collect.quick.steps import Step
+
+if TYPE_CHECKING:
+    import torch
 
 LATER = ("pandas", "scipy", "simpy", "numba", "llvmlite", "matplotlib", "joblib")  # of simulation, tables, figures
 
@@ -35,6 +37,8 @@ def said_of_packages(steps: list[Step]) -> list[str]:
 
 def about_machine(device: torch.device, name: str) -> dict:
     """Return what stands in the journal of a quick run: device, driver, versions."""
+    import torch  # late: the clock over the steps needs none
+
     found = {"device": name, "python": platform.python_version(), "torch": torch.__version__}
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)

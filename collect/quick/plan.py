@@ -16,7 +16,7 @@ PACKAGES = ("numpy", "pyarrow", "rich", "typer")
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a quick run collects: the device as asked for, sizes, the logs of the device, models, recorded traces."""
+    """Where and how a quick run collects: the device as asked for, its folder of logs, models, recorded traces."""
 
     device: str
     on_gpu: bool
@@ -105,7 +105,7 @@ def language(place: Place) -> Step:
 
 
 def executions(place: Place) -> Step:
-    """Step 4: queues, lockstep and expert memory, executed at a real shape. It replays recorded traces, not step 3's."""
+    """Step 4: queues, lockstep and expert memory, executed at a real shape; traces are shipped ones, not step 3's."""
     folder = place.logs / shape_of(EXECUTED, place.scale).name
     decode, stepwise = (place.traces / f"language-{phase}.trace.parquet" for phase in ("decode", "stepwise"))
     sizes = () if place.on_gpu else ("--queue-size", "1,4", "--in-flight", "4,8", "--replications", 1, "--share", 0.02)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from joblib import Parallel, delayed
 
 from collect.datasets.images import Images
 from collect.vision.averaging import deployed
@@ -82,6 +81,8 @@ def train_all(
 
     What is finished in `models` is kept, what was cut off is taken up.
     """
+    from joblib import Parallel, delayed  # late: other commands need no joblib
+
     points = [(entry, seed) for seed in seeds for entry in entries]
     for entry in entries:
         new_vision_model(images.first(1, 1), entry.config, 0)  # refuses a patch that does not fit before hours of work
