@@ -11,8 +11,11 @@ from simulate.policies.memory.beforehand import EXPERT_NORMS
 class Experts(nn.Module):
     """E two-layer perceptrons of equal shape, [width -> hidden -> outputs], with their weights stacked.
 
-    Which rows an expert gets is a dispatch's business (`collect.dispatch`); here stands what it does with them.
+    Which rows an expert gets is a dispatch's business (`collect.dispatch`); here stands what it does with them. A row
+    of a running expert holds `INNER` times H values beside its input and output.
     """
+
+    INNER = 1
 
     def __init__(self, experts: int, width: int, hidden: int, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -25,6 +28,16 @@ class Experts(nn.Module):
 
     def __len__(self) -> int:
         return len(self.w1_EMH)
+
+    @property
+    def width(self) -> int:
+        """The width of a token."""
+        return self.w1_EMH.shape[1]
+
+    @property
+    def hidden(self) -> int:
+        """The width inside an expert."""
+        return self.w1_EMH.shape[2]
 
     @property
     def outputs(self) -> int:

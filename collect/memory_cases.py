@@ -10,6 +10,8 @@ from collect.classifier import Classifier
 from collect.dispatch.capacity import Capacity
 from collect.dispatch.footprint import LayerSizes
 from collect.experts import Experts
+from collect.real_layers.gated_experts import GatedExperts
+from collect.real_layers.shapes import LayerShape
 from traces.errors import InputError
 
 
@@ -72,14 +74,16 @@ class Case:
     x_NM: torch.Tensor
     weights_NK: torch.Tensor
     experts_NK: torch.Tensor
-    experts: Experts
+    experts: Experts | GatedExperts
 
     @property
     def sizes(self) -> LayerSizes:
         """Tokens, experts, choices and widths."""
         tokens, k = self.experts_NK.shape
-        _, width, hidden = self.experts.w1_EMH.shape
-        return LayerSizes(tokens, len(self.experts), k, width, hidden, self.experts.outputs)
+        layer = self.experts
+        return LayerSizes(
+            tokens, len(layer), k, layer.width, layer.hidden, layer.outputs, self.x_NM.element_size(), layer.INNER
+        )
 
     @cached_property
     def load_E(self) -> list[int]:
@@ -106,6 +110,21 @@ def skewed_cases(grid: Grid, seed: int, device: torch.device) -> Iterator[Case]:
             x_NM = torch.randn(batch, grid.width, generator=generator)
             selection = (part.to(device) for part in zipf_selection(batch, experts, k, grid.zipf, generator))
             yield Case(f"zipf {grid.zipf:g}", like, capacities, x_NM.to(device), *selection, layer)
+
+
+def shape_cases(shape: LayerShape, grid: Grid, seed: int, device: torch.device) -> Iterator[Case]:
+    """Yield the cases of one layer of a published shape, at each batch size of a grid, its capacities and its skew.
+
+    Weights and inputs are drawn on the device, in bfloat16.
+    """
+    drawn = torch.Generator(device).manual_seed(seed)
+    layer = GatedExperts(shape.experts, shape.width, shape.hidden, torch.bfloat16, device, drawn)
+    generator = torch.Generator().manual_seed(seed)
+    for batch in grid.batches:
+        x_NM = torch.randn(batch, shape.width, device=device, generator=drawn).to(torch.bfloat16)
+        weights_NK, experts_NK = zipf_selection(batch, shape.experts, shape.k, grid.zipf, generator)
+        selection = weights_NK.to(device, torch.bfloat16), experts_NK.to(device)
+        yield Case(f"zipf {grid.zipf:g}", shape.name, grid.capacities, x_NM, *selection, layer)
 
 
 def zipf_selection(

@@ -2,13 +2,13 @@
 
 import csv
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import quantiles
 
 import numpy as np
 import torch
-from torch import nn
 
 from collect.allocation import Allocation, allocation_on
 from collect.devices import synchronise
@@ -18,6 +18,7 @@ from collect.dispatch.named import DISPATCHES, Dispatch, build_dispatch
 from collect.dispatch.static import StaticDispatch
 from collect.experts import Experts
 from collect.memory_cases import Case
+from collect.real_layers.gated_experts import GatedExperts
 from traces.files import replacing
 
 PEAKS = {"dynamic": dynamic_peak_bytes, "gathered": gathered_peak_bytes}  # predicted, of dispatches without a capacity
@@ -67,21 +68,26 @@ class MemoryRow:
     reason: str = ""
 
 
-class WatchedExperts(Experts):
-    """The same experts, which note rows and bytes around each expert's own run."""
+class WatchedExperts:
+    """A layer's experts, which note rows and bytes around each expert's own run."""
 
-    def __init__(self, experts: Experts, allocation: Allocation) -> None:
-        nn.Module.__init__(self)  # the given parameters, and no second layer
-        for name, parameter in experts.named_parameters():
-            self.register_parameter(name, parameter)
-        self.allocation = allocation
+    def __init__(self, experts: Experts | GatedExperts, allocation: Allocation) -> None:
+        self.experts, self.outputs, self.allocation = experts, experts.outputs, allocation
         self.rows_E, self.current_E, self.peak_E = np.zeros((3, len(experts)), dtype=np.int64)
 
-    def runners(self) -> list:
-        """Return one watched function per expert."""
-        return [lambda x_NM, at=at, run=run: self.watch(at, run, x_NM) for at, run in enumerate(super().runners())]
+    def __len__(self) -> int:
+        return len(self.experts)
 
-    def watch(self, expert: int, run: Dispatch, x_NM: torch.Tensor) -> torch.Tensor:
+    def runners(self) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+        """Return one watched function per expert."""
+        runs = enumerate(self.experts.runners())
+        return [lambda x_NM, at=at, run=run: self.watch(at, run, x_NM) for at, run in runs]
+
+    def run_each(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the outputs of every expert that has rows, for its own batch."""
+        return [run(part) for part, run in zip(inputs, self.runners(), strict=True) if len(part)]
+
+    def watch(self, expert: int, run: Callable[[torch.Tensor], torch.Tensor], x_NM: torch.Tensor) -> torch.Tensor:
         """Run one expert; its input rows count to it, whoever allocated them."""
         before = self.allocation.allocated()
         self.allocation.reset_peak()

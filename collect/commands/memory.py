@@ -12,8 +12,9 @@ from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threa
 from collect.datasets.images import Images
 from collect.devices import device_name, on_device, pick_device
 from collect.dispatch.capacity import CONVENTIONS, Capacity
-from collect.memory_cases import PUBLISHED, Case, Grid, skewed_cases, trained_cases
+from collect.memory_cases import PUBLISHED, Case, Grid, shape_cases, skewed_cases, trained_cases
 from collect.memory_study import measure_case, write_memory
+from collect.real_layers.shapes import SHAPES, shape_of
 from collect.training import restore
 from traces import command
 from traces.errors import InputError, unknown_name
@@ -22,24 +23,27 @@ from traces.outputs import is_made, staged
 from traces.provenance import provenance
 
 CAPACITIES = "CS:0.05,CS:1,CS/E:1.25,CSk/E:1.2,CSk/E:2.4"  # Huang's two, Switch's, FastMoE's two
+EXPERTS, KS, LIKE, WIDTH, HIDDEN = "16,64", "1,2,4", ",".join(PUBLISHED), 64, 256
 
 
 @app.command("memory")
 def memory_command(
     out: Annotated[Path, typer.Option(help="CSV to write; what it was made with goes beside it as JSON.")],
     batch: Annotated[str, typer.Option(help="Batch sizes S, tokens, with commas.")] = "100,400,1200",
-    experts: Annotated[str, typer.Option(help="Experts E, with commas.")] = "16,64",
-    k: Annotated[str, typer.Option(help="Experts per token, with commas.")] = "1,2,4",
+    experts: Annotated[str, typer.Option(help="Experts E, with commas.")] = EXPERTS,
+    k: Annotated[str, typer.Option(help="Experts per token, with commas.")] = KS,
     capacity: Annotated[
         str, typer.Option(help=f"Capacities of static dispatch, CONVENTION:FACTOR of {', '.join(CONVENTIONS)}.")
     ] = CAPACITIES,
     like: Annotated[
         str, typer.Option(help=f"Published models' E, k and capacity at our width: {', '.join(PUBLISHED)}; or none.")
-    ] = ",".join(PUBLISHED),
-    width: Annotated[int, typer.Option(min=1, help="Width of tokens.")] = 64,
-    hidden: Annotated[int, typer.Option(min=1, help="Width inside an expert.")] = 256,
+    ] = LIKE,
+    width: Annotated[int, typer.Option(min=1, help="Width of tokens.")] = WIDTH,
+    hidden: Annotated[int, typer.Option(min=1, help="Width inside an expert.")] = HIDDEN,
     zipf: Annotated[float, typer.Option(min=0, help="Skew of the synthetic router; 0 is uniform.")] = 1.0,
     checkpoint: Annotated[Path | None, typer.Option(help="A classifier whose first layer is measured too.")] = None,
+    shape: Annotated[str | None, typer.Option(help=f"One layer of this shape alone: {', '.join(SHAPES)}.")] = None,
+    scale: Annotated[int, typer.Option(min=1, help="--shape: divides both widths.")] = 1,
     data: Data = "cifar10",
     data_dir: DataDir = None,
     train_images: TrainImages = None,
@@ -54,7 +58,8 @@ def memory_command(
     """Measure current and peak memory, per expert too, and time per batch of static and dynamic dispatch.
 
     Static dispatch gives every expert the same number of rows (masks, padding, drops), dynamic dispatch as many as the
-    gate chose; `gathered` is dynamic dispatch that reorders all rows at once. For times let nothing else run.
+    gate chose; `gathered` is dynamic dispatch that reorders all rows at once. For times let nothing else run. `--shape`
+    measures one layer of a published shape in bfloat16, weights and inputs drawn at random, in the place of the grid.
 
     Example: `python -m collect memory --like lm --batch 128 --experts 16 --out memory.csv`
     """
@@ -67,14 +72,20 @@ def memory_command(
         *(tuple(command.numbers(text, option)) for option, text in sweeps.items()),
         tuple(Capacity.parse(word) for word in capacity.split(",")), published(like), width, hidden, zipf,
     )  # fmt: skip
-    trained, source = [], {}
+    cases, counted, source = skewed_cases(grid, seed, where), grid.cases, {}
     if checkpoint is not None:
         images = read_images(data, data_dir, train_images, test_images)
         trained = on_images(checkpoint, images, grid, where)
+        cases, counted = chain(cases, trained), counted + len(trained)
         source = {"data": {"name": images.name, "digest": images.digest, "note": images.note}}
+    if shape is None and scale != 1:
+        raise InputError("--scale has a meaning only with --shape")
+    if shape is not None:
+        check_alone({"--experts": (experts, EXPERTS), "--k": (k, KS), "--like": (like, LIKE), "--width": (width, WIDTH),
+                     "--hidden": (hidden, HIDDEN), "--checkpoint": (checkpoint, None)})  # fmt: skip
+        cases, counted = shape_cases(shape_of(shape, scale), grid, seed, where), len(grid.batches)
     rows = []
-    cases = chain(skewed_cases(grid, seed, where), trained)  # a layer at a time: a large one fills a device
-    for case in track(cases, "measuring", grid.cases + len(trained), transient=True):
+    for case in track(cases, "measuring", counted, transient=True):  # a layer at a time: a large one fills a device
         rows += measure_case(case, repetitions, most_gib * 2**30, seed)
     about = {"device": device_name(where), "threads": threads, "provenance": provenance(seed)} | source
     with staged(out, [checkpoint], force) as written:
@@ -82,6 +93,13 @@ def memory_command(
         write_json(written.with_suffix(".json"), about)
     skipped = sum(row.status == "skipped" for row in rows)
     print(f"{out}: {len(rows)} rows, {skipped} skipped for want of memory")
+
+
+def check_alone(given: dict[str, tuple[object, object]]) -> None:
+    """Refuse what a layer shape fixes itself; `given` holds (value, default) by option."""
+    for option, (value, default) in given.items():
+        if value != default:
+            raise InputError(f"{option} has no meaning with --shape, which fixes experts, k and widths")
 
 
 def published(like: str) -> tuple[str, ...]:

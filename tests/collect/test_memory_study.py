@@ -2,16 +2,19 @@
 
 import csv
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
+from cuda_stand_in import cuda_stand_in
 from typer.testing import CliRunner
 
 from collect.commands import classifier, memory  # noqa: F401 - registers their commands
 from collect.commands.app import app
 from collect.dispatch.capacity import Capacity
-from collect.memory_cases import PUBLISHED, Grid, skewed_cases, trained_cases, zipf_selection
+from collect.memory_cases import PUBLISHED, Grid, shape_cases, skewed_cases, trained_cases, zipf_selection
 from collect.memory_study import measure_case
+from collect.real_layers.shapes import LayerShape
 from collect.training import restore
 from traces.errors import InputError
 
@@ -166,3 +169,43 @@ def test_bad_input_is_one_line(words, message, tmp_path):
     with pytest.raises(InputError, match=message):
         raise done.exception
     assert not (tmp_path / "memory.csv").exists()
+
+
+@pytest.mark.parametrize("batch", [7, 60])
+def test_peaks_of_a_gated_layer_are_what_was_predicted(batch):
+    """Gate, up and their product are there at once (3 H) while an expert runs, in bfloat16."""
+    shape = LayerShape("tiny", 96, 160, 4, 2)
+    grid = Grid((batch,), (16,), (1,), CAPACITIES)
+    rows = [row for case in shape_cases(shape, grid, 0, CPU) for row in measure_case(case, 1, 1e9, 0)]
+    assert len(rows) == len(CAPACITIES) + 2
+    for row in rows:
+        assert (row.like, row.experts, row.k, row.width, row.hidden) == ("tiny", 4, 2, 96, 160)
+        assert row.peak_bytes == row.predicted_peak_bytes
+        assert row.current_bytes == 2 * row.batch * row.width
+        assert row.expert_peak_bytes_max == 2 * row.expert_rows_max * (2 * 96 + 3 * 160)
+        assert row.weights_bytes == 4 * shape.expert_bytes(torch.bfloat16)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_layer_shape_stands_in_the_place_of_the_grid(tmp_path, monkeypatch, device):
+    words = ["--shape", "gpt-oss-20b", "--scale", 64, "--batch", "16,64", "--repetitions", 1, "--device", device]
+    with cuda_stand_in(monkeypatch) if device == "cuda" else nullcontext():
+        done = run("--out", tmp_path / "memory.csv", *words)
+    assert done.exit_code == 0, done.output
+    with open(tmp_path / "memory.csv") as opened:
+        rows = list(csv.DictReader(opened))
+    assert {(row["like"], row["experts"], row["k"]) for row in rows} == {("gpt-oss-20b-by-64", "32", "4")}
+    assert len(rows) == 2 * (5 + 2)
+    assert all(int(row["peak_bytes"]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shape", "olmoe", "--k", "2"], "--k has no meaning with --shape"),
+        (["--shape", "gpt-oss"], "unknown layer shape 'gpt-oss'; known:"),
+        (["--scale", "2"], "--scale has a meaning only with --shape"),
+    ],
+)
+def test_what_a_shape_fixes_is_refused(tmp_path, words, message):
+    assert message in str(run("--out", tmp_path / "memory.csv", "--device", "cpu", *words).exception)
