@@ -16,6 +16,8 @@ from analysis.delta_k_build import build_delta_k
 from analysis.gating_memory_build import build_gating_memory
 from analysis.inputs import Inputs
 from analysis.language import build_language
+from analysis.layer_costs import build_layer_costs
+from analysis.links import build_links
 from analysis.locality_build import build_locality
 from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
 from analysis.miss_ratio import build_miss_ratio
@@ -134,4 +136,6 @@ BUILDS: dict[str, Callable[[Inputs, Path], list[str]]] = {
     "miss-ratio": build_miss_ratio,
     "swapping": build_swapping,
     "swap-budget": build_swap_budget,
+    "layer-costs": build_layer_costs,
+    "links": build_links,
 }

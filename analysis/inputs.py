@@ -114,6 +114,10 @@ class Inputs:
         """Return the digests of one kind of file, by set."""
         return {path: digest for path, digest in sorted(self._digests.items()) if path.endswith(f"/{name}")}
 
+    def used_ending(self, endings: tuple[str, ...]) -> dict[str, str]:
+        """Return the digests of the files whose names end so, by set."""
+        return {path: digest for path, digest in sorted(self._digests.items()) if path.endswith(endings)}
+
     def within(self, folder: str) -> dict[str, str]:
         """Return the digests of what stands in a folder of the sets."""
         return {path: digest for path, digest in sorted(self._digests.items()) if f"/{folder}/" in path}

@@ -27,10 +27,12 @@ SWAP_PLANS = "swap-plans.csv"  # of `simulate plan`, from swap-profile.csv
 SWAP_VERIFIED = "swap-verified.csv"  # those plans, measured
 STEPWISE_TRACE = "language-stepwise.trace.parquet"  # of those runs
 LANGUAGE_TRACES = ("language-prefill.trace.parquet", "language-decode.trace.parquet")
+LAYER_COSTS, LAYER_TIMES = ".costs.parquet", ".times.parquet"  # SHAPE.costs.parquet: of `collect layer-costs`
+LINK = "link.parquet"
 VIDEO = "video"  # traces of clips: CLIP.trace.parquet
 KNOWN = (
     BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION, MEMORY,
-    *LANGUAGE_TRACES, LANGUAGE, VIDEO, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE,
+    *LANGUAGE_TRACES, LANGUAGE, VIDEO, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE, LINK,
 )  # fmt: skip
 
 
@@ -50,9 +52,14 @@ class LogSet:
 
     @property
     def of_images(self) -> bool:
-        """Whether it holds anything beside the logs of a language model: those tables want every file of a set."""
-        of_text = (*LANGUAGE_TRACES, LANGUAGE, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE)
+        """Whether it holds anything beside logs of a language model or of layers: tables want every file of a set."""
+        of_text = (*LANGUAGE_TRACES, LANGUAGE, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE, LINK)
         return any((self.folder / name).exists() for name in KNOWN if name not in of_text)
+
+    @property
+    def shapes(self) -> list[str]:
+        """The layer shapes that were timed, sorted."""
+        return sorted(path.name.removesuffix(LAYER_TIMES) for path in self.folder.glob(f"*{LAYER_TIMES}"))
 
     @property
     def executed(self) -> Path:
@@ -71,12 +78,15 @@ def find_log_sets(logs: Path, simulated: Path | None) -> list[LogSet]:
     """Return every set under `LOGS/<device>/<data>`, sorted; InputError if there is none."""
     if not logs.is_dir():
         raise InputError(f"{logs}: no such folder of logs")
-    folders = sorted(
-        path for path in logs.glob("*/*") if path.is_dir() and any((path / name).exists() for name in KNOWN)
-    )
+    folders = sorted(path for path in logs.glob("*/*") if path.is_dir() and holds_logs(path))
     if not folders:
         raise InputError(f"{logs}: holds no logs; expected DEVICE/DATA folders with any of {', '.join(KNOWN)}")
     return [
         LogSet(path.parent.name, path.name, path, simulated and simulated / path.parent.name / path.name)
         for path in folders
     ]
+
+
+def holds_logs(folder: Path) -> bool:
+    """Say whether a folder holds any file of a set."""
+    return any((folder / name).exists() for name in KNOWN) or any(folder.glob(f"*{LAYER_TIMES}"))

@@ -17,6 +17,8 @@ from figures import (
     delta_k_serving,
     fidelity,
     gating_memory,
+    layer_costs,
+    links,
     load_vs_k,
     locality,
     miss_ratio,
@@ -36,7 +38,7 @@ from traces.outputs import staged
 
 DRAWN = (
     accuracy_vs_k, delta_k, delta_k_serving, load_vs_k, queue_size, fidelity, random_routing, gating_memory,
-    locality, miss_ratio, swap_tradeoff, swap_budget, skip_exchange,
+    locality, miss_ratio, swap_tradeoff, swap_budget, skip_exchange, layer_costs, links,
 )  # fmt: skip
 FIGURES = {module.NAME: module.draw for module in DRAWN}
 LONGEST = (locality.NAME, queue_size.NAME, delta_k.NAME)  # drawn first, so that nobody waits for the last

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from layer_logs import write_layer_logs
 from memory_logs import write_memory_log
 from operating_worlds import study_world
 from serving_worlds import serve_point
@@ -50,6 +51,7 @@ def folders(tmp_path, one_at_a_time):
     toy_costs().save(folder / "costs.parquet")
     write_vision_logs(folder)
     write_memory_log(folder)
+    write_layer_logs(logs / "cpu-toy" / "shapes")
     text = toy_trace()
     domains = np.array(["code", "docs", "novels"])[text.sequences_S % 3]
     (logs / "cpu-toy" / "text").mkdir()

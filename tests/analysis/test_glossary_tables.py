@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console, Group
 from typer.testing import CliRunner
 
+import traces.shipped
 from analysis.__main__ import app as analysis_app
 from analysis.columns import header_of
 from analysis.configurations import INPUTS
@@ -95,7 +96,7 @@ def test_tables_have_the_columns_that_figures_are_tested_with(folders, make_run)
     assert found == listed_columns()
 
 
-def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, make_run):
+def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, make_run, monkeypatch):
     logs, simulated, out = folders
     write_times(logs / "cpu-toy" / "digits")
     call(analysis_app, "tables", logs, simulated, "--out", out)
@@ -118,7 +119,11 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(analysis_app, "miss-ratio", trace)
     call(analysis_app, "open-loop", logs, simulated)
     call(analysis_app, "columns", "busy")
+    shapes = logs / "cpu-toy" / "shapes"
+    monkeypatch.setattr(traces.shipped, "DATA", logs)
+    call(simulate_app, "costs")
     used = columns_of_files(out) | columns_of_files(made) | set(printed)
+    used |= {name for file in ("toy.times.parquet", "link.parquet") for name in header_of(shapes / file)}
     used |= {name for columns in columns_of_rows(make_run).values() for name in columns}
     used |= {*PASS_COLUMNS, *BATCH_COLUMNS, *TRANSFER_COLUMNS, *COST_COLUMNS}
     used |= {*INPUTS, "row"}  # where rows differ in them, and where something is said of a row

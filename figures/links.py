@@ -1,0 +1,46 @@
+"""What does it take to bring an expert from host memory to the device? A panel per device."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.table_files import TableFiles
+
+NAME = "links"
+
+
+def draw(tables: TableFiles) -> Figure:
+    """Return the figure: time of copies against their bytes, measured and as fitted."""
+    rows = tables.rows(NAME)
+    sets = list(dict.fromkeys(rows["set"])) if "copies" in rows else []
+    count = max(1, len(sets))
+    figure, grid = plt.subplots(1, count, figsize=(6.5 * count, 4.6), layout="constrained", squeeze=False)
+    for axes, name in zip(grid[0], sets, strict=False):
+        panel(axes, name, rows[rows["set"] == name])
+    if not sets:
+        style.hole(grid[0][0], tables.missing(NAME))
+    style.footer(figure, tables.footer())
+    return figure
+
+
+def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
+    """Draw the medians as points and every fitted link as a line, memories by colour, copies at once by marker."""
+    memories = list(dict.fromkeys(rows["host_memory"]))
+    for (memory, copies), own in rows.groupby(["host_memory", "copies"], sort=False):
+        own = own.sort_values("copy_bytes")
+        color = style.COLOURS[memories.index(memory) % len(style.COLOURS)]
+        marker = style.MARKERS[(int(copies) - 1) % len(style.MARKERS)]
+        fit = f"{own['gigabytes_per_s'].iloc[0]:.3g} GB/s, {own['latency_us'].iloc[0]:.3g} us"
+        bars = [own["copy_us"] - own["lower_quartile_us"], own["upper_quartile_us"] - own["copy_us"]]
+        axes.errorbar(
+            own["copy_bytes"] / 1e6, own["copy_us"], bars, color=color, marker=marker, markerfacecolor="none",
+            linestyle="none", capsize=2, label=f"{memory}, {copies:.0f} at once: {fit}",
+        )  # fmt: skip
+        axes.plot(own["copy_bytes"] / 1e6, own["fitted_us"], color=color, linestyle=style.DOTTED, linewidth=1)
+    axes.set_title(f"{name}: copies to the device, medians and quartiles; dotted: fitted", fontsize="small")
+    axes.set(xscale="log", yscale="log", xlabel="MB of one copy", ylabel="us until all are whole")
+    style.log_axis(axes.xaxis)
+    style.log_axis(axes.yaxis)
+    axes.legend(fontsize="x-small")
