@@ -39,7 +39,11 @@ class Blocks:
             raise InputError(f"execute: the trace has {layers} layers, the model {config.layers}")
         self.model, self.device, self.renormalised = model.eval(), device, renormalised
         self.experts_LTK = torch.from_numpy(experts_TLK.astype(np.int64)).to(device).transpose(0, 1).contiguous()
-        self.source: Source = lambda layer, expert, x_NM: model.experts[layer].run(expert, x_NM)
+        runners_LE = [
+            experts.runners() for experts in model.experts
+        ]  # a look-up takes as long as a launch
+        self.source: Source = lambda layer, expert, x_NM: runners_LE[layer][expert](x_NM)
+        self.whole = bool((experts_TLK >= 0).all())  # no empty slots
         # Written once here, so that no page of the buffers is touched for the first time inside a measured batch.
         self.residual_TM = torch.full((tokens, config.width), torch.nan, device=device)
         self.normed_TM = torch.full((tokens, config.width), torch.nan, dtype=dtype, device=device)
@@ -118,7 +122,10 @@ class Blocks:
         if self.masked:
             self.weights_TE[rows_N, :-1] = logits_NE.softmax(1)
         else:
-            weights_NK = recorded_weights(logits_NE, recorded_NK, self.renormalised)
+            if self.whole and self.renormalised:  # as below, in fewer kernels
+                weights_NK = logits_NE.gather(1, recorded_NK).softmax(1)
+            else:
+                weights_NK = recorded_weights(logits_NE, recorded_NK, self.renormalised)
             weights_NE = logits_NE.new_zeros(len(rows_N), self.weights_TE.shape[1])
             weights_NE.scatter_(1, recorded_NK % weights_NE.shape[1], weights_NK)
             self.weights_TE.index_copy_(0, rows_N, weights_NE)

@@ -38,7 +38,7 @@ class Place:
 
 def plan(place: Place) -> list[Step]:
     """Return the steps in the order in which they run."""
-    return [layer_costs(place), link(place), language(place), executions(place)]
+    return [layer_costs(place), link(place), language(place), executions(place), dispatch_memory(place)]
 
 
 def layer_costs(place: Place) -> Step:
@@ -115,3 +115,15 @@ def executions(place: Place) -> Step:
     )  # fmt: skip
     packs = tuple(f"{folder.name}/{pattern}" for pattern in ("*.parquet", "*/*.parquet"))
     return Step(4, "executions", (command,), place.share(45), place.share(155), packs, PACKAGES)
+
+
+def dispatch_memory(place: Place) -> Step:
+    """Step 5: bytes and time of static capacity and dynamic dispatch on one layer of a real shape."""
+    folder = place.logs / shape_of(EXECUTED, place.scale).name
+    sizes = ("512,4096", "--most-gib", 40) if place.on_gpu else ("32,128", "--repetitions", 2)
+    out = folder / "memory.csv"
+    command = place.command(
+        "memory", "--shape", EXECUTED, "--scale", place.scale, "--batch", *sizes, "--out", out, makes=(out,)
+    )
+    packs = tuple(f"{folder.name}/memory.{kind}" for kind in ("csv", "json"))
+    return Step(5, "dispatch-memory", (command,), place.share(10), place.share(25), packs, PACKAGES)

@@ -80,16 +80,8 @@ def test_executions_equal_the_plain_forward_pass(weighted, config):
 
 def test_an_expert_that_is_taken_for_another_is_noticed(weighted, monkeypatch):
     """The tolerance of bfloat16 is narrow enough to tell experts apart."""
-    run = weighted.model.experts[1].run
-    expected = weighted.expected
-
-    def with_right_experts(*asked):
-        with monkeypatch.context() as again:
-            again.setattr(weighted.model.experts[1], "run", run)
-            return expected(*asked)
-
-    monkeypatch.setattr(weighted.model.experts[1], "run", lambda expert, x_NM: run(expert ^ 1, x_NM))
-    monkeypatch.setattr(weighted, "expected", with_right_experts)
+    swapped = [weighted.model.experts[1].runners()[expert ^ 1] for expert in range(SHAPE.experts)]
+    monkeypatch.setattr(weighted.model.experts[1], "runners", lambda: swapped)
     with pytest.raises(RuntimeError, match="differ"):
         weighted.execute(RunConfig(queue_size=4, arrivals="closed", in_flight=8), {})
 
