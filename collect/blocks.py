@@ -39,9 +39,7 @@ class Blocks:
             raise InputError(f"execute: the trace has {layers} layers, the model {config.layers}")
         self.model, self.device, self.renormalised = model.eval(), device, renormalised
         self.experts_LTK = torch.from_numpy(experts_TLK.astype(np.int64)).to(device).transpose(0, 1).contiguous()
-        runners_LE = [
-            experts.runners() for experts in model.experts
-        ]  # a look-up takes as long as a launch
+        runners_LE = [experts.runners() for experts in model.experts]  # a look-up takes as long as a launch
         self.source: Source = lambda layer, expert, x_NM: runners_LE[layer][expert](x_NM)
         self.whole = bool((experts_TLK >= 0).all())  # no empty slots
         # Written once here, so that no page of the buffers is touched for the first time inside a measured batch.
