@@ -15,6 +15,7 @@ from traces.cost_table import load_costs
 from traces.errors import InputError
 from traces.glossary.lookup import titles
 from traces.link_table import links_in, one_at_a_time
+from traces.mixed_table import mixed_header
 from traces.numbers import whole_ns
 from traces.shipped import found_by_name, shipped_costs, shipped_links
 
@@ -24,8 +25,14 @@ OF_LINKS = titles(("name", "host_memory", "copies", "gigabytes_per_s", "latency_
 
 
 def costs_by_name(value: Path | None) -> Path | None:
-    """Return the cost table (or folder of them) that an option names."""
-    return None if value is None else found_by_name(value, "cost table", shipped_costs())
+    """Return the cost table (or folder of them) that an option names; say what a table of layers leaves out."""
+    if value is None:
+        return None
+    path = found_by_name(value, "cost table", shipped_costs())
+    header = mixed_header(path, "costs") if path.is_file() else {}
+    if "dense" in header:
+        print(f"costs of {header['model']['name']} on {header['device']}; dense blocks: {header['dense']}")
+    return path
 
 
 Costs = Annotated[

@@ -16,14 +16,16 @@ from traces.run_records import load_run, run_names
 from traces.synthetic import SyntheticSpec, synthetic_trace
 from traces.trace_file import save_trace
 
-MODEL = {"experts": 8, "k": 2, "width": 16, "hidden": 32, "dtype": "bfloat16"}
+MODEL = {"name": "small", "experts": 8, "k": 2, "width": 16, "hidden": 32, "dtype": "bfloat16"}
 
 
 def costs_table():
     """A dense block of any layer and experts, 1 to 64 tokens."""
     rows = np.array([(layer, block, n, 0, 1000 + 10 * n) for layer, block in ((-1, 0), (0, 1)) for n in (1, 64)]).T
     columns = {name: values.astype(kind) for (name, kind), values in zip(COST_COLUMNS.items(), rows, strict=True)}
-    return CostTable(columns, {"device": "gpu", "model": MODEL, "expert_bytes": 5_000_000})
+    return CostTable(
+        columns, {"device": "gpu", "model": MODEL, "expert_bytes": 5_000_000, "dense": "without attention"}
+    )
 
 
 def save_link(path, *links):
@@ -50,13 +52,14 @@ def simulate(*words):
     return status_of(app, "simulate", list(map(str, words)))
 
 
-def test_a_table_of_one_layer_runs_a_trace_of_five_by_its_name(shipped):
+def test_a_table_of_one_layer_runs_a_trace_of_five_by_its_name(shipped, capsys):
     trace, in_flight = shipped / "t.trace.parquet", ("--arrivals", "closed", "--in-flight", 4)
     out = {name: shipped / f"out-{name}" for name in ("name", "file", "experts")}
     path = shipped / "data" / "gpu" / "shapes" / "small.costs.parquet"
     assert simulate("run", trace, "--costs", "gpu/small", *in_flight, "--out", out["name"]) == 0
     assert simulate("run", trace, "--costs", path, *in_flight, "--out", out["file"]) == 0
     assert simulate("run", trace, "--costs", "gpu/small", "--no-dense", *in_flight, "--out", out["experts"]) == 0
+    assert capsys.readouterr().out.count("costs of small on gpu; dense blocks: without attention\n") == 3
     (run,) = run_names(out["name"])
     named, by_file = load_run(out["name"], run), load_run(out["file"], run)
     for name, values in named.batches.items():
