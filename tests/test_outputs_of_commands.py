@@ -43,6 +43,8 @@ WRITING = {
     "analysis memory": "memory --out x.csv",
     "figures figures": "tables --only miss_ratio --out x",
     "collect train": "--data digits --epochs 1 --train-images 200 --test-images 50 --device cpu --out x.pt",
+    "collect layer-costs": "olmoe --scale 256 --sizes 1 --repetitions 1 --device cpu --out x",
+    "collect link": "--shapes olmoe --scale 256 --repetitions 1 --device cpu --out x.parquet",
     "collect memory": "--like none --batch 8 --experts 4 --k 1 --repetitions 1 --device cpu --out x.csv",
 }  # fmt: skip
 LONG = {
@@ -50,9 +52,12 @@ LONG = {
     "collect operating-times", "collect costs", "collect execute", "collect swap-quality", "collect skip-exchange",
     "collect language", "collect language-quality", "collect language-route", "collect swap-profile", "collect route",
     "collect rules", "collect serve", "collect video", "collect vision", "collect vision-grid", "collect vision-times",
+    "collect shape-runs", "collect quick",
 }  # fmt: skip
 HOLES = ("analysis tables",)  # of a folder that holds no whole set of logs: status 1
-RESUMED = ("collect train", "collect family", "collect language")  # a training is continued, another one refused
+RESUMED = (  # what is there is continued, another's refused
+    "collect train", "collect family", "collect language", "collect quick", "collect shape-runs",
+)  # fmt: skip
 
 
 def writing_commands():
