@@ -111,7 +111,7 @@ def executions(place: Place) -> Step:
     sizes = () if place.on_gpu else (*tiny, "--repetitions", 1)
     command = place.command(
         "shape-runs", EXECUTED, "--trace", decode, "--stepwise", stepwise, "--out", folder, "--scale", place.scale,
-        "--seconds", place.share(135), *sizes, makes=(folder,), wants=(decode, stepwise),
+        "--seconds", place.share(170), *sizes, makes=(folder,), wants=(decode, stepwise),
     )  # fmt: skip
     packs = tuple(f"{folder.name}/{pattern}" for pattern in ("*.parquet", "*/*.parquet"))
     return Step(4, "executions", (command,), place.share(45), place.share(155), packs, PACKAGES)
