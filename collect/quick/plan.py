@@ -75,7 +75,7 @@ def language(place: Place) -> Step:
     """Step 3: a language model trained here, its held-out quality and its traces."""
     text, model = place.logs / "text", place.models / "language.pt"
     if place.on_gpu:
-        sizes = ("--batch", 64, "--dmodel", 512, "--hidden", 512, "--heads", 8, "--learning-rate", 1e-3)
+        sizes = ("--batch", 192, "--dmodel", 512, "--hidden", 512, "--heads", 8, "--learning-rate", 1.5e-3)
         sizes += ("--seconds", place.share(90), "--precision", "high")
         segments, windows, steps, requests = 200, 16, 3, 72
     else:
@@ -126,4 +126,4 @@ def dispatch_memory(place: Place) -> Step:
         "memory", "--shape", EXECUTED, "--scale", place.scale, "--batch", *sizes, "--out", out, makes=(out,)
     )
     packs = tuple(f"{folder.name}/memory.{kind}" for kind in ("csv", "json"))
-    return Step(5, "dispatch-memory", (command,), place.share(10), place.share(25), packs, PACKAGES)
+    return Step(5, "dispatch-memory", (command,), place.share(10), place.share(12), packs, PACKAGES)
