@@ -33,7 +33,13 @@ RIGHT_FOR = {  # where a name means something else in one command
     "like": {"only": "*", "out": "like"}, "regate": {"k": "1"}, "export": {"kind": "eplb", "out": "out.npz"},
     "misses": {"out": "out.csv"}, "plan": {"out": "out.csv"}, "runs": {"out": "out.csv"},
 }  # fmt: skip
-TRAINING = ("language", "memory", "quick")  # need no files, as nothing does that takes the digits: they would begin
+TRAINING = (
+    "language",
+    "memory",
+    "quick",
+    "layer-costs",
+    "link",
+)  # need no files, as nothing does that takes the digits: they would begin
 HOLES = {"analysis": ("tables", "runs", "open-loop"), "figures": ("figures",)}  # may end with 1: a hole with a name
 
 

@@ -26,6 +26,7 @@ from traces.outputs import check_place
 from traces.provenance import FORCE, provenance
 
 SHARE_OF_LOOP = 0.7  # of the seconds of a shape; the rest is for the times outside the loop
+MOST_TOKENS, MOST_STREAMS = 1 << 20, 32
 DENSE = "norm and router of a layer in the middle of a model, without attention; stands for every layer"
 
 Scale = Annotated[int, typer.Option(min=1, help="Divides both widths: small shapes for a CPU.")]
@@ -53,7 +54,7 @@ def layer_costs_command(
     """
     torch.set_num_threads(threads)
     check_place(out, folder=True)
-    where, plan = pick_device(device), CalibrationPlan(tuple(command.numbers(sizes, "--sizes")), repetitions)
+    where, plan = pick_device(device), CalibrationPlan(at_most(MOST_TOKENS, sizes, "--sizes"), repetitions)
     for shape in [shape_of(name, scale) for name in shapes or SHAPES]:
         begun = time.monotonic()
         files = out / f"{shape.name}.costs.parquet", out / f"{shape.name}.times.parquet"
@@ -107,6 +108,14 @@ def is_measured(path: Path, identity: dict, force: bool, kind: str | None = None
     return True
 
 
+def at_most(most: int, text: str, option: str) -> tuple[int, ...]:
+    """Return the numbers of an option; InputError for one above `most`."""
+    found = tuple(command.numbers(text, option))
+    if max(found) > most:
+        raise InputError(f"{option}: {max(found):,} is not allowed; allowed: 1..{most:,}, with commas")
+    return found
+
+
 def give_back(where: torch.device) -> None:
     """Free what a shape took on a GPU before the next one."""
     gc.collect()
@@ -137,7 +146,7 @@ def link_command(
     check_place(out)
     where, chosen = pick_device(device), [shape_of(name, scale) for name in shapes.split(",")]
     sizes = sizes_of([shape.expert_bytes(torch.bfloat16) for shape in chosen])
-    plan = LinkPlan(tuple(sizes), tuple(command.numbers(streams, "--streams")), repetitions, seconds)
+    plan = LinkPlan(tuple(sizes), at_most(MOST_STREAMS, streams, "--streams"), repetitions, seconds)
     identity = {"device": device_name(where), "shapes": [shape.name for shape in chosen], "streams": list(plan.streams)}
     if is_measured(out, identity, force, link_table.KIND):
         print(f"{out}: is there already, {FORCE} makes it anew")

@@ -234,4 +234,6 @@ def test_the_commands_leave_whole_files_and_find_them_again(tmp_path):
     other = run_command(*shapes[:-4], "--sizes", "1,4", "--out", tmp_path)
     assert other.returncode == 2
     assert "its sizes is [1, 2], asked for [1, 4]; allowed: --force to replace it" in other.stderr
+    many = invoke("link", "--streams", "1,99", "--device", "cpu", "--out", tmp_path / "new")
+    assert "--streams: 99 is not allowed; allowed: 1..32" in str(many.exception)
     assert run_command("-m", "collect", "layer-costs", "mixtral", "--out", tmp_path / "new").returncode == 2
