@@ -80,7 +80,7 @@ def measure_shape(
         step = partial(progress.advance, bar)
         table = measure_loop(model, where, plan, SHARE_OF_LOOP * seconds, {**about, "dense": DENSE}, lambda _: step())
         table.save(costs)
-        timed = LayerTimes(model.experts[0], where, plan_of_times)
+        timed = LayerTimes(model, where, plan_of_times)
         found = timed.measure(lambda _: step())
     header = {**about, "forms": layer_times.MEANINGS, "lacking": timed.lacking}
     save_mixed(times, found, header, layer_times.KIND)

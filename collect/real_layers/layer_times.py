@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from collect.devices import synchronise
-from collect.real_layers.gated_experts import GatedExperts
-from traces.layer_times import ALL_EXPERTS, EVENT, FORMS, GROUPED
+from collect.real_layers.model import LayerStack
+from traces.layer_times import ALL_EXPERTS, DENSE_EVENT, EVENT, FORMS, GROUPED
 
 FILLER = 8192  # side of the square product that keeps a GPU busy (2 ms on an H100) while calls are launched behind it
 
@@ -38,9 +38,9 @@ class TimesPlan:
 
 @dataclass
 class LayerTimes:
-    """Times the experts of one layer on a device. `lacking` says of every form that is left out why."""
+    """Times the one layer of a stack on a device. `lacking` says of every form that is left out why."""
 
-    experts: GatedExperts
+    model: LayerStack
     device: torch.device
     plan: TimesPlan
     rows: list[tuple[str, int, int, int, int]] = field(default_factory=list)
@@ -49,9 +49,10 @@ class LayerTimes:
 
     def __post_init__(self) -> None:
         on_gpu = self.device.type == "cuda"
+        self.experts = self.model.experts[0]
         self.product = getattr(functional, "grouped_mm", None)
         if not on_gpu:
-            self.lacking = dict.fromkeys((EVENT, GROUPED), "needs a CUDA device")
+            self.lacking = dict.fromkeys((EVENT, DENSE_EVENT, GROUPED), "needs a CUDA device")
         elif self.product is None:
             self.lacking[GROUPED] = f"torch {torch.__version__} has no torch.nn.functional.grouped_mm"
         self.square = None
@@ -82,7 +83,7 @@ class LayerTimes:
         if form in self.lacking or f"{form} {tokens}" in self.lacking:
             return
         try:
-            found = getattr(self, form)(tokens)
+            found = getattr(self, form.replace("-", "_"))(tokens)
         except torch.OutOfMemoryError:
             self.lacking[f"{form} {tokens}"] = "needs more memory than the device has"
             return
@@ -122,15 +123,34 @@ class LayerTimes:
     def event(self, tokens: int) -> list[tuple[int, int]]:
         """Return (expert, ns) of experts that run alone, by the GPU's own clock."""
         x_NM, chosen = self.drawn(tokens), self.turn()
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(chosen) + 1)]
+        took_ns = self.by_events([lambda e=e: self.experts.run(e, x_NM) for e in chosen])
+        return list(zip(chosen, took_ns, strict=True))
+
+    def by_events(self, works: list[Callable[[], object]]) -> list[int]:
+        """Return what each piece of work takes the GPU, all of them launched while it is busy with something else."""
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(works) + 1)]
         torch.mm(self.square, self.square)
         marks[0].record()
-        for expert, mark in zip(chosen, marks[1:], strict=True):
-            self.experts.run(expert, x_NM)
+        for work, mark in zip(works, marks[1:], strict=True):
+            work()
             mark.record()
         synchronise(self.device)
-        took_ms = [begun.elapsed_time(ended) for begun, ended in pairwise(marks)]
-        return [(expert, round(ms * 1e6)) for expert, ms in zip(chosen, took_ms, strict=True)]
+        return [round(begun.elapsed_time(ended) * 1e6) for begun, ended in pairwise(marks)]
+
+    def dense(self, x_NM: torch.Tensor) -> torch.Tensor:
+        """Return the weights [N, K] of tokens' experts: norm, router, choice."""
+        logits_NE = self.model.gates[0].logits(self.model.normed(0, x_NM))
+        return logits_NE.topk(self.model.config.k, dim=1).values.softmax(1)
+
+    def dense_wall(self, tokens: int) -> list[tuple[int, int]]:
+        """Return (0, ns) of dense blocks that run alone, by the wall clock."""
+        x_NM = self.drawn(tokens).float()
+        return [(0, self.clocked(lambda: self.dense(x_NM))) for _ in range(self.plan.visits)]
+
+    def dense_event(self, tokens: int) -> list[tuple[int, int]]:
+        """Return (0, ns) of dense blocks that run alone, by the GPU's own clock."""
+        x_NM = self.drawn(tokens).float()
+        return [(0, ns) for ns in self.by_events([lambda: self.dense(x_NM)] * self.plan.visits)]
 
     def looped(self, tokens: int) -> list[tuple[int, int]]:
         """Return the ns of a step whose experts run one after another."""

@@ -64,26 +64,27 @@ def test_a_table_of_one_layer_serves_models_of_any_number_of_layers(stack):
 def test_no_repetition_begins_after_the_time_is_up_but_the_first(stack):
     table = measure_loop(stack, CPU, CalibrationPlan((1, 2), 5), 0, {})
     assert set(table.columns["repetition"].tolist()) == {0}
-    timed = LayerTimes(stack.experts[0], CPU, plan(repetitions=5, seconds=0)).measure()
+    timed = LayerTimes(stack, CPU, plan(repetitions=5, seconds=0)).measure()
     assert set(timed["repetition"].to_pylist()) == {0}
 
 
 def test_experts_are_timed_in_turn_and_steps_as_a_whole(stack):
-    times = LayerTimes(stack.experts[0], CPU, plan())
+    times = LayerTimes(stack, CPU, plan())
     rows = times.measure().to_pylist()
-    assert times.lacking == {"event": "needs a CUDA device", "grouped": "needs a CUDA device"}
+    assert times.lacking == dict.fromkeys(("event", "dense-event", "grouped"), "needs a CUDA device")
     alone = [row for row in rows if row["form"] == "wall"]
     assert len(alone) == 2 * 2 * 4
     assert {row["expert"] for row in alone} == set(range(6))
     assert {row["expert"] for row in rows if row["form"] == "looped"} == {ALL_EXPERTS}
-    assert len(rows) == len(alone) + 2 * 2
+    assert len([row for row in rows if row["form"] == "dense-wall"]) == len(alone)
+    assert len(rows) == 2 * len(alone) + 2 * 2
     assert min(row["took_ns"] for row in rows) > 0
 
 
 def test_a_gpu_is_timed_by_events_and_grouped_products_too(monkeypatch):
     with cuda_stand_in(monkeypatch) as calls:
         where = torch.device("cuda")
-        timed = LayerTimes(LayerStack(StackConfig(SHAPE, 1), where).experts[0], where, plan())
+        timed = LayerTimes(LayerStack(StackConfig(SHAPE, 1), where), where, plan())
         rows = timed.measure().to_pylist()
     assert timed.lacking == {}
     assert {row["form"] for row in rows} == set(FORMS)
@@ -92,7 +93,7 @@ def test_a_gpu_is_timed_by_events_and_grouped_products_too(monkeypatch):
 
 
 def test_the_grouped_step_computes_what_the_experts_do(monkeypatch, stack):
-    times = LayerTimes(stack.experts[0], CPU, plan())
+    times = LayerTimes(stack, CPU, plan())
     made = []
     monkeypatch.setattr(times, "clocked", lambda work: made.append(work()) or 1)
     monkeypatch.setattr(times, "drawn", lambda rows: torch.ones(rows, 16, dtype=torch.bfloat16))
@@ -112,7 +113,7 @@ def test_the_grouped_step_computes_what_the_experts_do(monkeypatch, stack):
 def test_what_a_gpu_cannot_do_is_left_out_by_name(monkeypatch, form, error, lacking):
     with cuda_stand_in(monkeypatch):
         where = torch.device("cuda")
-        timed = LayerTimes(LayerStack(StackConfig(SHAPE, 1), where).experts[0], where, plan())
+        timed = LayerTimes(LayerStack(StackConfig(SHAPE, 1), where), where, plan())
         plain = getattr(timed, form)
 
         def failing(tokens):
@@ -127,7 +128,7 @@ def test_what_a_gpu_cannot_do_is_left_out_by_name(monkeypatch, form, error, lack
 
 
 def test_another_failure_is_not_left_out(monkeypatch, stack):
-    timed = LayerTimes(stack.experts[0], CPU, plan())
+    timed = LayerTimes(stack, CPU, plan())
     monkeypatch.setattr(timed, "clocked", lambda work: (_ for _ in ()).throw(RuntimeError("illegal access")))
     with pytest.raises(RuntimeError, match="illegal access"):
         timed.measure()
@@ -217,7 +218,7 @@ def test_the_commands_leave_whole_files_and_find_them_again(tmp_path):
     table = load_costs(tmp_path / "gpt-oss-20b-by-64.costs.parquet")
     assert table.header["model"]["scale"] == 64
     _, header = load_mixed(tmp_path / "olmoe-by-64.times.parquet", layer_times.KIND)
-    assert set(header["lacking"]) == {"event", "grouped"}
+    assert set(header["lacking"]) == {"event", "dense-event", "grouped"}
     (fit,) = load_mixed(tmp_path / "link.parquet", link_table.KIND)[1]["links"]
     assert (fit["host_memory"], fit["copies"]) == ("host", 1)
     assert fit["bytes_per_s"] > 0
