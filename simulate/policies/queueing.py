@@ -35,6 +35,7 @@ class QueueScheduler(Scheduler):
         self.forced_Q = [False] * len(self.device_Q)
         self.joining: list[int] = []  # became ready since the last `settle`
         self.timeouts: list[tuple[int, int]] = []  # heap of (due, queue); entries go stale when their head is bound
+        self.heads: dict[int, list[tuple[int, int]]] = {}  # by device, heaps of (when a head entered, queue), likewise
         self.stage_P = [-1] * workload.passes
         self.left_P = [0] * workload.passes  # selections of the present stage that are not done
         self.entered_ns_P = [0] * workload.passes  # when the pass entered its present stage, with all its members
@@ -116,6 +117,8 @@ class QueueScheduler(Scheduler):
 
     def _grown(self, queue: int, length: int, size: int, now: int) -> None:
         """Note a queue that reached B, or one that got a head whose time-out starts now."""
+        if length == 1:
+            self._note_head(now, queue)
         if length == size:
             if not self.listed_Q[queue]:
                 self._make_ready(queue)
@@ -167,6 +170,7 @@ class QueueScheduler(Scheduler):
         length, size = len(self.queues[queue]), self.size if queue % self.width else self.dense_size
         if not length:
             return
+        self._note_head(self._head_entered(queue), queue)
         if length >= size or (self.timeout_ns is not None and self._head_due(queue) <= now):
             self.listed_Q[queue] = True
             self.join(queue, now)
@@ -189,11 +193,37 @@ class QueueScheduler(Scheduler):
 
     def force(self, now: int) -> None:
         """The stall rule: on every device the queue whose head waited longest becomes ready (ties: lowest queue)."""
+        if type(self) is QueueScheduler:
+            longest = [oldest for heap in self.heads.values() for oldest in self._oldest(heap)]
+        else:  # rules of a user's own may change queues as they like
+            longest = self._oldest_of_all()
+        for queue in longest:
+            self.forced_Q[queue] = True
+            self._make_ready(queue)
+
+    def _oldest(self, heap: list[tuple[int, int]]) -> list[int]:
+        """Return the queue whose head waited longest, after dropping the entries of heads that were bound."""
+        while heap:
+            entered_ns, queue = heap[0]
+            if self.queues[queue] and self._head_entered(queue) == entered_ns:
+                return [queue]
+            heapq.heappop(heap)
+        return []
+
+    def _oldest_of_all(self) -> list[int]:
         longest: dict[int, tuple[int, int]] = {}
         for queue, waiting in enumerate(self.queues):
             if waiting:
                 candidate, device = (self._head_entered(queue), queue), self.device_Q[queue]
                 longest[device] = min(candidate, longest.get(device, candidate))
-        for _, queue in longest.values():
-            self.forced_Q[queue] = True
-            self._make_ready(queue)
+        return [queue for _, queue in longest.values()]
+
+    def _note_head(self, entered_ns: int, queue: int) -> None:
+        """Note when a queue's new head entered; entries of heads that are gone go before they outnumber the others."""
+        device = self.device_Q[queue]
+        heap = self.heads.setdefault(device, [])
+        if len(heap) > 4 * len(self.queues):
+            waiting = (each for each, members in enumerate(self.queues) if members and self.device_Q[each] == device)
+            heap[:] = [(self._head_entered(each), each) for each in waiting]
+            heapq.heapify(heap)
+        heapq.heappush(heap, (entered_ns, queue))
