@@ -31,7 +31,8 @@ def costs_by_name(value: Path | None) -> Path | None:
     path = found_by_name(value, "cost table", shipped_costs())
     header = mixed_header(path, "costs") if path.is_file() else {}
     if "dense" in header:
-        print(f"costs of {header['model']['name']} on {header['device']}; dense blocks: {header['dense']}")
+        name, how = header["model"]["name"], header.get("measured", "as its header says")
+        print(f"costs of {name} on {header['device']}, {how}; dense blocks: {header['dense']}")
     return path
 
 

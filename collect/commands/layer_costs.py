@@ -27,14 +27,15 @@ from traces.provenance import FORCE, provenance
 
 SHARE_OF_LOOP = 0.7  # of the seconds of a shape; the rest is for the times outside the loop
 MOST_TOKENS, MOST_STREAMS = 1 << 20, 32
-DENSE = "norm and router of a layer in the middle of a model, without attention; stands for every layer"
+DENSE = "norm and router of a layer in the middle of a model, without attention"
+LOOP = "in the executor's loop, wall clock"
 
 Scale = Annotated[int, typer.Option(min=1, help="Divides both widths: small shapes for a CPU.")]
 
 
 @app.command("layer-costs")
 def layer_costs_command(
-    out: Annotated[Path, typer.Option(help="Folder for SHAPE.costs.parquet and SHAPE.times.parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for the three files of every shape.")],
     shapes: Annotated[list[str] | None, typer.Argument(help=f"Published shapes: {', '.join(SHAPES)}; all.")] = None,
     scale: Scale = 1,
     sizes: Annotated[str, typer.Option(help="Tokens per expert, with commas.")] = ",".join(map(str, SIZES)),
@@ -46,9 +47,10 @@ def layer_costs_command(
 ) -> None:  # fmt: skip
     """Measure one layer of published shapes, random weights in bfloat16: cost tables, and times by four ways.
 
-    The cost table is of the executor's own loop and serves models of any number of layers. The times are of experts
-    alone, by the wall clock and by CUDA events, and of a step of all experts, one after another and grouped. A shape
-    whose two files are there is left alone. Let nothing else run.
+    SHAPE.costs.parquet is of the executor's own loop, SHAPE-alone.costs.parquet of the device alone, without queues and
+    launches; both serve models of any number of layers. SHAPE.times.parquet has the times of experts and dense blocks
+    alone, by the wall clock and by CUDA events, and those of a step of all experts, one after another and grouped. A
+    shape whose files are there is left alone. Let nothing else run.
 
     Example: `python -m collect layer-costs olmoe --device cpu --scale 16 --sizes 1,8,64 --out shapes`
     """
@@ -61,6 +63,7 @@ def layer_costs_command(
         identity = {"device": device_name(where), "model": StackConfig(shape, 1).about(), "sizes": list(plan.sizes)}
         made = is_measured(files[0], identity, force), is_measured(files[1], identity, force, layer_times.KIND)
         if all(made):
+            write_alone(files[1], force)
             print(f"{shape.name}: is there already, {FORCE} makes it anew")
             continue
         said = measure_shape(shape, where, plan, seconds, {**identity, "threads": threads}, *files)
@@ -78,16 +81,26 @@ def measure_shape(
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{shape.name} in the loop", total=None)
         step = partial(progress.advance, bar)
-        table = measure_loop(model, where, plan, SHARE_OF_LOOP * seconds, {**about, "dense": DENSE}, lambda _: step())
+        table = measure_loop(
+            model, where, plan, SHARE_OF_LOOP * seconds, {**about, "dense": DENSE, "measured": LOOP}, lambda _: step()
+        )
         table.save(costs)
         timed = LayerTimes(model, where, plan_of_times)
         found = timed.measure(lambda _: step())
     header = {**about, "forms": layer_times.MEANINGS, "lacking": timed.lacking}
     save_mixed(times, found, header, layer_times.KIND)
+    write_alone(times, force=True)
     lacking = "".join(f"; {name}: {reason}" for name, reason in timed.lacking.items())
     del model, timed
     give_back(where)
     return f"{len(table.columns['tokens'])} batches in the loop, {len(found)} times alone{lacking}"
+
+
+def write_alone(times: Path, force: bool) -> None:
+    """Write the cost table that the times of a shape make, beside them, where it is not there."""
+    out = times.with_name(times.name.replace(".times.", "-alone.costs."))
+    if force or not out.exists():
+        layer_times.costs_alone(times).save(out)
 
 
 def is_measured(path: Path, identity: dict, force: bool, kind: str | None = None) -> bool:

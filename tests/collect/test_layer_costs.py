@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from cuda_stand_in import cuda_stand_in
@@ -200,6 +201,11 @@ def test_the_commands_run_on_a_gpu(monkeypatch, tmp_path):
     found, header = load_mixed(tmp_path / "mixtral-8x7b-by-256.times.parquet", layer_times.KIND)
     assert (header["device"], header["lacking"]) == ("stand-in-gpu-1gb", {})
     assert set(found["form"].to_pylist()) == set(FORMS)
+    alone = load_costs(tmp_path / "mixtral-8x7b-by-256-alone.costs.parquet")
+    own = found.filter(pc.field("form") == "event")
+    assert sorted(ns for each in alone.repetitions(0, 1).values() for ns in each) == sorted(own["took_ns"].to_pylist())
+    assert alone.dense_of(60) == list(range(61))
+    assert alone.header["measured"].startswith("one expert alone, between two CUDA events")
     links = load_mixed(tmp_path / "link.parquet", link_table.KIND)[1]["links"]
     assert [(link["host_memory"], link["copies"]) for link in links] == [
         (memory, streams) for memory in ("pinned", "pageable") for streams in (1, 2, 3, 4)
@@ -226,11 +232,12 @@ def test_the_commands_leave_whole_files_and_find_them_again(tmp_path):
     (tmp_path / "olmoe-by-64.times.parquet").unlink()  # interrupted between the two: the shape is made anew, no other
     again = run_command(*shapes, "--seconds", "1"), run_command(*link)
     assert "gpt-oss-20b-by-64: is there already" in again[0].stdout
+    assert table.header["measured"] == "in the executor's loop, wall clock"
     assert "is there already" in again[1].stdout
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert found.keys() == kept.keys()
     assert {name for name in kept if found[name] != kept[name]} == {
-        "olmoe-by-64.times.parquet", "olmoe-by-64.costs.parquet"
+        "olmoe-by-64.times.parquet", "olmoe-by-64.costs.parquet", "olmoe-by-64-alone.costs.parquet"
     }  # fmt: skip
     other = run_command(*shapes[:-4], "--sizes", "1,4", "--out", tmp_path)
     assert other.returncode == 2

@@ -23,9 +23,8 @@ def costs_table():
     """A dense block of any layer and experts, 1 to 64 tokens."""
     rows = np.array([(layer, block, n, 0, 1000 + 10 * n) for layer, block in ((-1, 0), (0, 1)) for n in (1, 64)]).T
     columns = {name: values.astype(kind) for (name, kind), values in zip(COST_COLUMNS.items(), rows, strict=True)}
-    return CostTable(
-        columns, {"device": "gpu", "model": MODEL, "expert_bytes": 5_000_000, "dense": "without attention"}
-    )
+    header = {"device": "gpu", "model": MODEL, "expert_bytes": 5_000_000}
+    return CostTable(columns, {**header, "dense": "without attention", "measured": "alone"})
 
 
 def save_link(path, *links):
@@ -59,7 +58,7 @@ def test_a_table_of_one_layer_runs_a_trace_of_five_by_its_name(shipped, capsys):
     assert simulate("run", trace, "--costs", "gpu/small", *in_flight, "--out", out["name"]) == 0
     assert simulate("run", trace, "--costs", path, *in_flight, "--out", out["file"]) == 0
     assert simulate("run", trace, "--costs", "gpu/small", "--no-dense", *in_flight, "--out", out["experts"]) == 0
-    assert capsys.readouterr().out.count("costs of small on gpu; dense blocks: without attention\n") == 3
+    assert capsys.readouterr().out.count("costs of small on gpu, alone; dense blocks: without attention\n") == 3
     (run,) = run_names(out["name"])
     named, by_file = load_run(out["name"], run), load_run(out["file"], run)
     for name, values in named.batches.items():
