@@ -239,6 +239,12 @@ def test_the_commands_leave_whole_files_and_find_them_again(tmp_path):
     assert {name for name in kept if found[name] != kept[name]} == {
         "olmoe-by-64.times.parquet", "olmoe-by-64.costs.parquet", "olmoe-by-64-alone.costs.parquet"
     }  # fmt: skip
+    alone = tmp_path / "gpt-oss-20b-by-64-alone.costs.parquet"
+    before = load_costs(alone)
+    alone.unlink()  # made from the times: nothing is measured for it
+    assert "gpt-oss-20b-by-64: is there already" in invoke(*shapes[2:]).output
+    for name, values in load_costs(alone).columns.items():
+        np.testing.assert_array_equal(values, before.columns[name])
     other = run_command(*shapes[:-4], "--sizes", "1,4", "--out", tmp_path)
     assert other.returncode == 2
     assert "its sizes is [1, 2], asked for [1, 4]; allowed: --force to replace it" in other.stderr
