@@ -4,7 +4,7 @@ import gc
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import typer
@@ -30,7 +30,18 @@ MOST_TOKENS, MOST_STREAMS = 1 << 20, 32
 DENSE = "norm and router of a layer in the middle of a model, without attention"
 LOOP = "in the executor's loop, wall clock"
 
+ENDINGS = (".costs.parquet", ".times.parquet", "-alone.costs.parquet")
+KINDS = (None, layer_times.KIND, None)  # of mixed tables; cost tables have none
+
 Scale = Annotated[int, typer.Option(min=1, help="Divides both widths: small shapes for a CPU.")]
+
+
+class ShapeFiles(NamedTuple):
+    """The files of a shape: costs in the loop, times alone, and the costs that those make."""
+
+    costs: Path
+    times: Path
+    alone: Path
 
 
 @app.command("layer-costs")
@@ -59,21 +70,22 @@ def layer_costs_command(
     where, plan = pick_device(device), CalibrationPlan(at_most(MOST_TOKENS, sizes, "--sizes"), repetitions)
     for shape in [shape_of(name, scale) for name in shapes or SHAPES]:
         begun = time.monotonic()
-        files = out / f"{shape.name}.costs.parquet", out / f"{shape.name}.times.parquet"
+        files = ShapeFiles(*(out / f"{shape.name}{ending}" for ending in ENDINGS))
         identity = {"device": device_name(where), "model": StackConfig(shape, 1).about(), "sizes": list(plan.sizes)}
-        made = is_measured(files[0], identity, force), is_measured(files[1], identity, force, layer_times.KIND)
-        if all(made):
-            write_alone(files[1], force)
+        made = [is_measured(path, identity, force, kind) for path, kind in zip(files, KINDS, strict=True)]
+        if made[:2] == [True, True]:
+            if not made[2]:
+                layer_times.costs_alone(files.times).save(files.alone)
             print(f"{shape.name}: is there already, {FORCE} makes it anew")
             continue
-        said = measure_shape(shape, where, plan, seconds, {**identity, "threads": threads}, *files)
+        said = measure_shape(shape, where, plan, seconds, {**identity, "threads": threads}, files)
         print(f"{shape.name}: {said}, {time.monotonic() - begun:.1f} s", flush=True)
 
 
 def measure_shape(
-    shape: LayerShape, where: torch.device, plan: CalibrationPlan, seconds: float, about: dict, costs: Path, times: Path
+    shape: LayerShape, where: torch.device, plan: CalibrationPlan, seconds: float, about: dict, files: ShapeFiles
 ) -> str:
-    """Measure one shape, write both files, give its memory back, and return what was measured in words."""
+    """Measure one shape, write its files, give its memory back, and return what was measured in words."""
     about |= {"torch": torch.__version__, "expert_bytes": shape.expert_bytes(torch.bfloat16)}
     about["provenance"] = provenance(plan.seed)
     model = LayerStack(StackConfig(shape, 1), where)
@@ -84,23 +96,16 @@ def measure_shape(
         table = measure_loop(
             model, where, plan, SHARE_OF_LOOP * seconds, {**about, "dense": DENSE, "measured": LOOP}, lambda _: step()
         )
-        table.save(costs)
+        table.save(files.costs)
         timed = LayerTimes(model, where, plan_of_times)
         found = timed.measure(lambda _: step())
     header = {**about, "forms": layer_times.MEANINGS, "lacking": timed.lacking}
-    save_mixed(times, found, header, layer_times.KIND)
-    write_alone(times, force=True)
+    save_mixed(files.times, found, header, layer_times.KIND)
+    layer_times.costs_alone(files.times).save(files.alone)
     lacking = "".join(f"; {name}: {reason}" for name, reason in timed.lacking.items())
     del model, timed
     give_back(where)
     return f"{len(table.columns['tokens'])} batches in the loop, {len(found)} times alone{lacking}"
-
-
-def write_alone(times: Path, force: bool) -> None:
-    """Write the cost table that the times of a shape make, beside them, where it is not there."""
-    out = times.with_name(times.name.replace(".times.", "-alone.costs."))
-    if force or not out.exists():
-        layer_times.costs_alone(times).save(out)
 
 
 def is_measured(path: Path, identity: dict, force: bool, kind: str | None = None) -> bool:
