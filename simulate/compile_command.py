@@ -7,8 +7,8 @@ import time
 import joblib
 
 FORMS = {
-    "expert memory": ["play_with_memory"],
     "masked gating": ["fill", "play_masked"],
+    "expert memory": ["play_with_memory"],
     "all experts resident": ["play_resident"],
 }
 
@@ -25,9 +25,9 @@ def compile_command() -> None:
 
 def compiled(name: str) -> tuple[str, float]:
     """Load, or compile first, the entries of one form of the engine; return its name and the seconds it took."""
-    from simulate.compiled.machine_code import entry  # imports llvmlite, which others do not need
+    from simulate.compiled import entries  # imports numba, which others do not need
 
     started = time.perf_counter()
     for each in FORMS[name]:
-        entry(each)
+        getattr(entries, each).prepare()
     return name, time.perf_counter() - started

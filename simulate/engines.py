@@ -40,6 +40,6 @@ def simulate(
     header = {**header, "engine": chosen}
     if chosen == "simpy":
         return simulate_by_simpy(workload, config, cost, header, known, transfer_ns)
-    from simulate.compiled.run import simulate as simulate_compiled  # imports llvmlite, and numba where nothing is kept
+    from simulate.compiled.run import simulate as simulate_compiled  # imports numba
 
     return simulate_compiled(workload, config, cost, header, known, transfer_ns)

@@ -130,6 +130,27 @@ def test_simpy_stands_in_few_modules_of_the_simulator():
     assert len(found) <= 3
 
 
+# What stands in these may be another tomorrow, in numba as in llvmlite.
+PRIVATE = re.compile(r"numba\.(core|cpython|misc|np|parfors)\b|(numba|llvmlite)\..*\b_")
+
+
+def test_numba_is_used_by_its_public_interface():
+    found = [
+        f"{name_of(path)} imports {target}"
+        for path in modules(*STAGES)
+        for target in imported(ast.parse(path.read_text()), name_of(path), False)
+        if PRIVATE.match(target)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_what_is_private_in_numba_is_told_from_what_is_public():
+    for name in ("numba.core.registry.CPUDispatcher", "numba.core", "numba.np.arrayobj", "numba.extending._Intrinsic"):
+        assert PRIVATE.match(name)
+    for name in ("numba.njit", "numba.types.Array", "numba.extending.intrinsic", "llvmlite.ir.Constant", "numbers.x"):
+        assert not PRIVATE.match(name)
+
+
 def test_importing_a_stage_imports_nothing_heavy():
     """A folder's `__init__` holds a docstring, at most the table of names of its own folder."""
     for path in modules(*STAGES):

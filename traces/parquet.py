@@ -85,7 +85,7 @@ def write_table(
         columns, header = reordered(columns, orders), {**header, "orders": orders}
     if relative_times:
         columns, header = relative(columns), {**header, "relative_times": True}
-    table = pa.table(columns)
+    table = pa.table({name: column_of(values) for name, values in columns.items()})
     encodings = {name: encoding for name, values in columns.items() if (encoding := encoding_of(values))}
     with (
         replacing(path) as temporary,
@@ -122,6 +122,18 @@ def read_table(path: Path | str, kind: str) -> tuple[dict[str, np.ndarray], dict
         columns = restored(columns, dict(header.pop("orders", {})))
     verify(path, columns, header, kind)
     return columns, header
+
+
+def column_of(values: np.ndarray) -> pa.Array:
+    """Return values as a column, numbers without copying them and, as `values_of`, without pandas."""
+    if values.dtype == bool:
+        return pa.Array.from_buffers(
+            pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))]
+        )
+    if values.dtype.kind not in "iuf":
+        return pa.array(values)
+    numbers = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, numbers])
 
 
 def values_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulate.compiled.intrinsics import array, element
+from simulate.compiled.arrays import array, element
 from simulate.compiled.layout import ARRAYS
 
 pass_at = element(ARRAYS, "passes_P")

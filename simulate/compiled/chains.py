@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from simulate.compiled.accessors import crc_table, device_at, node_at, queue_at
 from simulate.compiled.checksum import crc_step
-from simulate.compiled.jit import compiled
+from simulate.compiled.jit import compiled, inlined
 from simulate.compiled.layout import World
 
 
-@compiled
+@inlined
 def append_member(world: World, queue: int, member: int) -> int:
     """Put a member at the end of a queue; return the queue's new length."""
     waiting = queue_at(world, queue)
@@ -56,7 +56,7 @@ def free_members(world: World, device: int) -> None:
     world.free_node = batch.head
 
 
-@compiled
+@inlined
 def append_ready(world: World, device: int, queue: int) -> None:
     """Put a queue at the end of a device's ready list."""
     ready = device_at(world, device)
@@ -78,7 +78,7 @@ def put_first_ready(world: World, device: int, queue: int) -> None:
     ready.first_ready = queue
 
 
-@compiled
+@inlined
 def pop_ready(world: World, device: int) -> int:
     """Take the first queue off a device's ready list and return it."""
     ready = device_at(world, device)

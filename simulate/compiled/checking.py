@@ -1,101 +1,137 @@
 """The checked form of compiled code: an access beyond an array's bounds ends the run instead of going elsewhere.
 
-A function that is given a `CheckedRecord` is compiled in this form: what the record points at (`intrinsics`) is held to
-its bounds in every dimension, and a negative index is not counted from the end. Nothing changes for other records.
+A function that is given a marked record (`bounds`) is compiled in this form: the arrays that the record points at are
+held to their bounds in every dimension, and a negative index is not counted from the end, which numba's own check
+would do. Nothing changes for other records.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 
+import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.cgutils import unpack_tuple
-from numba.core.datamodel import models
-from numba.extending import lower_builtin, register_model
-from numba.np.arrayobj import getitem_array_tuple, getitem_arraynd_intp, make_array, setitem_array
+from numba.extending import (
+    intrinsic,
+    make_attribute_wrapper,
+    models,
+    overload,
+    overload_attribute,
+    register_jitable,
+    register_model,
+)
 
-from simulate.compiled.bounds import OUT_OF_BOUNDS
-
-I32, I64, BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
-OVERRUN = ir.LiteralStructType([BYTES, I64, I64])  # as `bounds.Overrun`
-
-
-class CheckedRecord(types.Record):
-    """A record like another whose arrays are held to their bounds; a mark among its fields tells the two apart."""
-
-    def __init__(self, plain: types.Record) -> None:
-        fields = [(name, field._asdict()) for name, field in plain.fields.items()]
-        super().__init__([*fields, ("checked", {"type": types.int8, "offset": 0})], plain.size, plain.aligned)
-
-    def can_convert_to(self, typing_context: object, other: types.Type) -> None:
-        """Refuse to stand for a record whose arrays are not checked."""
+from simulate.compiled.bounds import MARK
 
 
-class CheckedArray(types.Array):
+class HeldArray(types.Type):
     """An array by name, held to its bounds; so are its parts."""
 
     def __init__(self, plain: types.Array, called: str) -> None:
-        self.called = called
-        name = f"checked({called}, {plain})"
-        super().__init__(plain.dtype, plain.ndim, plain.layout, not plain.mutable, name, plain.aligned)
-
-    @property
-    def key(self) -> tuple:
-        """What tells it from other types."""
-        return (*super().key, self.called)
-
-    @property
-    def mangling_args(self) -> tuple[str, list]:
-        """What tells functions that are given it from others."""
-        name, args = super().mangling_args
-        return name, [*args, self.called]
-
-    def copy(self, *args: object, **fields: object) -> CheckedArray:
-        """Return the type of a part of it."""
-        return CheckedArray(super().copy(*args, **fields), self.called)
+        self.plain, self.called = plain, called
+        super().__init__(f"held({called}, {plain})")
 
 
-register_model(CheckedRecord)(models.RecordModel)
-register_model(CheckedArray)(models.ArrayModel)
+@register_model(HeldArray)
+class HeldModel(models.StructModel):
+    """What a held array is in memory: the array."""
+
+    def __init__(self, manager: object, held: HeldArray) -> None:
+        super().__init__(manager, held, [("plain", held.plain)])
 
 
-def hold(context, builder: ir.IRBuilder, name: str, index: ir.Value, length: ir.Value) -> None:  # noqa: ANN001
-    """Write code that goes on only if 0 <= index < length, and else ends its function with `OUT_OF_BOUNDS`."""
-    with builder.if_then(builder.icmp_unsigned(">=", index, length), likely=False):
-        module = builder.module
-        found = ir.GlobalVariable(module, OVERRUN, module.get_unique_name("overrun"))
-        found.linkage, found.initializer = "internal", ir.Constant(OVERRUN, None)
-        called = context.insert_const_string(module, name)
-        for place, value in enumerate((called, index, length)):
-            builder.store(value, builder.gep(found, [I32(0), I32(place)]))
-        exception = builder.function.args[1]  # as `jit.object_code` has it
-        builder.store(builder.bitcast(found, exception.type.pointee), exception)
-        builder.ret(I32(OUT_OF_BOUNDS))
+make_attribute_wrapper(HeldArray, "plain", "plain")
 
 
-def hold_all(context, builder: ir.IRBuilder, array_type: CheckedArray, array: ir.Value, index_type, index) -> None:  # noqa: ANN001
-    """Write code that holds an index, or several, to the bounds of an array."""
-    lengths = unpack_tuple(builder, make_array(array_type)(context, builder, array).shape)
-    many = isinstance(index_type, types.BaseTuple)
-    kinds, indices = (index_type.types, unpack_tuple(builder, index)) if many else ((index_type,), [index])
-    if not all(isinstance(kind, types.Integer) for kind in kinds):
-        raise NotImplementedError(f"{array_type.called} is looked up by {index_type}: only numbers are checked")
-    for each, length in zip(indices, lengths, strict=False):  # fewer indices give a part of the array
-        hold(context, builder, array_type.called, each, length)
+def held_as(called: str) -> Callable:
+    """Return the function of compiled code that gives an array back as it is to be used: by its name, with its owner.
+
+    That is the array itself if its owner is a record that is not marked, else the array held to its bounds.
+    """
+
+    def held(context, owner, array):  # noqa: ANN001, ANN202
+        if isinstance(owner, types.Record) and MARK not in owner.fields:
+            return array(owner, array), lambda context, builder, signature, arguments: arguments[1]
+        made = HeldArray(array, called)
+
+        def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202
+            return builder.insert_value(ir.Constant(context.get_value_type(made), ir.Undefined), arguments[1], 0)
+
+        return made(owner, array), codegen
+
+    return intrinsic(held)
 
 
-@lower_builtin(operator.getitem, CheckedArray, types.Integer)
-@lower_builtin(operator.getitem, CheckedArray, types.BaseTuple)
-def get_checked(context, builder, signature, arguments):  # noqa: ANN001, ANN201
-    """Write code that looks up an element or a part."""
-    hold_all(context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1])
-    many = isinstance(signature.args[1], types.BaseTuple)
-    return (getitem_array_tuple if many else getitem_arraynd_intp)(context, builder, signature, arguments)
+def holding(called: str, index: types.Type) -> Callable:
+    """Return the function of compiled code that raises IndexError(name, index, length) for one beyond its length.
+
+    It takes the lengths and an index of this type: a number or several, of which fewer than there are dimensions give a
+    part of the array.
+    """
+    if not all(isinstance(each, types.Integer) for each in getattr(index, "types", (index,))):
+        raise NotImplementedError(f"{called} is looked up by {index}: only numbers are checked")
+
+    @register_jitable
+    def hold(lengths: tuple[int, ...], dimension: int, index: int) -> None:
+        if not 0 <= index < lengths[dimension]:
+            raise IndexError(called, index, lengths[dimension])
+
+    def hold_one(lengths: tuple[int, ...], index: int) -> None:
+        hold(lengths, 0, np.int64(index))
+
+    def hold_two(lengths: tuple[int, ...], index: tuple[int, ...]) -> None:
+        hold(lengths, 0, np.int64(index[0]))
+        hold(lengths, 1, np.int64(index[1]))
+
+    def hold_three(lengths: tuple[int, ...], index: tuple[int, ...]) -> None:
+        hold(lengths, 0, np.int64(index[0]))
+        hold(lengths, 1, np.int64(index[1]))
+        hold(lengths, 2, np.int64(index[2]))
+
+    return register_jitable((hold_one, hold_two, hold_three)[len(getattr(index, "types", (index,))) - 1])
 
 
-@lower_builtin(operator.setitem, CheckedArray, types.Any, types.Any)
-def set_checked(context, builder, signature, arguments):  # noqa: ANN001, ANN201
-    """Write code that sets an element."""
-    hold_all(context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1])
-    return setitem_array(context, builder, signature, arguments)
+@overload(operator.getitem)
+def get_held(held, index):  # noqa: ANN001, ANN201
+    """Look up an element or a part."""
+    if not isinstance(held, HeldArray):
+        return None
+    hold, part_of = holding(held.called, index), held_as(held.called)
+
+    def element(held, index):  # noqa: ANN001, ANN202
+        hold(held.plain.shape, index)
+        return held.plain[index]
+
+    def part(held, index):  # noqa: ANN001, ANN202
+        hold(held.plain.shape, index)
+        return part_of(held, held.plain[index])
+
+    return element if len(getattr(index, "types", (index,))) == held.plain.ndim else part
+
+
+@overload(operator.setitem)
+def set_held(held, index, value):  # noqa: ANN001, ANN201
+    """Set an element."""
+    if not isinstance(held, HeldArray):
+        return None
+    hold = holding(held.called, index)
+
+    def set_element(held, index, value):  # noqa: ANN001, ANN202
+        hold(held.plain.shape, index)
+        held.plain[index] = value
+
+    return set_element
+
+
+@overload(len)
+def length_of_held(held):  # noqa: ANN001, ANN201
+    """Return how many places the first dimension has."""
+    return (lambda held: len(held.plain)) if isinstance(held, HeldArray) else None
+
+
+@overload_attribute(HeldArray, "shape")
+def shape_of_held(held):  # noqa: ANN001, ANN201
+    """Return how many places every dimension has."""
+    return lambda held: held.plain.shape

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.jit import compiled
+from simulate.compiled.jit import inlined
 
 
-@compiled
+@inlined
 def crc_step(crc: int, member: int, table: np.ndarray) -> int:
     """Return the running checksum after one more member (32 bits); it begins and ends inverted.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from simulate.compiled.jit import compiled
+from simulate.compiled.jit import inlined
 from simulate.compiled.layout import NEVER
 
 
-@compiled
+@inlined
 def later(now: int, ns: int) -> int:
     """Return the time so many ns after `now`, NEVER where that passes 64 bits."""
     return now + ns if ns < NEVER - now else NEVER

@@ -1,54 +1,61 @@
-"""How the compiled engine is compiled: every function as a part, and an entry with all its parts into object code."""
+"""How the compiled engine is compiled: by numba, function by function, for the types that each is called with."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from numba import types
-from numba.core.registry import CPUDispatcher
+import numba
+import numpy as np
 
-from simulate.compiled.parts import PartCompiler, emitted
+from simulate.compiled.bounds import asked_for, beyond, form_of
+from simulate.compiled.machine_code import alone, cache_folder, refuse_changed_sources
+from simulate.compiled.pointers import Pointed
 
-OPTIONS = {"nopython": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-NARROW = (types.Boolean, types.Integer)
+OPTIONS = {"nogil": True, "error_model": "numpy"}
 
-
-class Part(CPUDispatcher):
-    """A function in one form only for all integers: else it was compiled anew for every width that fields have."""
-
-    def compile(self, signature: tuple[types.Type, ...]) -> int:
-        """Compile for these types, with int64 for the integers among them, unless it is done."""
-        wide = [types.int64 if isinstance(each, NARROW) and each != types.uint64 else each for each in signature]
-        return super().compile(tuple(wide))
+compiled = numba.njit(**OPTIONS)
+# After a call machine code asks whether it failed, which takes longer than what the smallest functions do.
+inlined = numba.njit(**OPTIONS, forceinline=True)
 
 
-def compiled(function: Callable) -> Part:
-    """Let compiled code call a function. Python calls none of them, but the object code of entries (`machine_code`)."""
-    return Part(function, targetoptions=OPTIONS, pipeline_class=PartCompiler)
+class Entry:
+    """A function that Python calls; its machine code, that of all it calls included, is kept on disk.
 
-
-def object_code(entry: Part, records: int) -> tuple[str, bytes]:
-    """Return an entry's symbol and its object code, that of all it calls included; it takes so many addresses.
-
-    What stands under the symbol is a function as numba calls them: int32 status (0: went well), of a pointer to the
-    int64 it returns, one to an exception it does not raise, then the addresses (int64).
+    numba keeps it in the folder that it is told when a function is declared, and makes it anew when the processor is
+    another one or the file of that function changes; for what the function calls `machine_code` names the folder.
     """
-    with nothing_collected():
-        addresses = (types.int64,) * records
-        entry.compile(addresses)
-        made = entry.overloads[addresses]
-        return made.fndesc.llvm_func_name, emitted(made.library, made.fndesc.llvm_func_name)
+
+    def __init__(self, function: Callable[..., int], records: tuple[np.dtype, ...]) -> None:
+        self.name, self.__doc__, self.records = function.__name__, function.__doc__, records
+        self.ready: set[bool] = set()  # forms: whether checked
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder())
+        try:
+            self.function = numba.njit(function, cache=True, **OPTIONS)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    def prepare(self) -> None:
+        """Load or, where it is not kept, compile the form that is asked for (`bounds`).
+
+        Threads and processes that want the same at once wait for the first, which compiles it. RuntimeError if the
+        sources that would be read now are not those that this process began with.
+        """
+        if (form := asked_for()) in self.ready:
+            return
+        refuse_changed_sources()
+        with alone(self.name):
+            self.function.compile(tuple(numba.typeof(np.zeros(1, form_of(record))) for record in self.records))
+        self.ready.add(form)
+
+    def __call__(self, *parts: Pointed) -> int:
+        """Run it on these records; RuntimeError, in the checked form, for an access that was out of bounds."""
+        self.prepare()
+        try:
+            return self.function(*[part.record for part in parts])
+        except IndexError as refused:
+            raise RuntimeError(beyond(*refused.args)) from None
 
 
-@contextmanager
-def nothing_collected() -> Iterator[None]:
-    """Let Python look for no garbage: it would take an eighth of the time of compiling, where nearly all is kept."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+def entry(*records: np.dtype) -> Callable[[Callable[..., int]], Entry]:
+    """Let Python call a function of compiled code that takes arrays of one record each, of these types."""
+    return lambda function: Entry(function, records)

@@ -78,9 +78,10 @@ def gather_next_stage(world: World, masked: int | None) -> bool:
 def append_by_expert(world: World, masked: int | None, p: int, layer: int) -> None:
     """Sort a pass's members of a layer by expert."""
     rec = pass_at(world, p)
-    for token in range(rec.offset, rec.offset + rec.tokens):
+    for i in range(rec.tokens):
+        row, token = rec.first_row + i, rec.offset + i
         for rank in range(world.k):
-            expert = expert_of(world, masked, p, token, layer, rank)
+            expert = expert_of(world, masked, row, token, layer, rank)
             if expert >= 0:
                 append_member(world, layer * world.width + 1 + expert, token)
 

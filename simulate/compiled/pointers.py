@@ -1,14 +1,16 @@
 """Records that point at arrays: what compiled functions hand on instead of dozens of arrays, each with its counter.
 
 A record (`Pointed.record`) keeps the address and the shape of every array beside its own fields. Inside compiled code
-the functions of `accessors` turn them back into an array or one of its records; outside, `Pointed` keeps the arrays
-alive and checks their types. Passing them one by one made functions slow to compile, and slow: every call counted
-references.
+the functions of `accessors` turn them back into an array or one of its records (`arrays`); outside, `Pointed` keeps the
+arrays alive and checks their types. Passing them one by one, or in a tuple, made functions slow to compile, and slow:
+every call counted references.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+from simulate.compiled.bounds import form_of
 
 Arrays = dict[str, tuple[np.dtype, int]]  # {name: (element type, dimensions)}
 
@@ -28,7 +30,7 @@ class Pointed:
     """A record and the arrays it points at; both live as long as this does."""
 
     def __init__(self, dtype: np.dtype, arrays: Arrays, **fields: float) -> None:
-        self.record = np.zeros(1, dtype)
+        self.record = np.zeros(1, form_of(dtype))
         self.arrays, self.held = arrays, {}
         for name, value in fields.items():
             self.record[name] = value
@@ -43,11 +45,6 @@ class Pointed:
             self.held[name] = array
             place = place_of(self.arrays, name)
             self.record["pointers"][0, place : place + 1 + dimensions] = array.ctypes.data, *array.shape
-
-    @property
-    def address(self) -> int:
-        """Where the record stands."""
-        return self.record.ctypes.data
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.held[name]

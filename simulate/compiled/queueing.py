@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from simulate.compiled.accessors import (
     device_at,
     entered_Q,
@@ -16,7 +18,7 @@ from simulate.compiled.accessors import (
 )
 from simulate.compiled.chains import append_member, bind_members, free_members
 from simulate.compiled.clock import later
-from simulate.compiled.jit import compiled
+from simulate.compiled.jit import compiled, inlined
 from simulate.compiled.layout import NEVER, STRETCH, STRETCH_BITS, World
 from simulate.compiled.memory.announcing import note_group
 from simulate.compiled.memory.layout import Memory
@@ -26,13 +28,13 @@ from simulate.compiled.stages import advance, expert_of, finish, finish_empty
 from simulate.compiled.timeouts import drop_timeout, set_timeout
 
 
-@compiled
+@inlined
 def size_of(world: World, queue: int) -> int:
     """Return B of a queue."""
     return world.dense_size if queue % world.width == 0 else world.size
 
 
-@compiled
+@inlined
 def note_head(world: World, queue: int, entered_ns: int) -> None:
     """Note when the head of a queue began to wait, NEVER where there is none."""
     entered_Q(world)[queue] = entered_ns
@@ -48,7 +50,7 @@ def make_ready(world: World, queue: int) -> None:
     world.joining += 1
 
 
-@compiled
+@inlined
 def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
     """Append a member; note a queue that reached B, or one that got a head whose time-out starts now."""
     length = append_member(world, queue, member)
@@ -89,9 +91,10 @@ def append_selections(world: World, masked: int | None, p: int, layer: int, now:
     """Append what a pass's tokens run in a layer to the experts' queues."""
     rec = pass_at(world, p)
     first_queue = layer * world.width + 1
-    for token in range(rec.offset, rec.offset + rec.tokens):
+    for i in range(rec.tokens):
+        row, token = rec.first_row + i, rec.offset + i
         for rank in range(world.k):
-            expert = expert_of(world, masked, p, token, layer, rank)
+            expert = expert_of(world, masked, row, token, layer, rank)
             if expert >= 0:
                 grow(world, first_queue + expert, token, world.size, now)
 
@@ -120,7 +123,7 @@ def retire_from_queues(world: World, memory: Memory | None, masked: int | None, 
     node = batch.head
     for _ in range(batch.size):
         member = node_at(world, node).member
-        p = member if dense else pass_N(world)[member]
+        p = np.int64(member if dense else pass_N(world)[member])  # else what follows is compiled for 32 bits, too
         rec = pass_at(world, p)
         rec.start_ns = min(rec.start_ns, batch.start_ns)
         rec.left -= 1

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from simulate.compiled import entries
 from simulate.compiled.build import new_world
+from simulate.compiled.jit import Entry
 from simulate.compiled.layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, NEVER
-from simulate.compiled.machine_code import entry
 from simulate.compiled.memory.build import COUNTS, Logs, new_memory, random_bits
 from simulate.compiled.memory.order import Order
 from simulate.compiled.named import KEPT_COSTS
@@ -49,8 +50,8 @@ class CompiledRun:
         """
         give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
         parts = [self.world] if self.memory is None else [self.world, self.memory]
-        play = entry(self._entry())
-        while (asked := play(*[part.address for part in parts])) != DONE:
+        play = self._entry()
+        while (asked := play(*parts)) != DONE:
             if asked == BROKEN:
                 raise RuntimeError(f"expert {self.memory.broken} cannot run: its weights are not in a slot")
             give[asked]()
@@ -74,11 +75,11 @@ class CompiledRun:
         if batches or starts or self.world.timed:
             raise too_long(batches, starts, self.config.timeout_ns)
 
-    def _entry(self) -> str:
+    def _entry(self) -> Entry:
         """Return the form of the loop that plays this run."""
         if self.memory is None:
-            return "play_resident"
-        return "play_masked" if self.config.memory.is_masked else "play_with_memory"
+            return entries.play_resident
+        return entries.play_masked if self.config.memory.is_masked else entries.play_with_memory
 
     def _keep_batches(self) -> None:
         world, rows = self.world, self.world["batches_A"]

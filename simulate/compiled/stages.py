@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from simulate.compiled.accessors import emptied_P, experts_TLK, finished_P, pass_at, routed_NK
-from simulate.compiled.jit import compiled
+from simulate.compiled.jit import compiled, inlined
 from simulate.compiled.layout import World
 
 
-@compiled
-def expert_of(world: World, masked: int | None, p: int, token: int, layer: int, rank: int) -> int:
-    """Return the expert that a token of a pass runs at a rank in a layer, -1 for an empty slot."""
-    if masked is not None:
-        return routed_NK(world)[token, rank]
-    rec = pass_at(world, p)
-    return experts_TLK(world)[rec.first_row + token - rec.offset, layer, rank]
+@inlined
+def expert_of(world: World, masked: int | None, row: int, token: int, layer: int, rank: int) -> int:
+    """Return the expert that a token, recorded in a row, runs at a rank in a layer, -1 for an empty slot."""
+    return experts_TLK(world)[row, layer, rank] if masked is None else routed_NK(world)[token, rank]
 
 
 @compiled

@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 
 # Outsiders, which cost the most time, are imported once: every process begins as a copy of this one.
-OUTSIDERS = ("numpy", "pyarrow.parquet", "rich", "typer", "simpy", "numba", "llvmlite.binding", "joblib", "hypothesis")
+OUTSIDERS = ("numpy", "pyarrow.parquet", "rich", "typer", "simpy", "numba", "llvmlite.ir", "joblib", "hypothesis")
 MOST_RULES = 15  # of one kind; more of them, and this says so
 
 

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from simulate.compiled import bounds, jit, machine_code
-from simulate.compiled.intrinsics import array, element, record_at
+from simulate.compiled import bounds, jit
+from simulate.compiled.arrays import array, element
 from simulate.compiled.pointers import Pointed, pointers_field
 
 PAIR = np.dtype([("mine", "i4"), ("its", "i4")])
 ARRAYS = {"ones_N": (np.dtype("i8"), 1), "cubes_ABC": (np.dtype("i2"), 3), "pairs_N": (PAIR, 1)}
 RECORD = np.dtype([("unused", "i8"), pointers_field(ARRAYS)])
 ones_of, cubes_of, pair_at = array(ARRAYS, "ones_N"), array(ARRAYS, "cubes_ABC"), element(ARRAYS, "pairs_N")
-usual, checked = record_at(RECORD), record_at(RECORD, checked=True)
 
 
 @jit.compiled
@@ -36,29 +35,27 @@ def use(record, way, a, b, c):
 
 
 @jit.compiled
-def use_checked(address, way, a, b, c):
-    return use(checked(address), way, a, b, c)
+def use_first(records, way, a, b, c):
+    return use(records[0], way, a, b, c)
 
 
-@jit.compiled
-def use_usual(address, way, a, b, c):
-    return use(usual(address), way, a, b, c)
-
-
-@pytest.fixture(scope="module")
-def calls():
-    """Return the two forms as functions of Python."""
-    made = (jit.object_code(each, 5) for each in (use_usual, use_checked))
-    return [machine_code.callable_at(machine_code.loaded(*code), 5) for code in made]
-
-
-@pytest.fixture
-def memory():
+def memory_in(form, monkeypatch):
     """Return a record whose arrays are the middle parts of longer ones: what lies beside them may be touched."""
+    monkeypatch.setenv(bounds.VARIABLE, form)
     made, whole = Pointed(RECORD, ARRAYS), (np.arange(100), np.arange(600, dtype=np.int16), np.zeros(100, PAIR))
     made.put(ones_N=whole[0][40:45], cubes_ABC=whole[1][300:324].reshape(2, 3, 4), pairs_N=whole[2][40:45])
     made.whole = whole
     return made
+
+
+@pytest.fixture
+def usual(monkeypatch):
+    return memory_in("0", monkeypatch)
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    return memory_in("1", monkeypatch)
 
 
 LENGTHS = {0: (5,), 1: (5,), 2: (2, 3, 4), 3: (2, 3, 4), 4: (2, 3, 4), 5: (5,), 6: (5,)}
@@ -70,44 +67,58 @@ def filled(places):
 
 
 @pytest.mark.parametrize("way", LENGTHS)
-def test_both_forms_do_the_same_within_the_bounds(calls, memory, way):
+def test_both_forms_do_the_same_within_the_bounds(usual, checked, way):
     for corner in ([0, 0, 0], [length - 1 for length in LENGTHS[way]]):
         found = []
-        for call in calls:
+        for memory in (usual, checked):
             for part in memory.whole:
                 part[...] = np.arange(part.size).astype(part.dtype)
-            found.append((call(memory.address, way, *filled(corner)), [part.tolist() for part in memory.whole]))
+            found.append((use_first(memory.record, way, *filled(corner)), [part.tolist() for part in memory.whole]))
         assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("way", LENGTHS)
 @pytest.mark.parametrize("beyond", [-1, -3, 0, 1, 1 << 40, -(1 << 62)])
-def test_the_checked_form_refuses_what_is_out_of_bounds_in_any_dimension(calls, memory, way, beyond):
+def test_the_checked_form_refuses_what_is_out_of_bounds_in_any_dimension(checked, way, beyond):
     for dimension, length in enumerate(LENGTHS[way]):
         places = [0] * len(LENGTHS[way])
         places[dimension] = beyond if beyond < 0 else length + beyond
-        before = [part.tobytes() for part in memory.whole]
-        wrong = rf"^{NAMES[way]}\[{places[dimension]}\] is out of bounds, it has {length} places$"
-        with pytest.raises(RuntimeError, match=wrong):
-            calls[1](memory.address, way, *filled(places))
-        assert [part.tobytes() for part in memory.whole] == before
+        before = [part.tobytes() for part in checked.whole]
+        with pytest.raises(IndexError) as refused:
+            use_first(checked.record, way, *filled(places))
+        assert refused.value.args == (NAMES[way], places[dimension], length)
+        assert [part.tobytes() for part in checked.whole] == before
 
 
-def test_the_usual_form_checks_nothing(calls, memory):
-    calls[0](memory.address, 1, 5, 0, 0)
-    assert memory.whole[0][45] == 7
+def test_the_usual_form_checks_nothing(usual):
+    use_first(usual.record, 1, 5, 0, 0)
+    assert usual.whole[0][45] == 7
 
 
-def test_the_form_is_asked_for_by_the_environment(monkeypatch):
-    for value, name in (("1", "fill_checked"), ("0", "fill"), ("", "fill")):
+def test_what_is_refused_is_told_by_name():
+    assert bounds.beyond("ones_N", -1, 5) == "ones_N[-1] is out of bounds, it has 5 places"
+
+
+def test_a_length_and_a_shape_are_those_of_the_array(usual, checked):
+    @jit.compiled
+    def lengths_of(records):
+        return len(ones_of(records[0])), len(cubes_of(records[0])), cubes_of(records[0]).shape
+
+    assert lengths_of(usual.record) == lengths_of(checked.record) == (5, 2, (2, 3, 4))
+
+
+def test_what_is_not_looked_up_by_numbers_is_refused_when_it_is_compiled(checked):
+    @jit.compiled
+    def part_of(records):
+        return ones_of(records[0])[1:3].sum()
+
+    with pytest.raises(NotImplementedError, match=r"ones_N is looked up by slice.*: only numbers are checked"):
+        part_of(checked.record)
+
+
+@pytest.mark.parametrize(("value", "marked"), [("1", True), ("0", False), ("", False), (None, False)])
+def test_the_form_is_asked_for_by_the_environment(monkeypatch, value, marked):
+    monkeypatch.delenv(bounds.VARIABLE, raising=False)
+    if value is not None:
         monkeypatch.setenv(bounds.VARIABLE, value)
-        assert bounds.form_of("fill") == name
-    monkeypatch.delenv(bounds.VARIABLE)
-    assert bounds.form_of("fill") == "fill"
-    assert bounds.usual_form_of("fill_checked") == bounds.usual_form_of("fill") == "fill"
-
-
-def test_every_entry_has_a_checked_form():
-    from simulate.compiled import entries
-
-    assert all(hasattr(entries, name + bounds.CHECKED) for name in machine_code.ENTRIES)
+    assert (bounds.MARK in Pointed(RECORD, ARRAYS).record.dtype.names) == marked

@@ -1,7 +1,6 @@
-"""Machine code of the compiled engine: what is kept, who compiles, and that loading it takes no numba."""
+"""Machine code of the compiled engine: what is kept, where, and who compiles."""
 
 import ast
-import ctypes
 import os
 import shutil
 import subprocess
@@ -10,18 +9,17 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
+import numba
 import pytest
 
-from simulate.compiled import entries, instant, jit, machine_code
-from simulate.compiled.checking import CheckedRecord
-from simulate.compiled.parts import PartLibrary
+from simulate.compiled import entries, jit, machine_code
+from simulate.compiled.memory.layout import MEMORY
 
 ROOT = Path(__file__).resolve().parents[2]
 
 RUN = """
-import sys, time
 import numpy as np
+from simulate.compiled import entries
 from simulate.costs import affine
 from simulate.engines import simulate
 from simulate.policies.config import RunConfig
@@ -30,20 +28,9 @@ from simulate.policies.workload import build_workload
 ids = np.arange(40, dtype=np.int32)
 workload = build_workload((ids % 3).astype(np.int16).reshape(-1, 1, 1), ids, ids, 3)
 records = simulate(workload, RunConfig(), affine(1, 1), {"config": {}}, engine="compiled")
-print(int(records.passes["end_ns"].sum()), *sorted({"numba", "scipy"} & set(sys.modules)))
+compiled = sum(entries.play_resident.function.stats.cache_misses.values())
+print(int(records.passes["end_ns"].sum()), "compiled" if compiled else "loaded")
 """
-
-
-@jit.compiled
-def twice(value):
-    """Return the number doubled."""
-    return 2 * value
-
-
-@jit.compiled
-def allocates(count):
-    """Take memory of numba's own."""
-    return len(np.ones(count))
 
 
 def run(folder, **environment):
@@ -55,15 +42,15 @@ def run(folder, **environment):
 
 
 def files(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.o")}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.nbc")}
 
 
-def test_what_the_first_process_compiled_others_load_without_numba(tmp_path):
-    makespan, *imported = run(tmp_path)
-    assert "numba" in imported
+def test_what_the_first_process_compiled_others_load(tmp_path):
+    makespan, how = run(tmp_path)
+    assert how == "compiled"
     kept = files(tmp_path)
-    assert [path.name.split("-")[0] for path in kept] == ["play_resident"]
-    assert run(tmp_path) == [makespan]
+    assert [path.name.split("-")[0] for path in kept] == ["entries.play_resident"]
+    assert run(tmp_path) == [makespan, "loaded"]
     assert files(tmp_path) == kept
 
 
@@ -71,14 +58,24 @@ def test_processes_that_start_together_compile_once(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(run, [tmp_path, tmp_path])
     assert one[0] == other[0]
-    assert sorted(["numba" in one, "numba" in other]) == [False, True]
+    assert sorted([one[1], other[1]]) == ["compiled", "loaded"]
     assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", machine_code.SETTINGS)
+def test_what_is_compiled_under_other_settings_is_kept_apart(monkeypatch, name):
+    monkeypatch.delenv(name, raising=False)
+    usual = machine_code.cache_folder.__wrapped__()
+    monkeypatch.setenv(name, "1")
+    other = machine_code.cache_folder.__wrapped__()
+    assert other != usual
+    assert other.parent == usual.parent
 
 
 def test_threads_that_start_together_share_an_entry():
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda _: machine_code.entry("fill"), range(8)))
-    assert len(set(made)) == 1
+        list(pool.map(lambda _: entries.fill.prepare(), range(8)))
+    assert len(entries.fill.function.signatures) == len(set(entries.fill.function.signatures))
 
 
 def test_where_machine_code_is_kept(monkeypatch, tmp_path):
@@ -94,13 +91,6 @@ def test_where_machine_code_is_kept(monkeypatch, tmp_path):
     alone = machine_code.writable_parent()
     assert alone.parent == tmp_path
     assert alone.stat().st_mode & 0o077 == 0
-
-
-def test_another_processor_has_machine_code_of_its_own(monkeypatch):
-    mine = machine_code.processor_digest()
-    assert mine == machine_code.processor_digest()
-    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
-    assert machine_code.processor_digest() != mine
 
 
 def test_a_number_changed_in_the_policies_is_other_machine_code(monkeypatch, tmp_path):
@@ -126,41 +116,13 @@ def test_compiled_code_takes_nothing_from_sources_that_the_digest_leaves_out():
     assert "simulate.policies.memory.s3fifo" in seen
 
 
-def test_sources_that_changed_meanwhile_are_not_compiled(monkeypatch, tmp_path):
-    monkeypatch.delitem(sys.modules, "simulate.compiled.entries")
+def test_sources_that_changed_meanwhile_are_not_compiled(monkeypatch):
+    monkeypatch.setattr(machine_code, "folder_name", lambda: "engine-of-other-sources")
+    monkeypatch.setattr(entries, "fill", jit.Entry(entries.fill.function.py_func, (MEMORY,)))
     with pytest.raises(RuntimeError, match="sources changed since this process began: start it again"):
-        machine_code.keep_compiled("fill", tmp_path / "engine-of-other-sources" / "fill.o")
+        entries.fill.prepare()
 
 
-def test_object_code_runs():
-    symbol, code = jit.object_code(twice, 1)
-    assert machine_code.callable_at(machine_code.loaded(symbol, code), 1)(21) == 42
-
-
-def test_what_needs_numbas_run_time_is_refused():
-    with pytest.raises(RuntimeError, match=r"allocates.* calls NRT_.*, which numba's run time alone has"):
-        jit.object_code(allocates, 1)
-
-
-def test_a_failure_of_compiled_code_is_told():
-    native = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 2, ctypes.c_int64)(lambda *_: 1)
-    call = machine_code.callable_at(ctypes.cast(native, ctypes.c_void_p).value, 1)
-    with pytest.raises(RuntimeError, match="compiled code failed with status 1"):
-        call(0)
-
-
-def is_resident(types):
-    """Say whether these are types of a run in the usual form whose experts are all resident."""
-    return not any(isinstance(each, CheckedRecord) or "stamp" in getattr(each, "fields", ()) for each in types)
-
-
-def test_parts_are_compiled_once_and_never_by_themselves():
-    """Otherwise compiling takes more than twice as long."""
-    jit.object_code(entries.play_resident, 1)
-    assert all(isinstance(made.library, PartLibrary) for made in instant.go_on.overloads.values())
-    forms = [list(part.overloads) for part in vars(instant).values() if isinstance(part, jit.Part)]
-    resident = [sum(is_resident(types) for types in each) for each in forms]  # others may have been compiled before
-    assert max(resident) == 1
-    assert resident.count(1) > 8
-    assert twice.compile((jit.types.int32,)) == twice.compile((jit.types.boolean,))
-    assert len(twice.overloads) == 1
+def test_what_numba_is_told_of_the_folder_counts_for_the_entries_alone():
+    given = os.environ.get("NUMBA_CACHE_DIR", "")
+    assert given == numba.config.CACHE_DIR

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from simulate.compiled.build import writable
-from simulate.compiled.machine_code import entry
+from simulate.compiled.entries import fill
 from simulate.compiled.memory.layout import (
     ALL_AT_ONCE,
     ARRAYS,
@@ -70,7 +70,7 @@ def new_memory(
     records = new_caches(reference, caches)
     made = assembled(workload, config, known, reference, keys, records, order, transfer_ns, logs)
     if len(made["filling_F"]):
-        entry("fill")(made.address)
+        fill(made)
     for name in COUNTS:
         records[name] = 0
     return made, reference.sharing

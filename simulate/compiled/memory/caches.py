@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulate.compiled.jit import compiled
+from simulate.compiled.jit import compiled, inlined
 from simulate.compiled.memory.accessors import cache_at, free_CS, key_at, protected_CK
 from simulate.compiled.memory.layout import DELAYED, HIT, MISS, Memory
 from simulate.compiled.memory.orders import append_admitted, drop_admitted
@@ -17,7 +17,7 @@ from simulate.compiled.memory.policies import (
 )
 
 
-@compiled
+@inlined
 def is_resident(memory: Memory, key: int) -> bool:
     """Say whether the weights of an expert are in a slot and whole."""
     return key_at(memory, key).slot >= 0 and not key_at(memory, key).in_flight

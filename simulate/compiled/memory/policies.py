@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulate.compiled.jit import compiled
+from simulate.compiled.jit import compiled, inlined
 from simulate.compiled.memory.accessors import cache_at, draws, first_use_K, key_at, uses_U, worth_K
 from simulate.compiled.memory.layout import (
     BELADY,
@@ -99,7 +99,7 @@ def note_remove(memory: Memory, cache: int, key: int) -> None:
     drop(memory, cache, key)
 
 
-@compiled
+@inlined
 def is_kept(memory: Memory, key: int) -> bool:
     """Say whether an expert may not leave: it runs, is in flight, was demanded or is protected."""
     own = key_at(memory, key)

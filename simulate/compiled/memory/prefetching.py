@@ -69,9 +69,10 @@ def gather(world: World, memory: Memory, masked: int | None, p: int, layer: int)
 def add_experts(world: World, memory: Memory, masked: int | None, p: int, layer: int, members: int) -> int:
     """Add the experts that the tokens of a pass run in a layer to a group of so many; return how many it has then."""
     rec, group = pass_at(world, p), group_E(memory)
-    for token in range(rec.offset, rec.offset + rec.tokens):
+    for i in range(rec.tokens):
+        row, token = rec.first_row + i, rec.offset + i
         for rank in range(world.k):
-            expert = expert_of(world, masked, p, token, layer, rank)
+            expert = expert_of(world, masked, row, token, layer, rank)
             if expert < 0 or stamp_K(memory)[expert] == memory.stamp:
                 continue
             stamp_K(memory)[expert] = memory.stamp
