@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from collect.devices import synchronise
 from collect.real_layers.model import LayerStack
-from traces.layer_times import ALL_EXPERTS, DENSE_EVENT, EVENT, FORMS, GROUPED
+from traces.layer_times import ALL_EXPERTS, DENSE_EVENT, EVENT, GROUPED, OF_DENSE, OF_EXPERTS
 
 FILLER = 8192  # side of the square product that keeps a GPU busy (2 ms on an H100) while calls are launched behind it
 
@@ -69,7 +69,8 @@ class LayerTimes:
         for repetition in range(-1, self.plan.repetitions):
             if repetition > 0 and time.monotonic() > deadline:
                 break
-            visits = [(form, size) for size in self.plan.sizes for form in FORMS]
+            visits = [(form, size) for form in OF_EXPERTS for size in self.plan.sizes]
+            visits += [(form, size) for form in OF_DENSE for size in self.dense_sizes]
             for at in draws.permutation(len(visits)).tolist():
                 self.visit(*visits[at], repetition)
             say(repetition)
@@ -77,6 +78,14 @@ class LayerTimes:
         types = (pa.string(), pa.int32(), pa.int32(), pa.int32(), pa.int64())
         return pa.table([pa.array(each, kind) for each, kind in zip(zip(*self.rows, strict=True), types, strict=True)],
                         names=names)  # fmt: skip
+
+    @property
+    def dense_sizes(self) -> list[int]:
+        """The sizes of dense blocks: a step whose experts have n tokens each has E/k times as many."""
+        sizes, most = list(self.plan.sizes), max(self.plan.sizes) * len(self.experts) / self.model.config.k
+        while 2 * max(sizes) <= most:
+            sizes.append(2 * max(sizes))
+        return sizes
 
     def visit(self, form: str, tokens: int, repetition: int) -> None:
         """Time one form at one size; what this device cannot do is left out from then on, and `lacking` says why."""

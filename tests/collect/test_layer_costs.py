@@ -77,8 +77,10 @@ def test_experts_are_timed_in_turn_and_steps_as_a_whole(stack):
     assert len(alone) == 2 * 2 * 4
     assert {row["expert"] for row in alone} == set(range(6))
     assert {row["expert"] for row in rows if row["form"] == "looped"} == {ALL_EXPERTS}
-    assert len([row for row in rows if row["form"] == "dense-wall"]) == len(alone)
-    assert len(rows) == 2 * len(alone) + 2 * 2
+    dense = [row for row in rows if row["form"] == "dense-wall"]
+    assert {row["tokens"] for row in dense} == {1, 3, 6}  # of six experts two are chosen: up to three times as many
+    assert len(dense) == 2 * 3 * 4
+    assert len(rows) == len(alone) + len(dense) + 2 * 2
     assert min(row["took_ns"] for row in rows) > 0
 
 
