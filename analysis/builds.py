@@ -82,7 +82,7 @@ def build_load(inputs: Inputs, out: Path) -> list[str]:
 def build_queue_size(inputs: Inputs, out: Path) -> list[str]:
     """Write `queue_size`, `queue_size_tradeoff` and `queue_size_steps`: executed, simulated and theory against B."""
     rows: list[dict] = []
-    for log_set in inputs.of_images:
+    for log_set in inputs.with_runs:
         rows += queue_size_rows(inputs, log_set) or [hole_row(log_set.name, None, "no runs, executed or simulated")]
     table = queue_size.queue_size_table(rows)
     sources = [(name, source) for name in dict.fromkeys(table["set"]) for source in ("executed", "simulated", "theory")]
@@ -106,7 +106,7 @@ def queue_size_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
 def build_fidelity(inputs: Inputs, out: Path) -> list[str]:
     """Write `fidelity`, its summary and `repeatability`: every executed run against its simulation and its like."""
     rows: list[dict] = []
-    for log_set in inputs.of_images:
+    for log_set in inputs.with_runs:
         pairs: list[RunPair] = inputs.pairs(log_set)
         made = fidelity.fidelity_rows(log_set, pairs, inputs.used_k(log_set), inputs.partial)
         rows += made or [hole_row(log_set.name, None, "no executed runs")]

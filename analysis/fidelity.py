@@ -36,6 +36,7 @@ def fidelity_row(log_set: LogSet, pair: RunPair, used_k: int | None, simulated: 
     row |= describe_config(executed.config, used_k)
     row |= {f"executed_{name}": executed.steady_values[column] for name, column in METRICS.items()}
     row["lateness_mean_us"] = pair.lateness_ns.get("mean", np.nan) / 1e3
+    row["own_share_percent"] = pair.own_share.get("share", np.nan) * 100
     if "simulated" in pair.statistics:
         return row | errors(executed.steady_values, pair) | {"status": "ok", "reason": executed.reason}
     if "simulated" in pair.problem:

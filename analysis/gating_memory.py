@@ -26,7 +26,7 @@ SIZES = dict.fromkeys(("batch", "experts", "k", "width", "hidden", "choices"), (
     "dropped": (0, 1e12), "weights_bytes": (1, 1e15), "predicted_peak_bytes": (1, 1e15), "waste_predicted": (1e-9, 1e9)
 }  # fmt: skip
 LIKE_NAMES = {"lm": "language model", "mt": "translation model"}  # of Huang et al.
-TRAINED_VIEW = ("CSk/E", 1.2)  # the capacity at which a trained gate's experts are shown
+TRAINED_VIEW = ("CSk/E", 1.2)  # the capacity at which the experts of a trained gate or a layer shape are shown
 
 
 def read_memory(path: Path) -> pd.DataFrame:
@@ -105,14 +105,16 @@ def expert_rows(rows: pd.DataFrame) -> list[dict]:
 def view_of(row: dict, trained_k: int) -> str:
     """Return under which heading a row's experts are shown; nothing for most of the grid.
 
-    A trained gate is shown at `trained_k` experts per token.
+    A trained gate is shown at `trained_k` experts per token; `like` names a published model's ratios, or a layer shape.
     """
     shape = (
         f"E={row['experts']}, k={row['k']}, capacity {row['convention']}, C={row['capacity_factor']:g}, "
         f"width {row['width']}, hidden {row['hidden']}"
     )
-    if row["like"]:
+    if row["like"] in LIKE_NAMES:
         return f"as the {LIKE_NAMES[row['like']]} ({row['router']} router): {shape}"
-    trained = row["router"].startswith("trained") and row["k"] == trained_k
-    trained &= (row["convention"], row["capacity_factor"]) == TRAINED_VIEW
+    viewed = (row["convention"], row["capacity_factor"]) == TRAINED_VIEW
+    if row["like"]:
+        return f"a layer of {row['like']} ({row['router']} router): {shape}" if viewed else ""
+    trained = row["router"].startswith("trained") and row["k"] == trained_k and viewed
     return f"{row['router']} gate: {shape}" if trained else ""

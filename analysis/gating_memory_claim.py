@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.gating_memory import LIKE_NAMES
+from analysis.gating_memory import LIKE_NAMES, TRAINED_VIEW
 
 HUANG_WASTE = {"lm": 12.8, "mt": 64.0}  # E C / k as published (Huang et al. 2023, section 3)
 
@@ -34,8 +34,21 @@ def set_numbers(own: pd.DataFrame) -> dict:
         "gathered_more": int((own["peak_over_gathered"] < 1).sum()), "as_counted": int(own["as_counted"].sum()),
         "most_rounding_percent": 100 * rounding.max(),
         "slower_than_dynamic": int((own["time_over_dynamic"] > 1).sum()),
-        "published": {like: published_numbers(of, like) for like, of in own.groupby("like") if like},
+        "published": {like: published_numbers(of, like) for like, of in own.groupby("like") if like in LIKE_NAMES},
+        **layers_numbers(own),
     }  # fmt: skip
+
+
+def layers_numbers(own: pd.DataFrame) -> dict:
+    """Return, under `layers`, what static capacity costs on layers of published shapes; nothing without them."""
+    viewed = own[(own["convention"] == TRAINED_VIEW[0]) & (own["capacity_factor"] == TRAINED_VIEW[1])]
+    found = {}
+    for like, rows in viewed.groupby("like"):
+        if like and like not in LIKE_NAMES:
+            row = rows.loc[rows["batch"].idxmax()]
+            kept = ("peak_over_dynamic", "peak_over_gathered", "time_over_dynamic", "dropped_percent", "waste_measured")
+            found[like] = {"batch": int(row["batch"]), **{name: float(row[name]) for name in kept}}
+    return {"layers": found} if found else {}
 
 
 def published_numbers(rows: pd.DataFrame, like: str) -> dict:
@@ -68,9 +81,21 @@ def never_more(found: dict) -> str:
 
 def waste_sentence(found: dict) -> str:
     """Return predicted and measured waste, and what the published models' ratios cost here."""
-    text = "; ".join(published_text(like, each) for like, each in found["published"].items())
+    texts = [published_text(like, each) for like, each in found["published"].items()]
+    text = "; ".join([*texts, *(layer_text(like, each) for like, each in found.get("layers", {}).items())])
     rounding = f"Over all configurations rounding up to whole rows adds at most {found['most_rounding_percent']:.0f} %."
     return f"{text[:1].upper()}{text[1:]}. {rounding}" if text else rounding
+
+
+def layer_text(like: str, each: dict) -> str:
+    """Return what static dispatch costs on a layer of a published shape."""
+    convention, factor = TRAINED_VIEW
+    return (
+        f"on a layer of {like} (S={each['batch']}, capacity {convention}, C={factor:g}) static peaks at "
+        f"{each['peak_over_dynamic']:.3g} times dynamic's memory ({each['peak_over_gathered']:.2g} times that of all "
+        f"rows gathered at once), takes {each['time_over_dynamic']:.3g} times as long and drops "
+        f"{each['dropped_percent']:.0f} % of the choices"
+    )
 
 
 def published_text(like: str, each: dict) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.log_sets import COSTS, SERVING, WIDE_TRACE, LogSet
+from analysis.log_sets import COSTS, EXECUTED_TRACE, SERVING, WIDE_TRACE, LogSet
 from analysis.replicated import Replicated, read_replicated
 from analysis.run_pairs import RunPair, read_pairs
 from analysis.theory import Routing, routing_of
@@ -31,8 +31,14 @@ class Inputs:
 
     @property
     def of_images(self) -> list[LogSet]:
-        """The sets that hold more than the logs of a language model; all where none does."""
-        return [log_set for log_set in self.sets if log_set.of_images] or self.sets
+        """The sets that hold more than the logs of a language model or of a layer shape; all where none does."""
+        return [log_set for log_set in self.sets if log_set.of_images and not log_set.of_shape] or self.sets
+
+    @property
+    def with_runs(self) -> list[LogSet]:
+        """The sets whose executed runs are shown: those of images, and those of layer shapes."""
+        shown = self.of_images
+        return [log_set for log_set in self.sets if log_set.of_shape or log_set in shown]
 
     def read(self, log_set: LogSet, name: str, reader: Callable[[Path], object]) -> tuple[object | None, str]:
         """Return (content of a file of a set, ""), or (None, why it cannot be read), and note its digest."""
@@ -86,7 +92,7 @@ class Inputs:
     def wide_trace(self, log_set: LogSet) -> tuple[Trace | None, str]:
         """Return (the trace of the executed model, reason); read the first time."""
         if log_set.name not in self._wide:
-            self._wide[log_set.name] = self.read(log_set, WIDE_TRACE, load_trace)
+            self._wide[log_set.name] = self.read(log_set, log_set.trace_name, load_trace)
         return self._wide[log_set.name]
 
     def used_k(self, log_set: LogSet) -> int | None:
@@ -128,7 +134,7 @@ class Inputs:
 
     def used_by_runs(self) -> dict[str, str]:
         """Return the digests of everything a table of runs rests on."""
-        kinds = (COSTS, WIDE_TRACE, "executed", "simulated", REPLICATIONS)
+        kinds = (COSTS, WIDE_TRACE, EXECUTED_TRACE, "executed", "simulated", REPLICATIONS)
         return {path: digest for name in kinds for path, digest in self.used(name).items()}
 
 

@@ -7,6 +7,7 @@ from traces.errors import InputError
 
 BASE_TRACE = "base.trace.parquet"
 WIDE_TRACE = "wide.trace.parquet"
+EXECUTED_TRACE = "executed.trace.parquet"  # of runs on layers of a published shape
 QUALITY = "quality.csv"
 COSTS = "costs.parquet"
 EXECUTED = "executed"
@@ -60,6 +61,16 @@ class LogSet:
     def shapes(self) -> list[str]:
         """The layer shapes that were timed, sorted."""
         return sorted(path.name.removesuffix(LAYER_TIMES) for path in self.folder.glob(f"*{LAYER_TIMES}"))
+
+    @property
+    def of_shape(self) -> bool:
+        """Whether its runs were executed on layers of a published shape: there is no model, and no quality."""
+        return (self.folder / EXECUTED_TRACE).exists()
+
+    @property
+    def trace_name(self) -> str:
+        """The file of the trace that the executed runs replay."""
+        return EXECUTED_TRACE if self.of_shape else WIDE_TRACE
 
     @property
     def executed(self) -> Path:

@@ -21,7 +21,8 @@ class RunPair:
 
     `statistics` and `problem` map `executed` and `simulated` to the run's statistics and, where there are none, to
     the reason. `identical` is `yes`, `no` or `n.a.` and says whether the same batches ran in the same order.
-    `digests` maps file names to SHA-256. `lateness_ns` is what the executor recorded of itself, or empty.
+    `digests` maps file names to SHA-256. `lateness_ns` and `own_share` are what the executor recorded of itself, or
+    empty.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RunPair:
     first_difference: str = ""
     digests: dict[str, str] = field(default_factory=dict)
     lateness_ns: dict = field(default_factory=dict)
+    own_share: dict = field(default_factory=dict)
 
 
 def read_pairs(log_set: LogSet) -> list[RunPair]:
@@ -56,8 +58,9 @@ def read_pair(name: str, executed: Path, simulated: Path | None) -> RunPair:
             # The folder is the machine's business; the file and the fault are the reader's.
             problem[source] = str(error).replace(f"{folder}/", "")
     identical, first_difference = compared(records)
-    lateness_ns = records["executed"].header.get("lateness_ns", {}) if "executed" in records else {}
-    return RunPair(name, statistics, problem, identical, first_difference, digests, lateness_ns)
+    header = records["executed"].header if "executed" in records else {}
+    of_itself = header.get("lateness_ns", {}), header.get("own_share", {})
+    return RunPair(name, statistics, problem, identical, first_difference, digests, *of_itself)
 
 
 def present_files(folder: Path | None, name: str) -> list[Path]:

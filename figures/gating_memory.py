@@ -15,6 +15,7 @@ NAME = "gating_memory"
 VIEWS = 3  # panels of memory per expert in a row
 PUBLISHED = {"lm": "language model's ratios", "mt": "translation model's ratios"}
 DISPATCHES = ("static", "gathered", "dynamic")
+VIEWED = ("CSk/E", 1.2)  # the capacity at which a layer shape is shown
 CONVENTIONS = {"CS": "C S rows: E C / k", "CS/E": "C S / E rows: C / k", "CSk/E": "C S k / E rows: C"}
 
 
@@ -34,12 +35,22 @@ def draw(tables: TableFiles) -> Figure:
                 style.hole(axes, tables.missing(NAME, name))
             continue
         expert_panels(above, name, experts[experts["set"] == name] if "set" in experts else experts)
-        published = own[own["like"].isin(PUBLISHED)] if own["like"].notna().any() else own.iloc[:0]
-        peak_panel(below[0], published)
+        shown = series(own)
+        peak_panel(below[0], shown)
         waste_panel(below[1], own)
-        time_panel(below[2], published)
+        time_panel(below[2], shown)
     style.footer(figure, tables.footer())
     return figure
+
+
+def series(own: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of published models' ratios, and of layer shapes at one capacity; `series` says what they are."""
+    if not own["like"].notna().any():
+        return own.iloc[:0].assign(series=[])
+    names = own["like"].map(PUBLISHED)
+    at_capacity = (own["convention"] == VIEWED[0]) & (own["capacity_factor"] == VIEWED[1])
+    of_layer = at_capacity & own["like"].notna() & (own["like"] != "") & names.isna()
+    return own.assign(series=names.where(~of_layer, "layer of " + own["like"].astype(str))).dropna(subset=["series"])
 
 
 def expert_panels(row: np.ndarray, name: str, experts: pd.DataFrame) -> None:
@@ -65,29 +76,28 @@ def expert_panels(row: np.ndarray, name: str, experts: pd.DataFrame) -> None:
 def peak_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the layer's peak against the batch for the published models' ratios."""
     axes.set_title("peak of the whole layer")
-    for index, (like, dispatch, own) in enumerate(by_dispatch(rows)):
+    for index, (name, dispatch, own) in enumerate(by_dispatch(rows)):
         mib = own[f"{dispatch}_peak_bytes"] / 2**20
-        axes.plot(own["batch"], mib, **style.look(index), label=f"{PUBLISHED[like]}, {dispatch}")
+        axes.plot(own["batch"], mib, **style.look(index), label=f"{name}, {dispatch}")
     sizes_and_room(axes, rows["batch"], "MiB of activations at the peak")
 
 
 def time_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the time per batch, median and quartiles, against the batch."""
     axes.set_title("time per batch, median and quartiles")
-    for index, (like, dispatch, own) in enumerate(by_dispatch(rows)):
+    for index, (name, dispatch, own) in enumerate(by_dispatch(rows)):
         median = own[f"{dispatch}_median_ms"]
         bars = [median - own[f"{dispatch}_lower_quartile_ms"], own[f"{dispatch}_upper_quartile_ms"] - median]
-        axes.errorbar(
-            own["batch"], median, bars, **style.look(index), capsize=2, label=f"{PUBLISHED[like]}, {dispatch}"
-        )
+        axes.errorbar(own["batch"], median, bars, **style.look(index), capsize=2, label=f"{name}, {dispatch}")
     sizes_and_room(axes, rows["batch"], "ms per batch")
 
 
 def by_dispatch(rows: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """Return (published model, dispatch, its rows by batch) of every series."""
+    """Return (whose sizes, dispatch, its rows by batch) of every series; published models' ratios first."""
+    names = dict.fromkeys([*PUBLISHED.values(), *rows["series"]])
     return [
-        (like, dispatch, rows[rows["like"] == like].sort_values("batch"))
-        for like in PUBLISHED if (rows["like"] == like).any() for dispatch in DISPATCHES
+        (name, dispatch, rows[rows["series"] == name].sort_values("batch"))
+        for name in names if (rows["series"] == name).any() for dispatch in DISPATCHES
     ]  # fmt: skip
 
 
