@@ -95,7 +95,7 @@ def shape_runs_command(
     scale: Annotated[int, typer.Option(min=1, help="Divides both widths.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="Nothing is begun after so many seconds.")] = 140,
     share: Annotated[float, typer.Option(min=0.001, max=1, help="Of each sequence's decode steps, from the first.")] = (
-        1 / 6
+        1 / 12
     ),
     queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,4,16,64",
     in_flight: Annotated[str, typer.Option(help="Sequences in flight, with commas.")] = "32,256",

@@ -36,14 +36,15 @@ def decode_steps(trace: Trace, share: float) -> Trace:
 class QueueRuns:
     """Closed loops of queue sizes and of lockstep, `in_flight` ascending, and how often each is repeated.
 
-    A run serves `turns` times as many sequences as are in flight. The largest number in flight comes first, the
-    smallest queue size of it last: it runs one batch per selection.
+    A run serves `turns` times as many sequences as are in flight, so that a window of it holds enough of them. The
+    largest number in flight comes first, the smallest queue size of it last and half as long: it runs one batch per
+    selection.
     """
 
     queue_sizes: tuple[int, ...] = (1, 4, 16, 64)
     in_flight: tuple[int, ...] = (32, 256)
     replications: int = 2
-    turns: float = 1.5
+    turns: float = 4
 
     @property
     def largest_batch(self) -> int:
@@ -56,7 +57,7 @@ class QueueRuns:
 
     def rest(self) -> list[RunConfig]:
         """Return the others, replication by replication."""
-        late = [config for config in self._once(0) if self._is_long(config)]
+        late = [replace(each, sequences=each.sequences // 2) for each in self._once(0) if self._is_long(each)]
         again = [config for seed in range(1, self.replications) for config in self._once(seed)]
         return [*late, *(config for config in again if not self._is_long(config))]
 
