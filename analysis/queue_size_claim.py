@@ -52,18 +52,18 @@ def set_answer(table: pd.DataFrame, steps: pd.DataFrame, name: str) -> dict | No
 
 
 def throughput_sentence(rate: pd.Series, enough: int) -> str:
-    """Return from which B on the machine is fully used, in words; `rate` is samples/s by ascending queue size."""
+    """Return from which B on the machine is fully used, in words; `rate` is passes/s by ascending queue size."""
     first, last = int(rate.index[0]), int(rate.index[-1])
     growth = f"{rate.max() / rate[first]:.1f} times as many as at B={first}"
     if enough == last and len(rate) > 1:
         step = (rate[last] / rate.iloc[-2] - 1) * 100
         return (
             f"no queue size up to B={last} uses the machine fully: the last step, from B={rate.index[-2]:.0f}, "
-            f"still gains {step:.0f} % to {rate[last]:.0f} samples/s, {growth}"
+            f"still gains {step:.0f} % to {rate[last]:.0f} passes/s, {growth}"
         )
     return (
         f"the machine is fully used from B={enough} on, where it reaches {rate[enough]:.0f} of at most "
-        f"{rate.max():.0f} samples/s, {growth}"
+        f"{rate.max():.0f} passes/s, {growth}"
     )
 
 
@@ -98,7 +98,7 @@ def doubling(rows: pd.DataFrame) -> dict | None:
 
 
 def latency_sentence(cost: dict) -> str:
-    """Return what a step of throughput costs in latency per sample, in words, at the load next to the typical one."""
+    """Return what a step of throughput costs in latency per pass, in words, at the load next to the typical one."""
     told = [load for load, parts in cost.items() if any(parts.values())]
     if not told:
         return "no stable points under Poisson arrivals tell what that costs in latency."
@@ -112,7 +112,7 @@ def clause(part: dict) -> str:
     return (
         f"from B={part['from_queue_size']} to {part['to_queue_size']} each doubling of B gains "
         f"{part['throughput_gain_percent_per_doubling']:.1f} % throughput and costs a factor of "
-        f"{part['latency_p50_ratio_per_doubling']:.2f} in median latency per sample "
+        f"{part['latency_p50_ratio_per_doubling']:.2f} in median latency per pass "
         f"({part['latency_p50_from_ms']:.3g} ms to {part['latency_p50_to_ms']:.3g} ms)"
     )
 

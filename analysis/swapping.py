@@ -115,7 +115,7 @@ def altered_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
 def tradeoff_claim(trade: pd.DataFrame, latency: pd.DataFrame) -> dict:
     """Return the sentence that the paper has: memory and latency saved, and the loss of quality that this costs."""
     if "loss" not in trade or "executed_mean_ms" not in latency:
-        return {"claim": "No log of swapping could be read.", "numbers": {}}
+        return latency_alone(latency) or {"claim": "No log of swapping could be read.", "numbers": {}}
     sentences, numbers = [], {}
     alone = latency[(latency["status"] == "ok") & (latency["in_flight"] == 1)]
     for name, own in trade[trade["status"] == "ok"].groupby("set", sort=False):
@@ -140,7 +140,28 @@ def tradeoff_claim(trade: pd.DataFrame, latency: pd.DataFrame) -> dict:
             sentences.append(latency_sentence(times, numbers[name]))
     if sentences:
         sentences.append(said_of_knowledge(trade[trade["status"] == "ok"], "method"))
+    others = latency_alone(latency[~latency["set"].isin(trade["set"])])
+    if others:
+        sentences.append(others["claim"])
+        numbers |= others["numbers"]
     return {"claim": " ".join(sentences), "numbers": numbers}
+
+
+def latency_alone(latency: pd.DataFrame) -> dict:
+    """Return sentence and numbers of sets that have latencies and no quality (random weights); empty without them."""
+    if "executed_mean_ms" not in latency:
+        return {}
+    alone = latency[(latency["status"] == "ok") & (latency["in_flight"] == 1)]
+    sentences, numbers = [], {}
+    for name, own in alone.groupby("set", sort=False):
+        slots = sorted(pd.to_numeric(own["slots"], errors="coerce").dropna().unique())
+        if not slots:
+            continue
+        middle = slots[len(slots) // 2]
+        numbers[name] = {"slots": int(middle)}
+        told = latency_sentence(own[(own["slots"] == middle) | (own["cache"] == RESIDENT)], numbers[name])
+        sentences.append(f"{name}, {middle:g} slots per layer: {told[:1].lower()}{told[1:]}")
+    return {"claim": " ".join(sentences), "numbers": numbers} if sentences else {}
 
 
 def dense_sentence(rows: pd.DataFrame) -> str:
@@ -157,6 +178,7 @@ def latency_sentence(times: pd.DataFrame, numbers: dict) -> str:
     plain = times["prefetch"] == "none"
     kinds = {
         "with all experts resident": times["cache"] == RESIDENT,
+        "masked": (times["miss"] == "redirect") & times["period"].isna(),
         "swapped": (times["miss"] == "redirect") & times["period"].notna(),
         "on demand": (times["miss"] == "load") & plain,
         "on demand with loads that block": (times["miss"] == "block") & plain,

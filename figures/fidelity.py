@@ -12,7 +12,7 @@ from figures import style
 from figures.table_files import TableFiles
 
 NAME = "fidelity"
-PANELS = {"throughput": "throughput (samples/s)", "latency_p50": "p50 latency (ms)", "latency_p95": "p95 latency (ms)"}
+PANELS = {"throughput": "throughput (passes/s)", "latency_p50": "p50 latency (ms)", "latency_p95": "p95 latency (ms)"}
 BAND = 0.10
 
 

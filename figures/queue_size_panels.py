@@ -50,7 +50,7 @@ def throughput_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None
     style.queue_size_axis(axes, sizes)
     axes.set_ylim(bottom=0)
     axes.set_title("throughput, closed loop")
-    axes.set_ylabel("samples/s")
+    axes.set_ylabel("passes/s")
     axes.legend(loc="upper left")
 
 
@@ -63,7 +63,7 @@ def forced_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None:
     style.note(axes, "10 %", (1, 10), ("axes fraction", "data"), (0, 2), "right")
     style.queue_size_axis(axes, sizes)
     axes.set_ylim(-3, 103)
-    axes.set_title("batches forced for want of samples, closed loop")
+    axes.set_title("batches forced for want of passes, closed loop")
     axes.set_ylabel("forced batches (%)")
     axes.legend(loc="upper left")
 
@@ -84,16 +84,17 @@ def latency_panel(axes: Axes, rows: pd.DataFrame, sizes: list[int]) -> None:
         at_the_foot = {"transform": axes.get_xaxis_transform(), "linestyle": "none", "clip_on": False}
         axes.plot(unstable["queue_size"], [0.06] * len(unstable), marker="x", color=style.MIDDLE, **at_the_foot)
     style.log_axis(axes.yaxis)
-    axes.set_ylabel("latency per sample (ms)")
+    axes.set_ylabel("latency per pass (ms)")
     axes.legend(loc="upper left")
 
 
 def tradeoff_panel(axes: Axes, trade: pd.DataFrame) -> None:
-    """Draw what a machine can deliver at most at each B against the median latency a sample then has, per load."""
+    """Draw what a machine can deliver at most at each B against the median latency a pass then has, per load."""
     axes.set_title("what throughput costs in latency")
-    axes.set_xlabel("saturated throughput (samples/s)")
-    axes.set_ylabel("median latency per sample (ms)")
+    axes.set_xlabel("saturated throughput (passes/s)")
+    axes.set_ylabel("median latency per pass (ms)")
     if trade.empty:
+        style.absent(axes, "no Poisson arrivals were executed or simulated")
         return
     trade = trade.assign(scheduler="queues")
     for index, (load, rows) in enumerate(trade.groupby("load")):

@@ -24,19 +24,29 @@ UNITS = {"bits_per_byte": "loss of quality, bits per byte", "accuracy": "loss of
 
 
 def draw(tables: TableFiles) -> Figure:
-    """Return the figure: a row per set; its quality, lost mass against it, and the latency of executed runs."""
+    """Return the figure: a row per set; its quality, lost mass against it, and the latency of executed runs.
+
+    Sets of random weights have no quality: their latencies stand in the last row, side by side.
+    """
     quality, latency = tables.rows(NAME), tables.rows(LATENCY)
     sets = list(dict.fromkeys(quality["set"])) if "loss" in quality else []
-    figure, grid = plt.subplots(
-        max(1, len(sets)), 3, figsize=(15, 4.2 * max(1, len(sets))), layout="constrained", squeeze=False
-    )
+    timed = dict.fromkeys(latency["set"]) if "executed_mean_ms" in latency else {}
+    alone = [name for name in timed if name not in sets]
+    rows = max(1, len(sets) + -(-len(alone) // 3))
+    figure, grid = plt.subplots(rows, 3, figsize=(15, 4.2 * rows), layout="constrained", squeeze=False)
+    for axes in grid[len(sets) :].flat:
+        axes.set_axis_off()
+    for axes, name in zip(grid[len(sets) :].flat, alone, strict=False):
+        axes.set_axis_on()
+        latency_panel(axes, latency[latency["set"] == name])
+        axes.set_title(f"{name}: latency at batch 1, executed")
     for row, name in zip(grid, sets, strict=False):
         own = quality[quality["set"] == name]
         quality_panel(row[0], name, own)
         mass_panel(row[1], own)
         times = latency[latency["set"] == name] if "executed_mean_ms" in latency else latency.iloc[:0]
         latency_panel(row[2], times)
-    if not sets:
+    if not sets and not alone:
         for axes in grid[0]:
             style.hole(axes, tables.missing(NAME))
     style.footer(figure, tables.footer())

@@ -62,7 +62,7 @@ def test_the_claim_names_the_size_and_the_price(table):
     steps = pd.DataFrame(step_rows(table, "cpu/toy", "executed"))
     found = queue_size_claim(table, steps)
     assert (
-        "fully used from B=4 on, where it reaches 390 of at most 400 samples/s, 4.0 times as many as at B=1"
+        "fully used from B=4 on, where it reaches 390 of at most 400 passes/s, 4.0 times as many as at B=1"
         in found["claim"]
     )
     assert "from B=2 to 4 each doubling of B gains 95.0 % throughput and costs a factor of 2.00" in found["claim"]
