@@ -32,11 +32,12 @@ def draw(tables: TableFiles) -> Figure:
     sets = list(dict.fromkeys(quality["set"])) if "loss" in quality else []
     timed = dict.fromkeys(latency["set"]) if "executed_mean_ms" in latency else {}
     alone = [name for name in timed if name not in sets]
-    rows = max(1, len(sets) + -(-len(alone) // 3))
+    above = max(1, len(sets))
+    rows = above + -(-len(alone) // 3)
     figure, grid = plt.subplots(rows, 3, figsize=(15, 4.2 * rows), layout="constrained", squeeze=False)
-    for axes in grid[len(sets) :].flat:
+    for axes in grid[above:].flat:
         axes.set_axis_off()
-    for axes, name in zip(grid[len(sets) :].flat, alone, strict=False):
+    for axes, name in zip(grid[above:].flat, alone, strict=False):
         axes.set_axis_on()
         latency_panel(axes, latency[latency["set"] == name])
         axes.set_title(f"{name}: latency at batch 1, executed")
@@ -46,7 +47,7 @@ def draw(tables: TableFiles) -> Figure:
         mass_panel(row[1], own)
         times = latency[latency["set"] == name] if "executed_mean_ms" in latency else latency.iloc[:0]
         latency_panel(row[2], times)
-    if not sets and not alone:
+    if not sets:
         for axes in grid[0]:
             style.hole(axes, tables.missing(NAME))
     style.footer(figure, tables.footer())

@@ -107,6 +107,16 @@ def test_unstable_points_are_crossed(tables):
         assert "ms" in axes.get_ylabel()
 
 
+def test_a_set_without_poisson_arrivals_has_one_row_of_panels(tables):
+    name = "cpu-toy/digits"
+    change(tables, "queue_size", lambda table: table[(table["set"] != name) | (table["arrivals"] == "closed")])
+    change(tables, "queue_size_tradeoff", lambda table: table[table["set"] != name])
+    figure = draw_one("queue_size", TableFiles(tables))
+    assert len(panels_titled(figure, "throughput, closed loop")) == 2
+    assert len(panels_titled(figure, "latency, Poisson arrivals")) == 2  # of the other set
+    assert "no Poisson arrivals were executed or simulated" in words_of(figure)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_missing_table_is_a_hole_with_a_name(name, tables, tmp_path):
     (tables / f"{name}.csv").unlink()

@@ -61,3 +61,15 @@ def test_a_grid_without_published_ratios_still_draws(tables):
     assert "not among what was measured" in " ".join(panels(tables, "peak of")[0].texts[0].get_text().split())
     (axes, _) = panels(tables, "waste")
     assert [line.get_linestyle() for line in axes.lines].count("None") == 3
+
+
+def test_layers_of_shapes_have_series_of_their_own(tables):
+    def of_shape(table):
+        own = table[table["convention"] == "CSk/E"].assign(like="tiny", set="gpu-toy/tiny", capacity_factor=1.2)
+        return pd.concat([table, own, own.assign(capacity_factor=2.4)])
+
+    path = tables / "gating_memory.csv"
+    of_shape(pd.read_csv(path)).to_csv(path, index=False)
+    peaks = panels(tables, "peak of the whole layer")[-1]
+    drawn = {line.get_label(): len(line.get_xdata()) for line in peaks.lines}
+    assert drawn == {f"layer of tiny, {name}": 4 for name in ("static", "gathered", "dynamic")}  # not both capacities

@@ -1,5 +1,6 @@
 """Figures of expert memory: every series is there, and what broke its budget is marked."""
 
+import pandas as pd
 from test_figures_command import panels_titled, words_of
 
 from figures.__main__ import draw_one
@@ -27,3 +28,12 @@ def test_lifo_stands_beside_lru_step_by_step(tables):
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert "LIFO (Huang et al.)" in lines
     assert (lines["LRU"] == 0).all()
+
+
+def test_sets_without_a_quality_show_their_latencies(tables):
+    rows = pd.read_csv(tables / "swap_latency.csv")
+    pd.concat([rows, rows.assign(set="gpu-toy/tiny")]).to_csv(tables / "swap_latency.csv", index=False)
+    figure = draw_one("swap_tradeoff", TableFiles(tables))
+    (alone,) = panels_titled(figure, "gpu-toy/tiny: latency at batch 1, executed")
+    assert "masked, chosen anew" in words_of(alone)
+    assert len(panels_titled(figure, "latency at batch 1")) == 1

@@ -7,6 +7,7 @@ COLUMNS = (
     Column("latency_p50", "ms", "median time of a pass from its arrival to its end", MEASURED),
     Column("latency_p95", "ms", "95 % of the passes take at most this long from arrival to end", MEASURED),
     Column("lateness_mean_us", "us", "how late the execution noticed arrivals, on average", WHOLE),
+    Column("own_share_percent", "%", "share of a batch's time that was the executor's own, no tensor work", WHOLE),
     Column("identical", "", "whether both ran the same batches, with the same members, in the same order", WHOLE),
     Column("first_difference", "", "first batch that differs", WHOLE),
     Column("throughput_error_percent", "%", "predicted against true throughput", MEASURED, title="throughput off %"),
