@@ -1,1 +1,0 @@
-"""The study of delta-MoE: does choosing K per sample beat a fixed K?"""

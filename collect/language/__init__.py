@@ -1,1 +1,0 @@
-"""A byte-level MoE language model: corpus, model, training, held-out quality, prefill and decode traces."""
