@@ -14,28 +14,34 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from analysis.all_builds import build_all
-from analysis.builds import BUILDS
-from analysis.columns import columns_of, shown_columns
-from analysis.expert_memory import memory_table, remarks, settings_said, shown_memory, with_measured_loss
-from analysis.inputs import Inputs
-from analysis.locality import ALL, shown_locality
-from analysis.locality_build import TABLES as LOCALITY_TABLES
-from analysis.locality_build import add_rows, write_locality
-from analysis.locality_claim import drift_sentence
-from analysis.log_sets import find_log_sets
-from analysis.lost_mass import read_relation
-from analysis.miss_ratio import miss_ratio_claim, shown_misses, trace_rows, write_miss_ratio
-from analysis.open_loop import RULE_OF_TRUST
-from analysis.open_loop_build import OPEN_LOOP, open_loop_tables, shown_rules
-from analysis.streams import EMPTIED
-from analysis.tables import holes, is_of_this_command, keep_claims, refuse_other_tables
-from analysis.what_if import runs_table, shown
-from traces.command import Force, new_app, run
-from traces.errors import unknown_name
-from traces.files import sha256_of
-from traces.outputs import check_output, check_place, staged
-from traces.trace_file import load_trace
+from moe_replay.analysis.column_meanings import columns_of, shown_columns
+from moe_replay.analysis.parallel_builds import build_all
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import find_log_sets
+from moe_replay.analysis.table_builds import BUILDS
+from moe_replay.analysis.tables.locality.build import TABLES as LOCALITY_TABLES
+from moe_replay.analysis.tables.locality.build import add_rows, write_locality
+from moe_replay.analysis.tables.locality.claim import drift_sentence
+from moe_replay.analysis.tables.locality.rows import ALL, shown_locality
+from moe_replay.analysis.tables.locality.streams import EMPTIED
+from moe_replay.analysis.tables.lost_mass import read_relation
+from moe_replay.analysis.tables.memory_causes import (
+    memory_table,
+    remarks,
+    settings_said,
+    shown_memory,
+    with_measured_loss,
+)
+from moe_replay.analysis.tables.miss_ratio import miss_ratio_claim, shown_misses, trace_rows, write_miss_ratio
+from moe_replay.analysis.tables.open_loop.build import OPEN_LOOP, open_loop_tables, shown_rules
+from moe_replay.analysis.tables.open_loop.rows import RULE_OF_TRUST
+from moe_replay.analysis.tables.what_if import runs_table, shown
+from moe_replay.analysis.written_tables import holes, is_of_this_command, keep_claims, refuse_other_tables
+from moe_replay.traces.command_line.command import Force, new_app, run
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.command_line.outputs import check_output, check_place, staged
+from moe_replay.traces.errors import unknown_name
+from moe_replay.traces.file.trace_file import load_trace
 
 WIDE = 200  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.errors import InputError
-from traces.glossary.column import Column
-from traces.glossary.lookup import BY_NAME, FAMILIES, entry, search, titles
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.glossary.column import Column
+from moe_replay.traces.glossary.lookup import BY_NAME, FAMILIES, entry, search, titles
 
 UNKNOWN = "not a column of this program"
 

@@ -6,9 +6,9 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
-from analysis.builds import BUILDS
-from analysis.inputs import Inputs
-from analysis.tables import take_turns
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.table_builds import BUILDS
+from moe_replay.analysis.written_tables import take_turns
 
 SAME_RUNS = ("queue-size", "fidelity")  # they stay together, so that each run is read once
 LONGEST = ("delta-k", SAME_RUNS[0], "miss-ratio", "locality", "open-loop")  # first, so that nobody waits for the last

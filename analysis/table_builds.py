@@ -11,26 +11,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import accuracy, accuracy_claim, fidelity, load, queue_size, queue_size_claim
-from analysis.delta_k_build import build_delta_k
-from analysis.gating_memory_build import build_gating_memory
-from analysis.inputs import Inputs
-from analysis.language import build_language
-from analysis.layer_costs import build_layer_costs
-from analysis.links import build_links
-from analysis.locality_build import build_locality
-from analysis.log_sets import BASE_TRACE, QUALITY, LogSet
-from analysis.miss_ratio import build_miss_ratio
-from analysis.open_loop_build import build_open_loop
-from analysis.random_routing_build import build_random_routing
-from analysis.repeatability import repeatability, repeatability_sentence
-from analysis.run_pairs import RunPair
-from analysis.serving import build_serving
-from analysis.swap_budget import build_swap_budget
-from analysis.swapping import build_swapping
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from traces.describe import slots
-from traces.trace_file import load_trace
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import BASE_TRACE, QUALITY, LogSet
+from moe_replay.analysis.reading.run_pairs import RunPair
+from moe_replay.analysis.tables import load_vs_k
+from moe_replay.analysis.tables.accuracy_vs_k import claim as accuracy_claim
+from moe_replay.analysis.tables.accuracy_vs_k import rows as accuracy
+from moe_replay.analysis.tables.delta_k.build import build_delta_k
+from moe_replay.analysis.tables.delta_k_serving import build_serving
+from moe_replay.analysis.tables.fidelity import rows as fidelity
+from moe_replay.analysis.tables.fidelity.repeatability import repeatability, repeatability_sentence
+from moe_replay.analysis.tables.gating_memory.build import build_gating_memory
+from moe_replay.analysis.tables.language import build_language
+from moe_replay.analysis.tables.layer_costs import build_layer_costs
+from moe_replay.analysis.tables.links import build_links
+from moe_replay.analysis.tables.locality.build import build_locality
+from moe_replay.analysis.tables.miss_ratio import build_miss_ratio
+from moe_replay.analysis.tables.open_loop.build import build_open_loop
+from moe_replay.analysis.tables.queue_size import claim as queue_size_claim
+from moe_replay.analysis.tables.queue_size import rows as queue_size
+from moe_replay.analysis.tables.random_routing.build import build_random_routing
+from moe_replay.analysis.tables.swap_budget import build_swap_budget
+from moe_replay.analysis.tables.swap_tradeoff import build_swapping
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.traces.describe import slots
+from moe_replay.traces.file.trace_file import load_trace
 
 SEED = 0  # of the uniform control's draws
 
@@ -67,15 +72,17 @@ def build_load(inputs: Inputs, out: Path) -> list[str]:
                 hole_row(name, trace, reason or "the trace did not keep the router's order, so k cannot be cut")
             )
             continue
-        rows += load.load_rows(name, slots(trace, None), trace.step_T, trace.E, trace.header.model.used_k, generator)
-        experts += load.expert_rows(name, slots(trace, None), trace.step_T, trace.E)
+        rows += load_vs_k.load_rows(
+            name, slots(trace, None), trace.step_T, trace.E, trace.header.model.used_k, generator
+        )
+        experts += load_vs_k.expert_rows(name, slots(trace, None), trace.step_T, trace.E)
     tables = {
         "load_vs_k": rows,
         "load_vs_k_experts": experts,
-        "load_vs_k_places": load.place_rows(pd.DataFrame(experts)),
+        "load_vs_k_places": load_vs_k.place_rows(pd.DataFrame(experts)),
     }
     written = write_tables(out, tables, inputs.used(BASE_TRACE))
-    write_claims(out, {"load_vs_k": load.load_claim(written["load_vs_k"])})
+    write_claims(out, {"load_vs_k": load_vs_k.load_claim(written["load_vs_k"])})
     return holes(written["load_vs_k"])
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from traces.errors import InputError
-from traces.files import replacing, sha256_of, write_json
-from traces.outputs import WAY_OUT, is_by_this_command, json_in, made_by, provenance_of
-from traces.provenance import provenance
+from moe_replay.traces.command_line.files import replacing, sha256_of, write_json
+from moe_replay.traces.command_line.outputs import WAY_OUT, is_by_this_command, json_in, made_by, provenance_of
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
 
 CLAIMS = "claims.json"
 FINE = ("ok", "unstable", "short", "skipped")  # every other status is a hole and makes the command fail

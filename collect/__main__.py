@@ -3,15 +3,13 @@
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pkgutil import iter_modules
 
 import typer
 
-from traces.command import run
+from moe_replay.collect import commands
+from moe_replay.traces.command_line.command import run
 
-SUBJECTS = (
-    "classifier", "dynamic_k", "execution", "expert_memory", "language", "layer_costs", "memory", "planning", "quick",
-    "route", "rules", "shape_runs", "video", "vision",
-)  # fmt: skip
 WITHOUT_TORCH = (
     "collect: needs torch, which this Python lacks; from a checkout: pip install torch==2.13.0, then"
     " pip install -e '.[collect]' (or ./RUNME.sh fresh, which does both)"
@@ -19,10 +17,10 @@ WITHOUT_TORCH = (
 
 
 def application() -> typer.Typer:
-    """Return the application with the commands of all subjects, which importing registers."""
-    for subject in SUBJECTS:
-        import_module(f"collect.commands.{subject}")
-    return import_module("collect.commands.app").app
+    """Return the application with the commands of all modules in `commands`, which importing registers."""
+    for module in sorted(found.name for found in iter_modules(commands.__path__)):
+        import_module(f"{commands.__name__}.{module}")
+    return import_module("moe_replay.collect.commands.app").app
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from traces.errors import InputError
-from traces.room import GIB, check_room
+from moe_replay.traces.command_line.memory_room import GIB, check_room
+from moe_replay.traces.errors import InputError
 
 DEVICES = ("auto", "cpu", "cuda")
 

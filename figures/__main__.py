@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import typer
 from matplotlib.figure import Figure
 
-from figures import (
+from moe_replay.figures import (
     accuracy_vs_k,
     delta_k,
     delta_k_serving,
@@ -25,16 +25,16 @@ from figures import (
     queue_size,
     random_routing,
     skip_exchange,
-    style,
     swap_budget,
     swap_tradeoff,
 )
-from figures.captions import caption
-from figures.drawn_files import is_drawn, write_list
-from figures.table_files import TableFiles
-from traces.command import Force, new_app, run
-from traces.errors import InputError, unknown_name
-from traces.outputs import staged
+from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.captions import caption
+from moe_replay.figures.drawing.drawn_files import is_drawn, write_list
+from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.traces.command_line.command import Force, new_app, run
+from moe_replay.traces.command_line.outputs import staged
+from moe_replay.traces.errors import InputError, unknown_name
 
 DRAWN = (
     accuracy_vs_k, delta_k, delta_k_serving, load_vs_k, queue_size, fidelity, random_routing, gating_memory,

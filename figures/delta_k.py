@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from figures import style
-from figures.delta_k_panels import accuracy_panel, forest_panel, histogram_panel, oracle_panel
-from figures.table_files import TableFiles
+from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.delta_k_panels import accuracy_panel, forest_panel, histogram_panel, oracle_panel
+from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "delta_k"
 WIDTHS = (1.05, 1.5, 0.95, 1.05)

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import style
-from figures.table_files import TableFiles
+from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "fidelity"
 PANELS = {"throughput": "throughput (passes/s)", "latency_p50": "p50 latency (ms)", "latency_p95": "p95 latency (ms)"}

@@ -8,8 +8,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from figures import style
-from figures.table_files import TableFiles
+from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "gating_memory"
 VIEWS = 3  # panels of memory per expert in a row

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from figures import style
-from figures.table_files import TableFiles
+from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "load_vs_k"
 SHOWN_K = (1, 2, 4, 8)

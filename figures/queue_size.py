@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import style
-from figures.queue_size_panels import forced_panel, latency_panel, throughput_panel, tradeoff_panel
-from figures.table_files import TableFiles
+from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.queue_size_panels import forced_panel, latency_panel, throughput_panel, tradeoff_panel
+from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "queue_size"
 PANEL_INCHES = (4.2, 3.1)

@@ -8,35 +8,35 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from simulate.by_name import Costs, costs_command
-from simulate.compile_command import compile_command
-from simulate.composition import ARRIVALS as COMPOSED_ARRIVALS
-from simulate.composition import Demand, Engine, compose
-from simulate.costs import CostModel, read_costs, table_for
-from simulate.engines import ENGINES
-from simulate.grid import Sweep, capacity_per_s
-from simulate.memory_command import memory_command
-from simulate.misses_command import misses_command
-from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
-from simulate.plan_command import plan_command
-from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.config import SCHEDULERS, RunConfig
-from simulate.policies.memory.lessons import file_of, lesson_again
-from simulate.policies.placement import PLACEMENTS
-from simulate.policies.workload import trace_workload
-from simulate.replications import replicate
-from simulate.runs import new_runs, refuse_failed, report
-from simulate.sweep_command import sweep_command
-from simulate.sweeps.study import Study
-from traces import command
-from traces.errors import InputError
-from traces.numbers import whole_ns
-from traces.outputs import check_output, check_place, staged
-from traces.provenance import provenance
-from traces.routes import uncomputed
-from traces.run_records import load_run, run_names
-from traces.selections import Trace
-from traces.trace_file import load_trace, save_trace
+from moe_replay.simulate.commands.by_name import Costs, costs_command
+from moe_replay.simulate.commands.compile_command import compile_command
+from moe_replay.simulate.commands.memory_command import memory_command
+from moe_replay.simulate.commands.misses_command import misses_command
+from moe_replay.simulate.commands.plan_command import plan_command
+from moe_replay.simulate.commands.sweep_command import sweep_command
+from moe_replay.simulate.config.composition import ARRIVALS as COMPOSED_ARRIVALS
+from moe_replay.simulate.config.composition import Demand, Engine, compose
+from moe_replay.simulate.config.costs import CostModel, read_costs, table_for
+from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
+from moe_replay.simulate.config.run_grid import Sweep, capacity_per_s
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.engine_choice import ENGINES
+from moe_replay.simulate.policies.arrivals import ARRIVALS
+from moe_replay.simulate.policies.memory.knowledge_source import file_of, lesson_again
+from moe_replay.simulate.policies.placement import PLACEMENTS
+from moe_replay.simulate.sweeps.many_seeds import replicate
+from moe_replay.simulate.sweeps.open_loop_runs import OpenLoopPlan, rule_files, simulate_open_loop
+from moe_replay.simulate.sweeps.run_folder import new_runs, refuse_failed, report
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.number_limits import whole_ns
+from moe_replay.traces.command_line.outputs import check_output, check_place, staged
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.routes import uncomputed
+from moe_replay.traces.runs.run_records import load_run, run_names
+from moe_replay.traces.selections import Trace
 
 app = command.new_app("Simulate: what a recorded workload costs under another queue size, arrivals or placement.")
 

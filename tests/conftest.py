@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from simulate.policies.config import RunConfig
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords
 
 MS = 1_000_000
 

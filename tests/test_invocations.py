@@ -21,8 +21,8 @@ import pytest
 import typer
 from invocations import Draw, commands, input_files, restored, state_of
 
-from traces.command import PIPE_CLOSED, new_app, status_of
-from traces.errors import InputError
+from moe_replay.traces.command_line.command import PIPE_CLOSED, new_app, status_of
+from moe_replay.traces.errors import InputError
 
 STAGES = ("traces", "simulate", "analysis", "figures", "collect")
 EACH = 14  # invocations of every command
@@ -47,10 +47,10 @@ def stage_app(stage):
     """Return the application of a stage with all its commands."""
     if stage == "collect":
         pytest.importorskip("torch")
-        import collect.__main__ as entry
+        import moe_replay.collect.__main__ as entry
 
         return entry.application()
-    return import_module(f"{stage}.__main__").app
+    return import_module(f"moe_replay.{stage}.__main__").app
 
 
 def everything():

@@ -1,7 +1,7 @@
 """Every command with an output: run twice it loses nothing, another's file stays, and `--force` is there to replace it.
 
 A command that writes has a line here, or it is among those whose work takes too long and whose outputs pass the same
-door (`traces.outputs.is_made`), which has tests of its own.
+door (`traces.command_line.outputs.is_made`), which has tests of its own.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import pytest
 from invocations import commands
 from test_invocations import STAGES, stage_app
 
-from traces.command import status_of
+from moe_replay.traces.command_line.command import status_of
 
 SETUP = (
     "traces make trace.parquet --sequences 6 --layers 2 --experts 4 --k 2 --prompt 2-3 --decode 2",

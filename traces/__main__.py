@@ -9,27 +9,27 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from traces.balanced_placement import balance_text, balanced_placement
-from traces.command import Force, length_range, new_app, run
-from traces.describe import description
-from traces.describe_loads import counts_text, load_description
-from traces.errors import InputError
-from traces.expert_placement import load_placement
-from traces.exporters.named import EXPORTERS, export
-from traces.exporters.subject import Subject
-from traces.header import SCORE_KINDS
-from traces.importers.named import KINDS, import_files
-from traces.importers.source import PHASES, UNROUTED, Options
-from traces.k_rules import RULE_HELP, given_rule
-from traces.load_trace import LoadTrace, holds_loads, read_loads
-from traces.outputs import staged
-from traces.provenance import provenance
-from traces.regating import regate, rule_text
-from traces.routes import uncomputed
-from traces.run_records import load_run, run_names
-from traces.selections import Trace
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import load_trace, save_trace
+from moe_replay.traces.command_line.command import Force, length_range, new_app, run
+from moe_replay.traces.command_line.outputs import staged
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.describe import description
+from moe_replay.traces.describe_loads import counts_text, load_description
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.exporters.exporter_names import EXPORTERS, export
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.header import SCORE_KINDS
+from moe_replay.traces.importers.import_source import PHASES, UNROUTED, Options
+from moe_replay.traces.importers.importer_names import KINDS, import_files
+from moe_replay.traces.k_rules import RULE_HELP, given_rule
+from moe_replay.traces.load_trace import LoadTrace, holds_loads, read_loads
+from moe_replay.traces.placements.balanced_placement import balance_text, balanced_placement
+from moe_replay.traces.placements.expert_placement import load_placement
+from moe_replay.traces.regating import regate, rule_text
+from moe_replay.traces.routes import uncomputed
+from moe_replay.traces.runs.run_records import load_run, run_names
+from moe_replay.traces.selections import Trace
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 app = new_app(
     "Traces: which experts a MoE run selected. Files are Parquet; a recording in progress is a folder of parts."

@@ -8,15 +8,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from traces.chunks import chunks
-from traces.errors import InputError
-from traces.glossary.lookup import title, titles
-from traces.header import ModelInfo
-from traces.joining import group
-from traces.layout import column_of
-from traces.regating import open_loop_row
-from traces.routes import marked, routed_rows, routed_tokens, weightless_text, without_route_text
-from traces.selections import NEEDED, Trace, distinct
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.chunks import chunks
+from moe_replay.traces.file.joining import group
+from moe_replay.traces.file.layout import column_of
+from moe_replay.traces.glossary.lookup import title, titles
+from moe_replay.traces.header import ModelInfo
+from moe_replay.traces.regating import open_loop_row
+from moe_replay.traces.routes import marked, routed_rows, routed_tokens, weightless_text, without_route_text
+from moe_replay.traces.selections import NEEDED, Trace, distinct
 
 BARS = " ▁▂▃▄▅▆▇█"
 HOTTEST = 3

@@ -6,8 +6,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from traces.describe import experts_text, heading, load_table, printable, spread, table_of
-from traces.load_trace import LoadTrace
+from moe_replay.traces.describe import experts_text, heading, load_table, printable, spread, table_of
+from moe_replay.traces.load_trace import LoadTrace
 
 SHOWN = 10  # iterations in the table
 

@@ -3,8 +3,8 @@
 import json
 from dataclasses import asdict, dataclass, field, fields
 
-from traces.errors import InputError
-from traces.provenance import SCHEMA_VERSION
+from moe_replay.traces.command_line.provenance import SCHEMA_VERSION
+from moe_replay.traces.errors import InputError
 
 SCORE_KINDS = ("softmax", "sigmoid", "logit", "selected")
 DATA_KEYS = ("name", "digest", "note")

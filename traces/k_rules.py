@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from traces.errors import InputError, unknown_name
+from moe_replay.traces.errors import InputError, unknown_name
 
 Ranked = Any  # probabilities in descending order along the last axis: a NumPy array or a torch tensor
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from traces.errors import InputError
-from traces.header import DATA_KEYS, ModelInfo, check_keys, plain, text
-from traces.numbers import LARGEST
-from traces.parquet import DAMAGE, HEADER_KEY, column_digest, read_table, write_table
-from traces.provenance import SCHEMA_VERSION
+from moe_replay.traces.command_line.number_limits import LARGEST
+from moe_replay.traces.command_line.provenance import SCHEMA_VERSION
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import DAMAGE, HEADER_KEY, column_digest, read_table, write_table
+from moe_replay.traces.header import DATA_KEYS, ModelInfo, check_keys, plain, text
 
 KIND = "loads"
 ID_COLUMNS = {"iteration": np.int64, "rank": np.int32, "microbatch": np.int32, "layer": np.int32, "expert": np.int32}

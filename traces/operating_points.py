@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.parquet import SMALLEST, read_table, write_table
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import SMALLEST, read_table, write_table
 
 POINT_COLUMNS = {
     "point": np.int16,

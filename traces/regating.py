@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from traces.chunks import chunks, in_threads
-from traces.errors import InputError
-from traces.header import Header
-from traces.k_rules import KRule
-from traces.selections import Trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.chunks import chunks, in_threads
+from moe_replay.traces.header import Header
+from moe_replay.traces.k_rules import KRule
+from moe_replay.traces.selections import Trace
 
 OPEN_LOOP = "open_loop"
 NOT_PROBABILITIES = {

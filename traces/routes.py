@@ -10,9 +10,9 @@ takes no slot, no batch and no time; it is no load and no access.
 
 import numpy as np
 
-from traces.chunks import chunks
-from traces.header import ModelInfo
-from traces.selections import Trace
+from moe_replay.traces.file.chunks import chunks
+from moe_replay.traces.header import ModelInfo
+from moe_replay.traces.selections import Trace
 
 EMPTY, WEIGHTLESS = -1, -2
 

@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from traces.checks import check_selections, check_sequences, check_tokens
-from traces.chunks import chunks, in_threads, leaf, root
-from traces.errors import InputError
-from traces.header import Header
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.checks import check_selections, check_sequences, check_tokens
+from moe_replay.traces.file.chunks import chunks, in_threads, leaf, root
+from moe_replay.traces.header import Header
 
 TOKEN_FIELDS = {
     "sequence_T": np.int32,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 DATA = Path(__file__).parent / "data"
 COSTS = ".costs.parquet"

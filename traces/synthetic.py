@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from traces.chunks import chunks
-from traces.errors import InputError
-from traces.header import Header, ModelInfo
-from traces.numbers import MOST, MOST_EXPERTS, MOST_LAYERS
-from traces.room import check_room
-from traces.selections import Trace
+from moe_replay.traces.command_line.memory_room import check_room
+from moe_replay.traces.command_line.number_limits import MOST, MOST_EXPERTS, MOST_LAYERS
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.chunks import chunks
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.selections import Trace
 
 TINY = 1e-290  # weights whose sum is less have lost digits
 ORDERS = 64  # random orders per layer

@@ -15,7 +15,7 @@ and stands beside. A verdict that hangs on the third digit of a limit is not sup
 
 import numpy as np
 
-from analysis.intervals import LEVEL, Interval
+from moe_replay.analysis.estimates.intervals import LEVEL, Interval
 
 REPLICATES = 2000
 CHUNK = 200  # replicates at a time: 10,000 samples then take some 30 MB

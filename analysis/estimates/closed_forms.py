@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, special
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 
 def fill_wait(batch: int, rate: float) -> float:

@@ -9,7 +9,7 @@ Satterthwaite's formula gives its degrees of freedom.
 import numpy as np
 from scipy import special
 
-from analysis.intervals import LEVEL, Interval
+from moe_replay.analysis.estimates.intervals import LEVEL, Interval
 
 
 def crossed_interval(cells_SN: np.ndarray, level: float = LEVEL) -> Interval:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.intervals import LEVEL, Interval
+from moe_replay.analysis.estimates.intervals import LEVEL, Interval
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.closed_forms import fill_wait, fill_wait_cdf
-from traces.cost_table import CostTable
+from moe_replay.analysis.estimates.closed_forms import fill_wait, fill_wait_cdf
+from moe_replay.traces.runs.cost_table import CostTable
 
 TIME_POINTS = 200  # of a stage's distribution, geometrically spaced
 GRID_POINTS = 8192  # of the sum over stages, evenly spaced over 20 means: Markov leaves less than 5 % beyond

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from analysis.intervals import half_width
-from traces.run_statistics import INTERVAL_METRICS, LATENCIES, REQUESTS, RunStatistics
-from traces.run_steadiness import beyond_offered, edge_per_s
-from traces.run_window import WHOLE_RUN, WINDOW, is_open
+from moe_replay.analysis.estimates.intervals import half_width
+from moe_replay.traces.runs.run_statistics import INTERVAL_METRICS, LATENCIES, REQUESTS, RunStatistics
+from moe_replay.traces.runs.run_steadiness import beyond_offered, edge_per_s
+from moe_replay.traces.runs.run_window import WHOLE_RUN, WINDOW, is_open
 
 OF_EVERY_WINDOW = ("capacity_per_s", "offered_per_s", "offered_load", "backlog_growth")  # never of the window alone
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from simulate.policies.config import DEFAULTS, ONLY_UNDER
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.rules import TABLES
-from traces.glossary.lookup import title
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import DEFAULTS, ONLY_UNDER
+from moe_replay.simulate.policies.rule_names import TABLES
+from moe_replay.traces.glossary.lookup import title
 
 NOT_SAID = "not said"
 RESIDENT = "resident"  # the cache of a run with all experts in device memory

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 MEASURES = frozenset(("accuracy", "bits_per_byte"))  # of quality, one for a whole table
 Allowed = tuple[float, float] | frozenset[str] | None

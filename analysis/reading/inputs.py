@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.log_sets import COSTS, EXECUTED_TRACE, SERVING, WIDE_TRACE, LogSet
-from analysis.replicated import Replicated, read_replicated
-from analysis.run_pairs import RunPair, read_pairs
-from analysis.theory import Routing, routing_of
-from traces.cost_table import CostTable, load_costs
-from traces.errors import InputError
-from traces.files import sha256_of
-from traces.routes import computed
-from traces.selections import Trace
-from traces.sweep_table import REPLICATIONS
-from traces.trace_file import load_trace
+from moe_replay.analysis.estimates.queue_theory import Routing, routing_of
+from moe_replay.analysis.reading.log_sets import COSTS, EXECUTED_TRACE, SERVING, WIDE_TRACE, LogSet
+from moe_replay.analysis.reading.run_pairs import RunPair, read_pairs
+from moe_replay.analysis.reading.seed_tables import Replicated, read_replicated
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.routes import computed
+from moe_replay.traces.runs.cost_table import CostTable, load_costs
+from moe_replay.traces.runs.sweep_table import REPLICATIONS
+from moe_replay.traces.selections import Trace
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 BASE_TRACE = "base.trace.parquet"
 WIDE_TRACE = "wide.trace.parquet"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.log_sets import LogSet
-from traces.errors import InputError
-from traces.files import sha256_of
-from traces.run_records import RunRecords, load_run
-from traces.run_statistics import RunStatistics, run_statistics
-from traces.run_window import is_open
+from moe_replay.analysis.reading.log_sets import LogSet
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.run_records import RunRecords, load_run
+from moe_replay.traces.runs.run_statistics import RunStatistics, run_statistics
+from moe_replay.traces.runs.run_window import is_open
 
 ORDER_COLUMNS = ("layer", "block", "size", "members_crc")
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from traces.errors import InputError
-from traces.files import sha256_of
-from traces.run_statistics import RunStatistics
-from traces.sweep_table import FAILED, REPLICATIONS, load_sweep
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.run_statistics import RunStatistics
+from moe_replay.traces.runs.sweep_table import FAILED, REPLICATIONS, load_sweep
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.inputs import Inputs
-from analysis.log_sets import RULES, SERVING, LogSet
-from analysis.replicated import Replicated
-from analysis.replications import by_configuration, combined, steady
-from analysis.run_pairs import RunPair, read_pair
-from analysis.settings import describe_config
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from traces.errors import InputError
-from traces.routes import routed_tokens
-from traces.run_records import run_names
-from traces.selections import Trace
-from traces.trace_file import load_trace
+from moe_replay.analysis.estimates.replications import by_configuration, combined, steady
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import RULES, SERVING, LogSet
+from moe_replay.analysis.reading.run_pairs import RunPair, read_pair
+from moe_replay.analysis.reading.seed_tables import Replicated
+from moe_replay.analysis.reading.setting_words import describe_config
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.routes import routed_tokens
+from moe_replay.traces.runs.run_records import run_names
+from moe_replay.traces.selections import Trace
 
 SERVED = "delta_k_serving"
 KEPT = ("throughput_per_s", "latency_p50_ms", "latency_p95_ms", "utilisation", "fill")

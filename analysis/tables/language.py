@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.csv_logs import read_csv_log
-from analysis.inputs import Inputs
-from analysis.log_sets import LANGUAGE, LANGUAGE_TRACES
-from analysis.tables import hole_row, holes, write_claims, write_tables
+from moe_replay.analysis.reading.csv_logs import read_csv_log
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import LANGUAGE, LANGUAGE_TRACES
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
 
 NAME = "language"
 MODEL = "language model"

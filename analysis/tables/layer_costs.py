@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.inputs import Inputs
-from analysis.log_sets import LAYER_COSTS, LAYER_TIMES, LogSet
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from traces.cost_table import CostTable, load_costs
-from traces.layer_times import ALL_EXPERTS, EVENT, GROUPED, KIND, LOOPED, WALL
-from traces.mixed_table import load_mixed
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import LAYER_COSTS, LAYER_TIMES, LogSet
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.traces.file.mixed_table import load_mixed
+from moe_replay.traces.runs.cost_table import CostTable, load_costs
+from moe_replay.traces.runs.layer_times import ALL_EXPERTS, EVENT, GROUPED, KIND, LOOPED, WALL
 
 NAME = "layer_costs"
 LOOP = "loop"  # the form of a cost table: in the executor's loop

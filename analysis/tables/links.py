@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.inputs import Inputs
-from analysis.log_sets import LINK, LogSet
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from traces.link_table import HOST, KIND, PINNED
-from traces.mixed_table import load_mixed
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import LINK, LogSet
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.traces.file.mixed_table import load_mixed
+from moe_replay.traces.runs.link_table import HOST, KIND, PINNED
 
 NAME = "links"
 

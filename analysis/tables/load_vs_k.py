@@ -8,7 +8,7 @@ is imbalance, what lies at it is counting noise.
 import numpy as np
 import pandas as pd
 
-from traces.routes import routed_rows
+from moe_replay.traces.routes import routed_rows
 
 CONTROL_DRAWS = 4000
 ALL_LAYERS = "all"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from analysis.csv_logs import read_csv_log
-from analysis.swapping import QUALITY_COLUMNS
-from traces.errors import InputError
+from moe_replay.analysis.reading.csv_logs import read_csv_log
+from moe_replay.analysis.tables.swap_tradeoff import QUALITY_COLUMNS
+from moe_replay.traces.errors import InputError
 
 LEAST = 3  # measured points of a handling
 

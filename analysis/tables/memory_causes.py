@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.configurations import (
+from moe_replay.analysis.estimates.intervals import half_width
+from moe_replay.analysis.printing import WIDEST, fitted, width
+from moe_replay.analysis.reading.configurations import (
     RESIDENT,
     configuration_key,
     differing,
@@ -19,21 +21,19 @@ from analysis.configurations import (
     sorting_key,
     texts,
 )
-from analysis.intervals import half_width
-from analysis.lost_mass import Relation
-from analysis.printing import WIDEST, fitted, width
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MASKED
-from simulate.regret import CAUSES, split, worlds
-from traces.errors import InputError
-from traces.glossary.lookup import title
-from traces.run_records import RunRecords, load_run, run_names
-from traces.run_statistics import whole_values
-from traces.run_window import WHOLE_RUN, is_open
-from traces.served_sequences import served_sequences
+from moe_replay.analysis.tables.lost_mass import Relation
+from moe_replay.simulate.config.memory_config import MASKED
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.regret import CAUSES, split, worlds
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.glossary.lookup import title
+from moe_replay.traces.runs.run_records import RunRecords, load_run, run_names
+from moe_replay.traces.runs.run_statistics import whole_values
+from moe_replay.traces.runs.run_window import WHOLE_RUN, is_open
+from moe_replay.traces.runs.served_sequences import served_sequences
 
 RUN, BOUND, OPTIMUM = "run", "bound", "optimum"
-OPTIMA = ("optimum", "declining")  # worlds of `simulate.regret`, of which the faster one is the bound
+OPTIMA = ("optimum", "declining")  # worlds of `simulate.sweeps.regret`, of which the faster one is the bound
 LAST = ("slots", "cache", "prefetch")  # rows are sorted by the other settings first, but for these:
 TOLD_BY_OTHERS = ("world", "look_ahead")
 NUMBERS = (
@@ -61,8 +61,8 @@ def memory_table(folder: Path) -> pd.DataFrame:
     Columns: every setting; `world`, which is `run`, or what runs are held against: `resident` (all experts are) and
     `bound` (the slots under the faster optimum); numbers of whole runs. `lost_ms` is what the time exceeds that of all
     experts resident by, in terms of what `lost_in` names: ms/pass, or, under arrivals that do not wait for the model,
-    the mean latency. The causes (`simulate.regret`) are empty where the folder lacks a world, half-widths are of 95 %
-    intervals over seeds. InputError where no run has expert slots.
+    the mean latency. The causes (`simulate.sweeps.regret`) are empty where the folder lacks a world, half-widths are of
+    95 % intervals over seeds. InputError where no run has expert slots.
     """
     runs = {}
     for name in run_names(folder):

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.inputs import Inputs
-from analysis.knowledge import said_of_knowledge
-from analysis.log_sets import LANGUAGE_TRACES, STEPWISE_TRACE
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from simulate.misses import MissPlan, miss_rows
-from simulate.policies.memory.beforehand import known_from
-from traces.describe import slots
-from traces.glossary.lookup import title
-from traces.selections import Trace
-from traces.trace_file import load_trace
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.knowledge_words import said_of_knowledge
+from moe_replay.analysis.reading.log_sets import LANGUAGE_TRACES, STEPWISE_TRACE
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.simulate.misses.miss_tables import MissPlan, miss_rows
+from moe_replay.simulate.policies.memory.expert_worth import known_from
+from moe_replay.traces.describe import slots
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.glossary.lookup import title
+from moe_replay.traces.selections import Trace
 
 NAME = "miss_ratio"
 FLAT = ("lru", "fifo", "lfu", "sieve", "belady", "belady-bypass")

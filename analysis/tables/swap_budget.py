@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.configurations import NOT_SAID
-from analysis.csv_logs import MEASURES, read_csv_log
-from analysis.inputs import Inputs
-from analysis.log_sets import SWAP_PLANS, SWAP_VERIFIED, LogSet
-from analysis.swapping import read_about
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from simulate.policies.memory.lessons import HELD_OUT, HINDSIGHT
+from moe_replay.analysis.reading.configurations import NOT_SAID
+from moe_replay.analysis.reading.csv_logs import MEASURES, read_csv_log
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import SWAP_PLANS, SWAP_VERIFIED, LogSet
+from moe_replay.analysis.tables.swap_tradeoff import read_about
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.simulate.policies.memory.knowledge_source import HELD_OUT, HINDSIGHT
 
 NAME = "swap_budget"
 ABOUT = SWAP_VERIFIED.replace(".csv", ".json")

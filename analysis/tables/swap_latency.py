@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.configurations import NOT_SAID
-from analysis.inputs import Inputs
-from analysis.intervals import half_width
-from analysis.log_sets import MEMORY_EXECUTED, MEMORY_SIMULATED, LogSet
-from analysis.tables import hole_row
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MASKED, MemoryConfig
-from traces.errors import InputError
-from traces.files import sha256_of
-from traces.run_records import RunRecords, load_run, run_names
-from traces.run_statistics import PARTS
+from moe_replay.analysis.estimates.intervals import half_width
+from moe_replay.analysis.reading.configurations import NOT_SAID
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import MEMORY_EXECUTED, MEMORY_SIMULATED, LogSet
+from moe_replay.analysis.written_tables import hole_row
+from moe_replay.simulate.config.memory_config import MASKED, MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.run_records import RunRecords, load_run, run_names
+from moe_replay.traces.runs.run_statistics import PARTS
 
 RESIDENT = "resident"
 ORDER = ("layer", "block", "size", "hit", "members_crc")

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.csv_logs import MEASURES, read_csv_log
-from analysis.inputs import Inputs
-from analysis.intervals import half_width
-from analysis.knowledge import said_of_knowledge
-from analysis.log_sets import MEMORY_EXECUTED, SKIP_EXCHANGE, SWAP_QUALITY, LogSet
-from analysis.memory_executed import RESIDENT, fidelity_sentence, memory_executed_rows
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from simulate.policies.memory.lessons import HELD_OUT, NONE
-from simulate.policies.memory.swapping import LEARNED_METHODS
-from traces.errors import InputError
+from moe_replay.analysis.estimates.intervals import half_width
+from moe_replay.analysis.reading.csv_logs import MEASURES, read_csv_log
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.knowledge_words import said_of_knowledge
+from moe_replay.analysis.reading.log_sets import MEMORY_EXECUTED, SKIP_EXCHANGE, SWAP_QUALITY, LogSet
+from moe_replay.analysis.tables.swap_latency import RESIDENT, fidelity_sentence, memory_executed_rows
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.simulate.policies.memory.knowledge_source import HELD_OUT, NONE
+from moe_replay.simulate.policies.memory.swap_scheduler import LEARNED_METHODS
+from moe_replay.traces.errors import InputError
 
 SOURCES = {"swap_tradeoff": SWAP_QUALITY, "swap_latency": MEMORY_EXECUTED, "skip_exchange": SKIP_EXCHANGE}
 NORMAL = 1.96  # 95 %, of standard errors over hundreds of units

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.configurations import (
+from moe_replay.analysis.estimates.replications import combined
+from moe_replay.analysis.printing import fitted
+from moe_replay.analysis.reading.configurations import (
     configuration_key,
     every_setting,
     in_order,
@@ -19,13 +21,11 @@ from analysis.configurations import (
     settings_table,
     texts,
 )
-from analysis.printing import fitted
-from analysis.replications import combined
-from traces.errors import InputError
-from traces.glossary.lookup import title
-from traces.run_records import load_run, run_names
-from traces.run_statistics import RunStatistics, run_statistics
-from traces.sweep_table import load_sweep
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.glossary.lookup import title
+from moe_replay.traces.runs.run_records import load_run, run_names
+from moe_replay.traces.runs.run_statistics import RunStatistics, run_statistics
+from moe_replay.traces.runs.sweep_table import load_sweep
 
 SHOWN = (
     "replications", "throughput_per_s", "tokens_per_s", "requests_per_s", "latency_p50_ms", "latency_p95_ms",

@@ -6,13 +6,13 @@ from typing import Annotated
 import torch
 import typer
 
-from collect.datasets import DATASETS, load_images
-from collect.datasets.images import Images
-from collect.devices import DEVICES, device_name
-from traces import command
-from traces.cost_table import CostTable
-from traces.errors import InputError
-from traces.selections import Trace
+from moe_replay.collect.datasets import DATASETS, load_images
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.devices import DEVICES, device_name
+from moe_replay.traces.command_line import command
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.cost_table import CostTable
+from moe_replay.traces.selections import Trace
 
 app = command.new_app(
     "Collectors: train real MoE models, record their expert choices, execute queue rules, measure costs."

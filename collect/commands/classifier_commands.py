@@ -7,14 +7,24 @@ from typing import Annotated
 import torch
 import typer
 
-from collect.classifier import CONFIGURATIONS, ClassifierConfig
-from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
-from collect.devices import device_name, pick_device
-from collect.quality import measure_quality, write_quality
-from collect.training import TrainingConfig, train
-from traces import command
-from traces.errors import unknown_name
-from traces.outputs import check_place, is_made, staged
+from moe_replay.collect.commands.app import (
+    Data,
+    DataDir,
+    Device,
+    Force,
+    TestImages,
+    Threads,
+    TrainImages,
+    app,
+    read_images,
+)
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.models.classifier import CONFIGURATIONS, ClassifierConfig
+from moe_replay.collect.studies.accuracy_vs_k_study import measure_quality, write_quality
+from moe_replay.collect.training.classifier_training import TrainingConfig, train
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.outputs import check_place, is_made, staged
+from moe_replay.traces.errors import unknown_name
 
 
 def configuration(name: str) -> ClassifierConfig:

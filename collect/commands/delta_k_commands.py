@@ -7,16 +7,26 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
-from collect.devices import device_name, pick_device
-from collect.dynamic_k.family import VALIDATION_IMAGES, hold_out, train_family
-from collect.dynamic_k.study import measure_points
-from collect.dynamic_k.times import measure_times, write_times
-from collect.training import TrainingConfig
-from traces.files import write_json
-from traces.operating_points import load_operating_points
-from traces.outputs import is_made, staged
-from traces.provenance import provenance
+from moe_replay.collect.commands.app import (
+    Data,
+    DataDir,
+    Device,
+    Force,
+    TestImages,
+    Threads,
+    TrainImages,
+    app,
+    read_images,
+)
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.studies.delta_k_family import VALIDATION_IMAGES, hold_out, train_family
+from moe_replay.collect.studies.delta_k_study import measure_points
+from moe_replay.collect.studies.operating_times import measure_times, write_times
+from moe_replay.collect.training.classifier_training import TrainingConfig
+from moe_replay.traces.command_line.files import write_json
+from moe_replay.traces.command_line.outputs import is_made, staged
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.operating_points import load_operating_points
 
 
 @app.command("family")

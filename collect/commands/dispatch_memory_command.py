@@ -8,19 +8,36 @@ import torch
 import typer
 from rich.progress import track
 
-from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
-from collect.datasets.images import Images
-from collect.devices import device_name, on_device, pick_device
-from collect.dispatch.capacity import CONVENTIONS, Capacity
-from collect.memory_cases import PUBLISHED, Case, Grid, shape_cases, skewed_cases, trained_cases
-from collect.memory_study import measure_case, write_memory
-from collect.real_layers.shapes import SHAPES, shape_of
-from collect.training import restore
-from traces import command
-from traces.errors import InputError, unknown_name
-from traces.files import write_json
-from traces.outputs import is_made, staged
-from traces.provenance import provenance
+from moe_replay.collect.commands.app import (
+    Data,
+    DataDir,
+    Device,
+    Force,
+    TestImages,
+    Threads,
+    TrainImages,
+    app,
+    read_images,
+)
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.devices import device_name, on_device, pick_device
+from moe_replay.collect.dispatch.capacity import CONVENTIONS, Capacity
+from moe_replay.collect.real_layers.layer_shapes import SHAPES, shape_of
+from moe_replay.collect.studies.gating_memory_cases import (
+    PUBLISHED,
+    Case,
+    Grid,
+    shape_cases,
+    skewed_cases,
+    trained_cases,
+)
+from moe_replay.collect.studies.gating_memory_study import measure_case, write_memory
+from moe_replay.collect.training.classifier_training import restore
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.files import write_json
+from moe_replay.traces.command_line.outputs import is_made, staged
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError, unknown_name
 
 CAPACITIES = "CS:0.05,CS:1,CS/E:1.25,CSk/E:1.2,CSk/E:2.4"  # Huang's two, Switch's, FastMoE's two
 EXPERTS, KS, LIKE, WIDTH, HIDDEN = "16,64", "1,2,4", ",".join(PUBLISHED), 64, 256

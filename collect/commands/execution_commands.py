@@ -7,29 +7,36 @@ import torch
 import typer
 from rich.progress import Progress, track
 
-from collect.calibration import SIZES, CalibrationPlan, measure_costs
-from collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app
-from collect.commands.subjects import CheckpointOrShape, Layers, Scale, Shape, check_subject, chosen_subject
-from collect.devices import device_name, pick_device
-from collect.executor import EXECUTABLE, check_executable
-from collect.experiment import MemoryExperiment, QueueSizeExperiment
-from collect.expert_memory.slow_tier import link_fields
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import MASKED, MemoryConfig
-from simulate.policies.memory.grid import MemoryGrid
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.lessons import HELP, file_of, known_fields, lesson_of
-from simulate.policies.memory.named import CACHES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
-from simulate.policies.recording import run_header
-from traces import command
-from traces.cost_table import load_costs
-from traces.errors import InputError, unknown_name
-from traces.outputs import check_place, is_made
-from traces.provenance import provenance
-from traces.run_records import holds_run, run_identity
-from traces.trace_file import load_trace
+from moe_replay.collect.commands.app import Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app
+from moe_replay.collect.commands.measured_subjects import (
+    CheckpointOrShape,
+    Layers,
+    Scale,
+    Shape,
+    check_subject,
+    chosen_subject,
+)
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.execution.calibration import SIZES, CalibrationPlan, measure_costs
+from moe_replay.collect.execution.executor import EXECUTABLE, check_executable
+from moe_replay.collect.execution.experiment import MemoryExperiment, QueueSizeExperiment
+from moe_replay.collect.execution.slow_tier import link_fields
+from moe_replay.simulate.config.memory_config import MASKED, MemoryConfig
+from moe_replay.simulate.config.memory_grid import MemoryGrid
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.memory.expert_worth import known_of
+from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of, known_fields, lesson_of
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.outputs import check_place, is_made
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.runs.run_records import holds_run, run_identity
 
 Slots = Annotated[str | None, typer.Option(help="Expert slots per layer, with commas; default: all are resident.")]
 Bandwidth = Annotated[

@@ -11,22 +11,22 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from collect.commands.app import Checkpoint, Device, Force, Threads, app
-from collect.devices import device_name, pick_device
-from collect.language.corpus import Corpus, read_corpus
-from collect.language.model import LanguageConfig
-from collect.language.pace import steps_within
-from collect.language.quality import measure_bits
-from collect.language.recording import Recorder, language_header, record_decode, record_prefill
-from collect.language.serving import draw_requests
-from collect.language.sources import SOURCES
-from collect.language.training import LanguageTraining, restore_language, train_language
-from collect.rounding import FULL_PRECISION
-from traces import command
-from traces.errors import InputError, unknown_name
-from traces.files import write_json, write_rows
-from traces.outputs import check_place, is_made, staged
-from traces.provenance import provenance
+from moe_replay.collect.commands.app import Checkpoint, Device, Force, Threads, app
+from moe_replay.collect.datasets.text_corpus import Corpus, read_corpus
+from moe_replay.collect.datasets.text_sources import SOURCES
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.models.language_model import LanguageConfig
+from moe_replay.collect.recording.continuous_batching import draw_requests
+from moe_replay.collect.recording.language_recording import Recorder, language_header, record_decode, record_prefill
+from moe_replay.collect.recording.score_rounding import FULL_PRECISION
+from moe_replay.collect.studies.language_quality import measure_bits
+from moe_replay.collect.training.language_training import LanguageTraining, restore_language, train_language
+from moe_replay.collect.training.training_pace import steps_within
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.files import write_json, write_rows
+from moe_replay.traces.command_line.outputs import check_place, is_made, staged
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError, unknown_name
 
 Domains = Annotated[
     str | None, typer.Option(help=f"{', '.join(SOURCES)}, with commas; default: those that this machine has.")

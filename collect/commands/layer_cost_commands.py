@@ -10,20 +10,21 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.calibration import CalibrationPlan
-from collect.commands.app import Device, Force, Threads, app
-from collect.devices import device_name, pick_device
-from collect.real_layers.layer_times import LayerTimes, TimesPlan
-from collect.real_layers.link_times import LinkPlan, fitted, measure_link, sizes_of
-from collect.real_layers.loop_costs import SIZES, measure_loop
-from collect.real_layers.model import LayerStack, StackConfig
-from collect.real_layers.shapes import SHAPES, LayerShape, shape_of
-from traces import command, layer_times, link_table
-from traces.cost_table import load_costs
-from traces.errors import InputError
-from traces.mixed_table import load_mixed, save_mixed
-from traces.outputs import check_place
-from traces.provenance import FORCE, provenance
+from moe_replay.collect.commands.app import Device, Force, Threads, app
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.execution.calibration import CalibrationPlan
+from moe_replay.collect.real_layers.expert_timing import LayerTimes, TimesPlan
+from moe_replay.collect.real_layers.layer_shapes import SHAPES, LayerShape, shape_of
+from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
+from moe_replay.collect.real_layers.link_timing import LinkPlan, fitted, measure_link, sizes_of
+from moe_replay.collect.real_layers.loop_costs import SIZES, measure_loop
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.command_line.provenance import FORCE, provenance
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.mixed_table import load_mixed, save_mixed
+from moe_replay.traces.runs import layer_times, link_table
+from moe_replay.traces.runs.cost_table import load_costs
 
 SHARE_OF_LOOP = 0.7  # of the seconds of a shape; the rest is for the times outside the loop
 MOST_TOKENS, MOST_STREAMS = 1 << 20, 32

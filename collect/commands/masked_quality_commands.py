@@ -8,8 +8,7 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.checkpoints import load_checkpoint
-from collect.commands.app import (
+from moe_replay.collect.commands.app import (
     Checkpoint,
     Data,
     DataDir,
@@ -21,10 +20,10 @@ from collect.commands.app import (
     app,
     read_images,
 )
-from collect.commands.language import corpus_of
-from collect.devices import device_name, pick_device
-from collect.expert_memory.probes import ClassifierProbe, LanguageProbe, Probe
-from collect.expert_memory.quality import (
+from moe_replay.collect.commands.language_commands import corpus_of
+from moe_replay.collect.datasets.text_corpus import Corpus
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.studies.masked_quality import (
     HANDLINGS,
     STATIC,
     MaskedPlan,
@@ -34,15 +33,16 @@ from collect.expert_memory.quality import (
     summary,
     way_row,
 )
-from collect.language.corpus import Corpus
-from collect.language.training import KIND as LANGUAGE
-from collect.language.training import restore_language
-from collect.training import restore
-from traces import command
-from traces.errors import InputError, unknown_name
-from traces.files import write_json, write_rows
-from traces.outputs import is_made, staged
-from traces.provenance import provenance
+from moe_replay.collect.studies.quality_probes import ClassifierProbe, LanguageProbe, Probe
+from moe_replay.collect.training.checkpoints import load_checkpoint
+from moe_replay.collect.training.classifier_training import restore
+from moe_replay.collect.training.language_training import KIND as LANGUAGE
+from moe_replay.collect.training.language_training import restore_language
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.files import write_json, write_rows
+from moe_replay.traces.command_line.outputs import is_made, staged
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError, unknown_name
 
 Out = Annotated[Path, typer.Option(help="Table to write, CSV; OUT.json beside it.")]
 Units = Annotated[int, typer.Option(min=2, help="Held-out windows of a language model, test images of a classifier.")]

@@ -8,22 +8,22 @@ from typing import Annotated
 import torch
 import typer
 
-from collect.calibration import NewBlocks
-from collect.checkpoints import load_checkpoint
-from collect.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
-from collect.commands.app import check_belonging, read_images
-from collect.devices import check_weights_fit, device_name, on_device
-from collect.executor import TraceOnWeights
-from collect.language.blocks import LanguageCalibration, LanguageOnWeights
-from collect.language.training import KIND as LANGUAGE
-from collect.language.training import restore_language
-from collect.real_layers.blocks import LayerStackCalibration, LayerStackOnWeights
-from collect.real_layers.model import LayerStack, StackConfig
-from collect.real_layers.shapes import SHAPES, shape_of
-from collect.training import restore
-from traces.cost_table import CostTable
-from traces.errors import InputError
-from traces.selections import Trace
+from moe_replay.collect.commands.app import check_belonging, read_images
+from moe_replay.collect.devices import check_weights_fit, device_name, on_device
+from moe_replay.collect.execution.calibration import NewBlocks
+from moe_replay.collect.execution.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
+from moe_replay.collect.execution.executor import TraceOnWeights
+from moe_replay.collect.execution.language_blocks import LanguageCalibration, LanguageOnWeights
+from moe_replay.collect.real_layers.layer_shapes import SHAPES, shape_of
+from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
+from moe_replay.collect.real_layers.layer_stack_blocks import LayerStackCalibration, LayerStackOnWeights
+from moe_replay.collect.training.checkpoints import load_checkpoint
+from moe_replay.collect.training.classifier_training import restore
+from moe_replay.collect.training.language_training import KIND as LANGUAGE
+from moe_replay.collect.training.language_training import restore_language
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.cost_table import CostTable
+from moe_replay.traces.selections import Trace
 
 LAYERS = 8  # of a layer stack, as many as the recorded language model has
 

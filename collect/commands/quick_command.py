@@ -8,15 +8,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from collect.commands.app import Device, app
-from collect.devices import device_name, pick_device
-from collect.quick.journal import Journal
-from collect.quick.machine import about_machine, free_bytes, said_of_packages
-from collect.quick.plan import TRACES, Place, plan
-from collect.quick.running import DONE, Clock, Outcome, keeper, run_steps
-from collect.quick.steps import Step, chosen
-from traces.outputs import check_place
-from traces.provenance import provenance
+from moe_replay.collect.commands.app import Device, app
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.quick.journal import Journal
+from moe_replay.collect.quick.machine import about_machine, free_bytes, said_of_packages
+from moe_replay.collect.quick.plan import TRACES, Place, plan
+from moe_replay.collect.quick.running import DONE, Clock, Outcome, keeper, run_steps
+from moe_replay.collect.quick.steps import Step, chosen
+from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.command_line.provenance import provenance
 
 NAMES = ("layer costs", "link", "language model", "executions", "dispatch memory")
 

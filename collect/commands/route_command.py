@@ -7,19 +7,19 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.commands.app import DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
-from collect.datasets import DATASETS
-from collect.devices import pick_device
-from collect.huggingface.collector import ALL, CHOSEN, Plan, record_prompts
-from collect.huggingface.loading import TYPES, check_at_hand, load_model, load_tokenizer, short_name
-from collect.huggingface.prompts import read_prompts
-from collect.routing import record_trace
-from collect.training import restore
-from traces.errors import InputError, unknown_name
-from traces.k_rules import RULE_HELP, given_rule
-from traces.outputs import is_made
-from traces.routes import uncomputed
-from traces.trace_file import load_trace
+from moe_replay.collect.commands.app import DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
+from moe_replay.collect.datasets import DATASETS
+from moe_replay.collect.devices import pick_device
+from moe_replay.collect.huggingface.collector import ALL, CHOSEN, Plan, record_prompts
+from moe_replay.collect.huggingface.model_loading import TYPES, check_at_hand, load_model, load_tokenizer, short_name
+from moe_replay.collect.huggingface.prompts import read_prompts
+from moe_replay.collect.recording.classifier_recording import record_trace
+from moe_replay.collect.training.classifier_training import restore
+from moe_replay.traces.command_line.outputs import is_made
+from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.k_rules import RULE_HELP, given_rule
+from moe_replay.traces.routes import uncomputed
 
 CLASSIFIER = "Classifier"
 TRANSFORMERS = "transformers model"

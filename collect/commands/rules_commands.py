@@ -8,8 +8,7 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.classifier_blocks import ClassifierOnWeights
-from collect.commands.app import (
+from moe_replay.collect.commands.app import (
     Checkpoint,
     Data,
     DataDir,
@@ -22,20 +21,21 @@ from collect.commands.app import (
     check_belonging,
     read_images,
 )
-from collect.devices import device_name, on_device, pick_device
-from collect.dynamic_k.study import MOST
-from collect.dynamic_k.thresholds import rule_for
-from collect.routing import record_trace, trace_header
-from collect.serving import ServingExperiment, serve
-from collect.training import restore
-from traces import command
-from traces.cost_table import load_costs
-from traces.errors import InputError
-from traces.header import Header
-from traces.k_rules import KRule
-from traces.outputs import WAY_OUT, check_place
-from traces.selections import Trace
-from traces.trace_file import load_trace
+from moe_replay.collect.devices import device_name, on_device, pick_device
+from moe_replay.collect.execution.classifier_blocks import ClassifierOnWeights
+from moe_replay.collect.recording.classifier_recording import record_trace, trace_header
+from moe_replay.collect.studies.chosen_thresholds import rule_for
+from moe_replay.collect.studies.delta_k_serving_study import ServingExperiment, serve
+from moe_replay.collect.studies.delta_k_study import MOST
+from moe_replay.collect.training.classifier_training import restore
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.outputs import WAY_OUT, check_place
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.header import Header
+from moe_replay.traces.k_rules import KRule
+from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.selections import Trace
 
 SEEN = 5000  # training images on which a threshold for a mean K is found
 

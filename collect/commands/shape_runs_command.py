@@ -11,25 +11,25 @@ from typing import Annotated
 import torch
 import typer
 
-from collect.calibration import CalibrationPlan, measure_costs
-from collect.commands.app import Device, app
-from collect.commands.execution import header_of, is_new
-from collect.commands.subjects import Subject, shape_subject
-from collect.devices import device_name, pick_device
-from collect.expert_memory.slow_tier import link_fields
-from collect.real_layers.run_plan import QueueRuns, decode_steps, memory_runs
-from collect.real_layers.shapes import SHAPES
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.lessons import lesson_of
-from traces import command
-from traces.cost_table import load_costs
-from traces.errors import InputError
-from traces.outputs import check_place
-from traces.provenance import provenance
-from traces.selections import Trace
-from traces.trace_file import load_trace, save_trace
+from moe_replay.collect.commands.app import Device, app
+from moe_replay.collect.commands.execution_commands import header_of, is_new
+from moe_replay.collect.commands.measured_subjects import Subject, shape_subject
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.execution.calibration import CalibrationPlan, measure_costs
+from moe_replay.collect.execution.slow_tier import link_fields
+from moe_replay.collect.real_layers.layer_shapes import SHAPES
+from moe_replay.collect.real_layers.run_plan import QueueRuns, decode_steps, memory_runs
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.memory.expert_worth import known_of
+from moe_replay.simulate.policies.memory.knowledge_source import lesson_of
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.selections import Trace
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 EXECUTED_TRACE, MEMORY_TRACE = "executed.trace.parquet", "memory.trace.parquet"

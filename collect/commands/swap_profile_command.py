@@ -8,21 +8,31 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.commands.app import Checkpoint, Data, DataDir, Device, Force, TestImages, Threads, TrainImages, app
-from collect.commands.execution import Bandwidth, Latency
-from collect.commands.expert_memory import Out, Stretch, Units, measured, write_measured
-from collect.commands.subjects import subject_of
-from collect.devices import pick_device
-from collect.expert_memory.slow_tier import link_fields
-from collect.expert_memory.swap_profile import Candidate, ProfileStage, draw_candidates
-from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.lessons import HELP, file_of, lesson_of
-from traces import command
-from traces.cost_table import load_costs
-from traces.errors import InputError
-from traces.outputs import is_made
-from traces.trace_file import load_trace
+from moe_replay.collect.commands.app import (
+    Checkpoint,
+    Data,
+    DataDir,
+    Device,
+    Force,
+    TestImages,
+    Threads,
+    TrainImages,
+    app,
+)
+from moe_replay.collect.commands.execution_commands import Bandwidth, Latency
+from moe_replay.collect.commands.masked_quality_commands import Out, Stretch, Units, measured, write_measured
+from moe_replay.collect.commands.measured_subjects import subject_of
+from moe_replay.collect.devices import pick_device
+from moe_replay.collect.execution.slow_tier import link_fields
+from moe_replay.collect.studies.swap_profile import Candidate, ProfileStage, draw_candidates
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.policies.memory.expert_worth import known_of
+from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of, lesson_of
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.outputs import is_made
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.runs.cost_table import load_costs
 
 
 @app.command("swap-profile")

@@ -7,13 +7,13 @@ import torch
 import typer
 from rich.progress import Progress
 
-from collect.commands.app import Checkpoint, Device, Force, Threads, app
-from collect.datasets.clips import read_clip
-from collect.devices import pick_device
-from collect.rounding import FULL_PRECISION
-from collect.vision.recording import record_clip
-from collect.vision.training import restore_vision
-from traces.outputs import is_made
+from moe_replay.collect.commands.app import Checkpoint, Device, Force, Threads, app
+from moe_replay.collect.datasets.clips import read_clip
+from moe_replay.collect.devices import pick_device
+from moe_replay.collect.recording.clip_recording import record_clip
+from moe_replay.collect.recording.score_rounding import FULL_PRECISION
+from moe_replay.collect.training.vision_training import restore_vision
+from moe_replay.traces.command_line.outputs import is_made
 
 
 @app.command("video")

@@ -10,18 +10,18 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from collect.checkpoints import load_checkpoint
-from collect.commands.app import Data, DataDir, Device, Force, TestImages, TrainImages, app, read_images
-from collect.datasets.images import Images
-from collect.devices import device_name, pick_device
-from collect.vision import processes
-from collect.vision.results import contenders, summary, tables_of, train_all
-from collect.vision.timing import inference_seconds, measure_times
-from collect.vision.training import VisionTraining, describe, new_vision_model, train_vision
-from collect.vision.transformer import VARIANTS, VisionConfig
-from traces.files import write_json, write_rows
-from traces.outputs import check_output, check_place, is_by_this_command, is_made, staged
-from traces.provenance import provenance
+from moe_replay.collect.commands.app import Data, DataDir, Device, Force, TestImages, TrainImages, app, read_images
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.models.vision_transformer import VARIANTS, VisionConfig
+from moe_replay.collect.studies.vision_grid import contenders, summary, tables_of, train_all
+from moe_replay.collect.studies.vision_times import inference_seconds, measure_times
+from moe_replay.collect.training import processes
+from moe_replay.collect.training.checkpoints import load_checkpoint
+from moe_replay.collect.training.vision_training import VisionTraining, describe, new_vision_model, train_vision
+from moe_replay.traces.command_line.files import write_json, write_rows
+from moe_replay.traces.command_line.outputs import check_output, check_place, is_by_this_command, is_made, staged
+from moe_replay.traces.command_line.provenance import provenance
 
 Width = Annotated[int, typer.Option("--dmodel", min=1, help="Width of a token.")]
 Hidden = Annotated[int, typer.Option(min=1, help="Hidden units of a perceptron (of each expert).")]

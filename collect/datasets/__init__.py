@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from collect.datasets.cifar10 import load_cifar10
-from collect.datasets.cifar100 import load_cifar100
-from collect.datasets.digits import load_digits_images
-from collect.datasets.fashion_mnist import load_fashion_mnist
-from collect.datasets.images import Images
-from traces.errors import InputError, unknown_name
+from moe_replay.collect.datasets.cifar10 import load_cifar10
+from moe_replay.collect.datasets.cifar100 import load_cifar100
+from moe_replay.collect.datasets.digits import load_digits_images
+from moe_replay.collect.datasets.fashion_mnist import load_fashion_mnist
+from moe_replay.collect.datasets.images import Images
+from moe_replay.traces.errors import InputError, unknown_name
 
 DATASETS: dict[str, Callable[[Path | None], Images]] = {
     "cifar10": load_cifar10,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from collect.datasets.cifar_parquet import Layout, load_cifar
-from collect.datasets.images import Images
+from moe_replay.collect.datasets.cifar_parquet import Layout, load_cifar
+from moe_replay.collect.datasets.images import Images
 
 LAYOUT = Layout("cifar100", "CIFAR-100", "uoft-cs/cifar100", "cifar100", "fine_label", 100)
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
 
-from collect.datasets.images import Images
-from collect.datasets.location import find_folder
-from traces.errors import InputError
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.datasets.location import find_folder
+from moe_replay.traces.errors import InputError
 
 FILES = ("train-00000-of-00001.parquet", "test-00000-of-00001.parquet")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from traces.errors import InputError
-from traces.files import sha256_of
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

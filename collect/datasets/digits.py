@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from collect.datasets.images import Images
-from traces.errors import InputError
+from moe_replay.collect.datasets.images import Images
+from moe_replay.traces.errors import InputError
 
 TEST_IMAGES = 360
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from collect.datasets.images import Images
-from collect.datasets.location import find_folder
-from traces.errors import InputError
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.datasets.location import find_folder
+from moe_replay.traces.errors import InputError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILES = (

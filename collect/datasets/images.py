@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 
 def find_folder(name: str, files: tuple[str, ...], data_dir: Path | None, known: tuple[Path, ...] = ()) -> Path | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from collect.language.sources import SOURCES, Document
-from traces.errors import InputError, unknown_name
+from moe_replay.collect.datasets.text_sources import SOURCES, Document
+from moe_replay.traces.errors import InputError, unknown_name
 
 SEPARATOR = 0  # the byte between two documents; no document holds it
 HELD_OUT_TENTH = 7  # documents whose name's digest ends in this digit (modulo ten) are held out

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 NOT_LIBRARY = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "lib2to3", "turtledemo"}
 DOCS = Path("/usr/share/doc/python3.11/html/_sources")

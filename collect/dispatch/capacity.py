@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, isfinite
 
-from traces.errors import InputError, unknown_name
+from moe_replay.traces.errors import InputError, unknown_name
 
 CONVENTIONS: dict[str, Callable[[Fraction, int, int, int], Fraction]] = {
     "CS": lambda factor, tokens, experts, k: factor * tokens,

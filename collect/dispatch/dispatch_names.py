@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import torch
 
-from collect.dispatch.capacity import Capacity
-from collect.dispatch.dynamic import dynamic_dispatch, gathered_dispatch
-from collect.dispatch.static import StaticDispatch
-from collect.experts import Experts
-from traces.errors import InputError, unknown_name
+from moe_replay.collect.dispatch.capacity import Capacity
+from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch, gathered_dispatch
+from moe_replay.collect.dispatch.static_dispatch import StaticDispatch
+from moe_replay.collect.models.experts import Experts
+from moe_replay.traces.errors import InputError, unknown_name
 
 Dispatch = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Experts], torch.Tensor]
 

@@ -7,7 +7,7 @@ expert by expert only one expert's rows are copied at a time, which costs less m
 
 import torch
 
-from collect.experts import Experts
+from moe_replay.collect.models.experts import Experts
 
 
 def dynamic_dispatch(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from collect.dispatch.capacity import Capacity
-from collect.experts import Experts
+from moe_replay.collect.dispatch.capacity import Capacity
+from moe_replay.collect.models.experts import Experts
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from collect.gates.selection import recorded_weights
-from traces.errors import InputError
+from moe_replay.collect.gates.gate_result import recorded_weights
+from moe_replay.traces.errors import InputError
 
 Source = Callable[[int, int, torch.Tensor], torch.Tensor]  # (layer, expert, inputs [N, M]) -> outputs [N, O]
 

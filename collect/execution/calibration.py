@@ -18,15 +18,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from collect.blocks import Blocks
-from collect.executor import execute, pace_of
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.workload import Workload
-from traces.cost_table import COST_COLUMNS, TRANSFER, CostTable
-from traces.errors import InputError
-from traces.run_records import RunRecords
+from moe_replay.collect.execution.blocks import Blocks
+from moe_replay.collect.execution.executor import execute, pace_of
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.cost_table import COST_COLUMNS, TRANSFER, CostTable
+from moe_replay.traces.runs.run_records import RunRecords
 
 NewBlocks = Callable[[np.ndarray, np.random.Generator], tuple[Workload, Blocks]]  # of experts_TLK; it has `model`
 

@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 
-from collect.blocks import Blocks
-from collect.classifier import Classifier
-from collect.executor import TraceOnWeights
-from collect.gates.selection import recorded_selector
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import Workload, build_workload
-from traces.errors import InputError
-from traces.selections import Trace
+from moe_replay.collect.execution.blocks import Blocks
+from moe_replay.collect.execution.executor import TraceOnWeights
+from moe_replay.collect.gates.gate_result import recorded_selector
+from moe_replay.collect.models.classifier import Classifier
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload, build_workload
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.selections import Trace
 
 
 class ClassifierBlocks(Blocks):

@@ -4,7 +4,7 @@ One device, one batch in flight, one thread. The order of an instant is `Replay.
 plays; only the time comes from the clock. Of a batch two moments are known: the one at which it was bound (its start,
 the end of the batch before it on a busy device) and one clock reading after its numbers are there and its successors
 are worked out (its end). What fell due meanwhile is played before the completion, at the moment it was due; so is an
-expert that a link brought meanwhile (`collect.expert_memory`), at the moment its copy was whole.
+expert that a link brought meanwhile (`collect.execution.slow_tier`), at the moment its copy was whole.
 """
 
 import gc
@@ -16,21 +16,21 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from collect.blocks import Blocks
-from collect.expert_memory.slots import ExpertSlots
-from collect.expert_memory.slow_tier import Copied, Pace
-from collect.own_share import WorkMeter
-from simulate.policies.config import RunConfig
-from simulate.policies.instant import Completed, Replay
-from simulate.policies.memory.config import MASKED
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.links import Transfer
-from simulate.policies.scheduler import Batch
-from simulate.policies.workload import Workload, trace_workload
-from traces.errors import InputError
-from traces.k_rules import PROBABILITIES
-from traces.run_records import RunRecords
-from traces.selections import Trace
+from moe_replay.collect.execution.blocks import Blocks
+from moe_replay.collect.execution.expert_slots import ExpertSlots
+from moe_replay.collect.execution.own_share import WorkMeter
+from moe_replay.collect.execution.slow_tier import Copied, Pace
+from moe_replay.simulate.config.memory_config import MASKED
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload, trace_workload
+from moe_replay.simulate.policies.instant import Completed, Replay
+from moe_replay.simulate.policies.memory.host_link import Transfer
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.scheduler import Batch
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.k_rules import PROBABILITIES
+from moe_replay.traces.runs.run_records import RunRecords
+from moe_replay.traces.selections import Trace
 
 SLEEP_ABOVE_NS = 2_000_000  # shorter waits spin: a sleeping thread may wake a tenth of a millisecond late
 WAKE_EARLY_NS = 1_000_000
@@ -213,7 +213,7 @@ def execute(
 ) -> RunRecords:  # fmt: skip
     """Execute a configuration and return its records, the header extended by lateness, disagreements and own share.
 
-    `header` comes from `simulate.policies.recording.run_header`. Raises InputError for what cannot be executed.
+    `header` comes from `simulate.policies.run_log.run_header`. Raises InputError for what cannot be executed.
     """
     executor = Executor(workload, config, blocks, known, pace)
     blocks.warm_up()

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass, replace
 
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from traces.cost_table import CostTable
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.traces.runs.cost_table import CostTable
 
 MEASURED_SHARE = 0.65  # of a run's passes lie between warm-up and drain, with a margin
 LOCKSTEP_STEPS = 40  # of a lockstep run: nothing queues up there, so only the spread over steps asks for a number

@@ -6,10 +6,10 @@ from itertools import accumulate
 
 import torch
 
-from collect.expert_memory.slow_tier import Copier, Pace, packed_once
-from collect.experts import Experts
-from simulate.policies.memory.expert_memory import ExpertMemory
-from simulate.policies.memory.links import Transfer
+from moe_replay.collect.execution.slow_tier import Copier, Pace, packed_once
+from moe_replay.collect.models.experts import Experts
+from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
+from moe_replay.simulate.policies.memory.host_link import Transfer
 
 
 class ExpertSlots:

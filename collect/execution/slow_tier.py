@@ -20,8 +20,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from simulate.policies.memory.links import Transfer
-from traces.numbers import whole_ns
+from moe_replay.simulate.policies.memory.host_link import Transfer
+from moe_replay.traces.command_line.number_limits import whole_ns
 
 NOMINAL = {"cpu": (0.25, 100.0), "cuda": (64.0, 10.0)}  # GB/s and us: a pace, and what a PCIe 5 x16 link is sold as
 

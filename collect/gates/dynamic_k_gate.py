@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from collect.gates.balance import mean_entropy, switch_balance
-from collect.gates.selection import ExpertsPerRow, Selection, choose
-from traces.k_rules import KRule
+from moe_replay.collect.gates.balance_losses import mean_entropy, switch_balance
+from moe_replay.collect.gates.gate_result import ExpertsPerRow, Selection, choose
+from moe_replay.traces.k_rules import KRule
 
 
 class DynamicK(nn.Module):

@@ -2,8 +2,8 @@
 
 import torch
 
-from collect.gates.dynamic_k import DynamicK
-from traces.k_rules import KRule
+from moe_replay.collect.gates.dynamic_k_gate import DynamicK
+from moe_replay.traces.k_rules import KRule
 
 
 class Gap(DynamicK):

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from collect.gates.adamoe import AdaMoE
-from collect.gates.delta import Delta
-from collect.gates.entropy import Entropy
-from collect.gates.gap import Gap
-from collect.gates.gshard import GShardTop2
-from collect.gates.noisy_top_k import NoisyTopK
-from collect.gates.random_routing import RandomRouting
-from collect.gates.switch import Switch
-from collect.gates.top_k import TopK
-from collect.gates.top_p import TopP
-from collect.gates.xmoe import XMoE
-from traces.errors import unknown_name
+from moe_replay.collect.gates.adamoe import AdaMoE
+from moe_replay.collect.gates.delta import Delta
+from moe_replay.collect.gates.entropy import Entropy
+from moe_replay.collect.gates.gap import Gap
+from moe_replay.collect.gates.gshard import GShardTop2
+from moe_replay.collect.gates.noisy_top_k import NoisyTopK
+from moe_replay.collect.gates.random_gate import RandomRouting
+from moe_replay.collect.gates.switch import Switch
+from moe_replay.collect.gates.top_k import TopK
+from moe_replay.collect.gates.top_p import TopP
+from moe_replay.collect.gates.xmoe import XMoE
+from moe_replay.traces.errors import unknown_name
 
 
 @dataclass(frozen=True)

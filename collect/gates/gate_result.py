@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
-from traces.k_rules import KRule
+from moe_replay.traces.k_rules import KRule
 
 
 class Counts(Protocol):

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from collect.gates.balance import switch_balance
-from collect.gates.selection import ExpertsPerRow, Selection
-from traces.errors import InputError
+from moe_replay.collect.gates.balance_losses import switch_balance
+from moe_replay.collect.gates.gate_result import ExpertsPerRow, Selection
+from moe_replay.traces.errors import InputError
 
 
 class GShardTop2(nn.Module):

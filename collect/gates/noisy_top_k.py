@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from collect.gates.selection import ExpertsPerRow, Selection, choose
+from moe_replay.collect.gates.gate_result import ExpertsPerRow, Selection, choose
 
 
 class NoisyTopK(nn.Module):

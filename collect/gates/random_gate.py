@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-from collect.gates.selection import ExpertsPerRow, Selection
+from moe_replay.collect.gates.gate_result import ExpertsPerRow, Selection
 
 
 class RandomRouting(nn.Module):
     """One uniformly drawn expert per pass and layer for the whole batch (AdaMix), or per token; weight 1, no router.
 
     Outside training the draws go on, from the generator given; a deterministic evaluation averages the experts'
-    weights into one expert instead (`collect.vision.averaging`).
+    weights into one expert instead (`collect.models.expert_averaging`).
     """
 
     def __init__(self, experts: int, per_token: bool = False) -> None:

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from collect.gates.balance import switch_balance
-from collect.gates.selection import ExpertsPerRow, Selection, choose
+from moe_replay.collect.gates.balance_losses import switch_balance
+from moe_replay.collect.gates.gate_result import ExpertsPerRow, Selection, choose
 
 
 class Switch(nn.Module):

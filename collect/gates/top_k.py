@@ -2,7 +2,7 @@
 
 import torch
 
-from collect.gates.dynamic_k import DynamicK
+from moe_replay.collect.gates.dynamic_k_gate import DynamicK
 
 
 class TopK(DynamicK):

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from collect.devices import device_name
-from collect.huggingface.loading import told_in_one_line
-from collect.huggingface.padding import check_padding_changes_nothing
-from collect.huggingface.prompts import Prompt
-from collect.huggingface.recording import Batch, Recording
-from collect.huggingface.routers import Choice, Router, find_routers, limited
-from collect.huggingface.scores import gate_rule, score_kind
-from traces.errors import InputError
-from traces.files import sha256_of
-from traces.header import Header, ModelInfo
-from traces.provenance import provenance
-from traces.recording import TraceWriter
+from moe_replay.collect.devices import device_name
+from moe_replay.collect.huggingface.model_loading import told_in_one_line
+from moe_replay.collect.huggingface.padding import check_padding_changes_nothing
+from moe_replay.collect.huggingface.prompts import Prompt
+from moe_replay.collect.huggingface.router_recording import Batch, Recording
+from moe_replay.collect.huggingface.routers import Choice, Router, find_routers, limited
+from moe_replay.collect.huggingface.score_kinds import gate_rule, score_kind
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_writer import TraceWriter
+from moe_replay.traces.header import Header, ModelInfo
 
 ALL_CANDIDATES = 64  # up to so many experts per layer all are recorded, beyond that twice the router's k
 PROBE_TOKENS = 16

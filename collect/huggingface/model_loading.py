@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from collect.huggingface.prompts import NoTokenizer
-from traces.errors import InputError
+from moe_replay.collect.huggingface.prompts import NoTokenizer
+from moe_replay.traces.errors import InputError
 
 LONGEST_REASON = 300  # letters of an error's own text
 UNKNOWN_CLASS = "Unrecognized configuration class"  # what transformers says where a task has no class for a model

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from collect.huggingface.prompts import Prompt
-from collect.huggingface.routers import Router
-from traces.errors import InputError
+from moe_replay.collect.huggingface.prompts import Prompt
+from moe_replay.collect.huggingface.routers import Router
+from moe_replay.traces.errors import InputError
 
 TRIED_TOKENS = 16
 

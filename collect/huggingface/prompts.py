@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 CONTENTS = ("text", "prompt", "messages", "token_ids")
 BESIDE = ("domain", "label")

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from collect.huggingface.prompts import Prompt
-from collect.huggingface.routers import Choice, Router
-from collect.huggingface.scores import scores_of
-from traces.errors import InputError
-from traces.header import Header
-from traces.recording import TraceWriter
-from traces.selections import Trace
+from moe_replay.collect.huggingface.prompts import Prompt
+from moe_replay.collect.huggingface.routers import Choice, Router
+from moe_replay.collect.huggingface.score_kinds import scores_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_writer import TraceWriter
+from moe_replay.traces.header import Header
+from moe_replay.traces.selections import Trace
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 
 class Choice(NamedTuple):

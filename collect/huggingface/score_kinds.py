@@ -2,8 +2,8 @@
 
 import torch
 
-from collect.huggingface.routers import Choice
-from traces.k_rules import OVER_CHOSEN, PROBABILITIES
+from moe_replay.collect.huggingface.routers import Choice
+from moe_replay.traces.k_rules import OVER_CHOSEN, PROBABILITIES
 
 AGREEMENT = 2e-2  # relative; weights come in the model's type, bfloat16 has eight bits
 SCORES = {"softmax": lambda logits: logits.float().softmax(-1), "sigmoid": lambda logits: logits.float().sigmoid()}

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from collect.dispatch.dynamic import dynamic_dispatch
-from collect.dispatch.named import Dispatch
-from collect.experts import Experts
-from collect.gates.named import GateOptions, build_gate
-from collect.gates.selection import ExpertsPerLayer, Selector
-from traces.errors import InputError
+from moe_replay.collect.dispatch.dispatch_names import Dispatch
+from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
+from moe_replay.collect.gates.gate_names import GateOptions, build_gate
+from moe_replay.collect.gates.gate_result import ExpertsPerLayer, Selector
+from moe_replay.collect.models.experts import Experts
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class ClassifierConfig:
     """Sizes of a classifier and its gate. `width` None means no embedding, no norms, no residual and no head: one bare
     MoE layer from the features to the classes (Shazeer's layer as its best-known small reimplementation uses it).
 
-    `gate` is a name of `collect.gates.named`; `threshold` and `most` are of gates with a dynamic number of experts,
-    `w_balance` and `w_size` weigh the gate's losses. `k` is what a fixed gate uses.
+    `gate` is a name of `collect.gates.gate_names`; `threshold` and `most` are of gates with a dynamic number of
+    experts, `w_balance` and `w_size` weigh the gate's losses. `k` is what a fixed gate uses.
     """
 
     layers: int = 4

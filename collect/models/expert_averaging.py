@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from collect.vision.transformer import AVERAGED, VisionTransformer
-from traces.errors import InputError
+from moe_replay.collect.models.vision_transformer import AVERAGED, VisionTransformer
+from moe_replay.traces.errors import InputError
 
 STACKS = ("w1_EMH", "b1_EH", "w2_EHO", "b2_EO")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from simulate.policies.memory.beforehand import EXPERT_NORMS
+from moe_replay.simulate.policies.memory.expert_worth import EXPERT_NORMS
 
 
 class Experts(nn.Module):

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from collect.classifier import seeded_linear
-from collect.dispatch.dynamic import dynamic_dispatch
-from collect.experts import Experts
-from collect.gates.selection import Selector
-from collect.gates.top_k import TopK
-from traces.errors import InputError
+from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
+from moe_replay.collect.gates.gate_result import Selector
+from moe_replay.collect.gates.top_k import TopK
+from moe_replay.collect.models.classifier import seeded_linear
+from moe_replay.collect.models.experts import Experts
+from moe_replay.traces.errors import InputError
 
 VOCABULARY = 256  # bytes
 ROTARY_BASE = 10000.0

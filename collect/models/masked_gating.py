@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from collect.experts import expert_norms
-from collect.gates.selection import Selection, recorded_weights
+from moe_replay.collect.gates.gate_result import Selection, recorded_weights
+from moe_replay.collect.models.experts import expert_norms
 
 
 class MaskedGates:
@@ -68,7 +68,8 @@ class MaskedGates:
     def keep(self, score_LE: torch.Tensor, slots: int | Sequence[int]) -> None:
         """Make the `slots` best experts of every layer the residents; ties: those that are resident, then the lowest.
 
-        `slots`: one number for all layers, or one each. The order is `simulate.policies.memory.swapping.wanted`'s.
+        `slots`: one number for all layers, or one each. The order is
+        `simulate.policies.memory.swap_scheduler.wanted`'s.
         """
         layers, experts = self.here_LE.shape
         slots_L = torch.tensor([slots] * layers if isinstance(slots, int) else list(slots), device=score_LE.device)

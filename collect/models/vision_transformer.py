@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from collect.classifier import seeded_linear
-from collect.dispatch.dynamic import dynamic_dispatch
-from collect.experts import Experts
-from collect.gates.named import GateOptions, build_gate
-from traces.errors import InputError, unknown_name
+from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
+from moe_replay.collect.gates.gate_names import GateOptions, build_gate
+from moe_replay.collect.models.classifier import seeded_linear
+from moe_replay.collect.models.experts import Experts
+from moe_replay.traces.errors import InputError, unknown_name
 
 VARIANTS = ("dense", "switch", "random", "random-per-token")
 AVERAGED = ("random", "random-per-token")  # variants that are deployed with their experts' weights averaged into one

@@ -6,9 +6,9 @@ import json
 import shlex
 from pathlib import Path
 
-from collect.quick.steps import Command
-from traces.errors import InputError
-from traces.files import write_json
+from moe_replay.collect.quick.steps import Command
+from moe_replay.traces.command_line.files import write_json
+from moe_replay.traces.errors import InputError
 
 
 class Journal:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from collect.quick.steps import Step
+from moe_replay.collect.quick.steps import Step
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from collect.quick.steps import Step
-from traces.errors import InputError
-from traces.files import replacing
+from moe_replay.collect.quick.steps import Step
+from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.errors import InputError
 
 MOST_FILES = 8  # beside each other in the folder, quick.log among them
 MOST_BYTES = 16 << 20  # of one file

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from collect.quick.steps import Command, Step
-from collect.real_layers.shapes import SHAPES, shape_of
+from moe_replay.collect.quick.steps import Command, Step
+from moe_replay.collect.real_layers.layer_shapes import SHAPES, shape_of
 
 EXECUTED = "gpt-oss-20b"  # its layers have as many experts as the language traces, of which a token takes as many
 TRACES = Path("traces/data/cpu-amd-epyc/text")

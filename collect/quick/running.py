@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from collect.quick.journal import Journal
-from collect.quick.machine import lacking
-from collect.quick.packing import pack
-from collect.quick.process import run_until
-from collect.quick.steps import Command, Step
+from moe_replay.collect.quick.journal import Journal
+from moe_replay.collect.quick.machine import lacking
+from moe_replay.collect.quick.packing import pack
+from moe_replay.collect.quick.process import run_until
+from moe_replay.collect.quick.steps import Command, Step
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 

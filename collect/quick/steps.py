@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

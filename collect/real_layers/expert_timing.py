@@ -15,9 +15,9 @@ import pyarrow as pa
 import torch
 from torch.nn import functional
 
-from collect.devices import synchronise
-from collect.real_layers.model import LayerStack
-from traces.layer_times import ALL_EXPERTS, DENSE_EVENT, EVENT, GROUPED, OF_DENSE, OF_EXPERTS
+from moe_replay.collect.devices import synchronise
+from moe_replay.collect.real_layers.layer_stack import LayerStack
+from moe_replay.traces.runs.layer_times import ALL_EXPERTS, DENSE_EVENT, EVENT, GROUPED, OF_DENSE, OF_EXPERTS
 
 FILLER = 8192  # side of the square product that keeps a GPU busy (2 ms on an H100) while calls are launched behind it
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from traces.errors import InputError, unknown_name
+from moe_replay.traces.errors import InputError, unknown_name
 
 MULTIPLE = 8  # scaled widths are multiples of it: matrix units take no others well
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from collect.gates.selection import recorded_weights
-from collect.real_layers.gated_experts import GatedExperts
-from collect.real_layers.shapes import LayerShape
+from moe_replay.collect.gates.gate_result import recorded_weights
+from moe_replay.collect.real_layers.gated_experts import GatedExperts
+from moe_replay.collect.real_layers.layer_shapes import LayerShape
 
 INPUTS = 256  # rows of the embedding: a byte-level trace tells which one a token takes
 OUTPUTS = 256

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from collect.blocks import Blocks
-from collect.executor import TraceOnWeights
-from collect.real_layers.model import INPUTS, OUTPUTS, LayerStack
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import Workload, build_workload
-from traces.errors import InputError
-from traces.selections import Trace
+from moe_replay.collect.execution.blocks import Blocks
+from moe_replay.collect.execution.executor import TraceOnWeights
+from moe_replay.collect.real_layers.layer_stack import INPUTS, OUTPUTS, LayerStack
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload, build_workload
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.selections import Trace
 
 AT_ONCE = 4096  # rows of the plain forward pass that outputs are compared with
 

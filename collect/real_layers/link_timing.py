@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from collect.devices import synchronise
-from traces.link_table import HOST, PAGEABLE, PINNED
+from moe_replay.collect.devices import synchronise
+from moe_replay.traces.runs.link_table import HOST, PAGEABLE, PINNED
 
 FRACTIONS = (1, 2, 4, 8, 32, 128)  # of an expert: an intercept needs small copies too
 STREAMS = (1, 2, 3, 4)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from collect.calibration import CalibrationPlan, measure_costs
-from collect.devices import device_name
-from collect.real_layers.blocks import LayerStackBlocks, LayerStackCalibration
-from collect.real_layers.model import INPUTS, LayerStack
-from simulate.policies.workload import Workload, build_workload
-from traces.cost_table import ANY_LAYER, CostTable
+from moe_replay.collect.devices import device_name
+from moe_replay.collect.execution.calibration import CalibrationPlan, measure_costs
+from moe_replay.collect.real_layers.layer_stack import INPUTS, LayerStack
+from moe_replay.collect.real_layers.layer_stack_blocks import LayerStackBlocks, LayerStackCalibration
+from moe_replay.simulate.config.workload import Workload, build_workload
+from moe_replay.traces.runs.cost_table import ANY_LAYER, CostTable
 
 SIZES = tuple(2**power for power in range(13))  # 1 .. 4,096 tokens
 LARGE = 512  # larger sizes are visited once: a visit times every expert twice, and most of it is the queues' own time

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from traces.errors import InputError
-from traces.selections import Trace
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.selections import Trace
 
 DECODE = 1  # phase of a generated token
 NOTHING = "the trace has no decode phase (allowed: a language-route trace, --phase decode)"

@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from collect.classifier import Classifier
-from collect.datasets.images import Images
-from collect.devices import device_name, on_device
-from collect.dispatch.dynamic import dynamic_dispatch
-from collect.experts import noted_norms
-from collect.gates.selection import keep
-from traces.header import Header, ModelInfo
-from traces.k_rules import OVER_CHOSEN, PROBABILITIES, KRule
-from traces.provenance import provenance
-from traces.recording import TraceWriter
-from traces.selections import Trace
-from traces.trace_file import load_trace
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.devices import device_name, on_device
+from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
+from moe_replay.collect.gates.gate_result import keep
+from moe_replay.collect.models.classifier import Classifier
+from moe_replay.collect.models.experts import noted_norms
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.file.trace_writer import TraceWriter
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.k_rules import OVER_CHOSEN, PROBABILITIES, KRule
+from moe_replay.traces.selections import Trace
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from collect.datasets.clips import Clip
-from collect.devices import device_name, on_device
-from collect.rounding import rounded
-from collect.vision.transformer import VisionTransformer
-from traces.errors import InputError
-from traces.header import Header, ModelInfo
-from traces.k_rules import PROBABILITIES
-from traces.provenance import provenance
-from traces.recording import TraceWriter
-from traces.selections import Trace
+from moe_replay.collect.datasets.clips import Clip
+from moe_replay.collect.devices import device_name, on_device
+from moe_replay.collect.models.vision_transformer import VisionTransformer
+from moe_replay.collect.recording.score_rounding import rounded
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_writer import TraceWriter
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.k_rules import PROBABILITIES
+from moe_replay.traces.selections import Trace
 
 
 @torch.inference_mode()

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from collect.gates.selection import Selector
-from collect.language.corpus import SEPARATOR, Corpus
-from collect.language.model import Cache, LanguageModel, Rows
-from traces.errors import InputError
+from moe_replay.collect.datasets.text_corpus import SEPARATOR, Corpus
+from moe_replay.collect.gates.gate_result import Selector
+from moe_replay.collect.models.language_model import Cache, LanguageModel, Rows
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from collect.devices import device_name
-from collect.experts import noted_norms
-from collect.gates.selection import Selection, keep
-from collect.language.corpus import Corpus
-from collect.language.model import LanguageModel
-from collect.language.serving import Request, Step, serve
-from collect.rounding import FULL_PRECISION, rounded
-from traces.header import Header, ModelInfo
-from traces.k_rules import OVER_CHOSEN
-from traces.provenance import provenance
-from traces.recording import TraceWriter
-from traces.selections import Trace
+from moe_replay.collect.datasets.text_corpus import Corpus
+from moe_replay.collect.devices import device_name
+from moe_replay.collect.gates.gate_result import Selection, keep
+from moe_replay.collect.models.experts import noted_norms
+from moe_replay.collect.models.language_model import LanguageModel
+from moe_replay.collect.recording.continuous_batching import Request, Step, serve
+from moe_replay.collect.recording.score_rounding import FULL_PRECISION, rounded
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.file.trace_writer import TraceWriter
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.k_rules import OVER_CHOSEN
+from moe_replay.traces.selections import Trace
 
 
 class Recorder:

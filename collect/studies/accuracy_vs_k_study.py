@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from collect.classifier import ClassifierConfig
-from collect.datasets.images import Images
-from collect.devices import on_device
-from collect.training import TrainingConfig, evaluate, train
-from traces.errors import InputError
-from traces.files import replacing, write_json
-from traces.provenance import provenance
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.devices import on_device
+from moe_replay.collect.models.classifier import ClassifierConfig
+from moe_replay.collect.training.classifier_training import TrainingConfig, evaluate, train
+from moe_replay.traces.command_line.files import replacing, write_json
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
 
 COLUMNS = ("data", "trained_k", "evaluated_k", "seed", "epochs", "samples", "accuracy", "cross_entropy")
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from collect.devices import synchronise
+from moe_replay.collect.devices import synchronise
 
 
 class Allocation(Protocol):

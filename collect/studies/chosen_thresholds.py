@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 
-from collect.classifier import Classifier
-from collect.dynamic_k.answers import Answers, answer, noisy_gates
-from traces.k_rules import RULES, KRule
+from moe_replay.collect.models.classifier import Classifier
+from moe_replay.collect.studies.sample_answers import Answers, answer, noisy_gates
+from moe_replay.traces.k_rules import RULES, KRule
 
 STEPS = 18  # bisections at most
 CLOSE_K = 0.005  # of a target mean K

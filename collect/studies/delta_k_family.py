@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from collect.classifier import CONFIGURATIONS, Classifier, ClassifierConfig
-from collect.datasets.images import Images
-from collect.training import TrainingConfig, train
-from traces.errors import InputError
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.models.classifier import CONFIGURATIONS, Classifier, ClassifierConfig
+from moe_replay.collect.training.classifier_training import TrainingConfig, train
+from moe_replay.traces.errors import InputError
 
 VALIDATION_IMAGES = 5000  # the last training images: thresholds are chosen on them, no model is trained on them
 BASE = replace(CONFIGURATIONS["base"], gate="top-k")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from collect.executor import TraceOnWeights
-from collect.experiment import MEASURED_SHARE
-from simulate.policies.config import RunConfig
-from simulate.policies.recording import run_header
-from traces.cost_table import CostTable
-from traces.provenance import provenance
-from traces.run_records import holds_run, run_identity
-from traces.selections import Trace
+from moe_replay.collect.execution.executor import TraceOnWeights
+from moe_replay.collect.execution.experiment import MEASURED_SHARE
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.runs.cost_table import CostTable
+from moe_replay.traces.runs.run_records import holds_run, run_identity
+from moe_replay.traces.selections import Trace
 
 
 @dataclass(frozen=True)

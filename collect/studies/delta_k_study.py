@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from collect.classifier import Classifier
-from collect.devices import device_name, on_device
-from collect.dynamic_k.answers import Answers, answer, noisy_gates
-from collect.dynamic_k.family import DYNAMIC, FIXED, HeldOut, train_member
-from collect.dynamic_k.thresholds import noise_for, rule_for
-from collect.training import TrainingConfig
-from traces.operating_points import OperatingPoints, operating_points
-from traces.provenance import provenance
+from moe_replay.collect.devices import device_name, on_device
+from moe_replay.collect.models.classifier import Classifier
+from moe_replay.collect.studies.chosen_thresholds import noise_for, rule_for
+from moe_replay.collect.studies.delta_k_family import DYNAMIC, FIXED, HeldOut, train_member
+from moe_replay.collect.studies.sample_answers import Answers, answer, noisy_gates
+from moe_replay.collect.training.classifier_training import TrainingConfig
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.operating_points import OperatingPoints, operating_points
 
 POST_HOC = "fixed-4"  # the fixed-k model to which rules are applied afterwards
 RULES_POST_HOC = ("delta", "top-p", "entropy", "gap")

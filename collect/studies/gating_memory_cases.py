@@ -6,13 +6,13 @@ from functools import cached_property
 
 import torch
 
-from collect.classifier import Classifier
-from collect.dispatch.capacity import Capacity
-from collect.dispatch.footprint import LayerSizes
-from collect.experts import Experts
-from collect.real_layers.gated_experts import GatedExperts
-from collect.real_layers.shapes import LayerShape
-from traces.errors import InputError
+from moe_replay.collect.dispatch.capacity import Capacity
+from moe_replay.collect.dispatch.footprint import LayerSizes
+from moe_replay.collect.models.classifier import Classifier
+from moe_replay.collect.models.experts import Experts
+from moe_replay.collect.real_layers.gated_experts import GatedExperts
+from moe_replay.collect.real_layers.layer_shapes import LayerShape
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

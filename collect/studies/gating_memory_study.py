@@ -10,16 +10,16 @@ from statistics import quantiles
 import numpy as np
 import torch
 
-from collect.allocation import Allocation, allocation_on
-from collect.devices import synchronise
-from collect.dispatch.capacity import Capacity
-from collect.dispatch.footprint import dynamic_peak_bytes, gathered_peak_bytes, static_peak_bytes
-from collect.dispatch.named import DISPATCHES, Dispatch, build_dispatch
-from collect.dispatch.static import StaticDispatch
-from collect.experts import Experts
-from collect.memory_cases import Case
-from collect.real_layers.gated_experts import GatedExperts
-from traces.files import replacing
+from moe_replay.collect.devices import synchronise
+from moe_replay.collect.dispatch.capacity import Capacity
+from moe_replay.collect.dispatch.dispatch_names import DISPATCHES, Dispatch, build_dispatch
+from moe_replay.collect.dispatch.footprint import dynamic_peak_bytes, gathered_peak_bytes, static_peak_bytes
+from moe_replay.collect.dispatch.static_dispatch import StaticDispatch
+from moe_replay.collect.models.experts import Experts
+from moe_replay.collect.real_layers.gated_experts import GatedExperts
+from moe_replay.collect.studies.allocation import Allocation, allocation_on
+from moe_replay.collect.studies.gating_memory_cases import Case
+from moe_replay.traces.command_line.files import replacing
 
 PEAKS = {"dynamic": dynamic_peak_bytes, "gathered": gathered_peak_bytes}  # predicted, of dispatches without a capacity
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from collect.language.corpus import Corpus
-from collect.language.model import LanguageModel
-from collect.language.ngram import NGram
+from moe_replay.collect.datasets.text_corpus import Corpus
+from moe_replay.collect.models.byte_ngram import NGram
+from moe_replay.collect.models.language_model import LanguageModel
 
 NGRAM_ORDER = 5
 

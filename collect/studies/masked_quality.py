@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from collect.expert_memory.masked_gating import Altered, MaskedGates
-from collect.expert_memory.probes import Probe
-from collect.gates.selection import Selector
-from collect.language.quality import error
-from simulate.policies.memory.lessons import HELD_OUT, NONE
-from simulate.policies.memory.swapping import LEARNED_METHODS
-from traces.errors import InputError
+from moe_replay.collect.gates.gate_result import Selector
+from moe_replay.collect.models.masked_gating import Altered, MaskedGates
+from moe_replay.collect.studies.language_quality import error
+from moe_replay.collect.studies.quality_probes import Probe
+from moe_replay.simulate.policies.memory.knowledge_source import HELD_OUT, NONE
+from moe_replay.simulate.policies.memory.swap_scheduler import LEARNED_METHODS
+from moe_replay.traces.errors import InputError
 
 STATIC = ("importance", "popularity", "magnitude")  # residents chosen once; popularity is pruning by use
 HANDLINGS = ("redirect", "skip")

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from collect.classifier import Classifier
-from collect.devices import on_device, synchronise
-from collect.dynamic_k.family import HeldOut, train_member
-from collect.gates.selection import ExpertsPerRow
-from collect.training import TrainingConfig
-from traces.errors import InputError
-from traces.files import replacing
-from traces.k_rules import KRule
-from traces.operating_points import OperatingPoints
+from moe_replay.collect.devices import on_device, synchronise
+from moe_replay.collect.gates.gate_result import ExpertsPerRow
+from moe_replay.collect.models.classifier import Classifier
+from moe_replay.collect.studies.delta_k_family import HeldOut, train_member
+from moe_replay.collect.training.classifier_training import TrainingConfig
+from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.k_rules import KRule
+from moe_replay.traces.operating_points import OperatingPoints
 
 COLUMNS = ("model", "how", "rule", "target_k", "k", "repetition", "images", "seconds")
 SLOWEST_K = 8  # fixed numbers of experts beyond it are not timed

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from collect.classifier import Classifier
-from collect.datasets.images import Images
-from collect.gates.selection import Selector
-from collect.language.corpus import Corpus
-from collect.language.model import LanguageModel
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.datasets.text_corpus import Corpus
+from moe_replay.collect.gates.gate_result import Selector
+from moe_replay.collect.models.classifier import Classifier
+from moe_replay.collect.models.language_model import LanguageModel
 
 
 class Probe(Protocol):

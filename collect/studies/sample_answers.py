@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from collect.classifier import Classifier
-from collect.gates.selection import ExpertsPerLayer, GivenCounts, Selection
+from moe_replay.collect.gates.gate_result import ExpertsPerLayer, GivenCounts, Selection
+from moe_replay.collect.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

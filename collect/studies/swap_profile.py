@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collect.executor import TraceOnWeights
-from collect.expert_memory.masked_gating import MaskedGates
-from collect.expert_memory.probes import Probe
-from collect.expert_memory.quality import scored, summary, swapped
-from simulate.policies.config import RunConfig
-from simulate.policies.halves import ALL
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.known import Known
-from traces.errors import InputError
+from moe_replay.collect.execution.executor import TraceOnWeights
+from moe_replay.collect.models.masked_gating import MaskedGates
+from moe_replay.collect.studies.masked_quality import scored, summary, swapped
+from moe_replay.collect.studies.quality_probes import Probe
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.halves import ALL
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.errors import InputError
 
 NO_PERIOD = 0
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from collect.datasets.images import Images
-from collect.vision.averaging import deployed
-from collect.vision.processes import alone
-from collect.vision.training import VisionTraining, new_vision_model, restore_vision, train_vision
-from collect.vision.transformer import VisionConfig, VisionTransformer, parameter_count
-from traces.errors import InputError
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.models.expert_averaging import deployed
+from moe_replay.collect.models.vision_transformer import VisionConfig, VisionTransformer, parameter_count
+from moe_replay.collect.training.processes import alone
+from moe_replay.collect.training.vision_training import VisionTraining, new_vision_model, restore_vision, train_vision
+from moe_replay.traces.errors import InputError
 
 NOT_REACHED = "not reached"
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from collect.datasets.images import Images
-from collect.devices import on_device, synchronise
-from collect.vision.averaging import deployed
-from collect.vision.processes import alone
-from collect.vision.results import Contender
-from collect.vision.training import VisionTraining, accuracy, restore_vision, train_epoch
-from collect.vision.transformer import VisionTransformer
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.devices import on_device, synchronise
+from moe_replay.collect.models.expert_averaging import deployed
+from moe_replay.collect.models.vision_transformer import VisionTransformer
+from moe_replay.collect.studies.vision_grid import Contender
+from moe_replay.collect.training.processes import alone
+from moe_replay.collect.training.vision_training import VisionTraining, accuracy, restore_vision, train_epoch
 
 
 def measure_times(

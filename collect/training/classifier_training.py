@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from collect.checkpoints import load_checkpoint, save_checkpoint
-from collect.classifier import Classifier, ClassifierConfig
-from collect.datasets.images import Images
-from collect.devices import on_device
-from collect.gates.selection import ExpertsPerLayer
-from traces.errors import InputError
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.devices import on_device
+from moe_replay.collect.gates.gate_result import ExpertsPerLayer
+from moe_replay.collect.models.classifier import Classifier, ClassifierConfig
+from moe_replay.collect.training.checkpoints import load_checkpoint, save_checkpoint
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

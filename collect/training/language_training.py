@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from collect.checkpoints import first_difference, load_checkpoint, save_checkpoint
-from collect.language.corpus import Corpus
-from collect.language.model import LanguageConfig, LanguageModel
-from traces.errors import InputError
+from moe_replay.collect.datasets.text_corpus import Corpus
+from moe_replay.collect.models.language_model import LanguageConfig, LanguageModel
+from moe_replay.collect.training.checkpoints import first_difference, load_checkpoint, save_checkpoint
+from moe_replay.traces.errors import InputError
 
 KIND = "language"
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,6 @@ def check_count(count: int, device: torch.device) -> None:
 
 def launch(count: int) -> int:
     """Run this very command in `count` processes through torch.distributed.run and return the exit status."""
-    words = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "collect"]
+    words = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "moe_replay.collect"]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     return subprocess.run([sys.executable, *words, *sys.argv[1:]], env=environment, check=False).returncode

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from collect.checkpoints import load_checkpoint
-from collect.language.corpus import Corpus
-from collect.language.model import LanguageConfig, LanguageModel
-from collect.language.training import LanguageTraining, optimizer_of, train_step
+from moe_replay.collect.datasets.text_corpus import Corpus
+from moe_replay.collect.models.language_model import LanguageConfig, LanguageModel
+from moe_replay.collect.training.checkpoints import load_checkpoint
+from moe_replay.collect.training.language_training import LanguageTraining, optimizer_of, train_step
 
 WARM_STEPS = 3  # not counted: memory is taken, kernels are chosen
 LEAST_STEPS = 5

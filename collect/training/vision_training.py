@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from collect.checkpoints import load_checkpoint, save_checkpoint
-from collect.datasets.images import Images
-from collect.devices import on_device, synchronise
-from collect.training import TrainingConfig, set_learning_rate
-from collect.vision.averaging import deployed
-from collect.vision.processes import Processes
-from collect.vision.transformer import AVERAGED, VisionConfig, VisionTransformer
-from traces.errors import InputError
+from moe_replay.collect.datasets.images import Images
+from moe_replay.collect.devices import on_device, synchronise
+from moe_replay.collect.models.expert_averaging import deployed
+from moe_replay.collect.models.vision_transformer import AVERAGED, VisionConfig, VisionTransformer
+from moe_replay.collect.training.checkpoints import load_checkpoint, save_checkpoint
+from moe_replay.collect.training.classifier_training import TrainingConfig, set_learning_rate
+from moe_replay.collect.training.processes import Processes
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Caption files: the claim of a figure in one sentence, the numbers behind it, and the tables it was drawn from."""
 
-from figures.table_files import TableFiles
+from moe_replay.figures.drawing.table_files import TableFiles
 
 
 def caption(name: str, tables: TableFiles, claim: dict) -> str:

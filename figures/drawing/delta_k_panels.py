@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from figures import style
+from moe_replay.figures.drawing import style
 
 MARGIN_POINTS = 0.3  # as analysis judged by
 TRAINED_FIXED = "trained at fixed k"

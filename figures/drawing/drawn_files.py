@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from traces.files import sha256_of, write_json
-from traces.outputs import is_by_this_command, json_in
-from traces.provenance import provenance
+from moe_replay.traces.command_line.files import sha256_of, write_json
+from moe_replay.traces.command_line.outputs import is_by_this_command, json_in
+from moe_replay.traces.command_line.provenance import provenance
 
 LIST = "figures.json"
 

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import style
+from moe_replay.figures.drawing import style
 
 ASIDE = 1.07  # executed points of neighbouring series stand apart by this factor of B, so that intervals can be told
 PERCENTILES = {"latency_p50_ms": "p50", "latency_p95_ms": "p95"}

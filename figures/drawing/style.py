@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from traces.files import replacing
+from moe_replay.traces.command_line.files import replacing
 
 matplotlib.use("Agg")
 

@@ -10,14 +10,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from simulate.costs import CostModel
-from traces.cost_table import load_costs
-from traces.errors import InputError
-from traces.glossary.lookup import titles
-from traces.link_table import links_in, one_at_a_time
-from traces.mixed_table import mixed_header
-from traces.numbers import whole_ns
-from traces.shipped import found_by_name, shipped_costs, shipped_links
+from moe_replay.simulate.config.costs import CostModel
+from moe_replay.traces.command_line.number_limits import whole_ns
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.mixed_table import mixed_header
+from moe_replay.traces.glossary.lookup import titles
+from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.runs.link_table import links_in, one_at_a_time
+from moe_replay.traces.shipped import found_by_name, shipped_costs, shipped_links
 
 BANDWIDTH, LATENCY_US = 16.0, 10.0  # of a link that nobody named: GB/s, and beside the bytes
 OF_COSTS = titles(("name", "experts", "k", "width", "hidden", "dtype", "tokens"))

@@ -25,7 +25,7 @@ def compile_command() -> None:
 
 def compiled(name: str) -> tuple[str, float]:
     """Load, or compile first, the entries of one form of the engine; return its name and the seconds it took."""
-    from simulate.compiled import entries  # imports numba, which others do not need
+    from moe_replay.simulate.compiled import entries  # imports numba, which others do not need
 
     started = time.perf_counter()
     for each in FORMS[name]:

@@ -7,24 +7,24 @@ from typing import Annotated
 
 import typer
 
-from simulate.by_name import BANDWIDTH, LATENCY_US, Costs, Link, bytes_of_expert, link_fields
-from simulate.costs import read_costs
-from simulate.engines import ENGINES
-from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.config import ONLY_UNDER, SCHEDULERS, RunConfig, has_meaning
-from simulate.policies.memory.config import HANDLINGS, MemoryConfig
-from simulate.policies.memory.filling import sharing
-from simulate.policies.memory.grid import MemoryGrid
-from simulate.policies.memory.lessons import HELP, file_of, lesson_of
-from simulate.policies.memory.named import CACHES, SCOPES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
-from simulate.policies.placement import place
-from simulate.regret import memory_configs
-from simulate.runs import new_runs, report
-from traces import command
-from traces.outputs import check_place
-from traces.selections import Trace
-from traces.trace_file import load_trace
+from moe_replay.simulate.commands.by_name import BANDWIDTH, LATENCY_US, Costs, Link, bytes_of_expert, link_fields
+from moe_replay.simulate.config.costs import read_costs
+from moe_replay.simulate.config.memory_config import HANDLINGS, MemoryConfig
+from moe_replay.simulate.config.memory_grid import MemoryGrid
+from moe_replay.simulate.config.run_config import ONLY_UNDER, SCHEDULERS, RunConfig, has_meaning
+from moe_replay.simulate.engines.engine_choice import ENGINES
+from moe_replay.simulate.policies.arrivals import ARRIVALS
+from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
+from moe_replay.simulate.policies.memory.filling import sharing
+from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of, lesson_of
+from moe_replay.simulate.policies.placement import place
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
+from moe_replay.simulate.sweeps.regret import memory_configs
+from moe_replay.simulate.sweeps.run_folder import new_runs, report
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.selections import Trace
 
 
 def memory_command(

@@ -8,19 +8,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from simulate.policies.memory.beforehand import known_from
-from simulate.policies.memory.lessons import HELP, file_of, lesson_of
-from simulate.policies.memory.named import CACHES, SCOPES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
-from traces import command
-from traces.describe import default_k
-from traces.errors import InputError
-from traces.files import sha256_of, write_json, write_rows
-from traces.glossary.lookup import titles
-from traces.outputs import check_output, staged
-from traces.provenance import provenance
-from traces.routes import uncomputed
-from traces.trace_file import load_trace
+from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
+from moe_replay.simulate.policies.memory.expert_worth import known_from
+from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of, lesson_of
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
+from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.describe import default_k
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.glossary.lookup import titles
+from moe_replay.traces.routes import uncomputed
 
 PRINTED = titles(("policy", "slots", "known", "misses", "miss_ratio", "transfers"))
 OF_PREFETCHERS = titles(("prefetcher", "prefetches", "prefetches_used"))
@@ -49,8 +49,12 @@ def misses_command(
 
     Example: `python -m simulate misses wide.trace.parquet --policy lru,lfu,belady --slots 4,8 --out misses.csv`
     """
-    from simulate.misses import MissPlan, miss_rows, tasks  # imports numba, which others do not need
-    from simulate.runs import progress_bar
+    from moe_replay.simulate.misses.miss_tables import (  # imports numba, which others do not need
+        MissPlan,
+        miss_rows,
+        tasks,
+    )
+    from moe_replay.simulate.sweeps.run_folder import progress_bar
 
     if out is not None and out.suffix != ".csv":
         raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")

@@ -9,18 +9,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from simulate.planning.measurements import read_profiles, text_of
-from traces import command
-from traces.errors import InputError
-from traces.files import write_json, write_rows
-from traces.glossary.lookup import titles
-from traces.outputs import check_output, staged
-from traces.parquet import header_digest
-from traces.provenance import provenance
+from moe_replay.simulate.planning.measurements import read_profiles, text_of
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.files import write_json, write_rows
+from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import header_digest
+from moe_replay.traces.glossary.lookup import titles
 
 if TYPE_CHECKING:
-    from simulate.planning.models import Models
-    from simulate.planning.search import Budget, Plan
+    from moe_replay.simulate.planning.fitted_models import Models
+    from moe_replay.simulate.planning.search import Budget, Plan
 
 
 def plan_command(
@@ -40,8 +40,8 @@ def plan_command(
 
     Example: `python -m simulate plan profile.csv --memory-bytes 30e6 --latency-ms 4`
     """
-    from simulate.planning.models import errors, fit  # imports scipy, which others do not need
-    from simulate.planning.search import Budget, search_all
+    from moe_replay.simulate.planning.fitted_models import errors, fit  # imports scipy, which others do not need
+    from moe_replay.simulate.planning.search import Budget, search_all
 
     check_output(out, profiles, force)
     profile = read_profiles(profiles)

@@ -8,22 +8,22 @@ from typing import Annotated
 
 import typer
 
-from simulate.by_name import costs_by_name
-from simulate.engines import ENGINES
-from simulate.policies.config import RunConfig
-from simulate.policies.halves import ALL
-from simulate.policies.memory.lessons import HELP, file_of, lesson_of
-from simulate.runs import say_who_waits
-from simulate.sweeps.axes import FIELDS, configs_of, read_axes
-from simulate.sweeps.backends import BACKENDS
-from simulate.sweeps.study import Study
-from simulate.sweeps.sweep import sweep
-from traces.command import Force, seeds
-from traces.errors import InputError, unknown_name
-from traces.outputs import check_place
-from traces.provenance import provenance, running_command, without_options
-from traces.routes import uncomputed
-from traces.sweep_table import FAILED, SweepPoint
+from moe_replay.simulate.commands.by_name import costs_by_name
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.engines.engine_choice import ENGINES
+from moe_replay.simulate.policies.halves import ALL
+from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of, lesson_of
+from moe_replay.simulate.sweeps.axes import FIELDS, configs_of, read_axes
+from moe_replay.simulate.sweeps.backends import BACKENDS
+from moe_replay.simulate.sweeps.run_folder import say_who_waits
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.sweep import sweep
+from moe_replay.traces.command_line.command import Force, seeds
+from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.command_line.provenance import provenance, running_command, without_options
+from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.routes import uncomputed
+from moe_replay.traces.runs.sweep_table import FAILED, SweepPoint
 
 NOT_IN_PROVENANCE = ("--jobs", "--backend", "--scheduler")  # who computes changes no result
 REASONS_SHOWN = 10

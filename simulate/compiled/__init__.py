@@ -1,1 +1,1 @@
-"""The compiled engine (numba): the rules of `simulate.policies` over flat arrays, equal to the reference to the ns."""
+"""The compiled engine: the rules of `simulate.policies` over flat arrays, equal to the reference to the nanosecond."""

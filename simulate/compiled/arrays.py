@@ -9,9 +9,9 @@ from llvmlite import ir
 from numba import carray, from_dtype, types
 from numba.extending import intrinsic
 
-from simulate.compiled.checking import held_as
-from simulate.compiled.jit import inlined
-from simulate.compiled.pointers import Arrays, place_of
+from moe_replay.simulate.compiled.checking import held_as
+from moe_replay.simulate.compiled.jit import inlined
+from moe_replay.simulate.compiled.pointers import Arrays, place_of
 
 I64 = ir.IntType(64)
 

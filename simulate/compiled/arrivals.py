@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from simulate.compiled.accessors import (
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.run_accessors import (
     arriving_P,
     held_G,
     of_step_P,
@@ -12,8 +13,7 @@ from simulate.compiled.accessors import (
     steps_S,
     times_A,
 )
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import CLOSED, NEVER, STEPS, World
+from moe_replay.simulate.compiled.run_layout import CLOSED, NEVER, STEPS, World
 
 
 @compiled

@@ -23,7 +23,7 @@ from numba.extending import (
     register_model,
 )
 
-from simulate.compiled.bounds import MARK
+from moe_replay.simulate.compiled.bounds import MARK
 
 
 class HeldArray(types.Type):

@@ -2,47 +2,47 @@
 
 A rule is known by itself, its class or function, wherever it stands in the tables of names: a subclass, or another
 rule under its name, is not compiled. Placements do not stand here, because both engines are given the map that they
-make beforehand. The numbers stand in `layout` and `memory.layout`.
+make beforehand. The numbers stand in `run_layout` and `memory_layout`.
 """
 
 from __future__ import annotations
 
-from simulate.compiled import layout
-from simulate.compiled.memory import layout as memory_layout
-from simulate.costs import Affine, MeanCosts
-from simulate.policies import arrivals
-from simulate.policies.config import RunConfig
-from simulate.policies.lockstep import Lockstep
-from simulate.policies.memory.belady import Belady, BeladyBypass
-from simulate.policies.memory.fifo import FIFO
-from simulate.policies.memory.importance import Importance
-from simulate.policies.memory.least_stale import LeastStale
-from simulate.policies.memory.lfru import LFRU
-from simulate.policies.memory.lfu import LFU
-from simulate.policies.memory.lifo import LIFO, LIFOByUse
-from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.none import NoCache
-from simulate.policies.memory.prefetch.co_activation import CoActivation
-from simulate.policies.memory.prefetch.oracle import Oracle
-from simulate.policies.memory.prefetch.popularity import Popularity
-from simulate.policies.memory.prefetch.prefetcher import Prefetcher
-from simulate.policies.memory.prefetch.previous_token import PreviousToken
-from simulate.policies.memory.random_victim import RandomVictim
-from simulate.policies.memory.s3fifo import S3FIFO
-from simulate.policies.memory.sieve import Sieve
-from simulate.policies.memory.static import Static
-from simulate.policies.placement import PLACEMENTS
-from simulate.policies.queueing import QueueScheduler
-from traces.errors import InputError
+from moe_replay.simulate.compiled import run_layout
+from moe_replay.simulate.compiled.memory import memory_layout
+from moe_replay.simulate.config.costs import Affine, MeanCosts
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies import arrivals
+from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
+from moe_replay.simulate.policies.caches.fifo import FIFO
+from moe_replay.simulate.policies.caches.importance import Importance
+from moe_replay.simulate.policies.caches.least_stale import LeastStale
+from moe_replay.simulate.policies.caches.lfru import LFRU
+from moe_replay.simulate.policies.caches.lfu import LFU
+from moe_replay.simulate.policies.caches.lifo import LIFO, LIFOByUse
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.caches.none import NoCache
+from moe_replay.simulate.policies.caches.random_victim import RandomVictim
+from moe_replay.simulate.policies.caches.s3fifo import S3FIFO
+from moe_replay.simulate.policies.caches.sieve import Sieve
+from moe_replay.simulate.policies.caches.static import Static
+from moe_replay.simulate.policies.lockstep import Lockstep
+from moe_replay.simulate.policies.placement import PLACEMENTS
+from moe_replay.simulate.policies.prefetchers.co_activation import CoActivation
+from moe_replay.simulate.policies.prefetchers.oracle import Oracle
+from moe_replay.simulate.policies.prefetchers.popularity import Popularity
+from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
+from moe_replay.simulate.policies.prefetchers.previous_token import PreviousToken
+from moe_replay.simulate.policies.queueing import QueueScheduler
+from moe_replay.traces.errors import InputError
 
 COMPILED: dict[str, dict[object, int]] = {
-    "scheduler": {QueueScheduler: layout.QUEUES, Lockstep: layout.LOCKSTEP},
+    "scheduler": {QueueScheduler: run_layout.QUEUES, Lockstep: run_layout.LOCKSTEP},
     "arrivals": {
-        arrivals.all_at_once: layout.AT_TIMES,
-        arrivals.poisson: layout.AT_TIMES,
-        arrivals.recorded: layout.AT_TIMES,
-        arrivals.closed: layout.CLOSED,
-        arrivals.steps: layout.STEPS,
+        arrivals.all_at_once: run_layout.AT_TIMES,
+        arrivals.poisson: run_layout.AT_TIMES,
+        arrivals.recorded: run_layout.AT_TIMES,
+        arrivals.closed: run_layout.CLOSED,
+        arrivals.steps: run_layout.STEPS,
     },
     "cache policy": {
         NoCache: memory_layout.NONE,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.instant import go_on
-from simulate.compiled.jit import entry
-from simulate.compiled.layout import RUN
-from simulate.compiled.memory.accessors import filling_F, key_at
-from simulate.compiled.memory.caches import admit
-from simulate.compiled.memory.layout import MEMORY
+from moe_replay.simulate.compiled.caches.cache import admit
+from moe_replay.simulate.compiled.instant import go_on
+from moe_replay.simulate.compiled.jit import entry
+from moe_replay.simulate.compiled.memory.memory_accessors import filling_F, key_at
+from moe_replay.simulate.compiled.memory.memory_layout import MEMORY
+from moe_replay.simulate.compiled.run_layout import RUN
 
 
 @entry(RUN)

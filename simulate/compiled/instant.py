@@ -9,7 +9,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.accessors import (
+from moe_replay.simulate.compiled.arrivals import let_arrive, next_arrival, release, sort_arriving
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.lockstep import admit_to_step, bind_from_stage, retire_from_step, settle_step
+from moe_replay.simulate.compiled.memory.expert_memory import arrive, bound, released, take
+from moe_replay.simulate.compiled.memory.host_link import (
+    any_transfer,
+    begin_transfers,
+    has_room,
+    next_end,
+    transfers_here,
+)
+from moe_replay.simulate.compiled.memory.masking import exchange_planned, passes_finished, release_masked
+from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.prefetchers.prefetcher import prefetch_next
+from moe_replay.simulate.compiled.queueing import (
+    admit_to_queues,
+    bind_from_queue,
+    force,
+    rejoin,
+    retire_from_queues,
+    settle_queues,
+)
+from moe_replay.simulate.compiled.run_accessors import (
     arriving_P,
     batch_at,
     batches_A,
@@ -23,11 +45,7 @@ from simulate.compiled.accessors import (
     timed_Q,
     times_A,
 )
-from simulate.compiled.arrivals import let_arrive, next_arrival, release, sort_arriving
-from simulate.compiled.chains import pop_ready
-from simulate.compiled.clock import later
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import (
+from moe_replay.simulate.compiled.run_layout import (
     BROKEN,
     DONE,
     LAUNCH,
@@ -41,20 +59,8 @@ from simulate.compiled.layout import (
     ROUND,
     World,
 )
-from simulate.compiled.lockstep import admit_to_step, bind_from_stage, retire_from_step, settle_step
-from simulate.compiled.memory.layout import Memory
-from simulate.compiled.memory.loading import arrive, bound, released, take
-from simulate.compiled.memory.masking import exchange_planned, passes_finished, release_masked
-from simulate.compiled.memory.prefetching import prefetch_next
-from simulate.compiled.memory.sending import any_transfer, begin_transfers, has_room, next_end, transfers_here
-from simulate.compiled.queueing import (
-    admit_to_queues,
-    bind_from_queue,
-    force,
-    rejoin,
-    retire_from_queues,
-    settle_queues,
-)
+from moe_replay.simulate.compiled.structures.chains import pop_ready
+from moe_replay.simulate.compiled.structures.clock import later
 
 
 @compiled

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from simulate.compiled.bounds import asked_for, beyond, form_of
-from simulate.compiled.machine_code import alone, cache_folder, refuse_changed_sources
-from simulate.compiled.pointers import Pointed
+from moe_replay.simulate.compiled.bounds import asked_for, beyond, form_of
+from moe_replay.simulate.compiled.machine_code import alone, cache_folder, refuse_changed_sources
+from moe_replay.simulate.compiled.pointers import Pointed
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 

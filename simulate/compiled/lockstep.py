@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from simulate.compiled.accessors import device_at, node_at, pass_at, pass_N, queue_at, queued_P, step_P
-from simulate.compiled.chains import append_member, bind_members, free_members
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World
-from simulate.compiled.memory.announcing import begin_stage, note_step
-from simulate.compiled.memory.layout import Memory
-from simulate.compiled.memory.loading import join
-from simulate.compiled.memory.masking import route
-from simulate.compiled.stages import expert_of, finish, finish_empty, has_members
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.announcing import begin_stage, note_step
+from moe_replay.simulate.compiled.memory.expert_memory import join
+from moe_replay.simulate.compiled.memory.masking import route
+from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.run_accessors import device_at, node_at, pass_at, pass_N, queue_at, queued_P, step_P
+from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.scheduler import expert_of, finish, finish_empty, has_members
+from moe_replay.simulate.compiled.structures.chains import append_member, bind_members, free_members
 
 
 @compiled

@@ -21,7 +21,7 @@ except ImportError:
     fcntl = None
 
 PACKAGE = Path(__file__).parent
-SOURCES = (PACKAGE, PACKAGE.parent / "policies")  # numbers that both engines need stand in the policies
+SOURCES = (PACKAGE, PACKAGE.parent / "policies", PACKAGE.parent / "config")  # numbers both engines need stand there
 SETTINGS = ("NUMBA_OPT", "NUMBA_BOUNDSCHECK")  # of the environment: with other ones numba makes other code
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.accessors import (
+from moe_replay.simulate.compiled.jit import compiled, inlined
+from moe_replay.simulate.compiled.memory.announcing import note_group
+from moe_replay.simulate.compiled.memory.expert_memory import join
+from moe_replay.simulate.compiled.memory.masking import route
+from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.run_accessors import (
     device_at,
     entered_Q,
     joining_Q,
@@ -16,16 +21,11 @@ from simulate.compiled.accessors import (
     stale_R,
     timed_Q,
 )
-from simulate.compiled.chains import append_member, bind_members, free_members
-from simulate.compiled.clock import later
-from simulate.compiled.jit import compiled, inlined
-from simulate.compiled.layout import NEVER, STRETCH, STRETCH_BITS, World
-from simulate.compiled.memory.announcing import note_group
-from simulate.compiled.memory.layout import Memory
-from simulate.compiled.memory.loading import join
-from simulate.compiled.memory.masking import route
-from simulate.compiled.stages import advance, expert_of, finish, finish_empty
-from simulate.compiled.timeouts import drop_timeout, set_timeout
+from moe_replay.simulate.compiled.run_layout import NEVER, STRETCH, STRETCH_BITS, World
+from moe_replay.simulate.compiled.scheduler import advance, expert_of, finish, finish_empty
+from moe_replay.simulate.compiled.structures.chains import append_member, bind_members, free_members
+from moe_replay.simulate.compiled.structures.clock import later
+from moe_replay.simulate.compiled.structures.timeouts import drop_timeout, set_timeout
 
 
 @inlined

@@ -1,9 +1,9 @@
-"""How compiled code reaches the arrays of a run (`layout`): one function for each."""
+"""How compiled code reaches the arrays of a run (`run_layout`): one function for each."""
 
 from __future__ import annotations
 
-from simulate.compiled.arrays import array, element
-from simulate.compiled.layout import ARRAYS
+from moe_replay.simulate.compiled.arrays import array, element
+from moe_replay.simulate.compiled.run_layout import ARRAYS
 
 pass_at = element(ARRAYS, "passes_P")
 queue_at = element(ARRAYS, "queues_Q")

@@ -9,7 +9,9 @@ from functools import cache
 
 import numpy as np
 
-from simulate.compiled.layout import (
+from moe_replay.simulate.compiled.compiled_rules import numbers_of
+from moe_replay.simulate.compiled.pointers import Pointed
+from moe_replay.simulate.compiled.run_layout import (
     ARRAYS,
     BATCH,
     CLOSED,
@@ -24,13 +26,11 @@ from simulate.compiled.layout import (
     STEPS,
     STRETCH,
 )
-from simulate.compiled.named import numbers_of
-from simulate.compiled.pointers import Pointed
-from simulate.policies.arrivals import Arrivals, new_arrivals
-from simulate.policies.config import RunConfig
-from simulate.policies.placement import place
-from simulate.policies.workload import Workload
-from traces.errors import InputError
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.policies.arrivals import Arrivals, new_arrivals
+from moe_replay.simulate.policies.placement import place
+from moe_replay.traces.errors import InputError
 
 FIRST_BATCHES = 1 << 14
 FIRST_TOKENS = 256

@@ -1,6 +1,6 @@
 """The arrays that the compiled engine works on: one record per pass, queue and device, and one for the run itself.
 
-Numbers: a pass p and a token n as in `simulate.policies.workload`; a queue is layer * (E + 1) + block, as in
+Numbers: a pass p and a token n as in `simulate.config.workload`; a queue is layer * (E + 1) + block, as in
 `simulate.policies.scheduler`; -1 stands for nobody. Lists are chains of numbers: `next` of each, -1 at the end.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.pointers import pointers_field
+from moe_replay.simulate.compiled.pointers import pointers_field
 
 # What a call of the compiled loop returns: finished, or what it needs before it can go on where it stopped.
 DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, BROKEN = range(5)
@@ -29,7 +29,7 @@ PASS = np.dtype([
     ("first_row", "i4"), ("offset", "i4"), ("tokens", "i4"), ("stage", "i4"), ("left", "i4"), ("releases", "i4"),
     ("sequence", "i4"),
 ], align=True)  # fmt: skip
-MOST_MEMBERS = np.iinfo(np.int32).max  # `build.check_counts` refuses what these numbers do not count
+MOST_MEMBERS = np.iinfo(np.int32).max  # `run_build.check_counts` refuses what these numbers do not count
 
 QUEUE = np.dtype([
     ("ready_ns", "i8"), ("due_ns", "i8"),
@@ -57,7 +57,7 @@ BATCH = np.dtype([
 # `stale_R` says so, `queued_P` and `step_P` lockstep's waiting passes and its step. `times_A` and `planned_A` are
 # the arrivals due by themselves, `held_G` the first passes that a closed loop holds back; `steps_S` counts the
 # unfinished passes of every step, which `of_step_P` lists from `start_S` on. `cost_CN` is the service time by curve
-# and tokens, -1 where nobody has asked yet; `crc_table` as `build.crc_tables` makes it.
+# and tokens, -1 where nobody has asked yet; `crc_table` as `run_build.crc_tables` makes it.
 I1, I2, I4, I8 = np.dtype("i1"), np.dtype("i2"), np.dtype("i4"), np.dtype("i8")
 ARRAYS = {
     "passes_P": (PASS, 1), "queues_Q": (QUEUE, 1), "devices_D": (DEVICE, 1), "nodes_N": (NODE, 1),

@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from simulate.costs import Cost
-from simulate.policies.arrivals import poisson_times_ns
-from simulate.policies.workload import serving_order
-from traces.errors import InputError, unknown_name
-from traces.numbers import LAST_NS
-from traces.room import check_room
-from traces.routes import marked
-from traces.selections import SEQUENCE_FIELDS, Trace
+from moe_replay.simulate.config.costs import Cost
+from moe_replay.simulate.config.workload import serving_order
+from moe_replay.simulate.policies.arrivals import poisson_times_ns
+from moe_replay.traces.command_line.memory_room import check_room
+from moe_replay.traces.command_line.number_limits import LAST_NS
+from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.routes import marked
+from moe_replay.traces.selections import SEQUENCE_FIELDS, Trace
 
 ARRIVALS = ("all", "poisson", "recorded")
 

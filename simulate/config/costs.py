@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from simulate.policies.memory.config import MemoryConfig
-from traces import command
-from traces.cost_table import CostTable, load_costs, neighbours
-from traces.errors import InputError
-from traces.numbers import whole_ns
-from traces.parquet import column_digest, header_digest
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.number_limits import whole_ns
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import column_digest, header_digest
+from moe_replay.traces.runs.cost_table import CostTable, load_costs, neighbours
 
 Cost = Callable[[int, int, int], int]
 EXPERTS = -2  # the number of the experts' curve, below those of layers

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from simulate.policies.memory.config import MASKED, MemoryConfig, looks_ahead
-from simulate.policies.memory.named import needs_loading
-from traces.errors import InputError
-from traces.room import CONFIGURATION, check_room
+from moe_replay.simulate.config.memory_config import MASKED, MemoryConfig, looks_ahead
+from moe_replay.simulate.policies.caches.cache_names import needs_loading
+from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.halves import ALL, SERVED
-from simulate.policies.lockstep import Lockstep
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.named import CACHES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
-from simulate.policies.placement import PLACEMENTS
-from simulate.policies.queueing import QueueScheduler
-from simulate.policies.rules import Rules
-from simulate.policies.scheduler import Scheduler
-from traces.errors import InputError, unknown_name
-from traces.numbers import LARGEST, MOST, MOST_DEVICES, checked
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.policies.arrivals import ARRIVALS
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.halves import ALL, SERVED
+from moe_replay.simulate.policies.lockstep import Lockstep
+from moe_replay.simulate.policies.placement import PLACEMENTS
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
+from moe_replay.simulate.policies.queueing import QueueScheduler
+from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.simulate.policies.scheduler import Scheduler
+from moe_replay.traces.command_line.number_limits import LARGEST, MOST, MOST_DEVICES, checked
+from moe_replay.traces.errors import InputError, unknown_name
 
 SCHEDULERS: Rules[type[Scheduler]] = Rules(
     "scheduler", "scheduler", Scheduler, {"queues": QueueScheduler, "lockstep": Lockstep}, methods=("settle",)

@@ -8,13 +8,13 @@ from itertools import product
 
 import numpy as np
 
-from simulate.costs import Cost
-from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.config import RunConfig, has_meaning
-from simulate.policies.placement import place
-from simulate.policies.workload import Workload
-from traces.errors import InputError
-from traces.room import CONFIGURATION, check_room
+from moe_replay.simulate.config.costs import Cost
+from moe_replay.simulate.config.run_config import RunConfig, has_meaning
+from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.policies.arrivals import ARRIVALS
+from moe_replay.simulate.policies.placement import place
+from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

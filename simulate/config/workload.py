@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.halves import ALL, SECOND_HALF, halves
-from traces.errors import InputError
-from traces.room import check_room
-from traces.routes import computed
+from moe_replay.simulate.policies.halves import ALL, SECOND_HALF, halves
+from moe_replay.traces.command_line.memory_room import check_room
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.routes import computed
 
 GATE_MASS = ("softmax", "sigmoid", "selected")  # kinds of scores that are gate mass
 
 if TYPE_CHECKING:
-    from simulate.policies.config import RunConfig
-    from traces.selections import Trace
+    from moe_replay.simulate.config.run_config import RunConfig
+    from moe_replay.traces.selections import Trace
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from simulate.compiled import entries
-from simulate.compiled.build import new_world
-from simulate.compiled.jit import Entry
-from simulate.compiled.layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, NEVER
-from simulate.compiled.memory.build import COUNTS, Logs, new_memory, random_bits
-from simulate.compiled.memory.order import Order
-from simulate.compiled.named import KEPT_COSTS
-from simulate.compiled.pointers import Pointed
-from simulate.costs import Cost, checked_ns
-from simulate.policies.config import RunConfig
-from simulate.policies.horizon import too_long
-from simulate.policies.memory.known import Known
-from simulate.policies.workload import Workload
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
+from moe_replay.simulate.compiled import entries
+from moe_replay.simulate.compiled.compiled_rules import KEPT_COSTS
+from moe_replay.simulate.compiled.jit import Entry
+from moe_replay.simulate.compiled.memory.access_order import Order
+from moe_replay.simulate.compiled.memory.memory_build import COUNTS, Logs, new_memory, random_bits
+from moe_replay.simulate.compiled.pointers import Pointed
+from moe_replay.simulate.compiled.run_build import new_world
+from moe_replay.simulate.compiled.run_layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, NEVER
+from moe_replay.simulate.config.costs import Cost, checked_ns
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.policies.horizon import too_long
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
 
 MOST_BATCHES = 1 << 20
 
@@ -27,8 +27,8 @@ MOST_BATCHES = 1 << 20
 class CompiledRun:
     """One run of a workload under a configuration.
 
-    Arguments as of `simulate.engine.Engine`; `order` are the accesses and groups to come, `logs` says which of them
-    this run records. Raises InputError as the reference does.
+    Arguments as of `simulate.engines.simpy_engine.Engine`; `order` are the accesses and groups to come, `logs` says
+    which of them this run records. Raises InputError as the reference does.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ def transfer_columns(memory: Pointed, experts: int) -> dict[str, np.ndarray]:
 def order_of(workload: Workload, config: RunConfig, cost: Cost, transfer_ns: int | None) -> Order:
     """Return the accesses of a run with LRU and no prefetches, and its groups if the configuration asks for them.
 
-    See `simulate.engine.order_of`.
+    See `simulate.engines.simpy_engine.order_of`.
     """
     logs = ("accesses", "groups") if config.memory.needs_groups else ("accesses",)
     made = CompiledRun(workload, replace(config, memory=config.memory.plain), cost, None, transfer_ns, logs=logs)
@@ -201,7 +201,7 @@ def simulate(
     workload: Workload, config: RunConfig, cost: Cost, header: dict, known: Known | None = None,
     transfer_ns: int | None = None,
 ) -> RunRecords:  # fmt: skip
-    """Return the records of a workload served under a configuration; arguments as in `simulate.engine.simulate`."""
+    """Return the records of a workload served under a configuration; arguments as in `simpy_engine.simulate`."""
     order = None
     if config.memory is not None and config.memory.needs_order:
         given = known.order if known is not None else None

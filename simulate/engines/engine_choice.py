@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from simulate.compiled.named import not_compiled, numbers_of
-from simulate.costs import Cost
-from simulate.engine import simulate as simulate_by_simpy
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.workload import Workload
-from traces.errors import unknown_name
-from traces.run_records import RunRecords
+from moe_replay.simulate.compiled.compiled_rules import not_compiled, numbers_of
+from moe_replay.simulate.config.costs import Cost
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.engines.simpy_engine import simulate as simulate_by_simpy
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.errors import unknown_name
+from moe_replay.traces.runs.run_records import RunRecords
 
 ENGINES = ("auto", "simpy", "compiled")
 
@@ -34,12 +34,12 @@ def simulate(
 ) -> RunRecords:  # fmt: skip
     """Return the records of a workload served under a configuration; their header says which engine ran.
 
-    Arguments as in `simulate.engine.simulate`; `engine` as in `engine_for`.
+    Arguments as in `simulate.engines.simpy_engine.simulate`; `engine` as in `engine_for`.
     """
     chosen = engine_for(engine, config)
     header = {**header, "engine": chosen}
     if chosen == "simpy":
         return simulate_by_simpy(workload, config, cost, header, known, transfer_ns)
-    from simulate.compiled.run import simulate as simulate_compiled  # imports numba
+    from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled  # imports numba
 
     return simulate_compiled(workload, config, cost, header, known, transfer_ns)

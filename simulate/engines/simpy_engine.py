@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import simpy
 
-from simulate.costs import Cost, checked_ns
-from simulate.policies.config import RunConfig
-from simulate.policies.horizon import too_long
-from simulate.policies.instant import Replay
-from simulate.policies.memory.knowledge import AccessOrder
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.links import Transfer
-from simulate.policies.scheduler import Batch
-from simulate.policies.workload import Workload
-from traces.numbers import LAST_NS
-from traces.run_records import RunRecords
+from moe_replay.simulate.config.costs import Cost, checked_ns
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.policies.horizon import too_long
+from moe_replay.simulate.policies.instant import Replay
+from moe_replay.simulate.policies.memory.host_link import Transfer
+from moe_replay.simulate.policies.memory.knowledge import AccessOrder
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.scheduler import Batch
+from moe_replay.traces.command_line.number_limits import LAST_NS
+from moe_replay.traces.runs.run_records import RunRecords
 
 
 class Engine:
@@ -129,7 +129,7 @@ def simulate(
     """Return the records of a workload served under a configuration, with these costs and this header.
 
     `cost(layer, block, tokens)` gives the service time of a batch in whole ns. `header` is that of the records; see
-    `simulate.policies.recording.run_header`. `known` is what cache policies and prefetchers know beforehand; the order
+    `simulate.policies.run_log.run_header`. `known` is what cache policies and prefetchers know beforehand; the order
     of the accesses, for those that need it and are not given it, is that of a first run with LRU and no prefetches.
     `transfer_ns`: as in `Engine`.
     """

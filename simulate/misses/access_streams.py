@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from simulate.policies.memory.knowledge import Group
-from simulate.policies.memory.named import key_ranges
-from traces.describe import slots
-from traces.errors import InputError, unknown_name
-from traces.selections import Trace
+from moe_replay.simulate.policies.caches.cache_names import key_ranges
+from moe_replay.simulate.policies.memory.knowledge import Group
+from moe_replay.traces.describe import slots
+from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.selections import Trace
 
 GROUPINGS = ("pass", "step")
 LONGEST = 2**31 - 2  # positions are counted in int32

@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from simulate.misses_queues import fifo_misses, lfu_misses, s3fifo_misses, sieve_misses
-from simulate.misses_stack import bypass_curve, lru_curve, lru_misses, optimum_curve
-from simulate.misses_streams import Stream
-from simulate.policies.memory.belady import Belady, BeladyBypass
-from simulate.policies.memory.cache import Cache, Counts
-from simulate.policies.memory.fifo import FIFO
-from simulate.policies.memory.filling import fill_all
-from simulate.policies.memory.knowledge import Future, Knowledge
-from simulate.policies.memory.lfu import LFU
-from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.named import CACHES, new_cache
-from simulate.policies.memory.s3fifo import S3FIFO
-from simulate.policies.memory.sieve import Sieve
+from moe_replay.simulate.misses.access_streams import Stream
+from moe_replay.simulate.misses.queue_kernels import fifo_misses, lfu_misses, s3fifo_misses, sieve_misses
+from moe_replay.simulate.misses.stack_kernels import bypass_curve, lru_curve, lru_misses, optimum_curve
+from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
+from moe_replay.simulate.policies.caches.cache import Cache, Counts
+from moe_replay.simulate.policies.caches.cache_names import CACHES, new_cache
+from moe_replay.simulate.policies.caches.fifo import FIFO
+from moe_replay.simulate.policies.caches.lfu import LFU
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.caches.s3fifo import S3FIFO
+from moe_replay.simulate.policies.caches.sieve import Sieve
+from moe_replay.simulate.policies.memory.filling import fill_all
+from moe_replay.simulate.policies.memory.knowledge import Future, Knowledge
 
 Seed = int | list[int]
 # The kernels of policies by class: another class under the same name, or a subclass, is counted by its objects.

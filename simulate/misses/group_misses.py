@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from simulate.policies.memory.cache import Cache, Counts
-from simulate.policies.memory.filling import fill_all
-from simulate.policies.memory.knowledge import Future, Group, Knowledge
-from simulate.policies.memory.named import CACHES, key_ranges, new_caches
-from simulate.policies.memory.prefetch.named import new_prefetcher
-from simulate.policies.memory.prefetch.prefetcher import Prefetcher
-from traces.errors import InputError
+from moe_replay.simulate.policies.caches.cache import Cache, Counts
+from moe_replay.simulate.policies.caches.cache_names import CACHES, key_ranges, new_caches
+from moe_replay.simulate.policies.memory.filling import fill_all
+from moe_replay.simulate.policies.memory.knowledge import Future, Group, Knowledge
+from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import new_prefetcher
+from moe_replay.traces.errors import InputError
 
 
 def group_counts(

@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulate.misses_flat import flat_counts
-from simulate.misses_groups import group_counts
-from simulate.misses_streams import flat_streams, group_stretches
-from simulate.misses_turns import COUNTED, turns_of
-from simulate.policies.memory.beforehand import needs_of
-from simulate.policies.memory.cache import Counts
-from simulate.policies.memory.filling import filled_by
-from simulate.policies.memory.knowledge import Future, Knowledge
-from simulate.policies.memory.lessons import mark_of
-from simulate.policies.memory.named import CACHES, key_ranges, new_cache
-from simulate.policies.memory.prefetch.named import PREFETCHERS, new_prefetcher
-from simulate.policies.memory.prefetch.prefetcher import Prefetcher
-from traces.errors import InputError, unknown_name
-from traces.selections import Trace
+from moe_replay.simulate.misses.access_streams import flat_streams, group_stretches
+from moe_replay.simulate.misses.flat_misses import flat_counts
+from moe_replay.simulate.misses.group_misses import group_counts
+from moe_replay.simulate.misses.turn_kernels import COUNTED, turns_of
+from moe_replay.simulate.policies.caches.cache import Counts
+from moe_replay.simulate.policies.caches.cache_names import CACHES, key_ranges, new_cache
+from moe_replay.simulate.policies.memory.expert_worth import needs_of
+from moe_replay.simulate.policies.memory.filling import filled_by
+from moe_replay.simulate.policies.memory.knowledge import Future, Knowledge
+from moe_replay.simulate.policies.memory.knowledge_source import mark_of
+from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS, new_prefetcher
+from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.selections import Trace
 
 MODES = ("flat", "group")
 Advance = Callable[[], None]

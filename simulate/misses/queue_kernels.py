@@ -1,7 +1,7 @@
 """Compiled miss counts of one capacity for policies that are no stack algorithms: FIFO, LFU, SIEVE, S3-FIFO.
 
 They count what the policy objects of the same names count (tested); why a rule is as it is stands there. Letters as in
-`misses_stack`: A accesses, S stretches, N experts that share the cache. Several queues stand in one pair of arrays
+`stack_kernels`: A accesses, S stretches, N experts that share the cache. Several queues stand in one pair of arrays
 of links, `after_X` and `before_X`: X = N experts, and behind them one end mark for each queue, which is a ring.
 """
 

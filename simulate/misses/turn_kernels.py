@@ -1,6 +1,6 @@
 """Compiled miss counts in group mode, without a prefetcher: FIFO, LRU, LFU, LIFO and both optima.
 
-They count what the policy objects of the same names count there (`misses_groups`, tested); why a rule is as it is
+They count what the policy objects of the same names count there (`group_misses`, tested); why a rule is as it is
 stands there. Letters: A accesses, G groups, N experts that share the cache.
 """
 
@@ -11,15 +11,15 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
-from simulate.misses_flat import bypass_counts
-from simulate.misses_stack import next_uses
-from simulate.policies.memory.belady import Belady, BeladyBypass
-from simulate.policies.memory.cache import Cache, Counts
-from simulate.policies.memory.fifo import FIFO
-from simulate.policies.memory.knowledge import Group
-from simulate.policies.memory.lfu import LFU
-from simulate.policies.memory.lifo import LIFO
-from simulate.policies.memory.lru import LRU
+from moe_replay.simulate.misses.flat_misses import bypass_counts
+from moe_replay.simulate.misses.stack_kernels import next_uses
+from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
+from moe_replay.simulate.policies.caches.cache import Cache, Counts
+from moe_replay.simulate.policies.caches.fifo import FIFO
+from moe_replay.simulate.policies.caches.lfu import LFU
+from moe_replay.simulate.policies.caches.lifo import LIFO
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.memory.knowledge import Group
 
 BY_FIFO, BY_LRU, BY_LFU, BY_LIFO, BY_OPTIMUM = range(5)
 RULES = {FIFO: BY_FIFO, LRU: BY_LRU, LFU: BY_LFU, LIFO: BY_LIFO, Belady: BY_OPTIMUM}  # by class, not a subclass

@@ -19,8 +19,8 @@ from itertools import product
 import numpy as np
 from scipy.optimize import nnls
 
-from simulate.planning.measurements import NO_PERIOD, Profile
-from traces.errors import InputError
+from moe_replay.simulate.planning.measurements import NO_PERIOD, Profile
+from moe_replay.traces.errors import InputError
 
 POWERS = ((1,), (1.5,), (2,), (3,), (1, 4), (1, 3, 8), (2, 8))
 GAMMAS = (0.75, 1.0, 1.5, 2.0, 3.0)

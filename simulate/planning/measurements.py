@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 COLUMNS = ("slots", "period", "loss", "loss_error", "latency_ms", "memory_bytes", "experts", "k")
 MEASURED = ("slots_NL", "period_N", "loss_N", "latency_ms_N", "memory_bytes_N")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulate.planning.measurements import NO_PERIOD
-from simulate.planning.models import Models
-from traces.errors import InputError
+from moe_replay.simulate.planning.fitted_models import Models
+from moe_replay.simulate.planning.measurements import NO_PERIOD
+from moe_replay.traces.errors import InputError
 
 POPULATION, GENERATIONS, MUTATED = 96, 150, 0.3
 

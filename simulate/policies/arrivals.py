@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.rules import Rules
-from traces.errors import InputError
-from traces.numbers import LAST_NS
+from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.traces.command_line.number_limits import LAST_NS
+from moe_replay.traces.errors import InputError
 
 if TYPE_CHECKING:
-    from simulate.policies.config import RunConfig
-    from simulate.policies.workload import Workload
+    from moe_replay.simulate.config.run_config import RunConfig
+    from moe_replay.simulate.config.workload import Workload
 
 
 class Arrivals:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 if TYPE_CHECKING:
-    from traces.selections import Trace
+    from moe_replay.traces.selections import Trace
 
 ALL, SECOND_HALF = "all", "second-half"
 SERVED = (ALL, SECOND_HALF)  # which part of a trace a run serves

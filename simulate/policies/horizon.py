@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from traces.errors import InputError
-from traces.numbers import LAST_NS
+from moe_replay.traces.command_line.number_limits import LAST_NS
+from moe_replay.traces.errors import InputError
 
 Late = tuple[int, int, int, int]  # (layer, block, tokens, start_ns) of a batch that would end too late
 

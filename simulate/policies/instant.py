@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from simulate.policies.arrivals import new_arrivals
-from simulate.policies.config import SCHEDULERS, RunConfig
-from simulate.policies.memory.known import Known, new_memory
-from simulate.policies.memory.links import Transfer
-from simulate.policies.placement import place
-from simulate.policies.recording import Recording
-from simulate.policies.scheduler import Batch
-from simulate.policies.workload import Workload
+from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
+from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.policies.arrivals import new_arrivals
+from moe_replay.simulate.policies.memory.host_link import Transfer
+from moe_replay.simulate.policies.memory.memory_setup import Known, new_memory
+from moe_replay.simulate.policies.placement import place
+from moe_replay.simulate.policies.run_log import Recording
+from moe_replay.simulate.policies.scheduler import Batch
 
 Retired = tuple[list[int], list[int]]  # what Scheduler.retire returns: (passes that move on, passes that finish)
 Completed = tuple[Batch, Retired]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from simulate.policies.scheduler import Batch, Scheduler
+from moe_replay.simulate.policies.scheduler import Batch, Scheduler
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from simulate.policies.config import RunConfig
-    from simulate.policies.memory.expert_memory import ExpertMemory
-    from simulate.policies.workload import Workload
+    from moe_replay.simulate.config.run_config import RunConfig
+    from moe_replay.simulate.config.workload import Workload
+    from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
 
 
 class Lockstep(Scheduler):

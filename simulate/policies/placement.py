@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from simulate.policies.rules import Rules
-from traces.errors import InputError
+from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.traces.errors import InputError
 
 
 def contiguous(layers: int, experts: int, devices: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from traces.errors import InputError, unknown_name
+from moe_replay.traces.errors import InputError, unknown_name
 
 OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 REGISTERED = re.compile(r"[A-Za-z]\w*", re.ASCII)  # no hyphen: it parts the words of a run's file name

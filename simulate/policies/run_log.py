@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.scheduler import Batch
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords, members_crc
+from moe_replay.simulate.policies.scheduler import Batch
+from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords, members_crc
 
 if TYPE_CHECKING:
-    from simulate.policies.config import RunConfig
-    from simulate.policies.memory.expert_memory import ExpertMemory
-    from simulate.policies.workload import Workload
+    from moe_replay.simulate.config.run_config import RunConfig
+    from moe_replay.simulate.config.workload import Workload
+    from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
 
 
 class Recording:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from simulate.policies.memory.cache import Access
-from simulate.policies.memory.knowledge import Group
-from simulate.policies.memory.masking import MaskedMemory
+from moe_replay.simulate.policies.caches.cache import Access
+from moe_replay.simulate.policies.memory.knowledge import Group
+from moe_replay.simulate.policies.memory.masking import MaskedMemory
 
 if TYPE_CHECKING:
-    from simulate.policies.config import RunConfig
-    from simulate.policies.memory.expert_memory import ExpertMemory
-    from simulate.policies.memory.links import Transfer
-    from simulate.policies.workload import Workload
+    from moe_replay.simulate.config.run_config import RunConfig
+    from moe_replay.simulate.config.workload import Workload
+    from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
+    from moe_replay.simulate.policies.memory.host_link import Transfer
 
 
 @dataclass(slots=True, eq=False)

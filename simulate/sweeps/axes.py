@@ -13,13 +13,13 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-from simulate.policies.config import DEFAULTS as RUN_DEFAULTS
-from simulate.policies.config import ONLY_UNDER, RunConfig, has_meaning
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.grid import MemoryGrid
-from simulate.policies.rules import TABLES
-from traces.errors import InputError, unknown_name
-from traces.room import CONFIGURATION, check_room
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.memory_grid import MemoryGrid
+from moe_replay.simulate.config.run_config import DEFAULTS as RUN_DEFAULTS
+from moe_replay.simulate.config.run_config import ONLY_UNDER, RunConfig, has_meaning
+from moe_replay.simulate.policies.rule_names import TABLES
+from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
+from moe_replay.traces.errors import InputError, unknown_name
 
 NO_AXES = ("memory", "seed", "served")  # the first has axes of its own, the others follow from options
 RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if each.name not in NO_AXES}

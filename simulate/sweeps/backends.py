@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulate.engines import engine_for
-from simulate.policies.config import RunConfig
-from simulate.sweeps.points import Work, carry_out
-from simulate.sweeps.study import Study
-from simulate.workers import cores, unordered
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.engines.engine_choice import engine_for
+from moe_replay.simulate.sweeps.points import Work, carry_out
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.workers import cores, unordered
 
 BACKENDS = ("joblib", "dask")
 

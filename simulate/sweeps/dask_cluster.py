@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from simulate.policies.rules import registered, take_over
-from simulate.sweeps.points import Work, carry_out_all
-from simulate.sweeps.study import Study
-from simulate.workers import WorkersLostError
-from traces.errors import InputError
-from traces.provenance import source_revision
+from moe_replay.simulate.policies.rule_names import registered, take_over
+from moe_replay.simulate.sweeps.points import Work, carry_out_all
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.workers import WorkersLostError
+from moe_replay.traces.command_line.provenance import source_revision
+from moe_replay.traces.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client

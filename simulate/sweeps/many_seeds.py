@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from simulate.policies.config import RunConfig
-from simulate.sweeps.study import Study
-from simulate.sweeps.sweep import sweep
-from traces.room import CONFIGURATION, check_room
-from traces.sweep_table import REPLICATIONS, SweepPoint
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.sweep import sweep
+from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
+from moe_replay.traces.runs.sweep_table import REPLICATIONS, SweepPoint
 
 
 def replicate(

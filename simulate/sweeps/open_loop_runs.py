@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simulate.costs import table_for
-from simulate.policies.config import RunConfig
-from simulate.sweeps.study import Study
-from simulate.sweeps.sweep import sweep
-from traces.errors import InputError
-from traces.outputs import WAY_OUT
-from traces.provenance import provenance
-from traces.regating import check_pair, regate, rule_of
-from traces.selections import Trace
-from traces.sweep_table import FAILED
-from traces.trace_file import load_trace, save_trace
+from moe_replay.simulate.config.costs import table_for
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.sweep import sweep
+from moe_replay.traces.command_line.outputs import WAY_OUT
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.regating import check_pair, regate, rule_of
+from moe_replay.traces.runs.sweep_table import FAILED
+from moe_replay.traces.selections import Trace
 
 SUFFIX = ".trace.parquet"
 SOURCE, REGATED, RECORDED = "source", "regated", "recorded"

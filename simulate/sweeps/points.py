@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from simulate.costs import table_for
-from simulate.engines import simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.lessons import mark_of
-from simulate.policies.recording import run_header
-from simulate.sweeps.study import Study
-from traces.errors import InputError
-from traces.run_records import RunRecords
-from traces.sweep_table import SweepPoint, measured_point
+from moe_replay.simulate.config.costs import table_for
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.engines.engine_choice import simulate
+from moe_replay.simulate.policies.memory.knowledge_source import mark_of
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.run_records import RunRecords
+from moe_replay.traces.runs.sweep_table import SweepPoint, measured_point
 
 Work = list[tuple[int, RunConfig]]  # points: the place in the grid, and the configuration
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from traces.room import CONFIGURATION, check_room
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
 
 EXPLAINED = ("load", "block")  # handlings whose lost time is split; the others change what is computed, or where
 

@@ -10,21 +10,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from simulate.costs import CostModel
-from simulate.engines import engine_for, simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.halves import sequences_served
-from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.lessons import Lesson, known_fields
-from simulate.policies.recording import run_header
-from simulate.policies.workload import trace_workload
-from simulate.workers import WorkersLostError, cores, unordered
-from traces.errors import InputError
-from traces.provenance import provenance
-from traces.routes import uncomputed
-from traces.run_records import RunRecords, holds_run
-from traces.selections import Trace
+from moe_replay.simulate.config.costs import CostModel
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.engine_choice import engine_for, simulate
+from moe_replay.simulate.policies.halves import sequences_served
+from moe_replay.simulate.policies.memory.expert_worth import known_of
+from moe_replay.simulate.policies.memory.knowledge_source import Lesson, known_fields
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.simulate.sweeps.workers import WorkersLostError, cores, unordered
+from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.routes import uncomputed
+from moe_replay.traces.runs.run_records import RunRecords, holds_run
+from moe_replay.traces.selections import Trace
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Runs:
     """What the runs of one folder share: the trace, where costs come from, and their provenance.
 
     Of the trace its choices are enough (`choices_only`), but for masked gating. `known` is what cache policies know,
-    `known_digest` that of the trace they know it from, `engine` one of `simulate.engines.ENGINES`. `force` lets other
-    runs that stand under the same names be replaced.
+    `known_digest` that of the trace they know it from, `engine` one of `simulate.engines.engine_choice.ENGINES`.
+    `force` lets other runs that stand under the same names be replaced.
     """
 
     trace: Trace

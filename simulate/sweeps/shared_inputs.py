@@ -7,31 +7,31 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from simulate.costs import Cost, CostModel, read_costs, table_for
-from simulate.grid import capacity_per_s
-from simulate.policies.config import RunConfig
-from simulate.policies.halves import ALL, SECOND_HALF
-from simulate.policies.memory.beforehand import check_sizes, known_of
-from simulate.policies.memory.config import MASKED, MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.lessons import HELD_OUT, HINDSIGHT, first_half, other
-from simulate.policies.workload import Workload, trace_workload
-from simulate.runs import choices_only
-from traces.errors import InputError
-from traces.selections import Trace
-from traces.trace_file import load_trace
+from moe_replay.simulate.config.costs import Cost, CostModel, read_costs, table_for
+from moe_replay.simulate.config.memory_config import MASKED, MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.run_grid import capacity_per_s
+from moe_replay.simulate.config.workload import Workload, trace_workload
+from moe_replay.simulate.policies.halves import ALL, SECOND_HALF
+from moe_replay.simulate.policies.memory.expert_worth import check_sizes, known_of
+from moe_replay.simulate.policies.memory.knowledge_source import HELD_OUT, HINDSIGHT, first_half, other
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.sweeps.run_folder import choices_only
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.selections import Trace
 
 WORKLOADS_KEPT = 4  # points are carried out seed by seed, so that neighbours serve the same workload
 
 
 @dataclass(frozen=True)
 class Study:
-    """A trace, where costs come from, and the engine (one of `simulate.engines.ENGINES`).
+    """A trace, where costs come from, and the engine (one of `simulate.engines.engine_choice.ENGINES`).
 
-    `costs` is a cost table, or a folder with one for each way to keep experts (`simulate.costs.table_for`); without
-    one `affine` is its `A,B` in ns. `resample` draws measured repetitions. `known` is the trace that caches know
-    popularity and importance from, None: the trace itself, its first half where a run serves the second. `served` is
-    the part of the trace that capacities are of. `digests` is filled in by `sealed`, and from then on a file that is
+    `costs` is a cost table, or a folder with one for each way to keep experts (`simulate.config.costs.table_for`);
+    without one `affine` is its `A,B` in ns. `resample` draws measured repetitions. `known` is the trace that caches
+    know popularity and importance from, None: the trace itself, its first half where a run serves the second. `served`
+    is the part of the trace that capacities are of. `digests` is filled in by `sealed`, and from then on a file that is
     not the one it was is refused.
     """
 
@@ -93,7 +93,7 @@ class Study:
     def capacity_per_s(
         self, k: int | None, batch: int, dense: bool, devices: int, placement: str = "contiguous"
     ) -> float:
-        """Return the sequences per second if every batch holds `batch`, as `simulate.grid.capacity_per_s`."""
+        """Return the sequences per second if every batch holds `batch`, as `run_grid.capacity_per_s`."""
         self.opened("trace")
         model, (path, stamp) = self.cost_model(table_for(self.costs, None)), stamped(self.trace)
         workload = cut_out(path, stamp, k, None, None, False, self.served)

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from traces.errors import InputError
-from traces.files import replacing, write_json
-from traces.mixed_table import mixed_header
-from traces.parquet import header_digest
-from traces.recording import discarded_folder
-from traces.sweep_table import KIND
-from traces.trace_file import parts_folder
+from moe_replay.traces.command_line.files import replacing, write_json
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.mixed_table import mixed_header
+from moe_replay.traces.file.parquet import header_digest
+from moe_replay.traces.file.trace_file import parts_folder
+from moe_replay.traces.file.trace_writer import discarded_folder
+from moe_replay.traces.runs.sweep_table import KIND
 
 FLUSH_S = 1.0  # points that finish within such a time share a part file
 GRID_FILE, LOCK_FILE = "grid.json", "lock"

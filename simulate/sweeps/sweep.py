@@ -7,19 +7,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from simulate.engines import ENGINES
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.runs import progress_bar
-from simulate.sweeps.backends import engines_of, results_here
-from simulate.sweeps.points import Work
-from simulate.sweeps.store import Grid, Store, discard, is_complete, opened_store, remove_other
-from simulate.sweeps.study import Study
-from simulate.workers import WorkersLostError
-from traces.errors import InputError, unknown_name
-from traces.parquet import header_digest
-from traces.provenance import provenance as running_provenance
-from traces.sweep_table import SweepPoint, load_sweep, save_sweep
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.engines.engine_choice import ENGINES
+from moe_replay.simulate.sweeps.backends import engines_of, results_here
+from moe_replay.simulate.sweeps.points import Work
+from moe_replay.simulate.sweeps.run_folder import progress_bar
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.store import Grid, Store, discard, is_complete, opened_store, remove_other
+from moe_replay.simulate.sweeps.workers import WorkersLostError
+from moe_replay.traces.command_line.provenance import provenance as running_provenance
+from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.file.parquet import header_digest
+from moe_replay.traces.runs.sweep_table import SweepPoint, load_sweep, save_sweep
 
 ARROW_TYPES = {"int": "int64", "float": "float64", "str": "string", "bool": "bool"}
 
@@ -100,7 +100,7 @@ def results(study: Study, work: Work, jobs: int, scheduler: str | None) -> Itera
     if scheduler is None:
         yield from results_here(study, work, jobs)
     elif work:
-        from simulate.sweeps.dask_cluster import results_there
+        from moe_replay.simulate.sweeps.dask_cluster import results_there
 
         yield from results_there(study, work, scheduler)
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import joblib
 
-from simulate.policies.rules import registered, take_over
-from traces.errors import InputError
+from moe_replay.simulate.policies.rule_names import registered, take_over
+from moe_replay.traces.errors import InputError
 
 Result = TypeVar("Result")
 

@@ -12,10 +12,10 @@ from serving_worlds import serve_point
 from swapping_logs import write_memory_runs, write_swapping_logs
 from vision_logs import write_vision_logs
 
-from traces.cost_table import COST_COLUMNS, CostTable
-from traces.header import Header, ModelInfo
-from traces.selections import Trace
-from traces.trace_file import save_trace
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.runs.cost_table import COST_COLUMNS, CostTable
+from moe_replay.traces.selections import Trace
 
 
 def toy_trace(tokens=60, experts=4, used_k=1):

@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from traces import layer_times, link_table
-from traces.cost_table import COST_COLUMNS, CostTable
-from traces.mixed_table import save_mixed
+from moe_replay.traces.file.mixed_table import save_mixed
+from moe_replay.traces.runs import layer_times, link_table
+from moe_replay.traces.runs.cost_table import COST_COLUMNS, CostTable
 
 MODEL = {"name": "toy", "experts": 4, "k": 2, "width": 100, "hidden": 1000, "dtype": "bfloat16", "scale": 1}
 WEIGHTS, BYTES = 3 * 100 * 1000, 600_000

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from traces.operating_points import operating_points
+from moe_replay.traces.operating_points import operating_points
 
 LAYERS = 4
 CURVE = (0.50, 0.52, 0.535, 0.545, 0.55, 0.552, 0.553, 0.553)  # at k = 1..8, of every model

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from simulate.costs import CostModel
-from simulate.policies.config import RunConfig
-from simulate.policies.recording import run_header
-from simulate.runs import Runs, choices_only
-from traces.header import Header, ModelInfo
-from traces.run_records import RunRecords
-from traces.selections import Trace
-from traces.trace_file import save_trace
+from moe_replay.simulate.config.costs import CostModel
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.simulate.sweeps.run_folder import Runs, choices_only
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.runs.run_records import RunRecords
+from moe_replay.traces.selections import Trace
 
 CLOSED = RunConfig(queue_size=4, arrivals="closed", in_flight=32, sequences=1500, seed=0)
 POISSON = RunConfig(queue_size=4, arrivals="poisson", rate_per_s=2000.0, load=0.4, sequences=1500, seed=0)

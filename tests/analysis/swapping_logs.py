@@ -2,12 +2,12 @@
 
 import json
 
-from simulate.engine import simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.recording import run_header
-from simulate.policies.workload import trace_workload
-from traces.files import write_rows
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.traces.command_line.files import write_rows
 
 CONFIGS = [
     RunConfig(arrivals="closed", in_flight=1),

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import accuracy
-from analysis.accuracy_claim import accuracy_claim
-from traces.errors import InputError
+from moe_replay.analysis.tables.accuracy_vs_k import rows as accuracy
+from moe_replay.analysis.tables.accuracy_vs_k.claim import accuracy_claim
+from moe_replay.traces.errors import InputError
 
 
 def quality(shape, seeds=3, trained=range(1, 9), evaluated_at=4, noise=0.0005, seed=0):

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from analysis.__main__ import app
-from analysis.all_builds import LONGEST, SAME_RUNS, tasks_of
-from analysis.builds import BUILDS
-from traces.errors import InputError
+from moe_replay.analysis.__main__ import app
+from moe_replay.analysis.parallel_builds import LONGEST, SAME_RUNS, tasks_of
+from moe_replay.analysis.table_builds import BUILDS
+from moe_replay.traces.errors import InputError
 
 TABLES = (
     "accuracy_vs_k", "accuracy_vs_k_fit", "accuracy_vs_k_seeds", "delta_k", "delta_k_curves", "delta_k_groups",

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.bootstrap import estimate, redrawn, sample_sums, seed_shares
-from analysis.crossed_variance import crossed_interval
-from analysis.intervals import mean_interval
+from moe_replay.analysis.estimates.bootstrap import estimate, redrawn, sample_sums, seed_shares
+from moe_replay.analysis.estimates.crossed_variance import crossed_interval
+from moe_replay.analysis.estimates.intervals import mean_interval
 
 
 def crossed_means(values_SN, replicates, generator):

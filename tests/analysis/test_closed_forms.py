@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis import closed_forms as cf
-from traces.errors import InputError
+from moe_replay.analysis.estimates import closed_forms as cf
+from moe_replay.traces.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,15 @@ import pandas as pd
 import pytest
 from operating_worlds import CURVE, LAYERS, World, study_world
 
-from analysis.delta_k_build import build_delta_k
-from analysis.delta_k_comparisons import (
+from moe_replay.analysis.estimates.intervals import Interval
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import find_log_sets
+from moe_replay.analysis.tables.delta_k.build import build_delta_k
+from moe_replay.analysis.tables.delta_k.equal_times import equal_time, read_times
+from moe_replay.analysis.tables.delta_k.histogram import group_rows, histogram_rows
+from moe_replay.analysis.tables.delta_k.oracle_bound import oracle_rows
+from moe_replay.analysis.tables.delta_k.point_series import Series, arranged, replicated
+from moe_replay.analysis.tables.delta_k.rows import (
     comparison_rows,
     curve_rows,
     interpolated,
@@ -16,15 +23,8 @@ from analysis.delta_k_comparisons import (
     read_at,
     verdict,
 )
-from analysis.delta_k_histogram import group_rows, histogram_rows
-from analysis.delta_k_oracle import oracle_rows
-from analysis.delta_k_points import Series, arranged, replicated
-from analysis.delta_k_times import equal_time, read_times
-from analysis.inputs import Inputs
-from analysis.intervals import Interval
-from analysis.log_sets import find_log_sets
-from traces.errors import InputError
-from traces.operating_points import operating_points
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.operating_points import operating_points
 
 POST_HOC, TRAINED = Series("fixed-4", "rule", "delta", 2.0), Series("delta", "rule", "delta", 2.0)
 

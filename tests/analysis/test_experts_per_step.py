@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.miss_ratio import shown_misses, trace_rows
-from traces.header import Header, ModelInfo
-from traces.selections import Trace
+from moe_replay.analysis.tables.miss_ratio import shown_misses, trace_rows
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.selections import Trace
 
 EXPERTS, K, LAYERS = 8, 2, 2
 

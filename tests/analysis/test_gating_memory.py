@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from memory_logs import CONFIGURATIONS, ONE_ROW, memory_log, write_memory_log
 
-from analysis.gating_memory import expert_rows, memory_rows, read_memory
-from analysis.gating_memory_build import build_gating_memory
-from analysis.gating_memory_claim import memory_claim, set_numbers
-from analysis.inputs import Inputs
-from analysis.log_sets import find_log_sets
-from traces.errors import InputError
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import find_log_sets
+from moe_replay.analysis.tables.gating_memory.build import build_gating_memory
+from moe_replay.analysis.tables.gating_memory.claim import memory_claim, set_numbers
+from moe_replay.analysis.tables.gating_memory.rows import expert_rows, memory_rows, read_memory
+from moe_replay.traces.errors import InputError
 
 
 @pytest.fixture

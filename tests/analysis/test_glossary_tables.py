@@ -7,24 +7,24 @@ import pytest
 from rich.console import Console, Group
 from typer.testing import CliRunner
 
-import traces.shipped
-from analysis.__main__ import app as analysis_app
-from analysis.columns import header_of
-from analysis.configurations import INPUTS
-from analysis.open_loop_times import time_row
-from analysis.queue_size import queue_size_table, step_rows, tradeoff_rows
-from analysis.replications import combined
-from analysis.settings import describe_config
-from simulate.__main__ import app as simulate_app
-from simulate.policies.memory.named import CACHES
-from traces.__main__ import app as traces_app
-from traces.cost_table import COST_COLUMNS
-from traces.files import write_rows
-from traces.glossary.lookup import BY_NAME, entry, explained_by
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS
-from traces.run_statistics import run_statistics
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+import moe_replay.traces.shipped
+from moe_replay.analysis.__main__ import app as analysis_app
+from moe_replay.analysis.column_meanings import header_of
+from moe_replay.analysis.estimates.replications import combined
+from moe_replay.analysis.reading.configurations import INPUTS
+from moe_replay.analysis.reading.setting_words import describe_config
+from moe_replay.analysis.tables.open_loop.predicted_times import time_row
+from moe_replay.analysis.tables.queue_size.rows import queue_size_table, step_rows, tradeoff_rows
+from moe_replay.simulate.__main__ import app as simulate_app
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.traces.__main__ import app as traces_app
+from moe_replay.traces.command_line.files import write_rows
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.glossary.lookup import BY_NAME, entry, explained_by
+from moe_replay.traces.runs.cost_table import COST_COLUMNS
+from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS
+from moe_replay.traces.runs.run_statistics import run_statistics
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 AFFINE = ("--affine", "2000,100")
 MEMORY = ("--bandwidth", "1", "--expert-bytes", "4000", "--slots", "2", "--miss", "load", "--jobs", "1")
@@ -120,7 +120,7 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(analysis_app, "open-loop", logs, simulated)
     call(analysis_app, "columns", "busy")
     shapes = logs / "cpu-toy" / "shapes"
-    monkeypatch.setattr(traces.shipped, "DATA", logs)
+    monkeypatch.setattr(moe_replay.traces.shipped, "DATA", logs)
     call(simulate_app, "costs")
     used = columns_of_files(out) | columns_of_files(made) | set(printed)
     used |= {name for file in ("toy.times.parquet", "link.parquet") for name in header_of(shapes / file)}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.intervals import half_width, mean_interval
-from analysis.replications import by_configuration, combined
-from traces.run_statistics import run_statistics
+from moe_replay.analysis.estimates.intervals import half_width, mean_interval
+from moe_replay.analysis.estimates.replications import by_configuration, combined
+from moe_replay.traces.runs.run_statistics import run_statistics
 
 
 def test_interval_is_the_t_interval():

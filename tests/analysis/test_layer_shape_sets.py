@@ -10,10 +10,10 @@ import pytest
 from memory_logs import memory_log
 from swapping_logs import write_memory_runs
 
-from analysis.builds import BUILDS
-from analysis.inputs import Inputs
-from analysis.log_sets import find_log_sets
-from traces.trace_file import load_trace
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import find_log_sets
+from moe_replay.analysis.table_builds import BUILDS
+from moe_replay.traces.file.trace_file import load_trace
 
 NAME = "gpu-toy/tiny"
 

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from layer_logs import BYTES, FIXED_NS, SIZES, WEIGHTS, cost_table, write_layer_logs
 
-from analysis.inputs import Inputs
-from analysis.layer_costs import break_even_tokens, build_layer_costs
-from analysis.links import build_links
-from analysis.log_sets import find_log_sets
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import find_log_sets
+from moe_replay.analysis.tables.layer_costs import break_even_tokens, build_layer_costs
+from moe_replay.analysis.tables.links import build_links
 
 
 @pytest.fixture

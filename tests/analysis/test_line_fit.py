@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.line_fit import fit_line, seed_contrasts
+from moe_replay.analysis.estimates.line_fit import fit_line, seed_contrasts
 
 
 def accuracies(rng, shape, seeds=3, levels=8, noise=0.15, seed_shift=0.5):

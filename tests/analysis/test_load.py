@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.load import expert_rows, load_by_k, load_claim, load_rows, place_rows, step_variation, uniform_control
+from moe_replay.analysis.tables.load_vs_k import (
+    expert_rows,
+    load_by_k,
+    load_claim,
+    load_rows,
+    place_rows,
+    step_variation,
+    uniform_control,
+)
 
 
 def uniform_choices(tokens, layers, experts, rng):

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.drift import divergence, domain_drift, sequence_counts
-from analysis.locality import curve_rows, drift_rows, heat_rows, locality_rows
-from analysis.miss_ratio import trace_rows
-from analysis.reuse import adjacent_reuse, counts, distances
-from analysis.streams import EMPTIED, Streams, streams_of
-from traces.importers.named import import_files
-from traces.importers.source import Options
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+from moe_replay.analysis.tables.locality.drift import divergence, domain_drift, sequence_counts
+from moe_replay.analysis.tables.locality.reuse import adjacent_reuse, counts, distances
+from moe_replay.analysis.tables.locality.rows import curve_rows, drift_rows, heat_rows, locality_rows
+from moe_replay.analysis.tables.locality.streams import EMPTIED, Streams, streams_of
+from moe_replay.analysis.tables.miss_ratio import trace_rows
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.importers.import_source import Options
+from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
 

@@ -8,17 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import app as analysis_app
-from analysis.expert_memory import memory_table, remarks, settings_said, shown_memory, with_measured_loss
-from analysis.lost_mass import Relation, read_relation
-from analysis.printing import WIDEST, width
-from simulate.__main__ import app as simulate_app
-from simulate.regret import CAUSES
-from traces import command
-from traces.errors import InputError
-from traces.files import write_rows
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+from moe_replay.analysis.__main__ import app as analysis_app
+from moe_replay.analysis.printing import WIDEST, width
+from moe_replay.analysis.tables.lost_mass import Relation, read_relation
+from moe_replay.analysis.tables.memory_causes import (
+    memory_table,
+    remarks,
+    settings_said,
+    shown_memory,
+    with_measured_loss,
+)
+from moe_replay.simulate.__main__ import app as simulate_app
+from moe_replay.simulate.sweeps.regret import CAUSES
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.files import write_rows
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 ROOT = Path(__file__).resolve().parents[2]
 MILLISECONDS = [f"{cause}_ms" for cause in CAUSES]

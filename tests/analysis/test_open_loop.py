@@ -9,18 +9,25 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from analysis.__main__ import app
-from analysis.open_loop import jaccard, load_share, noise_floor, open_loop_rows, variation, verdict
-from simulate.open_loop import OpenLoopPlan, rule_files, simulate_open_loop
-from simulate.sweeps.study import Study
-from simulate.sweeps.sweep import column_types
-from traces.errors import InputError
-from traces.header import Header, ModelInfo
-from traces.k_rules import KRule
-from traces.regating import OPEN_LOOP, regate
-from traces.selections import Trace
-from traces.sweep_table import SweepPoint, load_sweep, save_sweep
-from traces.trace_file import load_trace, save_trace
+from moe_replay.analysis.__main__ import app
+from moe_replay.analysis.tables.open_loop.rows import (
+    jaccard,
+    load_share,
+    noise_floor,
+    open_loop_rows,
+    variation,
+    verdict,
+)
+from moe_replay.simulate.sweeps.open_loop_runs import OpenLoopPlan, rule_files, simulate_open_loop
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.sweep import column_types
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.k_rules import KRule
+from moe_replay.traces.regating import OPEN_LOOP, regate
+from moe_replay.traces.runs.sweep_table import SweepPoint, load_sweep, save_sweep
+from moe_replay.traces.selections import Trace
 
 TOKENS, LAYERS, EXPERTS = 2000, 3, 8
 

@@ -4,9 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.queue_size import fully_used_from, hole_rows, queue_size_table, step_rows, theory_rows, tradeoff_rows
-from analysis.queue_size_claim import queue_size_claim
-from analysis.settings import describe_config
+from moe_replay.analysis.reading.setting_words import describe_config
+from moe_replay.analysis.tables.queue_size.claim import queue_size_claim
+from moe_replay.analysis.tables.queue_size.rows import (
+    fully_used_from,
+    hole_rows,
+    queue_size_table,
+    step_rows,
+    theory_rows,
+    tradeoff_rows,
+)
 
 SIZES = (1, 2, 4, 8)
 RATES = {1: 100.0, 2: 200.0, 4: 390.0, 8: 400.0}  # 95 % of 400 is 380: fully used from B=4 on

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import vision_logs as logs
 
-from analysis.csv_logs import read_csv_log
-from analysis.inputs import Inputs
-from analysis.log_sets import find_log_sets
-from analysis.random_routing import epoch_rows, read_results, read_times, result_rows
-from analysis.random_routing_build import build_random_routing
-from analysis.random_routing_claim import random_routing_claim
-from traces.errors import InputError
+from moe_replay.analysis.reading.csv_logs import read_csv_log
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import find_log_sets
+from moe_replay.analysis.tables.random_routing.build import build_random_routing
+from moe_replay.analysis.tables.random_routing.claim import random_routing_claim
+from moe_replay.analysis.tables.random_routing.rows import epoch_rows, read_results, read_times, result_rows
+from moe_replay.traces.errors import InputError
 
 
 def rows_of(results=None, times=None):

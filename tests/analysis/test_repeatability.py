@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analysis.repeatability import repeatability, repeatability_sentence
+from moe_replay.analysis.tables.fidelity.repeatability import repeatability, repeatability_sentence
 
 
 def fidelity_table(executed, simulated, **more):

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.log_sets import LogSet
-from analysis.queue_size import measured_rows
-from analysis.replicated import Replicated, read_replicated
-from traces.run_statistics import run_statistics
-from traces.sweep_table import REPLICATIONS, SweepPoint, measured_point, save_sweep
+from moe_replay.analysis.reading.log_sets import LogSet
+from moe_replay.analysis.reading.seed_tables import Replicated, read_replicated
+from moe_replay.analysis.tables.queue_size.rows import measured_rows
+from moe_replay.traces.runs.run_statistics import run_statistics
+from moe_replay.traces.runs.sweep_table import REPLICATIONS, SweepPoint, measured_point, save_sweep
 
 
 def test_means_and_intervals_over_the_replications(one_at_a_time, tmp_path):

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from analysis.fidelity import fidelity_claim, fidelity_rows, fidelity_summary
-from analysis.log_sets import LogSet
-from analysis.run_pairs import read_pair, read_pairs
+from moe_replay.analysis.reading.log_sets import LogSet
+from moe_replay.analysis.reading.run_pairs import read_pair, read_pairs
+from moe_replay.analysis.tables.fidelity.rows import fidelity_claim, fidelity_rows, fidelity_summary
 
 
 def folders(tmp_path):

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from serving_worlds import serving_world
 
-from analysis.builds import BUILDS
-from analysis.inputs import Inputs
-from analysis.log_sets import LogSet
-from analysis.serving import build_serving, serving_claim, serving_rows
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import LogSet
+from moe_replay.analysis.table_builds import BUILDS
+from moe_replay.analysis.tables.delta_k_serving import build_serving, serving_claim, serving_rows
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 from swapping_logs import CONFIGS, write_memory_runs, write_swapping_logs
 
-from analysis.inputs import Inputs
-from analysis.intervals import half_width
-from analysis.log_sets import find_log_sets
-from analysis.memory_executed import hit_difference
-from analysis.miss_ratio import build_miss_ratio
-from analysis.swap_budget import build_swap_budget
-from analysis.swapping import build_swapping
-from simulate.policies.memory.config import MemoryConfig
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+from moe_replay.analysis.estimates.intervals import half_width
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import find_log_sets
+from moe_replay.analysis.tables.miss_ratio import build_miss_ratio
+from moe_replay.analysis.tables.swap_budget import build_swap_budget
+from moe_replay.analysis.tables.swap_latency import hit_difference
+from moe_replay.analysis.tables.swap_tradeoff import build_swapping
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.closed_forms import fill_wait
-from analysis.theory import (
+from moe_replay.analysis.estimates.closed_forms import fill_wait
+from moe_replay.analysis.estimates.queue_theory import (
     dense_stage,
     expert_stage,
     latency_without_contention_ms,
@@ -13,11 +13,11 @@ from analysis.theory import (
     sum_quantiles,
     theory_row,
 )
-from simulate.costs import affine
-from simulate.engine import simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import build_workload
-from traces.cost_table import COST_COLUMNS, CostTable
+from moe_replay.simulate.config.costs import affine
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import build_workload
+from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.traces.runs.cost_table import COST_COLUMNS, CostTable
 
 
 def table(dense_layers, dense_ns, expert_ns, sizes=(1, 2, 4, 8, 16, 32, 64, 128)):

@@ -8,16 +8,23 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from analysis.__main__ import app
-from analysis.configurations import every_setting, in_order, inputs_of, printed_settings, said_of_all, settings_table
-from analysis.printing import WIDEST
-from analysis.what_if import runs_table
-from simulate.__main__ import app as simulate_app
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.placement import PLACEMENTS
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+from moe_replay.analysis.__main__ import app
+from moe_replay.analysis.printing import WIDEST
+from moe_replay.analysis.reading.configurations import (
+    every_setting,
+    in_order,
+    inputs_of,
+    printed_settings,
+    said_of_all,
+    settings_table,
+)
+from moe_replay.analysis.tables.what_if import runs_table
+from moe_replay.simulate.__main__ import app as simulate_app
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.placement import PLACEMENTS
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 LOCKSTEP = RunConfig(scheduler="lockstep")
 CLOSED = RunConfig(arrivals="closed", in_flight=4)

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.replications import combined, steady
-from analysis.what_if import runs_table
-from simulate.costs import CostModel
-from simulate.policies.config import RunConfig
-from simulate.runs import Runs, choices_only
-from traces.header import Header, ModelInfo
-from traces.run_statistics import run_statistics
-from traces.run_steadiness import LEAST_PASSES, LEAST_SEQUENCES
-from traces.selections import Trace
-from traces.served_sequences import served_sequences
-from traces.synthetic import SyntheticSpec, synthetic_trace
+from moe_replay.analysis.estimates.replications import combined, steady
+from moe_replay.analysis.tables.what_if import runs_table
+from moe_replay.simulate.config.costs import CostModel
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.run_folder import Runs, choices_only
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.runs.run_statistics import run_statistics
+from moe_replay.traces.runs.run_steadiness import LEAST_PASSES, LEAST_SEQUENCES
+from moe_replay.traces.runs.served_sequences import served_sequences
+from moe_replay.traces.selections import Trace
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 DECODING = SyntheticSpec(layers=2, experts=8, k=2, sequences=200, prompt=(1, 1), decode=(39, 39))
 

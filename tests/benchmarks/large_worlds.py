@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from simulate.costs import affine
-from simulate.policies.workload import build_workload
+from moe_replay.simulate.config.costs import affine
+from moe_replay.simulate.config.workload import build_workload
 
 L, E, K, B = 24, 64, 4, 16
 COST = affine(20_000, 1_500)

@@ -10,7 +10,7 @@ from collections import deque
 
 import simpy
 
-from simulate.policies.arrivals import poisson_times_ns
+from moe_replay.simulate.policies.arrivals import poisson_times_ns
 
 
 def start_tokens(environment, workload, config, token):

@@ -9,8 +9,8 @@ the longest run out, which takes a minute on a slow machine. A slow machine fail
 than all of its work, and one that takes more than 4 GB, does.
 
 Memory is the largest resident set of the whole process, the random trace and the imports included. Seconds of a first
-run begin after `simulate.engines` has been imported, and include all that it imports, compiles or loads when it is
-first asked for the compiled engine; the import before it stands beside them.
+run begin after `simulate.engines.engine_choice` has been imported, and include all that it imports, compiles or loads
+when it is first asked for the compiled engine; the import before it stands beside them.
 """
 
 import json
@@ -30,8 +30,8 @@ GROW = """
 import json, resource, sys, time
 import numpy as np
 from large_worlds import B, COST, assert_complete, random_workload
-from simulate.engines import simulate
-from simulate.policies.config import RunConfig
+from moe_replay.simulate.engines.engine_choice import simulate
+from moe_replay.simulate.config.run_config import RunConfig
 
 selections = int(sys.argv[1])
 config = RunConfig(queue_size=B, arrivals="closed", in_flight=8192, dense=False)
@@ -58,9 +58,9 @@ FIRST = """
 import json, sys, time
 clock, processor = time.perf_counter(), time.process_time()
 from large_worlds import B, COST, assert_complete, random_workload
-from simulate.engines import simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
+from moe_replay.simulate.engines.engine_choice import simulate
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.memory_config import MemoryConfig
 
 memory = MemoryConfig(slots=16, link_latency_ns=40_000) if sys.argv[1] == "memory" else None
 config = RunConfig(queue_size=B, arrivals="closed", in_flight=64, dense=False, memory=memory)

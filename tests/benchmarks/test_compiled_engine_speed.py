@@ -18,11 +18,11 @@ import pytest
 from large_worlds import COST, B, E, K, L, assert_complete, random_workload
 from process_per_token import LeanProcessPerToken, ProcessPerToken, run_processes
 
-from simulate.compiled.run import CompiledRun, order_of
-from simulate.engines import simulate
-from simulate.grid import capacity_per_s
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.run_grid import capacity_per_s
+from moe_replay.simulate.engines.compiled_engine import CompiledRun, order_of
+from moe_replay.simulate.engines.engine_choice import simulate
 
 ROUNDS = 5
 CLOSED = {"queue_size": B, "arrivals": "closed", "in_flight": 8192}

@@ -11,11 +11,11 @@ import time
 import numpy as np
 from process_per_token import LeanProcessPerToken, run_processes
 
-from simulate.costs import affine
-from simulate.engine import Engine
-from simulate.grid import capacity_per_s
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import build_workload
+from moe_replay.simulate.config.costs import affine
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.run_grid import capacity_per_s
+from moe_replay.simulate.config.workload import build_workload
+from moe_replay.simulate.engines.simpy_engine import Engine
 
 T, L, K, E, B, LOAD = 2000, 4, 2, 8, 4, 0.8
 TARGET_PER_S = 200_000

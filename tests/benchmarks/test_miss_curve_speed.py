@@ -17,9 +17,9 @@ import time
 import numpy as np
 import pytest
 
-from simulate.misses_stack import lru_curve, lru_misses, optimum_curve
-from simulate.misses_streams import flat_streams
-from traces.synthetic import SyntheticSpec, synthetic_trace
+from moe_replay.simulate.misses.access_streams import flat_streams
+from moe_replay.simulate.misses.stack_kernels import lru_curve, lru_misses, optimum_curve
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 libcachesim = pytest.importorskip("libcachesim", reason="needs libcachesim, beside which seconds are measured")
 

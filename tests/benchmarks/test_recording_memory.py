@@ -12,9 +12,9 @@ import sys
 PROGRAM = """
 import resource, sys
 import numpy as np
-from traces.recording import TraceWriter
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import load_trace
+from moe_replay.traces.file.trace_writer import TraceWriter
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
+from moe_replay.traces.file.trace_file import load_trace
 
 tokens, out = int(sys.argv[1]), sys.argv[2]
 spec = SyntheticSpec(layers=8, experts=32, k=8, sequences=1, batch=1, prompt=(1, 1), decode=(1, 1))

@@ -18,11 +18,11 @@ import torch
 
 pytest.importorskip("transformers", reason="the collector for Hugging Face models needs transformers")
 
-from collect.huggingface.collector import Plan, end_tokens, model_header, probe
-from collect.huggingface.prompts import Prompt
-from collect.huggingface.recording import Batch, Recording
-from traces.recording import TraceWriter
-from traces.trace_file import load_trace
+from moe_replay.collect.huggingface.collector import Plan, end_tokens, model_header, probe
+from moe_replay.collect.huggingface.prompts import Prompt
+from moe_replay.collect.huggingface.router_recording import Batch, Recording
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.file.trace_writer import TraceWriter
 
 BATCH, TOKENS, LAYERS, EXPERTS, K, PAIRS = 8, 128, 8, 32, 4, 15
 TARGET_PERCENT = 5.0

@@ -16,13 +16,13 @@ from dataclasses import replace
 import numpy as np
 from joblib.externals.loky import get_reusable_executor
 
-from simulate.policies.config import RunConfig
-from simulate.sweeps.study import Study
-from simulate.sweeps.sweep import sweep
-from traces.header import Header, ModelInfo
-from traces.selections import Trace
-from traces.sweep_table import load_sweep
-from traces.trace_file import save_trace
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.sweep import sweep
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.runs.sweep_table import load_sweep
+from moe_replay.traces.selections import Trace
 
 POINTS, PARTS, JOBS, TARGET = 64, 4, 2, 0.90
 POINT_S = 1.0

@@ -33,8 +33,8 @@ MAKE = """
 import json, sys
 from dataclasses import replace
 import numpy as np
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
+from moe_replay.traces.file.trace_file import save_trace
 
 path, selections, shape = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 tokens = selections // 16 // (shape["layers"] * shape["k"])
@@ -66,7 +66,7 @@ except OSError:
 print(json.dumps({{"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak_bytes, "work": {work}}}))
 """
 LOAD = MEASURE.format(
-    imports="from traces.trace_file import load_trace",
+    imports="from moe_replay.traces.file.trace_file import load_trace",
     load="trace = load_trace(sys.argv[1])",
     work='{"selections": trace.experts_TLK.size, "digest": trace.digest}',
 )

@@ -19,7 +19,7 @@ def cuda():
 @pytest.fixture(scope="session")
 def blobs():
     """A tiny image set whose ten classes are separable: class c is bright in its own rows. 600 train, 150 test."""
-    from collect.datasets.images import Images
+    from moe_replay.collect.datasets.images import Images
 
     draws = np.random.default_rng(7)
 
@@ -34,7 +34,7 @@ def blobs():
 
 @pytest.fixture(scope="session")
 def small_config():
-    from collect.classifier import ClassifierConfig
+    from moe_replay.collect.models.classifier import ClassifierConfig
 
     return ClassifierConfig(layers=2, experts=6, k=2, width=24, hidden=16)
 
@@ -42,8 +42,8 @@ def small_config():
 @pytest.fixture(scope="session")
 def trained(blobs, small_config, tmp_path_factory):
     """(model, description, trace) of a small classifier trained on the blobs, and its trace of the test images."""
-    from collect.routing import record_trace
-    from collect.training import TrainingConfig, restore, train
+    from moe_replay.collect.recording.classifier_recording import record_trace
+    from moe_replay.collect.training.classifier_training import TrainingConfig, restore, train
 
     folder = tmp_path_factory.mktemp("trained")
     cpu = torch.device("cpu")

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import torch
 from torch.overrides import TorchFunctionMode
 
-from collect.allocation import StorageAllocation
-from collect.real_layers import layer_times
+from moe_replay.collect.real_layers import expert_timing
+from moe_replay.collect.studies.allocation import StorageAllocation
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 NAME = "Stand-In GPU 1GB"
@@ -139,5 +139,5 @@ def cuda_stand_in(monkeypatch, memory_bytes=MEMORY_BYTES):
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, stand_in)
         patch.setattr(torch, "Generator", Generator)
-        patch.setattr(layer_times, "FILLER", 8)
+        patch.setattr(expert_timing, "FILLER", 8)
         yield calls

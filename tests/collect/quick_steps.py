@@ -2,7 +2,7 @@
 
 import sys
 
-from collect.quick.steps import Command, Step
+from moe_replay.collect.quick.steps import Command, Step
 
 WRITES = """
 import sys, time

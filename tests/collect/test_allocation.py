@@ -8,12 +8,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
-from collect.allocation import CudaAllocation, StorageAllocation, allocation_on
-from collect.dispatch.capacity import CONVENTIONS, Capacity
-from collect.dispatch.dynamic import dynamic_dispatch, gathered_dispatch
-from collect.dispatch.footprint import LayerSizes, dynamic_peak_bytes, gathered_peak_bytes, static_peak_bytes
-from collect.dispatch.static import StaticDispatch
-from collect.experts import Experts
+from moe_replay.collect.dispatch.capacity import CONVENTIONS, Capacity
+from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch, gathered_dispatch
+from moe_replay.collect.dispatch.footprint import LayerSizes, dynamic_peak_bytes, gathered_peak_bytes, static_peak_bytes
+from moe_replay.collect.dispatch.static_dispatch import StaticDispatch
+from moe_replay.collect.models.experts import Experts
+from moe_replay.collect.studies.allocation import CudaAllocation, StorageAllocation, allocation_on
 
 CPU = torch.device("cpu")
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from collect.calibration import CalibrationPlan, measure_costs, round_robin_selections
-from collect.classifier_blocks import ClassifierCalibration
-from collect.experiment import QueueSizeExperiment
-from traces.cost_table import COST_COLUMNS, CostTable
-from traces.errors import InputError
+from moe_replay.collect.execution.calibration import CalibrationPlan, measure_costs, round_robin_selections
+from moe_replay.collect.execution.classifier_blocks import ClassifierCalibration
+from moe_replay.collect.execution.experiment import QueueSizeExperiment
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.cost_table import COST_COLUMNS, CostTable
 
 
 def test_selections_fill_every_queue_with_exactly_n_and_visit_every_expert():

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from collect.datasets import load_images
-from collect.datasets.cifar_parquet import FILES as CIFAR_FILES
-from collect.datasets.fashion_mnist import FILES as IDX_FILES
-from collect.datasets.fashion_mnist import read_idx
-from collect.datasets.images import Images
-from traces.errors import InputError
+from moe_replay.collect.datasets import load_images
+from moe_replay.collect.datasets.cifar_parquet import FILES as CIFAR_FILES
+from moe_replay.collect.datasets.fashion_mnist import FILES as IDX_FILES
+from moe_replay.collect.datasets.fashion_mnist import read_idx
+from moe_replay.collect.datasets.images import Images
+from moe_replay.traces.errors import InputError
 
 
 def png(pixels_HWC):

@@ -7,14 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collect.classifier import Classifier
-from collect.dispatch.capacity import CONVENTIONS, Capacity
-from collect.dispatch.dynamic import dynamic_dispatch, gathered_dispatch
-from collect.dispatch.named import DISPATCHES, build_dispatch
-from collect.dispatch.static import StaticDispatch
-from collect.experts import Experts
-from collect.gates.named import GATES, GateOptions, build_gate
-from traces.errors import InputError
+from moe_replay.collect.dispatch.capacity import CONVENTIONS, Capacity
+from moe_replay.collect.dispatch.dispatch_names import DISPATCHES, build_dispatch
+from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch, gathered_dispatch
+from moe_replay.collect.dispatch.static_dispatch import StaticDispatch
+from moe_replay.collect.gates.gate_names import GATES, GateOptions, build_gate
+from moe_replay.collect.models.classifier import Classifier
+from moe_replay.collect.models.experts import Experts
+from moe_replay.traces.errors import InputError
 
 ROOMY = Capacity("CS", 1.0)  # every expert could take the whole batch
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from collect.dynamic_k import family, study
-from collect.dynamic_k.answers import answer, noisy_gates
-from collect.dynamic_k.family import hold_out, train_family
-from collect.dynamic_k.study import measure_points
-from collect.dynamic_k.thresholds import bisected, noise_for, rule_for
-from collect.dynamic_k.times import measure_times, timed_points
-from collect.training import TrainingConfig, evaluate, new_classifier
-from traces.errors import InputError
-from traces.k_rules import KRule
-from traces.operating_points import OperatingPoints, load_operating_points
+from moe_replay.collect.studies import delta_k_family, delta_k_study
+from moe_replay.collect.studies.chosen_thresholds import bisected, noise_for, rule_for
+from moe_replay.collect.studies.delta_k_family import hold_out, train_family
+from moe_replay.collect.studies.delta_k_study import measure_points
+from moe_replay.collect.studies.operating_times import measure_times, timed_points
+from moe_replay.collect.studies.sample_answers import answer, noisy_gates
+from moe_replay.collect.training.classifier_training import TrainingConfig, evaluate, new_classifier
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.k_rules import KRule
+from moe_replay.traces.operating_points import OperatingPoints, load_operating_points
 
 CPU = torch.device("cpu")
 
@@ -89,7 +89,7 @@ def small_study(blobs, tmp_path_factory):
     """The whole study on the blobs with small models: (points, held, training, models folder)."""
     patch = pytest.MonkeyPatch()
     small = {"layers": 2, "experts": 16, "width": 16, "hidden": 16}
-    for table in (family.FAMILY, study.FIXED, study.DYNAMIC):
+    for table in (delta_k_family.FAMILY, delta_k_study.FIXED, delta_k_study.DYNAMIC):
         for name, config in list(table.items()):
             patch.setitem(table, name, replace(config, **small))
     models, held, training = tmp_path_factory.mktemp("family"), hold_out(blobs, 200), TrainingConfig(epochs=2, batch=64)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from collect.classifier import CONFIGURATIONS, Classifier
-from collect.classifier_blocks import ClassifierBlocks, ClassifierOnWeights, plain_forward
-from collect.executor import Executor, check_outputs
-from simulate.engine import simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import trace_workload
-from traces.errors import InputError
+from moe_replay.collect.execution.classifier_blocks import ClassifierBlocks, ClassifierOnWeights, plain_forward
+from moe_replay.collect.execution.executor import Executor, check_outputs
+from moe_replay.collect.models.classifier import CONFIGURATIONS, Classifier
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.traces.errors import InputError
 
 SEQUENCE_COLUMNS = ("device", "layer", "block", "size", "tokens", "forced", "members_crc")
 
@@ -73,7 +73,7 @@ def test_whole_log_of_a_scripted_run(trained, blobs, monkeypatch):
     """One pass in flight, two passes, B = 1: a batch starts where the one before ended, one reading a completion."""
     model, _, trace = trained
     clock = ScriptedClock()
-    monkeypatch.setattr("collect.executor.time", clock)
+    monkeypatch.setattr("moe_replay.collect.execution.executor.time", clock)
     real = ClassifierOnWeights(model, trace, torch.from_numpy(blobs.test_NF), blobs.test_label_N)
     records = real.execute(RunConfig(arrivals="closed", in_flight=1, sequences=2), {})
     per_pass = [(0, 0), (0, 1), (0, 1), (1, 0), (1, 1), (1, 1), (2, 0)]

@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from collect.calibration import CalibrationPlan, measure_costs
-from collect.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
-from collect.executor import Executor
-from collect.expert_memory.slow_tier import Copier, Pace
-from collect.language.blocks import LanguageCalibration, LanguageOnWeights
-from collect.language.corpus import Corpus, Domain
-from collect.language.model import LanguageConfig, LanguageModel
-from collect.language.recording import Recorder, language_header, record_prefill
-from collect.language.sources import Document
-from simulate.costs import CostModel
-from simulate.engine import Engine, simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.links import Transfer
-from simulate.policies.workload import trace_workload
-from traces.errors import InputError
-from traces.run_records import RunRecords
-from traces.trace_file import load_trace
+from moe_replay.collect.datasets.text_corpus import Corpus, Domain
+from moe_replay.collect.datasets.text_sources import Document
+from moe_replay.collect.execution.calibration import CalibrationPlan, measure_costs
+from moe_replay.collect.execution.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
+from moe_replay.collect.execution.executor import Executor
+from moe_replay.collect.execution.language_blocks import LanguageCalibration, LanguageOnWeights
+from moe_replay.collect.execution.slow_tier import Copier, Pace
+from moe_replay.collect.models.language_model import LanguageConfig, LanguageModel
+from moe_replay.collect.recording.language_recording import Recorder, language_header, record_prefill
+from moe_replay.simulate.config.costs import CostModel
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.simpy_engine import Engine, simulate
+from moe_replay.simulate.policies.memory.expert_worth import known_of
+from moe_replay.simulate.policies.memory.host_link import Transfer
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.runs.run_records import RunRecords
 
 CPU = torch.device("cpu")
 FAST = {"link_latency_ns": 50_000, "link_bytes_per_s": 1e9, "expert_bytes": 4000}
@@ -84,7 +84,8 @@ def test_blocking_loads_in_a_closed_loop_are_what_was_simulated(images, cache):
 def test_a_policy_of_ones_own_decides_in_an_execution_too(images, tmp_path, monkeypatch):
     """The newest but one leaves: no shipped policy decides so."""
     (tmp_path / "executed_own.py").write_text(
-        "from simulate.policies.memory.lru import LRU\n\n\nclass Mine(LRU):\n    def victim(self, now, kept):\n"
+        "from moe_replay.simulate.policies.caches.lru import LRU\n\n\n"
+        "class Mine(LRU):\n    def victim(self, now, kept):\n"
         "        return [expert for expert in self.order if expert not in kept][-2:][0]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

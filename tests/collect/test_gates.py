@@ -6,15 +6,15 @@ import pytest
 import torch
 from scipy import stats
 
-from collect.gates.adamoe import AdaMoE
-from collect.gates.balance import mean_entropy, switch_balance
-from collect.gates.gshard import GShardTop2
-from collect.gates.named import GATES, GateOptions, build_gate
-from collect.gates.random_routing import RandomRouting
-from collect.gates.selection import GivenCounts, choose
-from collect.gates.switch import Switch
-from traces.errors import InputError
-from traces.k_rules import RULES, KRule
+from moe_replay.collect.gates.adamoe import AdaMoE
+from moe_replay.collect.gates.balance_losses import mean_entropy, switch_balance
+from moe_replay.collect.gates.gate_names import GATES, GateOptions, build_gate
+from moe_replay.collect.gates.gate_result import GivenCounts, choose
+from moe_replay.collect.gates.gshard import GShardTop2
+from moe_replay.collect.gates.random_gate import RandomRouting
+from moe_replay.collect.gates.switch import Switch
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.k_rules import RULES, KRule
 
 ROWS, WIDTH, EXPERTS = 200, 12, 8
 DRAWN = ("random", "random-per-token")  # no router: their draws go on outside training

@@ -12,12 +12,12 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 
 from moe_families import FAMILIES, built, expert_weights, switch_transformer
 
-from collect.huggingface.collector import Plan, record_prompts
-from collect.huggingface.prompts import NoTokenizer, Prompt, read_prompts
-from collect.huggingface.routers import find_routers
-from traces.errors import InputError
-from traces.recording import parts_folder
-from traces.trace_file import load_trace
+from moe_replay.collect.huggingface.collector import Plan, record_prompts
+from moe_replay.collect.huggingface.prompts import NoTokenizer, Prompt, read_prompts
+from moe_replay.collect.huggingface.routers import find_routers
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.file.trace_writer import parts_folder
 
 LENGTHS = (5, 9, 3, 7)
 

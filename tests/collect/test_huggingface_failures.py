@@ -12,14 +12,20 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 
 from moe_families import SIZES, built, randomised, switch_transformer
 
-from collect.huggingface import collector
-from collect.huggingface.collector import Plan, record_prompts
-from collect.huggingface.loading import NoTokenizer, load_model, load_tokenizer, one_line, told_in_one_line
-from collect.huggingface.prompts import Prompt, read_prompts
-from collect.huggingface.routers import find_routers
-from traces.errors import InputError
-from traces.recording import parts_folder
-from traces.trace_file import load_trace
+from moe_replay.collect.huggingface import collector
+from moe_replay.collect.huggingface.collector import Plan, record_prompts
+from moe_replay.collect.huggingface.model_loading import (
+    NoTokenizer,
+    load_model,
+    load_tokenizer,
+    one_line,
+    told_in_one_line,
+)
+from moe_replay.collect.huggingface.prompts import Prompt, read_prompts
+from moe_replay.collect.huggingface.routers import find_routers
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.file.trace_writer import parts_folder
 
 PROMPTS = [Prompt((5, 6, 7, 8, 9)), Prompt((20, 21)), Prompt((30, 31, 32, 33, 34, 35, 36))]
 

@@ -8,12 +8,12 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 
 from moe_families import LOCAL, SIZES, built, randomised
 
-from collect.huggingface.collector import Plan, record_prompts
-from collect.huggingface.padding import check_padding_changes_nothing
-from collect.huggingface.prompts import Prompt
-from collect.huggingface.routers import Choice, Router, find_routers
-from traces.errors import InputError
-from traces.trace_file import load_trace
+from moe_replay.collect.huggingface.collector import Plan, record_prompts
+from moe_replay.collect.huggingface.padding import check_padding_changes_nothing
+from moe_replay.collect.huggingface.prompts import Prompt
+from moe_replay.collect.huggingface.routers import Choice, Router, find_routers
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
 
 PROMPTS = [Prompt((5, 6, 7, 8)), Prompt((20, 21)), Prompt((30, 31, 32, 33, 34, 35, 36))]
 

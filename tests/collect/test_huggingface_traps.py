@@ -11,12 +11,12 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 
 from moe_families import FAMILIES, SIZES, built, expert_weights, randomised
 
-from collect.huggingface import routers
-from collect.huggingface.collector import Plan, record_prompts, zero_experts
-from collect.huggingface.loading import load_model
-from collect.huggingface.prompts import Prompt, read_prompts
-from traces.errors import InputError
-from traces.trace_file import load_trace
+from moe_replay.collect.huggingface import routers
+from moe_replay.collect.huggingface.collector import Plan, record_prompts, zero_experts
+from moe_replay.collect.huggingface.model_loading import load_model
+from moe_replay.collect.huggingface.prompts import Prompt, read_prompts
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
 
 PROMPTS = [Prompt((5, 6, 7, 8, 9, 10, 11, 12)), Prompt((20, 21, 22))]
 WHOLE = ("full_attention",) * 3

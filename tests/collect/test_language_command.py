@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import collect.commands.classifier
-import collect.commands.execution
-import collect.commands.language  # noqa: F401 - all three register their commands
-from collect.commands.app import app
-from traces.run_records import load_run, run_names
-from traces.trace_file import load_trace
+import moe_replay.collect.commands.classifier_commands
+import moe_replay.collect.commands.execution_commands
+import moe_replay.collect.commands.language_commands  # noqa: F401 - all three register their commands
+from moe_replay.collect.commands.app import app
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.runs.run_records import load_run, run_names
 
 SIZES = [
     "--layers",

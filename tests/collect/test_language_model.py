@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from collect.language.corpus import SEPARATOR, Corpus, Domain
-from collect.language.model import Cache, LanguageConfig, LanguageModel, Rows
-from collect.language.quality import measure_bits
-from collect.language.recording import Recorder, language_header, record_decode, record_prefill
-from collect.language.serving import Request, draw_requests, serve
-from collect.language.sources import Document
-from collect.language.training import LanguageTraining, restore_language, train_language
-from collect.rounding import rounded
-from traces.errors import InputError
-from traces.recording import parts_folder
-from traces.trace_file import load_trace
+from moe_replay.collect.datasets.text_corpus import SEPARATOR, Corpus, Domain
+from moe_replay.collect.datasets.text_sources import Document
+from moe_replay.collect.models.language_model import Cache, LanguageConfig, LanguageModel, Rows
+from moe_replay.collect.recording.continuous_batching import Request, draw_requests, serve
+from moe_replay.collect.recording.language_recording import Recorder, language_header, record_decode, record_prefill
+from moe_replay.collect.recording.score_rounding import rounded
+from moe_replay.collect.studies.language_quality import measure_bits
+from moe_replay.collect.training.language_training import LanguageTraining, restore_language, train_language
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.file.trace_writer import parts_folder
 
 CONFIG = LanguageConfig(layers=3, experts=6, k=2, width=16, hidden=8, heads=2, window=32)
 CPU = torch.device("cpu")
@@ -156,7 +156,7 @@ def served(model, requests, slots):
 
 def test_serving_batches_sequences_of_different_lengths(model, monkeypatch):
     """Three requests on two slots, worked out by hand; no sequence draws the separator here."""
-    monkeypatch.setattr("collect.language.serving.SEPARATOR", -1)
+    monkeypatch.setattr("moe_replay.collect.recording.continuous_batching.SEPARATOR", -1)
     requests = [Request(0, "a", b"xyz", 3), Request(1, "b", b"uv", 1), Request(2, "a", b"w", 2)]
     log = [[(r.sequence, *rest) for r, *rest in step.members] for step, _ in served(model, requests, 2)]
     assert log == [

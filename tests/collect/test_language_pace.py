@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from collect.language import pace
-from collect.language.corpus import read_corpus
-from collect.language.model import LanguageConfig
-from collect.language.pace import steps_within
-from collect.language.training import LanguageTraining, describe, train_language
+from moe_replay.collect.datasets.text_corpus import read_corpus
+from moe_replay.collect.models.language_model import LanguageConfig
+from moe_replay.collect.training import training_pace
+from moe_replay.collect.training.language_training import LanguageTraining, describe, train_language
+from moe_replay.collect.training.training_pace import steps_within
 
 CONFIG = LanguageConfig(layers=2, experts=4, k=2, width=8, hidden=8, heads=2, window=32)
 
@@ -28,11 +28,11 @@ def test_as_many_steps_as_fit(corpus, tmp_path, monkeypatch):
     clock = SimpleNamespace(now=0.0, taken=0)
 
     def step(*_):
-        clock.now += 0.5 if clock.taken < pace.WARM_STEPS else 1 / 64
+        clock.now += 0.5 if clock.taken < training_pace.WARM_STEPS else 1 / 64
         clock.taken += 1
 
-    monkeypatch.setattr(pace, "train_step", step)
-    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(training_pace, "train_step", step)
+    monkeypatch.setattr(training_pace, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     training, out, cpu = LanguageTraining(batch=2), tmp_path / "m.pt", torch.device("cpu")
     assert steps_within(20.0, corpus, CONFIG, training, cpu, out) == (20.0 - 1.5 - 1.0) * 64
     assert steps_within(0.1, corpus, CONFIG, training, cpu, out) == 1

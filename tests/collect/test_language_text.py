@@ -6,10 +6,10 @@ import zlib
 import numpy as np
 import pytest
 
-from collect.language.corpus import SEPARATOR, is_held_out, read_corpus
-from collect.language.ngram import NGram
-from collect.language.sources import lazy_load_strings
-from traces.errors import InputError
+from moe_replay.collect.datasets.text_corpus import SEPARATOR, is_held_out, read_corpus
+from moe_replay.collect.datasets.text_sources import lazy_load_strings
+from moe_replay.collect.models.byte_ngram import NGram
+from moe_replay.traces.errors import InputError
 
 
 def probabilities(model, context):
@@ -84,8 +84,8 @@ def test_digests_tell_which_part_changed(folder):
 
 
 def test_absent_domains_are_named_or_refused(folder, monkeypatch):
-    monkeypatch.setattr("collect.language.sources.NOVELS", folder / "nowhere")
-    monkeypatch.setattr("collect.language.sources.DOCS", folder / "nowhere")
+    monkeypatch.setattr("moe_replay.collect.datasets.text_sources.NOVELS", folder / "nowhere")
+    monkeypatch.setattr("moe_replay.collect.datasets.text_sources.DOCS", folder / "nowhere")
     monkeypatch.delenv("MOE_REPLAY_DATA", raising=False)
     assert list(read_corpus(None, None).absent) == ["docs", "novels"]
     with pytest.raises(InputError, match="domain novels: not on this machine; needs Debian's package r-cran-janeau"):

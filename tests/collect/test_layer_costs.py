@@ -11,18 +11,18 @@ import torch
 from cuda_stand_in import cuda_stand_in
 from typer.testing import CliRunner
 
-from collect.__main__ import application
-from collect.calibration import CalibrationPlan
-from collect.real_layers import link_times
-from collect.real_layers.layer_times import LayerTimes, TimesPlan
-from collect.real_layers.link_times import Link, LinkPlan, fitted, line, measure_link, sizes_of
-from collect.real_layers.loop_costs import measure_loop
-from collect.real_layers.model import LayerStack, StackConfig
-from collect.real_layers.shapes import LayerShape
-from traces import layer_times, link_table
-from traces.cost_table import load_costs
-from traces.layer_times import ALL_EXPERTS, FORMS
-from traces.mixed_table import load_mixed
+from moe_replay.collect.__main__ import application
+from moe_replay.collect.execution.calibration import CalibrationPlan
+from moe_replay.collect.real_layers import link_timing
+from moe_replay.collect.real_layers.expert_timing import LayerTimes, TimesPlan
+from moe_replay.collect.real_layers.layer_shapes import LayerShape
+from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
+from moe_replay.collect.real_layers.link_timing import Link, LinkPlan, fitted, line, measure_link, sizes_of
+from moe_replay.collect.real_layers.loop_costs import measure_loop
+from moe_replay.traces.file.mixed_table import load_mixed
+from moe_replay.traces.runs import layer_times, link_table
+from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.runs.layer_times import ALL_EXPERTS, FORMS
 
 SHAPE = LayerShape("tiny", 16, 24, 6, 2)
 CPU = torch.device("cpu")
@@ -154,7 +154,7 @@ def test_links_of_a_gpu_are_measured_from_both_memories_by_streams(monkeypatch):
 def test_a_cpu_has_one_memory_and_no_streams():
     table = measure_link(CPU, LinkPlan((100, 1000), repetitions=9, seconds=0))
     assert set(table["host_memory"].to_pylist()) == {"host"}
-    assert len(table) == 2 * link_times.LEAST
+    assert len(table) == 2 * link_timing.LEAST
 
 
 def test_copies_go_through_all_of_the_memory_in_turn():

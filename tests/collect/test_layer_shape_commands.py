@@ -7,17 +7,17 @@ import pytest
 from cuda_stand_in import cuda_stand_in
 from typer.testing import CliRunner
 
-import collect.commands.execution
-import collect.commands.shape_runs  # noqa: F401 - both register their commands
-from collect.commands.app import app
-from collect.real_layers import shapes
-from collect.real_layers.blocks import LayerStackOnWeights
-from collect.real_layers.shapes import LayerShape
-from simulate.policies.memory.config import MemoryConfig
-from traces.cost_table import load_costs
-from traces.run_records import load_run, run_names
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import load_trace, save_trace
+import moe_replay.collect.commands.execution_commands
+import moe_replay.collect.commands.shape_runs_command  # noqa: F401 - both register their commands
+from moe_replay.collect.commands.app import app
+from moe_replay.collect.real_layers import layer_shapes
+from moe_replay.collect.real_layers.layer_shapes import LayerShape
+from moe_replay.collect.real_layers.layer_stack_blocks import LayerStackOnWeights
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.runs.run_records import load_run, run_names
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 TINY = ["--shape", "tiny", "--layers", "2", "--device", "cpu"]
 
@@ -25,7 +25,7 @@ TINY = ["--shape", "tiny", "--layers", "2", "--device", "cpu"]
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with a decode trace of the tiny shape's layers and experts: 12 sequences of 7 tokens in 5 passes."""
-    monkeypatch.setitem(shapes.SHAPES, "tiny", LayerShape("tiny", 16, 24, 4, 2))
+    monkeypatch.setitem(layer_shapes.SHAPES, "tiny", LayerShape("tiny", 16, 24, 4, 2))
     spec = SyntheticSpec(layers=2, experts=4, k=2, sequences=12, prompt=(3, 3), decode=(4, 4))
     save_trace(synthetic_trace(spec, np.random.default_rng(3)).trace, tmp_path / "drawn.trace.parquet")
     return tmp_path

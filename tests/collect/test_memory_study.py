@@ -9,14 +9,21 @@ import torch
 from cuda_stand_in import cuda_stand_in
 from typer.testing import CliRunner
 
-from collect.commands import classifier, memory  # noqa: F401 - registers their commands
-from collect.commands.app import app
-from collect.dispatch.capacity import Capacity
-from collect.memory_cases import PUBLISHED, Grid, shape_cases, skewed_cases, trained_cases, zipf_selection
-from collect.memory_study import measure_case
-from collect.real_layers.shapes import LayerShape
-from collect.training import restore
-from traces.errors import InputError
+from moe_replay.collect.commands import classifier_commands, dispatch_memory_command  # noqa: F401 - registers their commands
+from moe_replay.collect.commands.app import app
+from moe_replay.collect.dispatch.capacity import Capacity
+from moe_replay.collect.real_layers.layer_shapes import LayerShape
+from moe_replay.collect.studies.gating_memory_cases import (
+    PUBLISHED,
+    Grid,
+    shape_cases,
+    skewed_cases,
+    trained_cases,
+    zipf_selection,
+)
+from moe_replay.collect.studies.gating_memory_study import measure_case
+from moe_replay.collect.training.classifier_training import restore
+from moe_replay.traces.errors import InputError
 
 CPU = torch.device("cpu")
 CAPACITIES = tuple(Capacity.parse(word) for word in ("CS:1", "CS/E:1", "CSk/E:1.2"))
@@ -120,7 +127,7 @@ def test_the_command_writes_a_table_and_how_it_was_made(tmp_path):
 
 
 def test_a_trained_checkpoint_joins_the_table(tmp_path, monkeypatch):
-    from collect.classifier import CONFIGURATIONS, ClassifierConfig
+    from moe_replay.collect.models.classifier import CONFIGURATIONS, ClassifierConfig
 
     monkeypatch.setitem(CONFIGURATIONS, "tiny", ClassifierConfig(layers=1, experts=4, k=2, width=16, hidden=16))
     made = ["--data", "digits", "--train-images", "200", "--test-images", "60"]

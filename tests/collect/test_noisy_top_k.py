@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from collect.gates.noisy_top_k import NoisyTopK, chosen_probability, cv_squared
-from collect.gates.selection import choose
+from moe_replay.collect.gates.gate_result import choose
+from moe_replay.collect.gates.noisy_top_k import NoisyTopK, chosen_probability, cv_squared
 
 
 def test_weights_are_the_softmax_over_the_chosen_alone():

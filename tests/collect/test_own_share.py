@@ -5,13 +5,13 @@ import pytest
 import torch
 from cuda_stand_in import CUDA, cuda_stand_in
 
-from collect.own_share import EVERY, WorkMeter
-from collect.real_layers.blocks import LayerStackOnWeights
-from collect.real_layers.model import LayerStack, StackConfig
-from collect.real_layers.shapes import LayerShape
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from traces.synthetic import SyntheticSpec, synthetic_trace
+from moe_replay.collect.execution.own_share import EVERY, WorkMeter
+from moe_replay.collect.real_layers.layer_shapes import LayerShape
+from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
+from moe_replay.collect.real_layers.layer_stack_blocks import LayerStackOnWeights
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 SHAPE = LayerShape("tiny", 16, 24, 4, 2)
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from quick_steps import tiny_steps, writes
 
-from collect.quick import packing
-from collect.quick.journal import Journal
-from collect.quick.machine import said_of_packages
-from collect.quick.packing import pack
-from collect.quick.plan import Place, plan
-from collect.quick.process import run_until
-from collect.quick.running import DONE, FAILED, SKIPPED, Clock, keeper, run_steps
-from collect.quick.steps import Command, Step, chosen
-from traces.errors import InputError
+from moe_replay.collect.quick import packing
+from moe_replay.collect.quick.journal import Journal
+from moe_replay.collect.quick.machine import said_of_packages
+from moe_replay.collect.quick.packing import pack
+from moe_replay.collect.quick.plan import Place, plan
+from moe_replay.collect.quick.process import run_until
+from moe_replay.collect.quick.running import DONE, FAILED, SKIPPED, Clock, keeper, run_steps
+from moe_replay.collect.quick.steps import Command, Step, chosen
+from moe_replay.traces.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 20
@@ -29,8 +29,8 @@ RUNS = """
 import sys
 from pathlib import Path
 from quick_steps import tiny_steps
-from collect.quick.journal import Journal
-from collect.quick.running import Clock, keeper, run_steps
+from moe_replay.collect.quick.journal import Journal
+from moe_replay.collect.quick.running import Clock, keeper, run_steps
 out = Path(sys.argv[1])
 clock = Clock(60)
 outcomes = run_steps(tiny_steps(out / "gpu"), Journal(out / "gpu" / "quick.json", {}), clock,
@@ -170,7 +170,7 @@ def test_the_plan_makes_no_more_files_than_may_travel(tmp_path):
 
 
 def test_packages_that_are_missing_are_named_with_what_they_cost(monkeypatch):
-    monkeypatch.setattr("collect.quick.machine.LATER", ("no_simulator",))
+    monkeypatch.setattr("moe_replay.collect.quick.machine.LATER", ("no_simulator",))
     lines = said_of_packages([step("one", packages=("numpy",)), step("two", packages=("no_such",), number=2)])
     assert [line.split(" (")[0] for line in lines[:1]] == ["step 2"]
     assert "no_such" in lines[0]
@@ -194,8 +194,8 @@ class Blocker:
         if name.partition(".")[0] in {BLOCKED!r}:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Blocker())
-import collect.__main__
-print(len(collect.__main__.application().registered_commands))
+import moe_replay.collect.__main__
+print(len(moe_replay.collect.__main__.application().registered_commands))
 print([name for name in ("torch", "pandas") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

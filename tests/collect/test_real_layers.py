@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from collect.calibration import CalibrationPlan, measure_costs
-from collect.real_layers.blocks import LayerStackCalibration, LayerStackOnWeights
-from collect.real_layers.model import LayerStack, StackConfig
-from collect.real_layers.shapes import SHAPES, LayerShape, shape_of
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from traces.errors import InputError
-from traces.synthetic import SyntheticSpec, synthetic_trace
+from moe_replay.collect.execution.calibration import CalibrationPlan, measure_costs
+from moe_replay.collect.real_layers.layer_shapes import SHAPES, LayerShape, shape_of
+from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
+from moe_replay.collect.real_layers.layer_stack_blocks import LayerStackCalibration, LayerStackOnWeights
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 SHAPE = LayerShape("tiny", 16, 24, 4, 2)
 CPU = torch.device("cpu")

@@ -7,16 +7,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import collect.commands.classifier
-import collect.commands.route  # noqa: F401 - both register their commands
-from collect.classifier import CONFIGURATIONS, Classifier
-from collect.commands.app import app
-from collect.routing import record_trace, route
-from collect.training import TrainingConfig, evaluate, restore, train
-from traces.errors import InputError
-from traces.k_rules import KRule
-from traces.recording import TraceWriter
-from traces.regating import regate
+import moe_replay.collect.commands.classifier_commands
+import moe_replay.collect.commands.route_command  # noqa: F401 - both register their commands
+from moe_replay.collect.commands.app import app
+from moe_replay.collect.models.classifier import CONFIGURATIONS, Classifier
+from moe_replay.collect.recording.classifier_recording import record_trace, route
+from moe_replay.collect.training.classifier_training import TrainingConfig, evaluate, restore, train
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_writer import TraceWriter
+from moe_replay.traces.k_rules import KRule
+from moe_replay.traces.regating import regate
 
 CPU = torch.device("cpu")
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from collect.calibration import CalibrationPlan, measure_costs
-from collect.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
-from collect.routing import record_trace
-from collect.serving import ServingExperiment, serve
-from simulate.engine import simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import trace_workload
-from traces.k_rules import KRule
-from traces.run_records import load_run, run_names
+from moe_replay.collect.execution.calibration import CalibrationPlan, measure_costs
+from moe_replay.collect.execution.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
+from moe_replay.collect.recording.classifier_recording import record_trace
+from moe_replay.collect.studies.delta_k_serving_study import ServingExperiment, serve
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.traces.k_rules import KRule
+from moe_replay.traces.runs.run_records import load_run, run_names
 
 COLUMNS = ("layer", "block", "size", "tokens", "forced", "members_crc")
 

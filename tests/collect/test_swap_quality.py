@@ -8,21 +8,21 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from collect.checkpoints import save_checkpoint
-from collect.classifier_blocks import ClassifierOnWeights
-from collect.commands import expert_memory, planning  # noqa: F401 (registers the commands)
-from collect.commands.app import app
-from collect.expert_memory.masked_gating import Altered, MaskedGates
-from collect.expert_memory.probes import ClassifierProbe
-from collect.expert_memory.quality import MaskedPlan, altered_rows, masked_rows, scored, swapped
-from collect.expert_memory.swap_profile import Candidate, ProfileStage, draw_candidates
-from collect.experts import expert_norms
-from simulate.planning.measurements import read_profile
-from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.swapping import wanted
-from traces.errors import InputError
-from traces.files import write_rows
+from moe_replay.collect.commands import masked_quality_commands, swap_profile_command  # noqa: F401 (registers the commands)
+from moe_replay.collect.commands.app import app
+from moe_replay.collect.execution.classifier_blocks import ClassifierOnWeights
+from moe_replay.collect.models.experts import expert_norms
+from moe_replay.collect.models.masked_gating import Altered, MaskedGates
+from moe_replay.collect.studies.masked_quality import MaskedPlan, altered_rows, masked_rows, scored, swapped
+from moe_replay.collect.studies.quality_probes import ClassifierProbe
+from moe_replay.collect.studies.swap_profile import Candidate, ProfileStage, draw_candidates
+from moe_replay.collect.training.checkpoints import save_checkpoint
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.planning.measurements import read_profile
+from moe_replay.simulate.policies.memory.expert_worth import known_of
+from moe_replay.simulate.policies.memory.swap_scheduler import wanted
+from moe_replay.traces.command_line.files import write_rows
+from moe_replay.traces.errors import InputError
 
 CPU = torch.device("cpu")
 
@@ -184,7 +184,7 @@ def test_commands_write_tables_with_their_provenance(trained, blobs, tmp_path, m
     history = description["history"]
     about = {name: value for name, value in description.items() if name != "history"}
     save_checkpoint(tmp_path / "m.pt", about, model, None, history)
-    monkeypatch.setattr(expert_memory, "read_images", lambda *_: blobs)
+    monkeypatch.setattr(masked_quality_commands, "read_images", lambda *_: blobs)
     shared = ["--checkpoint", tmp_path / "m.pt", "--units", 100, "--device", "cpu", "--out"]
     run = lambda *words: CliRunner().invoke(app, list(map(str, words)))  # noqa: E731
     done = run("swap-quality", *shared, tmp_path / "q.csv", "--slots", "2,3", "--period", "20", "--random-keeps", 1)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from collect.classifier import CONFIGURATIONS, Classifier, ClassifierConfig
-from collect.dispatch.dynamic import dynamic_dispatch
-from collect.experts import Experts
-from collect.training import TrainingConfig, evaluate, new_classifier, restore, train
-from traces.errors import InputError
+from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
+from moe_replay.collect.models.classifier import CONFIGURATIONS, Classifier, ClassifierConfig
+from moe_replay.collect.models.experts import Experts
+from moe_replay.collect.training.classifier_training import TrainingConfig, evaluate, new_classifier, restore, train
+from moe_replay.traces.errors import InputError
 
 CPU = torch.device("cpu")
 

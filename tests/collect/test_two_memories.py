@@ -5,11 +5,11 @@ import pytest
 import torch
 from two_memories import NAME, Event, Stream
 
-from collect.allocation import CudaAllocation, allocation_on
-from collect.devices import device_name, on_device, pick_device, synchronise
-from collect.expert_memory.slow_tier import Copier, pack
-from collect.experts import Experts
-from simulate.policies.memory.links import Transfer
+from moe_replay.collect.devices import device_name, on_device, pick_device, synchronise
+from moe_replay.collect.execution.slow_tier import Copier, pack
+from moe_replay.collect.models.experts import Experts
+from moe_replay.collect.studies.allocation import CudaAllocation, allocation_on
+from moe_replay.simulate.policies.memory.host_link import Transfer
 
 
 def test_a_tensor_lies_where_it_was_made_or_moved(cuda):

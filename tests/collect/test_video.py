@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from collect.datasets.clips import read_clip
-from collect.vision.recording import record_clip
-from collect.vision.transformer import VisionConfig, VisionTransformer
-from traces.errors import InputError
-from traces.trace_file import load_trace
+from moe_replay.collect.datasets.clips import read_clip
+from moe_replay.collect.models.vision_transformer import VisionConfig, VisionTransformer
+from moe_replay.collect.recording.clip_recording import record_clip
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
 
 av = pytest.importorskip("av", reason="clips are decoded with av")
 SHAPE = (3, 8, 8)

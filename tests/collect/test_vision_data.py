@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from collect.datasets import load_images
-from collect.datasets.cifar_parquet import FILES
-from traces.errors import InputError
+from moe_replay.collect.datasets import load_images
+from moe_replay.collect.datasets.cifar_parquet import FILES
+from moe_replay.traces.errors import InputError
 
 
 def png(pixels_HWC):

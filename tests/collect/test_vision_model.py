@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from collect.vision.averaging import averaged, deployed
-from collect.vision.training import augment, divergence_from, losses, new_vision_model
-from collect.vision.transformer import VisionConfig, parameter_count
-from traces.errors import InputError
+from moe_replay.collect.models.expert_averaging import averaged, deployed
+from moe_replay.collect.models.vision_transformer import VisionConfig, parameter_count
+from moe_replay.collect.training.vision_training import augment, divergence_from, losses, new_vision_model
+from moe_replay.traces.errors import InputError
 
 SMALL = VisionConfig(width=16, hidden=24, depth=2, heads=2, patch=5)  # 4 patches of the blobs' 10x10 pixels
 

@@ -12,13 +12,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from collect.checkpoints import load_checkpoint
-from collect.commands import vision  # noqa: F401 - registers its commands
-from collect.commands.app import app
-from collect.training import TrainingConfig, train
-from collect.vision.processes import Processes, alone, check_count
-from collect.vision.results import contenders, summary
-from collect.vision.training import (
+from moe_replay.collect.commands import vision_commands  # noqa: F401 - registers its commands
+from moe_replay.collect.commands.app import app
+from moe_replay.collect.models.vision_transformer import VisionConfig
+from moe_replay.collect.studies.vision_grid import contenders, summary
+from moe_replay.collect.training.checkpoints import load_checkpoint
+from moe_replay.collect.training.classifier_training import TrainingConfig, train
+from moe_replay.collect.training.processes import Processes, alone, check_count
+from moe_replay.collect.training.vision_training import (
     VisionTraining,
     new_vision_model,
     own_draws,
@@ -26,8 +27,7 @@ from collect.vision.training import (
     train_epoch,
     train_vision,
 )
-from collect.vision.transformer import VisionConfig
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = alone(torch.device("cpu"))

@@ -15,11 +15,11 @@ from matplotlib.text import Text
 from PIL import Image
 from watched_tables import WatchedFiles, table_columns
 
-from figures.__main__ import FIGURES, app, draw_one
-from figures.drawn_files import LIST
-from figures.style import by_reason
-from figures.table_files import TableFiles
-from traces.command import status_of
+from moe_replay.figures.__main__ import FIGURES, app, draw_one
+from moe_replay.figures.drawing.drawn_files import LIST
+from moe_replay.figures.drawing.style import by_reason
+from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.traces.command_line.command import status_of
 
 
 def draw(tables, out, *options):

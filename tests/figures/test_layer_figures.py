@@ -2,8 +2,8 @@
 
 from matplotlib.axes import Axes
 
-from figures.__main__ import draw_one
-from figures.table_files import TableFiles
+from moe_replay.figures.__main__ import draw_one
+from moe_replay.figures.drawing.table_files import TableFiles
 
 
 def panels(tables, name):

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from figures.table_files import TableFiles
+from moe_replay.figures.drawing.table_files import TableFiles
 
 SHARED = Path(__file__).resolve().parent.parent / "table_columns.txt"
 

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import strategies as st
 from random_worlds import costs, settings, workloads
 
-from simulate.policies.memory.config import HANDLINGS, LINKS, MASKED, MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.named import CACHES, needs_loading
-from simulate.policies.memory.prefetch.named import PREFETCHERS
+from moe_replay.simulate.config.memory_config import HANDLINGS, LINKS, MASKED, MemoryConfig
+from moe_replay.simulate.policies.caches.cache_names import CACHES, needs_loading
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 
 LOADING = tuple(each for each in HANDLINGS if each not in MASKED)
 KINDS = ("resident", "memory", "masked")  # all experts resident; expert memory; that with masked gating

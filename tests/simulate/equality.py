@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from simulate.compiled.bounds import VARIABLE
-from simulate.compiled.run import simulate as simulate_compiled
-from simulate.engine import simulate as simulate_by_simpy
+from moe_replay.simulate.compiled.bounds import VARIABLE
+from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled
+from moe_replay.simulate.engines.simpy_engine import simulate as simulate_by_simpy
 
 
 def simulate_checked(*arguments):

@@ -32,10 +32,10 @@ def put_in(place):
     """Insert a rule of every kind, before any module has been imported that looks at the tables."""
     import numpy as np
 
-    from simulate.policies.memory.lru import LRU
-    from simulate.policies.memory.named import CACHES
-    from simulate.policies.memory.prefetch.named import PREFETCHERS
-    from simulate.policies.memory.prefetch.prefetcher import Prefetcher
+    from moe_replay.simulate.policies.caches.cache_names import CACHES
+    from moe_replay.simulate.policies.caches.lru import LRU
+    from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
+    from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 
     class MostRecent(LRU):
         """Evict the expert used last."""
@@ -52,13 +52,13 @@ def put_in(place):
     assert len(CACHES) <= MOST_RULES, "more rules than places are tried"
     insert(CACHES, place, "own", MostRecent)
     insert(PREFETCHERS, place, "own", First)
-    from simulate.policies.arrivals import ARRIVALS, Arrivals
+    from moe_replay.simulate.policies.arrivals import ARRIVALS, Arrivals
 
     def every_microsecond(workload, config):
         return Arrivals(workload, 1000 * np.arange(len(workload.first_pass_G)))
 
     insert(ARRIVALS, place, "own", every_microsecond)
-    from simulate.policies import config
+    from moe_replay.simulate.config import run_config as config
 
     class LastFirst(config.QueueScheduler):
         """Queues whose members leave in the opposite order."""
@@ -67,10 +67,10 @@ def put_in(place):
             super().enqueue(passes[::-1], now)
 
     insert(config.SCHEDULERS, place, "own", LastFirst)
-    from simulate.policies.placement import PLACEMENTS, contiguous
+    from moe_replay.simulate.policies.placement import PLACEMENTS, contiguous
 
     insert(PLACEMENTS, place, "own", lambda *sizes: contiguous(*sizes)[:, ::-1].copy())
-    from simulate.policies.memory import config as memory_config
+    from moe_replay.simulate.config import memory_config
 
     for words in ("HANDLINGS", "LINKS", "SCOPES"):
         given = list(getattr(memory_config, words))
@@ -91,10 +91,10 @@ def simulated(own):
     import numpy as np
     from worlds import world
 
-    from simulate.costs import affine
-    from simulate.engines import simulate
-    from simulate.policies.memory.known import Known
-    from traces.errors import InputError
+    from moe_replay.simulate.config.costs import affine
+    from moe_replay.simulate.engines.engine_choice import simulate
+    from moe_replay.simulate.policies.memory.memory_setup import Known
+    from moe_replay.traces.errors import InputError
 
     rng = np.random.default_rng(0)
     experts = [[sorted(map(int, rng.choice(6, 2, replace=False))) for _ in range(3)] for _ in range(60)]
@@ -116,11 +116,11 @@ def simulated(own):
 
 def configurations(own):
     """Return runs with every shipped rule of every kind, or with the own rule of every kind that it can run."""
-    from simulate.policies.arrivals import ARRIVALS
-    from simulate.policies.config import SCHEDULERS, RunConfig
-    from simulate.policies.memory.config import HANDLINGS, LINKS, MASKED, MemoryConfig
-    from simulate.policies.memory.named import CACHES, SCOPES
-    from simulate.policies.memory.prefetch.named import PREFETCHERS
+    from moe_replay.simulate.config.memory_config import HANDLINGS, LINKS, MASKED, MemoryConfig
+    from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
+    from moe_replay.simulate.policies.arrivals import ARRIVALS
+    from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
+    from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 
     def named(table):
         return [name for name in sorted(table) if (name == "own") == own]
@@ -141,8 +141,8 @@ def configurations(own):
 
 def counted(trace, folder):
     """Return what the commands `misses`, `memory` and `sweep` say of every shipped rule."""
-    from simulate.policies.memory.named import CACHES
-    from simulate.policies.memory.prefetch.named import PREFETCHERS
+    from moe_replay.simulate.policies.caches.cache_names import CACHES
+    from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 
     caches = ",".join(sorted(set(CACHES) - {"own", "importance"}))
     ahead = ",".join(sorted(set(PREFETCHERS) - {"own"}))
@@ -169,14 +169,14 @@ def table_of(path):
 
 def runs_of(folder):
     """Return {run: digest of its batches} of a folder of records."""
-    from traces.run_records import load_run, run_names
+    from moe_replay.traces.runs.run_records import load_run, run_names
 
     return {name: digest(load_run(folder, name).batches) for name in run_names(folder)}
 
 
 def call(*words):
     """Carry out a command of `simulate` in this process; its output is shown where it fails."""
-    from simulate.__main__ import app
+    from moe_replay.simulate.__main__ import app
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

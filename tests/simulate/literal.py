@@ -4,8 +4,8 @@ Shares the workload, the arrival processes and the placement with the real thing
 counters, no lists per device, no lazily deleted time-outs. Everything is looked up anew in every round.
 """
 
-from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.placement import place
+from moe_replay.simulate.policies.arrivals import ARRIVALS
+from moe_replay.simulate.policies.placement import place
 
 
 class Literal:

@@ -10,11 +10,11 @@ import numpy as np
 from hypothesis import strategies as st
 from worlds import fixed, line, world
 
-from simulate.engine import Engine, order_of
-from simulate.policies.memory.config import HANDLINGS, LINKS, MASKED, MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.named import CACHES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
+from moe_replay.simulate.config.memory_config import HANDLINGS, LINKS, MASKED, MemoryConfig
+from moe_replay.simulate.engines.simpy_engine import Engine, order_of
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 
 TEN = fixed(10)
 

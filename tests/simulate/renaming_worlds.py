@@ -7,12 +7,12 @@ from unittest.mock import patch
 import numpy as np
 from worlds import config
 
-from simulate.compiled.run import simulate
-from simulate.costs import Affine
-from simulate.policies.memory.config import MASKED, MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.placement import PLACEMENTS
-from simulate.policies.workload import Workload, build_workload
+from moe_replay.simulate.config.costs import Affine
+from moe_replay.simulate.config.memory_config import MASKED, MemoryConfig
+from moe_replay.simulate.config.workload import Workload, build_workload
+from moe_replay.simulate.engines.compiled_engine import simulate
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.placement import PLACEMENTS
 
 E, L, T = 16, 2, 160
 SLOTS = 6  # of a layer, on all devices together

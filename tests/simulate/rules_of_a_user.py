@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from simulate.policies.arrivals import Arrivals, all_at_once
-from simulate.policies.memory.belady import Belady, BeladyBypass
-from simulate.policies.memory.cache import Cache
-from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.prefetch.oracle import Oracle
-from simulate.policies.memory.prefetch.prefetcher import Prefetcher
-from simulate.policies.memory.prefetch.previous_token import PreviousToken
-from simulate.policies.queueing import QueueScheduler
+from moe_replay.simulate.policies.arrivals import Arrivals, all_at_once
+from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
+from moe_replay.simulate.policies.caches.cache import Cache
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.prefetchers.oracle import Oracle
+from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
+from moe_replay.simulate.policies.prefetchers.previous_token import PreviousToken
+from moe_replay.simulate.policies.queueing import QueueScheduler
 
 
 class MRU(LRU):

@@ -15,8 +15,8 @@ from pathlib import Path
 import pandas as pd  # noqa: F401  pyarrow would import it at its first array, in every process again
 from sweep_worlds import closed_loops, swept, toy_study
 
-from simulate.sweeps import store
-from simulate.sweeps.store import Store
+from moe_replay.simulate.sweeps import store
+from moe_replay.simulate.sweeps.store import Store
 
 
 def carry_out(folder, name, kill_at):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from simulate.policies.config import RunConfig
-from simulate.sweeps.study import Study
-from simulate.sweeps.sweep import sweep
-from traces.header import Header, ModelInfo
-from traces.selections import Trace
-from traces.trace_file import save_trace
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.sweep import sweep
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.selections import Trace
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVENANCE = {"command": "a test", "seed": None, "python": "3", "packages": {}, "source_revision": "none"}

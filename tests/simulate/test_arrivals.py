@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from worlds import world
 
-from simulate.policies.arrivals import ARRIVALS, poisson_times_ns
-from simulate.policies.config import RunConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.arrivals import ARRIVALS, poisson_times_ns
 
 
 def singles(count):

@@ -4,17 +4,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import traces.shipped
-from simulate.__main__ import app
-from simulate.by_name import link_fields
-from traces.command import status_of
-from traces.cost_table import COST_COLUMNS, CostTable
-from traces.errors import InputError
-from traces.link_table import KIND, one_at_a_time
-from traces.mixed_table import save_mixed
-from traces.run_records import load_run, run_names
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+import moe_replay.traces.shipped
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.commands.by_name import link_fields
+from moe_replay.traces.command_line.command import status_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.mixed_table import save_mixed
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.runs.cost_table import COST_COLUMNS, CostTable
+from moe_replay.traces.runs.link_table import KIND, one_at_a_time
+from moe_replay.traces.runs.run_records import load_run, run_names
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 MODEL = {"name": "small", "experts": 8, "k": 2, "width": 16, "hidden": 32, "dtype": "bfloat16"}
 
@@ -41,7 +41,7 @@ def shipped(monkeypatch, tmp_path):
     costs_table().save(folder / "small.costs.parquet")
     save_link(folder / "link.parquet", ("pageable", 1, 9, 1e9, 1.0), ("pinned", 2, 8, 6e10, 1.0),
               ("pinned", 1, 12_345, 5e10, 1.0))  # fmt: skip
-    monkeypatch.setattr(traces.shipped, "DATA", tmp_path / "data")
+    monkeypatch.setattr(moe_replay.traces.shipped, "DATA", tmp_path / "data")
     spec = SyntheticSpec(layers=5, experts=8, k=2, sequences=6, prompt=(2, 2), decode=(3, 3))
     save_trace(synthetic_trace(spec, np.random.default_rng(0)).trace, tmp_path / "t.trace.parquet")
     return tmp_path

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulate.misses_groups import replay_groups
-from simulate.misses_stack import bypass_curve, optimum_curve
-from simulate.policies.memory.cache import Access, Cache
-from simulate.policies.memory.knowledge import Future, Group, Knowledge
-from simulate.policies.memory.named import CACHES, key_ranges, new_cache, new_caches
-from simulate.policies.memory.prefetch.named import PREFETCHERS, new_prefetcher
-from traces.errors import InputError
+from moe_replay.simulate.misses.group_misses import replay_groups
+from moe_replay.simulate.misses.stack_kernels import bypass_curve, optimum_curve
+from moe_replay.simulate.policies.caches.cache import Access, Cache
+from moe_replay.simulate.policies.caches.cache_names import CACHES, key_ranges, new_cache, new_caches
+from moe_replay.simulate.policies.memory.knowledge import Future, Group, Knowledge
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS, new_prefetcher
+from moe_replay.traces.errors import InputError
 
 START = np.zeros(1, np.int64)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from simulate.compiled import bounds, jit
-from simulate.compiled.arrays import array, element
-from simulate.compiled.pointers import Pointed, pointers_field
+from moe_replay.simulate.compiled import bounds, jit
+from moe_replay.simulate.compiled.arrays import array, element
+from moe_replay.simulate.compiled.pointers import Pointed, pointers_field
 
 PAIR = np.dtype([("mine", "i4"), ("its", "i4")])
 ARRAYS = {"ones_N": (np.dtype("i8"), 1), "cubes_ABC": (np.dtype("i2"), 3), "pairs_N": (PAIR, 1)}

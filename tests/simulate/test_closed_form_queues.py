@@ -1,7 +1,8 @@
 """The engine meets the closed forms of queues of size B, within what its replications leave open.
 
 One layer, one expert, one selection per token, Poisson arrivals. The unit of time is 1 ms of simulated time. Where
-values stand in the tests they are those of the published forms, computed independently of `analysis.closed_forms`.
+values stand in the tests they are those of the published forms, computed independently of
+`analysis.estimates.closed_forms`.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 from worlds import config, records, world
 
-from analysis import closed_forms as cf
+from moe_replay.analysis.estimates import closed_forms as cf
 
 UNIT_NS = 1_000_000
 REPLICATIONS = 16

@@ -9,10 +9,10 @@ from equality import assert_equal, simulate_checked
 from memory_worlds import memory, with_candidates
 from worlds import config, fixed, world
 
-from simulate.compiled.pointers import Pointed, place_of
-from simulate.compiled.run import CompiledRun
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.known import Known
+from moe_replay.simulate.compiled.pointers import Pointed, place_of
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.engines.compiled_engine import CompiledRun
+from moe_replay.simulate.policies.memory.memory_setup import Known
 
 TEN = fixed(10)
 

@@ -11,23 +11,23 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from worlds import config, fixed, world
 
-from simulate.compiled import build
-from simulate.compiled.memory.build import random_bits
-from simulate.compiled.run import simulate as simulate_compiled
-from simulate.costs import CostModel, ResampledCosts, affine
-from simulate.engine import order_of
-from simulate.engine import simulate as simulate_by_simpy
-from simulate.engines import engine_for, simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.named import CACHES
-from simulate.policies.workload import trace_workload
-from traces.cost_table import COST_COLUMNS, CostTable
-from traces.errors import InputError
-from traces.trace_file import load_trace
+from moe_replay.simulate.compiled import run_build
+from moe_replay.simulate.compiled.memory.memory_build import random_bits
+from moe_replay.simulate.config.costs import CostModel, ResampledCosts, affine
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled
+from moe_replay.simulate.engines.engine_choice import engine_for, simulate
+from moe_replay.simulate.engines.simpy_engine import order_of
+from moe_replay.simulate.engines.simpy_engine import simulate as simulate_by_simpy
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.memory.expert_worth import known_of
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.runs.cost_table import COST_COLUMNS, CostTable
 
 many = hypothesis_settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SHIPPED = sorted((Path(__file__).parents[2] / "traces" / "data").rglob("*.trace.parquet"))
@@ -146,21 +146,21 @@ def test_long_runs_outgrow_every_buffer():
     ],
 )
 def test_more_members_than_numbers_count_are_refused(monkeypatch, tokens, settings, most, found):
-    monkeypatch.setattr(build, "MOST_MEMBERS", most)
+    monkeypatch.setattr(run_build, "MOST_MEMBERS", most)
     workload = world([[[0, 1]]] * tokens, E=2)
     with pytest.raises(InputError, match=f"^{found}.*; the compiled engine counts up to {most}$"):
         simulate_compiled(workload, config(**settings), COST, {"config": {}})
-    monkeypatch.setattr(build, "MOST_MEMBERS", 160)
+    monkeypatch.setattr(run_build, "MOST_MEMBERS", 160)
     assert_equal(workload, config(**settings), COST)
 
 
 def test_rows_and_nodes_are_counted_too(monkeypatch):
     long = world([[[0]]] * 30 + [[[0]]], E=1, sequence=[0] * 30 + [1], sequences=1)
-    monkeypatch.setattr(build, "MOST_MEMBERS", 32)
+    monkeypatch.setattr(run_build, "MOST_MEMBERS", 32)
     with pytest.raises(InputError, match=r"^60 members alive; the compiled engine counts up to 32$"):
         simulate_compiled(long, config(queue_size=100), COST, {"config": {}})
     short = replace(long, first_row_P=long.first_row_P[:1], tokens_P=np.array([1]))
-    monkeypatch.setattr(build, "MOST_MEMBERS", 30)
+    monkeypatch.setattr(run_build, "MOST_MEMBERS", 30)
     with pytest.raises(InputError, match=r"^31 rows; the compiled engine counts up to 30$"):
         simulate_compiled(short, config(), COST, {"config": {}})
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulate.composition import Demand, Engine, compose
-from simulate.costs import affine
-from simulate.engine import Engine as Simulator
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import trace_workload
-from traces.errors import InputError
-from traces.selections import Trace
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import load_trace, save_trace
+from moe_replay.simulate.config.composition import Demand, Engine, compose
+from moe_replay.simulate.config.costs import affine
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.simpy_engine import Engine as Simulator
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.selections import Trace
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 
 def recorded(lengths, layers=2, experts=4, k=2, seed=0, **more):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulate.policies.config import RunConfig
-from simulate.policies.placement import place
-from traces.errors import InputError
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.placement import place
+from moe_replay.traces.errors import InputError
 
 
 def test_names():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simulate.costs import CostModel, MeanCosts, ResampledCosts, affine, constant
-from traces.cost_table import CostTable
-from traces.errors import InputError
+from moe_replay.simulate.config.costs import CostModel, MeanCosts, ResampledCosts, affine, constant
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.cost_table import CostTable
 
 TIMES_NS = {1: [90, 110], 4: [190, 210, 230], 8: [401, 402]}  # means 100, 210, 401.5
 

@@ -7,10 +7,10 @@ from equality import assert_equal
 from memory_worlds import TEN, logs, memory, played
 from worlds import config, fixed, world
 
-from simulate.engine import Engine
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.known import Known
-from traces.errors import InputError
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.engines.simpy_engine import Engine
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.errors import InputError
 
 
 def test_two_demands_contend_for_one_link():

@@ -9,14 +9,14 @@ from memory_worlds import memories, memory, played, with_candidates
 from random_worlds import costs, workloads
 from worlds import config
 
-from simulate.engine import simulate
-from simulate.misses_groups import group_counts
-from simulate.policies.memory.cache import Counts
-from simulate.policies.memory.config import MASKED
-from simulate.policies.memory.knowledge import Group, Knowledge
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.named import CACHES, needs_loading
-from simulate.regret import CAUSES, split, worlds
+from moe_replay.simulate.config.memory_config import MASKED
+from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.simulate.misses.group_misses import group_counts
+from moe_replay.simulate.policies.caches.cache import Counts
+from moe_replay.simulate.policies.caches.cache_names import CACHES, needs_loading
+from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.sweeps.regret import CAUSES, split, worlds
 
 
 @given(st.data())

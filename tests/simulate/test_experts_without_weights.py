@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulate.engines import simulate
-from simulate.misses import MissPlan, miss_rows
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.beforehand import known_from
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.workload import trace_workload
-from traces.errors import InputError
-from traces.routes import computed
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.engine_choice import simulate
+from moe_replay.simulate.misses.miss_tables import MissPlan, miss_rows
+from moe_replay.simulate.policies.memory.expert_worth import known_from
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.routes import computed
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 HERE = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 REAL, ZERO = 6, 2

@@ -7,9 +7,9 @@ import time
 import pytest
 from sweep_worlds import toy_trace
 
-from simulate.__main__ import app
-from traces.command import status_of
-from traces.trace_file import save_trace
+from moe_replay.simulate.__main__ import app
+from moe_replay.traces.command_line.command import status_of
+from moe_replay.traces.file.trace_file import save_trace
 
 RUN = "run toy.parquet --affine 100,10 --jobs 1 --out x"
 MEMORY = "memory toy.parquet --affine 100,10 --expert-bytes 1000 --cache lru --jobs 1 --out x"
@@ -95,7 +95,7 @@ def test_more_in_flight_than_there_are_is_said(simulate):
     assert said.splitlines()[0] == (
         "in flight 1,000,000 of 60 sequences: all of them are from the start, and none follows"
     )
-    from traces.run_records import load_run
+    from moe_replay.traces.runs.run_records import load_run
 
     few, many = (load_run("x", f"queues-B001-closed{count}") for count in (60, 1000000))
     assert few.passes["end_ns"].tolist() == many.passes["end_ns"].tolist()
@@ -104,7 +104,7 @@ def test_more_in_flight_than_there_are_is_said(simulate):
 def test_a_link_without_limit_takes_its_latency_only(simulate):
     status, _, errors = simulate(f"{MEMORY} --bandwidth inf --latency-us 5 --no-explain")
     assert (status, errors.count("failed")) == (0, 0)
-    from traces.run_records import load_run, run_names
+    from moe_replay.traces.runs.run_records import load_run, run_names
 
     (name,) = [each for each in run_names("x") if "lru" in each]
     transfers = load_run("x", name).transfers

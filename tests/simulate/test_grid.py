@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from worlds import config, records, world
 
-from simulate.costs import MeanCosts, affine
-from simulate.grid import Sweep, capacity_per_s, selections_by_device
-from simulate.policies.workload import build_workload
-from traces.cost_table import CostTable
-from traces.errors import InputError
-from traces.run_statistics import run_statistics
+from moe_replay.simulate.config.costs import MeanCosts, affine
+from moe_replay.simulate.config.run_grid import Sweep, capacity_per_s, selections_by_device
+from moe_replay.simulate.config.workload import build_workload
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.cost_table import CostTable
+from moe_replay.traces.runs.run_statistics import run_statistics
 
 
 def sweep(**fields):

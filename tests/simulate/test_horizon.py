@@ -10,16 +10,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulate.costs import CostModel, affine, constant
-from simulate.engines import simulate
-from simulate.policies.arrivals import poisson_times_ns
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.known import Known
-from simulate.policies.workload import build_workload
-from traces.cost_table import CostTable
-from traces.errors import InputError
-from traces.numbers import LAST_NS, whole_ns
+from moe_replay.simulate.config.costs import CostModel, affine, constant
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import build_workload
+from moe_replay.simulate.engines.engine_choice import simulate
+from moe_replay.simulate.policies.arrivals import poisson_times_ns
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.command_line.number_limits import LAST_NS, whole_ns
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.cost_table import CostTable
 
 ENGINES = ("simpy", "compiled")
 ONE_BY_ONE = {"arrivals": "closed", "in_flight": 1, "dense": False}

@@ -5,9 +5,9 @@ import pytest
 from memory_worlds import TEN, logs, memory
 from worlds import config, fixed, world
 
-from simulate.compiled.run import simulate as simulate_compiled
-from simulate.engine import simulate as simulate_by_simpy
-from simulate.policies.memory.known import Known
+from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled
+from moe_replay.simulate.engines.simpy_engine import simulate as simulate_by_simpy
+from moe_replay.simulate.policies.memory.memory_setup import Known
 
 BOTH = pytest.mark.parametrize("scheduler", [{"scheduler": "lockstep"}, {"queue_size": 1}], ids=str)
 HOST = {"miss": "host", "filled": True}

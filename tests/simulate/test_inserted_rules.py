@@ -11,16 +11,16 @@ import pytest
 from sweep_worlds import toy_trace
 from worlds import world
 
-from simulate.compiled.named import COMPILED
-from simulate.costs import Affine
-from simulate.engines import simulate
-from simulate.policies.arrivals import ARRIVALS
-from simulate.policies.config import SCHEDULERS, RunConfig
-from simulate.policies.memory.config import HANDLINGS, LINKS
-from simulate.policies.memory.named import CACHES, SCOPES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
-from traces.errors import InputError
-from traces.trace_file import save_trace
+from moe_replay.simulate.compiled.compiled_rules import COMPILED
+from moe_replay.simulate.config.costs import Affine
+from moe_replay.simulate.config.memory_config import HANDLINGS, LINKS
+from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
+from moe_replay.simulate.engines.engine_choice import simulate
+from moe_replay.simulate.policies.arrivals import ARRIVALS
+from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import save_trace
 
 HERE = Path(__file__).resolve().parent
 

@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulate.__main__ import app
-from simulate.engine import simulate
-from simulate.misses import MissPlan, miss_rows
-from simulate.policies.config import RunConfig
-from simulate.policies.halves import SECOND_HALF, halves
-from simulate.policies.memory.beforehand import known_from, known_of
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.lessons import lesson_again, lesson_of, mark_of
-from simulate.policies.memory.named import CACHES
-from simulate.policies.workload import build_workload, trace_workload
-from traces import command
-from traces.errors import InputError
-from traces.header import Header, ModelInfo
-from traces.run_records import load_run, run_names
-from traces.selections import Trace
-from traces.sweep_table import load_sweep
-from traces.trace_file import save_trace
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import build_workload, trace_workload
+from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.simulate.misses.miss_tables import MissPlan, miss_rows
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.halves import SECOND_HALF, halves
+from moe_replay.simulate.policies.memory.expert_worth import known_from, known_of
+from moe_replay.simulate.policies.memory.knowledge_source import lesson_again, lesson_of, mark_of
+from moe_replay.traces.command_line import command
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.runs.run_records import load_run, run_names
+from moe_replay.traces.runs.sweep_table import load_sweep
+from moe_replay.traces.selections import Trace
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS, EXPERTS, K, SLOTS = 8, 32, 2, 8

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulate.misses_flat import flat_counts
-from simulate.misses_streams import flat_streams
-from simulate.policies.memory.knowledge import Knowledge
-from traces.importers.named import import_files
-from traces.importers.source import Options
-from traces.trace_file import load_trace
+from moe_replay.simulate.misses.access_streams import flat_streams
+from moe_replay.simulate.misses.flat_misses import flat_counts
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.importers.import_source import Options
+from moe_replay.traces.importers.importer_names import import_files
 
 libcachesim = pytest.importorskip("libcachesim", reason="needs libcachesim, whose miss counts are compared")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from worlds import config
 
-from simulate.compiled.run import simulate
-from simulate.costs import affine
-from simulate.policies.workload import build_workload
-from traces.run_statistics import run_statistics
+from moe_replay.simulate.config.costs import affine
+from moe_replay.simulate.config.workload import build_workload
+from moe_replay.simulate.engines.compiled_engine import simulate
+from moe_replay.traces.runs.run_statistics import run_statistics
 
 SEQUENCES, PASSES = 400, 10
 

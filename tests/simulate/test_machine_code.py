@@ -12,18 +12,18 @@ from pathlib import Path
 import numba
 import pytest
 
-from simulate.compiled import entries, jit, machine_code
-from simulate.compiled.memory.layout import MEMORY
+from moe_replay.simulate.compiled import entries, jit, machine_code
+from moe_replay.simulate.compiled.memory.memory_layout import MEMORY
 
 ROOT = Path(__file__).resolve().parents[2]
 
 RUN = """
 import numpy as np
-from simulate.compiled import entries
-from simulate.costs import affine
-from simulate.engines import simulate
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import build_workload
+from moe_replay.simulate.compiled import entries
+from moe_replay.simulate.config.costs import affine
+from moe_replay.simulate.engines.engine_choice import simulate
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import build_workload
 
 ids = np.arange(40, dtype=np.int32)
 workload = build_workload((ids % 3).astype(np.int16).reshape(-1, 1, 1), ids, ids, 3)
@@ -96,7 +96,7 @@ def test_where_machine_code_is_kept(monkeypatch, tmp_path):
 def test_a_number_changed_in_the_policies_is_other_machine_code(monkeypatch, tmp_path):
     shutil.copytree(ROOT / "simulate" / "policies", tmp_path / "policies")
     monkeypatch.setattr(machine_code, "SOURCES", (machine_code.PACKAGE, tmp_path / "policies"))
-    before, changed = machine_code.folder_name(), tmp_path / "policies" / "memory" / "s3fifo.py"
+    before, changed = machine_code.folder_name(), tmp_path / "policies" / "caches" / "s3fifo.py"
     assert before == machine_code.folder_name()
     changed.write_text(changed.read_text().replace("MOST_USES = 3", "MOST_USES = 4"))
     assert machine_code.folder_name() != before
@@ -104,16 +104,16 @@ def test_a_number_changed_in_the_policies_is_other_machine_code(monkeypatch, tmp
 
 def test_compiled_code_takes_nothing_from_sources_that_the_digest_leaves_out():
     """All that the entries import, wherever it stands in the project, lies in folders of the digest."""
-    waiting, seen = {"simulate.compiled.entries"}, set()
+    waiting, seen = {"moe_replay.simulate.compiled.entries"}, set()
     while waiting:
         seen.add(name := waiting.pop())
-        path = ROOT / (name.replace(".", "/") + ".py")
+        path = ROOT / (name.removeprefix("moe_replay.").replace(".", "/") + ".py")
         assert any(path.is_relative_to(folder) for folder in machine_code.SOURCES)
         if path.is_relative_to(machine_code.PACKAGE):
             tree = ast.walk(ast.parse(path.read_text()))
             imported = {node.module for node in tree if isinstance(node, ast.ImportFrom)}
-            waiting |= {module for module in imported if module.startswith(("simulate.", "traces."))} - seen
-    assert "simulate.policies.memory.s3fifo" in seen
+            waiting |= {module for module in imported if module.startswith("moe_replay.")} - seen
+    assert "moe_replay.simulate.policies.caches.s3fifo" in seen
 
 
 def test_sources_that_changed_meanwhile_are_not_compiled(monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 from memory_worlds import logs, masked_world, memory, played
 from worlds import config
 
-from simulate.policies.memory.known import Known
+from moe_replay.simulate.policies.memory.memory_setup import Known
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulate.misses import MissPlan, miss_rows
-from simulate.misses_flat import CURVES, ONE_CAPACITY, flat_counts, flat_counts_by_object
-from simulate.misses_groups import group_counts
-from simulate.misses_stack import NARROW, bypass_curve, lru_curve, one_lru, optimum_curve
-from simulate.misses_streams import Stream, flat_streams, group_stretches
-from simulate.misses_turns import COUNTED, turns_of
-from simulate.policies.memory.beforehand import EXPERT_NORMS, importance_LE, known_from, known_of
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.knowledge import Group, Knowledge
-from simulate.policies.memory.named import CACHES
-from traces.errors import InputError
-from traces.header import Header, ModelInfo
-from traces.importers.named import import_files
-from traces.importers.source import Options
-from traces.selections import Trace
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.misses.access_streams import Stream, flat_streams, group_stretches
+from moe_replay.simulate.misses.flat_misses import CURVES, ONE_CAPACITY, flat_counts, flat_counts_by_object
+from moe_replay.simulate.misses.group_misses import group_counts
+from moe_replay.simulate.misses.miss_tables import MissPlan, miss_rows
+from moe_replay.simulate.misses.stack_kernels import NARROW, bypass_curve, lru_curve, one_lru, optimum_curve
+from moe_replay.simulate.misses.turn_kernels import COUNTED, turns_of
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.memory.expert_worth import EXPERT_NORMS, importance_LE, known_from, known_of
+from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.importers.import_source import Options
+from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.selections import Trace
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
 START = np.zeros(1, np.int64)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulate.__main__ import app
-from traces import command
-from traces.files import sha256_of
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import load_trace, save_trace
+from moe_replay.simulate.__main__ import app
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 ROOT = Path(__file__).resolve().parents[2]
 

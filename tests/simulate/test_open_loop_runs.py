@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulate.__main__ import app
-from simulate.policies.config import RunConfig
-from simulate.sweeps.points import simulated
-from simulate.sweeps.study import Study
-from traces import command
-from traces.cost_table import CostTable
-from traces.header import Header, ModelInfo
-from traces.k_rules import KRule
-from traces.regating import OPEN_LOOP, regate
-from traces.selections import Trace
-from traces.sweep_table import load_sweep, measured_point
-from traces.trace_file import load_trace, save_trace
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.points import simulated
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.traces.command_line import command
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.k_rules import KRule
+from moe_replay.traces.regating import OPEN_LOOP, regate
+from moe_replay.traces.runs.cost_table import CostTable
+from moe_replay.traces.runs.sweep_table import load_sweep, measured_point
+from moe_replay.traces.selections import Trace
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,26 +12,26 @@ import pytest
 from sweep_worlds import toy_study, toy_trace
 from worlds import world
 
-from analysis.configurations import every_setting
-from simulate.__main__ import app
-from simulate.costs import affine
-from simulate.engines import engine_for, simulate
-from simulate.policies.config import SCHEDULERS, RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.lfu import LFU
-from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.named import CACHES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
-from simulate.policies.placement import PLACEMENTS, place
-from simulate.policies.recording import run_header
-from simulate.policies.rules import TABLES
-from simulate.sweeps.sweep import sweep
-from traces import command
-from traces.errors import InputError
-from traces.files import sha256_of
-from traces.run_records import load_run, run_names
-from traces.sweep_table import load_sweep
-from traces.trace_file import save_trace
+from moe_replay.analysis.reading.configurations import every_setting
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.config.costs import affine
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
+from moe_replay.simulate.engines.engine_choice import engine_for, simulate
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.caches.lfu import LFU
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.placement import PLACEMENTS, place
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
+from moe_replay.simulate.policies.rule_names import TABLES
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.simulate.sweeps.sweep import sweep
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.runs.run_records import load_run, run_names
+from moe_replay.traces.runs.sweep_table import load_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -184,7 +184,7 @@ def test_every_way_to_name_it_wrongly_is_one_line(mine, call, tmp_path):
     save_trace(toy_trace(tokens=20), tmp_path / "toy.trace.parquet")
     (tmp_path / "broken.py").write_text("import no_such_thing_at_all\n")
     (tmp_path / "untidy.py").write_text("1 / 0\n")
-    base = "simulate.policies.memory.cache.Cache"
+    base = "moe_replay.simulate.policies.caches.cache.Cache"
     lines = {
         "yours:MRU": "no module yours; allowed: yours.py in the current folder, or an installed package",
         "mine.more:MRU": "no module mine.more; allowed: mine/more.py in the current folder, or an installed package",
@@ -247,7 +247,7 @@ def test_registered_rules(mine, tables):
         (CACHES, "resident", Own, "cache policy 'resident': the name is taken; allowed: another one"),
         (CACHES, "my-own", Own, "cache policy 'my-own': allowed: up to 80 letters, digits and _, a letter first"),
         (CACHES, "a/b", Own, "cache policy 'a/b': allowed: up to 80 letters, digits and _, a letter first"),
-        (CACHES, "own", 7, "cache policy 'own': 7 is no subclass of simulate.policies.memory.cache.Cache"),
+        (CACHES, "own", 7, "cache policy 'own': 7 is no subclass of moe_replay.simulate.policies.caches.cache.Cache"),
         (PREFETCHERS, "own", Own, "prefetcher 'own': test_registered_rules.<locals>.Own is no subclass of "),
         (SCHEDULERS, "own", Own, "scheduler 'own': test_registered_rules.<locals>.Own is no subclass of "),
         (PLACEMENTS, "own", Own, "placement 'own': test_registered_rules.<locals>.Own is no function"),
@@ -321,12 +321,12 @@ def test_arrivals_that_outrun_the_machine_are_unstable_under_an_own_process_too(
 SCRIPT = '''
 from pathlib import Path
 
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.named import CACHES
-from simulate.sweeps.study import Study
-from simulate.sweeps.sweep import sweep
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.sweeps.shared_inputs import Study
+from moe_replay.simulate.sweeps.sweep import sweep
 
 
 class Mine(LRU):

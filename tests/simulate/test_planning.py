@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from simulate.__main__ import app
-from simulate.planning.measurements import Profile, read_profile, read_profiles, text_of
-from simulate.planning.models import LossModel, Models, errors, fit
-from simulate.planning.search import Budget, exact, genetic, keeps, search_all, uniform
-from traces.errors import InputError
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.planning.fitted_models import LossModel, Models, errors, fit
+from moe_replay.simulate.planning.measurements import Profile, read_profile, read_profiles, text_of
+from moe_replay.simulate.planning.search import Budget, exact, genetic, keeps, search_all, uniform
+from moe_replay.traces.errors import InputError
 
 LAYERS, EXPERTS, K = 3, 6, 2
 

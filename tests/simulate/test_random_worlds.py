@@ -11,8 +11,8 @@ from literal import Literal
 from random_worlds import costs, settings, workloads
 from worlds import run, world
 
-from simulate.policies.config import RunConfig
-from simulate.policies.instant import Replay
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.instant import Replay
 
 quick = hypothesis_settings(
     max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

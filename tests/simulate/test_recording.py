@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from worlds import config, fixed, records, run, world
 
-from simulate.engine import Engine
-from simulate.policies.recording import run_header
-from traces.run_records import load_run, members_crc
+from moe_replay.simulate.engines.simpy_engine import Engine
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.traces.runs.run_records import load_run, members_crc
 
 
 def routed(tokens=60, experts=6, seed=0):

@@ -8,9 +8,9 @@ import pytest
 from equality import assert_equal
 from renaming_worlds import SLOTS, aggregates, settings, worlds
 
-from simulate.policies.memory.config import HANDLINGS, MASKED
-from simulate.policies.memory.named import CACHES, needs_loading
-from simulate.policies.memory.prefetch.named import PREFETCHERS
+from moe_replay.simulate.config.memory_config import HANDLINGS, MASKED
+from moe_replay.simulate.policies.caches.cache_names import CACHES, needs_loading
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 
 SCHEDULERS = pytest.mark.parametrize(
     "scheduler", [{"scheduler": "lockstep", "max_step": 1}, {"queue_size": 1}], ids=str

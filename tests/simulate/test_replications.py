@@ -3,13 +3,13 @@
 from sweep_worlds import toy_study
 from typer.testing import CliRunner
 
-from simulate.__main__ import app
-from simulate.compile_command import FORMS
-from simulate.compiled import entries
-from simulate.compiled.jit import Entry
-from simulate.policies.config import RunConfig
-from simulate.replications import replicate
-from traces.sweep_table import REPLICATIONS, load_sweep
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.commands.compile_command import FORMS
+from moe_replay.simulate.compiled import entries
+from moe_replay.simulate.compiled.jit import Entry
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.many_seeds import replicate
+from moe_replay.traces.runs.sweep_table import REPLICATIONS, load_sweep
 
 
 def test_every_configuration_meets_the_same_seeds_whatever_its_own(tmp_path):

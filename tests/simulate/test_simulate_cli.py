@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulate.__main__ import app
-from simulate.costs import CostModel
-from simulate.policies.config import RunConfig
-from simulate.policies.recording import run_header
-from simulate.runs import Runs, choices_only
-from traces import command
-from traces.cost_table import CostTable
-from traces.header import Header, ModelInfo
-from traces.run_records import RunRecords, load_run, run_names
-from traces.selections import Trace
-from traces.trace_file import load_trace, save_trace
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.config.costs import CostModel
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.run_log import run_header
+from moe_replay.simulate.sweeps.run_folder import Runs, choices_only
+from moe_replay.traces.command_line import command
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.runs.cost_table import CostTable
+from moe_replay.traces.runs.run_records import RunRecords, load_run, run_names
+from moe_replay.traces.selections import Trace
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from simulate.engine import simulate
-from simulate.policies import config
-from simulate.policies.config import RunConfig
-from simulate.policies.queueing import QueueScheduler
-from simulate.policies.workload import trace_workload
-from traces.synthetic import SyntheticSpec, synthetic_trace
+from moe_replay.simulate.config import run_config
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.simulate.policies.queueing import QueueScheduler
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 
 class Scanning(QueueScheduler):
@@ -27,7 +27,7 @@ def test_the_oldest_head_is_that_of_all_queues(monkeypatch, seed, devices, timeo
     )  # fmt: skip
 
     def batches(rules):
-        monkeypatch.setitem(config.SCHEDULERS, "queues", rules)
+        monkeypatch.setitem(run_config.SCHEDULERS, "queues", rules)
         durations = np.random.default_rng(seed)
         return simulate(trace_workload(trace, run), run, lambda *_: int(durations.integers(1, 400)), {}).batches
 

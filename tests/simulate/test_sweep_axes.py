@@ -2,10 +2,10 @@
 
 import pytest
 
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.sweeps.axes import FIELDS, configs_of, read_axes
-from traces.errors import InputError
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.axes import FIELDS, configs_of, read_axes
+from moe_replay.traces.errors import InputError
 
 
 def no_capacity(k, batch, dense, devices):

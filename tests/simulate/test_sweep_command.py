@@ -5,12 +5,12 @@ import sys
 import pytest
 from sweep_worlds import ROOT, toy_study, toy_trace
 
-from analysis.what_if import runs_table
-from simulate.__main__ import app
-from simulate.sweep_command import without_options
-from traces import command
-from traces.sweep_table import load_sweep
-from traces.trace_file import save_trace
+from moe_replay.analysis.tables.what_if import runs_table
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.commands.sweep_command import without_options
+from moe_replay.traces.command_line import command
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.runs.sweep_table import load_sweep
 
 
 @pytest.fixture

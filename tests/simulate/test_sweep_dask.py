@@ -9,14 +9,14 @@ import time
 import pytest
 from sweep_worlds import closed_loops, swept, toy_study
 
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.named import CACHES
-from simulate.sweeps import dask_cluster
-from simulate.sweeps.dask_cluster import Submission
-from traces.errors import InputError
-from traces.sweep_table import load_sweep
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.sweeps import dask_cluster
+from moe_replay.simulate.sweeps.dask_cluster import Submission
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.sweep_table import load_sweep
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")

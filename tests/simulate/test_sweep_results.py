@@ -10,20 +10,19 @@ import pandas as pd
 import pytest
 from sweep_worlds import PROVENANCE, closed_loops, named, swept, toy_study, toy_trace
 
-from simulate import workers
-from simulate.costs import read_costs
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.beforehand import known_of
-from simulate.policies.memory.config import MemoryConfig
-from simulate.runs import Runs
-from simulate.sweeps import backends
-from simulate.sweeps.points import simulated
-from simulate.sweeps.sweep import grid_of
-from traces.cost_table import CostTable
-from traces.errors import InputError
-from traces.run_statistics import run_statistics
-from traces.sweep_table import GROUPS, TEXTS, column_name, load_sweep, measured_point
-from traces.trace_file import load_trace, save_trace
+from moe_replay.simulate.config.costs import read_costs
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies.memory.expert_worth import known_of
+from moe_replay.simulate.sweeps import backends, workers
+from moe_replay.simulate.sweeps.points import simulated
+from moe_replay.simulate.sweeps.run_folder import Runs
+from moe_replay.simulate.sweeps.sweep import grid_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.runs.cost_table import CostTable
+from moe_replay.traces.runs.run_statistics import run_statistics
+from moe_replay.traces.runs.sweep_table import GROUPS, TEXTS, column_name, load_sweep, measured_point
 
 
 def equal(one, other):

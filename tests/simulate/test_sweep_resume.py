@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from sweep_worlds import PROVENANCE, ROOT, closed_loops, start, swept, toy_study, toy_trace
 
-from simulate.sweeps import store, sweep
-from simulate.sweeps.store import Store, opened_store, read_part
-from traces.errors import InputError
-from traces.sweep_table import load_sweep
-from traces.trace_file import save_trace
+from moe_replay.simulate.sweeps import store, sweep
+from moe_replay.simulate.sweeps.store import Store, opened_store, read_part
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.runs.sweep_table import load_sweep
 
 
 @pytest.fixture

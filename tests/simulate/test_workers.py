@@ -12,21 +12,21 @@ from types import SimpleNamespace
 import joblib
 import pytest
 
-from simulate.policies.config import RunConfig
-from simulate.runs import simulate_all
-from simulate.workers import WorkersLostError, cores, deaf_to_ctrl_c, unordered
-from traces.errors import InputError
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.sweeps.run_folder import simulate_all
+from moe_replay.simulate.sweeps.workers import WorkersLostError, cores, deaf_to_ctrl_c, unordered
+from moe_replay.traces.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAKING = """
 from joblib.externals.loky.backend.resource_tracker import register
-from simulate.workers import unordered
+from moe_replay.simulate.sweeps.workers import unordered
 print(sorted(unordered(divmod, [(7, 2), (8, 3)], 2, "simpy")))
 register("/of-a-dead-worker", "semlock")
 """
 MASKS = """
 import signal
-from simulate.workers import unordered
+from moe_replay.simulate.sweeps.workers import unordered
 blocked = (signal.SIG_BLOCK, ())
 print(*[signal.SIGINT in mask for mask in unordered(signal.pthread_sigmask, [blocked] * 2, 2, "simpy")])
 print(signal.SIGINT in signal.pthread_sigmask(*blocked))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from worlds import world
 
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import build_workload, trace_workload
-from traces.errors import InputError
-from traces.header import Header, ModelInfo
-from traces.selections import Trace
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import build_workload, trace_workload
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.selections import Trace
 
 
 def decode_world(**more):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from simulate.engine import Engine
-from simulate.policies.arrivals import Arrivals
-from simulate.policies.config import RunConfig
-from simulate.policies.workload import build_workload
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import build_workload
+from moe_replay.simulate.engines.simpy_engine import Engine
+from moe_replay.simulate.policies.arrivals import Arrivals
 
 
 def world(experts, E, sequence=None, step=None, sequences=None, rng=None):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from traces.errors import InputError
-from traces.importers.named import import_files
-from traces.importers.source import Options
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.import_source import Options
+from moe_replay.traces.importers.importer_names import import_files
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
 

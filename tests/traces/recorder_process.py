@@ -17,9 +17,9 @@ import pandas as pd  # noqa: F401  pyarrow would import it at its first array, i
 import pyarrow as pa
 from tiny_traces import random_trace, tiny_header
 
-from traces.recording import TraceWriter, finish_recording
-from traces.selections import Trace
-from traces.trace_file import PART_NAME, parts_folder, save_trace
+from moe_replay.traces.file.trace_file import PART_NAME, parts_folder, save_trace
+from moe_replay.traces.file.trace_writer import TraceWriter, finish_recording
+from moe_replay.traces.selections import Trace
 
 TOKENS, CHUNK, FLUSH = 120, 20, 40
 

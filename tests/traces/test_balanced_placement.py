@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from tiny_traces import random_trace
 
-from traces.balanced_placement import balance_text, balanced_placement, device_loads, replicas
-from traces.errors import InputError
-from traces.expert_placement import ExpertPlacement
-from traces.exporters.named import export
-from traces.exporters.subject import Subject
-from traces.trace_file import save_trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.exporters.exporter_names import export
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.placements.balanced_placement import balance_text, balanced_placement, device_loads, replicas
+from moe_replay.traces.placements.expert_placement import ExpertPlacement
 
 WORLDS = 400
 

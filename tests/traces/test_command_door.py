@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from traces.command import INFINITE, PIPE_CLOSED, new_app, numbers, seeds, status_of
-from traces.errors import InputError
+from moe_replay.traces.command_line.command import INFINITE, PIPE_CLOSED, new_app, numbers, seeds, status_of
+from moe_replay.traces.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 

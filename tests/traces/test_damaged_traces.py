@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_traces import assert_same, random_trace, tiny
 
-from traces.errors import InputError
-from traces.parquet import HEADER_KEY, header_digest
-from traces.trace_file import load_trace, save_trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import HEADER_KEY, header_digest
+from moe_replay.traces.file.trace_file import load_trace, save_trace
 
 ROOT = Path(__file__).resolve().parents[2]
 # Sentences that say the file itself cannot be read; whatever is refused without them was found by our own checks.

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from tiny_traces import random_trace, tiny, tiny_header
 
-from traces import chunks
-from traces.describe import bars, default_k, description, load_LE, reuse, sequence_lengths, short, spread
-from traces.errors import InputError
+from moe_replay.traces.describe import bars, default_k, description, load_LE, reuse, sequence_lengths, short, spread
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file import chunks
 
 
 def printed(trace, width=80, **options):

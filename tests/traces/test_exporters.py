@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from importing import imported, needs_real
 
-from traces.describe import load_LE
-from traces.errors import InputError
-from traces.expert_placement import ExpertPlacement, load_placement, save_placement
-from traces.exporters.named import EXPORTERS, export
-from traces.exporters.subject import Subject
-from traces.header import ModelInfo
-from traces.load_trace import LoadTrace
-from traces.synthetic import SyntheticSpec, synthetic_trace
-from traces.trace_file import save_trace
+from moe_replay.traces.describe import load_LE
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.exporters.exporter_names import EXPORTERS, export
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.header import ModelInfo
+from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.placements.expert_placement import ExpertPlacement, load_placement, save_placement
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 
 @pytest.fixture(scope="module")

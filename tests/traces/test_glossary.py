@@ -2,9 +2,9 @@
 
 import pytest
 
-from traces.errors import InputError
-from traces.glossary.column import PREFIXES, SUFFIXES
-from traces.glossary.lookup import BY_NAME, FAMILIES, entry, explained_by, find, search, title
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.glossary.column import PREFIXES, SUFFIXES
+from moe_replay.traces.glossary.lookup import BY_NAME, FAMILIES, entry, explained_by, find, search, title
 
 ENTRIES = [each for family in FAMILIES.values() for each in family]
 

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from importing import imported, selections
 
-from traces.errors import InputError
-from traces.importers.named import KINDS
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.importer_names import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from importing import imported, needs_real, refusal
 
-from traces.describe_loads import max_over_mean_SL
+from moe_replay.traces.describe_loads import max_over_mean_SL
 
 ITERATIONS, RANKS = (1, 11, 101), (0, 1, 10)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from importing import imported, refusal, selections
 
-from traces.describe import load_LE
+from moe_replay.traces.describe import load_LE
 
 LOOKS_SHARED = "it looks like a shared expert; allowed: --shared-slots N"
 

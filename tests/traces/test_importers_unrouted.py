@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from importing import imported, refusal, selections
 
-from traces.describe import load_LE, reuse
-from traces.errors import InputError
-from traces.importers.source import Options
-from traces.routes import without_route_text
+from moe_replay.traces.describe import load_LE, reuse
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.import_source import Options
+from moe_replay.traces.routes import without_route_text
 
 PROMPT, DECODED = 18, 6
 

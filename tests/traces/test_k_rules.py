@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traces.errors import InputError
-from traces.k_rules import RULES, KRule, given_rule
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.k_rules import RULES, KRule, given_rule
 
 POWERS = (1, 2, 4, 8, 64, 256)  # numbers of experts whose 1 / E, and every sum of it, is exact in binary
 

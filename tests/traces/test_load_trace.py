@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from traces.describe_loads import counts_text, load_description, max_over_mean_SL
-from traces.errors import InputError
-from traces.header import ModelInfo
-from traces.load_trace import LoadTrace, holds_loads, read_loads
-from traces.parquet import read_table, write_table
+from moe_replay.traces.describe_loads import counts_text, load_description, max_over_mean_SL
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import read_table, write_table
+from moe_replay.traces.header import ModelInfo
+from moe_replay.traces.load_trace import LoadTrace, holds_loads, read_loads
 
 
 def tiny_loads(**changes):

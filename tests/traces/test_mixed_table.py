@@ -5,8 +5,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from traces.errors import InputError
-from traces.mixed_table import load_mixed, mixed_digest, mixed_header, save_mixed
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.mixed_table import load_mixed, mixed_digest, mixed_header, save_mixed
 
 COLUMNS = {
     "text": pa.array(["a", None, "", "é"], pa.string()),

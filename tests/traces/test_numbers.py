@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from tiny_traces import random_trace
 
-from traces import room
-from traces.errors import InputError
-from traces.expert_placement import load_placement
-from traces.exporters.named import export
-from traces.exporters.subject import Subject
-from traces.header import ModelInfo
-from traces.importers.rows import Sequences
-from traces.load_trace import LoadTrace
-from traces.numbers import checked, narrowed
-from traces.room import check_room, free_bytes
+from moe_replay.traces.command_line import memory_room
+from moe_replay.traces.command_line.memory_room import check_room, free_bytes
+from moe_replay.traces.command_line.number_limits import checked, narrowed
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.exporters.exporter_names import export
+from moe_replay.traces.header import ModelInfo
+from moe_replay.traces.importers.token_rows import Sequences
+from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.placements.expert_placement import load_placement
 
 
 def loads(count, iterations=1):
@@ -84,7 +84,7 @@ def test_layers_that_memory_cannot_hold(rng):
 
 
 def test_the_estimate_is_held_against_what_is_left(monkeypatch):
-    monkeypatch.setattr(room, "free_bytes", lambda: 3.0 * 2**30)
+    monkeypatch.setattr(memory_room, "free_bytes", lambda: 3.0 * 2**30)
     check_room("--x: things", 3, 2**30)
     with pytest.raises(InputError) as refused:
         check_room("--x: things", 4, 2**30)

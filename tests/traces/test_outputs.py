@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from traces.errors import InputError
-from traces.files import write_json
-from traces.outputs import check_place, is_made, provenance_of, staged
-from traces.provenance import note_inputs, provenance
+from moe_replay.traces.command_line.files import write_json
+from moe_replay.traces.command_line.outputs import check_place, is_made, provenance_of, staged
+from moe_replay.traces.command_line.provenance import note_inputs, provenance
+from moe_replay.traces.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -8,22 +8,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from traces.parquet import column_of, values_of
+from moe_replay.traces.file.parquet import column_of, values_of
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITING = """
 import sys
 from pathlib import Path
 import numpy as np
-from traces.parquet import write_table
+from moe_replay.traces.file.parquet import write_table
 write_table(Path(sys.argv[1]), {"a": np.arange(9), "b": np.ones(9), "c": np.ones(9, bool)}, {}, "costs")
 print("pandas" in sys.modules)
 """
 READING = """
 import sys
 from pathlib import Path
-from traces.cost_table import load_costs
-from traces.trace_file import load_trace
+from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.file.trace_file import load_trace
 folder = Path("traces/data/cpu-amd-epyc/cifar10")
 print(len(load_trace(folder / "wide.trace.parquet").sequence_T), *load_costs(folder / "costs.parquet").columns)
 print("pandas" in sys.modules)

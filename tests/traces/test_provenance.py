@@ -2,9 +2,9 @@
 
 import pytest
 
-from traces.command import numbers
-from traces.errors import InputError, unknown_name
-from traces.provenance import provenance, shortened
+from moe_replay.traces.command_line.command import numbers
+from moe_replay.traces.command_line.provenance import provenance, shortened
+from moe_replay.traces.errors import InputError, unknown_name
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from traces.cost_table import CostTable, load_costs
-from traces.errors import InputError
-from traces.files import replacing
-from traces.parquet import HEADER_KEY, read_table, write_table
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords, load_run, members_crc, run_names
+from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import HEADER_KEY, read_table, write_table
+from moe_replay.traces.runs.cost_table import CostTable, load_costs
+from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords, load_run, members_crc, run_names
 
 HEADER = {"source": "simulated", "config": {"queue_size": 2}, "device": "none", "provenance": {}}
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tiny_traces import assert_same, random_trace, tiny, tiny_header
 
-from traces.errors import InputError
-from traces.k_rules import RULES, KRule
-from traces.regating import check_pair, regate, rule_of
-from traces.trace_file import load_trace, save_trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.k_rules import RULES, KRule
+from moe_replay.traces.regating import check_pair, regate, rule_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RULE_TEXTS = ("top-p:0.6", "xmoe:0.6", "gap:0.1", "entropy:6", "delta:0.5", "delta:0.2:3")

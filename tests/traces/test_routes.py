@@ -10,9 +10,9 @@ from importing import imported
 from rich.console import Console
 from tiny_traces import tiny, tiny_header
 
-from traces.describe import description, reuse
-from traces.routes import routed_rows, routed_tokens, without_route_text
-from traces.trace_file import save_trace
+from moe_replay.traces.describe import description, reuse
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.routes import routed_rows, routed_tokens, without_route_text
 
 # Two sequences of four tokens; token 2 of the first has no route, nor has the last of the second.
 ROUTES = [[0, 1], [1, 2], [-1, -1], [1, 2], [3, 0], [3, 1], [3, -1], [-1, -1]]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from traces.run_statistics import run_statistics
-from traces.run_window import Window, measured_window
-from traces.served_sequences import served_sequences
-from traces.throughput import throughput_parts
+from moe_replay.traces.runs.run_statistics import run_statistics
+from moe_replay.traces.runs.run_window import Window, measured_window
+from moe_replay.traces.runs.served_sequences import served_sequences
+from moe_replay.traces.runs.throughput import throughput_parts
 
 MS = 1_000_000
 

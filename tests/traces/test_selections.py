@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_traces import assert_same, random_trace, tiny, tiny_header
 
-from traces import chunks
-from traces.errors import InputError
-from traces.joining import Pieces, concatenate
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file import chunks
+from moe_replay.traces.file.joining import Pieces, concatenate
 
 
 def put(name, index, value):

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from traces.errors import InputError
-from traces.parquet import read_table, write_table
-from traces.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords, load_run
-from traces.stored_forms import absolute, relative, reordered, restored
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import read_table, write_table
+from moe_replay.traces.file.stored_forms import absolute, relative, reordered, restored
+from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords, load_run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from traces.describe import load_LE, reuse
-from traces.errors import InputError
-from traces.synthetic import SyntheticSpec, inclusion, synthetic_trace
-from traces.trace_file import load_trace, save_trace
+from moe_replay.traces.describe import load_LE, reuse
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.synthetic import SyntheticSpec, inclusion, synthetic_trace
 
 SEQUENCES = 6000
 

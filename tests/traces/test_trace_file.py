@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_traces import assert_same, random_trace, tiny, tiny_header
 
-from traces import chunks
-from traces.errors import InputError
-from traces.selections import field_digest
-from traces.trace_file import load_trace, save_trace, write_pieces
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file import chunks
+from moe_replay.traces.file.trace_file import load_trace, save_trace, write_pieces
+from moe_replay.traces.selections import field_digest
 
 
 @settings(deadline=None, max_examples=60)

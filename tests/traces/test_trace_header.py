@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from tiny_traces import tiny_header
 
-from traces.errors import InputError
-from traces.header import Header
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.header import Header
 
 
 def test_a_header_survives_json():

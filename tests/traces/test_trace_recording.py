@@ -14,9 +14,9 @@ import pytest
 from recorder_process import FLUSH, TOKENS, record, whole_trace
 from tiny_traces import assert_same, random_trace, tiny, tiny_header
 
-from traces.errors import InputError
-from traces.recording import TraceWriter, finish_recording
-from traces.trace_file import load_trace, parts_folder
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace, parts_folder
+from moe_replay.traces.file.trace_writer import TraceWriter, finish_recording
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_traces import random_trace
 
-from traces.trace_file import load_trace, parts_folder, save_trace
+from moe_replay.traces.file.trace_file import load_trace, parts_folder, save_trace
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,17 +10,17 @@ from importing import imported, refusal
 from rich.console import Console
 from tiny_traces import random_trace, tiny_header
 
-from traces.balanced_placement import balanced_placement
-from traces.describe import default_k, description, load_LE, reuse, slots
-from traces.describe_loads import load_description, max_over_mean_SL
-from traces.errors import InputError
-from traces.exporters.named import export
-from traces.exporters.subject import Subject
-from traces.header import Header, ModelInfo
-from traces.load_trace import LoadTrace, read_loads
-from traces.routes import WEIGHTLESS, computed, marked, routed_rows, weightless_text
-from traces.selections import Trace
-from traces.trace_file import load_trace, save_trace
+from moe_replay.traces.describe import default_k, description, load_LE, reuse, slots
+from moe_replay.traces.describe_loads import load_description, max_over_mean_SL
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.exporters.exporter_names import export
+from moe_replay.traces.file.trace_file import load_trace, save_trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.load_trace import LoadTrace, read_loads
+from moe_replay.traces.placements.balanced_placement import balanced_placement
+from moe_replay.traces.routes import WEIGHTLESS, computed, marked, routed_rows, weightless_text
+from moe_replay.traces.selections import Trace
 
 
 def with_zero_experts(trace, count):

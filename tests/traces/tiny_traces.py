@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from traces.header import Header, ModelInfo
-from traces.selections import Trace
+from moe_replay.traces.header import Header, ModelInfo
+from moe_replay.traces.selections import Trace
 
 
 def tiny_header(**changes):

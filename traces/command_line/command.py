@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from traces.errors import InputError
-from traces.numbers import checked
-from traces.provenance import note_inputs
-from traces.room import CONFIGURATION, check_room
+from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
+from moe_replay.traces.command_line.number_limits import checked
+from moe_replay.traces.command_line.provenance import note_inputs
+from moe_replay.traces.errors import InputError
 
 # Typer's errors come from click, or, in later versions, from a copy inside typer: reach them by what both export.
 USAGE_ERROR = typer.BadParameter.__mro__[1]
@@ -24,7 +24,7 @@ GLOSSARY = "What a column of a table means: `python -m analysis columns NAME`, o
 # What the world does to a command that is right: a disk that is full, a file in another encoding, too little memory.
 OUTSIDE = (OSError, MemoryError, UnicodeError, json.JSONDecodeError, zipfile.BadZipFile)
 PIPE_CLOSED = 128 + 13  # as a shell reports a program that SIGPIPE ended
-TEMPORARY = re.compile(r"\.[^/]*\.\d+\.tmp/?")  # the names under which `traces.files` and `traces.outputs` write
+TEMPORARY = re.compile(r"\.[^/]*\.\d+\.tmp/?")  # as `files` and `outputs` name what they write
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory")  # torch's RuntimeErrors
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -7,7 +7,7 @@ import os
 import resource
 from pathlib import Path
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 GIB = 2**30
 CONFIGURATION = 1500  # bytes of one configuration of a grid, its name and its place in the tables of a run

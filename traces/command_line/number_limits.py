@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 LAST_NS = 2**63 - 1  # a clock of whole ns in 64 bits, 292 years
 LARGEST = 2**63 - 1  # of an integer

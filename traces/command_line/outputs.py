@@ -16,9 +16,9 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from traces.errors import InputError
-from traces.files import sha256_of, sync_folder, write_json
-from traces.provenance import FORCE, note_inputs, running_command, shortened, without_options
+from moe_replay.traces.command_line.files import sha256_of, sync_folder, write_json
+from moe_replay.traces.command_line.provenance import FORCE, note_inputs, running_command, shortened, without_options
+from moe_replay.traces.errors import InputError
 
 WAY_OUT = f"allowed: {FORCE} to replace it, or another place"
 
@@ -55,7 +55,7 @@ def parquet_header(path: Path) -> dict:
             return {}
     import pyarrow.parquet as pq  # late: most commands never meet an output that is there
 
-    from traces.parquet import DAMAGE, HEADER_KEY
+    from moe_replay.traces.file.parquet import DAMAGE, HEADER_KEY
 
     try:
         found = json.loads((pq.read_schema(path).metadata or {})[HEADER_KEY])

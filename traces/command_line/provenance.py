@@ -100,7 +100,7 @@ def source_revision() -> str:
 
     It is asked for once per process, since what runs is what was there when it began.
     """
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)

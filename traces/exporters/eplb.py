@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.exporters.subject import Subject
-from traces.files import replacing
+from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.exporters.export_subject import Subject
 
 SUFFIXES = (".npz",)
 

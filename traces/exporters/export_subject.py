@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from traces.describe import load_LE
-from traces.errors import InputError
-from traces.expert_placement import ExpertPlacement
-from traces.header import ModelInfo
-from traces.load_trace import LoadTrace
-from traces.room import check_room
-from traces.selections import Trace
+from moe_replay.traces.command_line.memory_room import check_room
+from moe_replay.traces.describe import load_LE
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.header import ModelInfo
+from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.placements.expert_placement import ExpertPlacement
+from moe_replay.traces.selections import Trace
 
 
 @dataclass(frozen=True)

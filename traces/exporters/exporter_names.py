@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from traces.errors import InputError, unknown_name
-from traces.exporters import eplb, npz, sglang, tensorrt_llm
-from traces.exporters.subject import Subject
+from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.exporters import eplb, npz, sglang, tensorrt_llm
+from moe_replay.traces.exporters.export_subject import Subject
 
 EXPORTERS = {"eplb": eplb, "npz": npz, "sglang": sglang, "tensorrt-llm": tensorrt_llm}
 

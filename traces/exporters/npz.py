@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.exporters.subject import Subject
-from traces.files import replacing
-from traces.load_trace import LoadTrace
+from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.load_trace import LoadTrace
 
 SUFFIXES = (".npz",)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.exporters.subject import Subject
-from traces.files import replacing, write_json
-from traces.importers.torch_file import save_torch
-from traces.numbers import narrowed
+from moe_replay.traces.command_line.files import replacing, write_json
+from moe_replay.traces.command_line.number_limits import narrowed
+from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.importers.torch_file import save_torch
 
 SUFFIXES = (".json", ".pt")
 

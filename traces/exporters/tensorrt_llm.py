@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.exporters.subject import Subject
-from traces.files import replacing, write_json
-from traces.numbers import narrowed
+from moe_replay.traces.command_line.files import replacing, write_json
+from moe_replay.traces.command_line.number_limits import narrowed
+from moe_replay.traces.exporters.export_subject import Subject
 
 SUFFIXES = ("", ".yaml", ".yml")
 

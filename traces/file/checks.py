@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traces.chunks import chunks, in_threads
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.chunks import chunks, in_threads
 
 if TYPE_CHECKING:
-    from traces.header import Header
-    from traces.selections import Trace
+    from moe_replay.traces.header import Header
+    from moe_replay.traces.selections import Trace
 
 LARGEST_SOFTMAX_SUM = 1.01  # leaves room for bfloat16; scores of another kind sum to more almost everywhere
 PAIRWISE_K = 24  # up to here comparing every pair of slots beats sorting the row (measured)

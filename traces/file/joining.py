@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.selections import SEQUENCE_FIELDS, Trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.selections import SEQUENCE_FIELDS, Trace
 
 
 @dataclass(frozen=True)

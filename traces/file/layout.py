@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.errors import InputError
-from traces.selections import FIELDS, LAYER_FIELDS, SEQUENCE_FIELDS, SLOT_FIELDS, TOKEN_FIELDS, Trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.selections import FIELDS, LAYER_FIELDS, SEQUENCE_FIELDS, SLOT_FIELDS, TOKEN_FIELDS, Trace
 
 ROW_COLUMNS = {"row": np.int32, "layer": np.int16}
 BLOCK_ROWS = 512

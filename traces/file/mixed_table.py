@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from traces.errors import InputError
-from traces.files import replacing
-from traces.parquet import damage_refused, sealed, unsealed, values_of
+from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import damage_refused, sealed, unsealed, values_of
 
 
 def save_mixed(path: Path | str, table: pa.Table, header: dict, kind: str) -> None:

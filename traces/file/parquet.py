@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.errors import InputError
-from traces.files import replacing
-from traces.stored_forms import absolute, relative, reordered, restored
+from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.stored_forms import absolute, relative, reordered, restored
 
 HEADER_KEY = b"moe-replay"
 LEVEL = 9
@@ -77,8 +77,8 @@ def write_table(
     """Write equally long columns and a header; the file appears whole or not at all.
 
     `kind` says what the table is (`passes`, `batches`, `costs`); `read_table` refuses another kind. `relative_times`
-    and `orders` (column: the one in whose order it is stored) choose forms of `traces.stored_forms`; `read_table` gives
-    the columns as they are here, and digests are of these. `level` is zstd's.
+    and `orders` (column: the one in whose order it is stored) choose forms of `traces.file.stored_forms`; `read_table`
+    gives the columns as they are here, and digests are of these. `level` is zstd's.
     """
     header = {**header, "column_digests": {name: column_digest(values) for name, values in columns.items()}}
     if orders:

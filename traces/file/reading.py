@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.chunks import chunk_tokens, chunks, in_threads
-from traces.errors import InputError
-from traces.header import Header
-from traces.joining import group
-from traces.layout import Layout, check_schema, column_of
-from traces.parquet import damage_refused, unsealed, values_of
-from traces.selections import (
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.chunks import chunk_tokens, chunks, in_threads
+from moe_replay.traces.file.joining import group
+from moe_replay.traces.file.layout import Layout, check_schema, column_of
+from moe_replay.traces.file.parquet import damage_refused, unsealed, values_of
+from moe_replay.traces.header import Header
+from moe_replay.traces.selections import (
     FIELDS,
     LARGEST_ROWS,
     NEEDED,

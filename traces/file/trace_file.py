@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.assembly import KIND, Assembly, Part, open_part
-from traces.chunks import chunk_tokens
-from traces.errors import InputError
-from traces.files import replacing
-from traces.joining import Pieces, group
-from traces.layout import Layout, column_of, open_writer
-from traces.parquet import damage_refused, sealed
-from traces.selections import SEQUENCE_FIELDS, Trace, distinct, field_digest, field_leaf, field_root
+from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.chunks import chunk_tokens
+from moe_replay.traces.file.joining import Pieces, group
+from moe_replay.traces.file.layout import Layout, column_of, open_writer
+from moe_replay.traces.file.parquet import damage_refused, sealed
+from moe_replay.traces.file.reading import KIND, Assembly, Part, open_part
+from moe_replay.traces.selections import SEQUENCE_FIELDS, Trace, distinct, field_digest, field_leaf, field_root
 
 PART_NAME = "part-{:06d}.parquet"
 

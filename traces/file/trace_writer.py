@@ -11,12 +11,12 @@ from types import TracebackType
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.files import sync_folder
-from traces.header import Header
-from traces.joining import Pieces
-from traces.selections import Trace
-from traces.trace_file import PART_NAME, load_trace, part_paths, parts_folder, save_trace, write_pieces
+from moe_replay.traces.command_line.files import sync_folder
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.joining import Pieces
+from moe_replay.traces.file.trace_file import PART_NAME, load_trace, part_paths, parts_folder, save_trace, write_pieces
+from moe_replay.traces.header import Header
+from moe_replay.traces.selections import Trace
 
 
 class Order:

@@ -1,6 +1,6 @@
 """Columns about quality: accuracy against k, per-sample K, vision transformers, the language model."""
 
-from traces.glossary.column import HELD_OUT, Column
+from moe_replay.traces.glossary.column import HELD_OUT, Column
 
 COLUMNS = (
     Column("view", "", "which panel of the figure the row belongs to"),

@@ -1,6 +1,6 @@
 """Columns about static and dynamic dispatch: memory, rows computed in vain, time."""
 
-from traces.glossary.column import Column
+from moe_replay.traces.glossary.column import Column
 
 COLUMNS = (
     Column("router", "", "gate, or distribution of choices"),

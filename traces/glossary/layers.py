@@ -1,6 +1,6 @@
 """Columns about layers of published shapes and the link from host memory: what a device takes for them."""
 
-from traces.glossary.column import Column
+from moe_replay.traces.glossary.column import Column
 
 OF_ALL = "all experts of the layer and all repetitions"
 

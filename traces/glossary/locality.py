@@ -1,6 +1,6 @@
 """Columns about locality: reuse by the next token, stack distances, LRU hits, drift between domains."""
 
-from traces.glossary.column import TRACE, Column
+from moe_replay.traces.glossary.column import TRACE, Column
 
 COLUMNS = (
     Column("domain", "", "domain of the text, `all`: every one"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from traces.errors import unknown_name
-from traces.glossary import (
+from moe_replay.traces.errors import unknown_name
+from moe_replay.traces.glossary import (
     accuracy,
     dispatch,
     layers,
@@ -19,7 +19,7 @@ from traces.glossary import (
     settings,
     swapping,
 )
-from traces.glossary.column import PREFIXES, SUFFIXES, Column
+from moe_replay.traces.glossary.column import PREFIXES, SUFFIXES, Column
 
 FAMILIES: dict[str, tuple[Column, ...]] = {
     module.__name__.rpartition(".")[2]: module.COLUMNS

@@ -1,6 +1,6 @@
 """Columns about expert slots: hits and misses without time, and what absent experts cost in time."""
 
-from traces.glossary.column import TRACE, WHOLE, Column
+from moe_replay.traces.glossary.column import TRACE, WHOLE, Column
 
 COLUMNS = (
     Column("policy", "", "policy that says which expert leaves its slot"),

@@ -1,6 +1,6 @@
 """Columns that hold a prediction against what was executed or recorded."""
 
-from traces.glossary.column import MEASURED, WHOLE, Column
+from moe_replay.traces.glossary.column import MEASURED, WHOLE, Column
 
 COLUMNS = (
     Column("throughput", "passes/s", "passes that end per second", MEASURED),

@@ -1,6 +1,6 @@
 """Columns of record tables (a row per pass, batch and transfer) and of cost tables."""
 
-from traces.glossary.column import Column
+from moe_replay.traces.glossary.column import Column
 
 COLUMNS = (
     Column("pass_id", "", "number of the pass, in the order of arrivals where that is known beforehand"),

@@ -1,6 +1,6 @@
 """Columns about one run or several: throughput, latency, batches, capacity; theory and trade-offs against B."""
 
-from traces.glossary.column import MEASURED, WHOLE, Column
+from moe_replay.traces.glossary.column import MEASURED, WHOLE, Column
 
 COLUMNS = (
     Column("passes", "passes", "passes that were served", WHOLE),

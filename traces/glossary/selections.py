@@ -1,6 +1,6 @@
 """Columns about who selects what: load over experts, and re-gated traces against recorded ones."""
 
-from traces.glossary.column import TRACE, Column
+from moe_replay.traces.glossary.column import TRACE, Column
 
 COLUMNS = (
     Column("trace", "", "name of the trace"),

@@ -1,6 +1,6 @@
 """Columns that say what a row is: its set, its run, every field of a run's configuration, its status."""
 
-from traces.glossary.column import Column
+from moe_replay.traces.glossary.column import Column
 
 COLUMNS = (
     Column("set", "", "device and data set of the logs"),

@@ -1,6 +1,6 @@
 """Columns about SwapMoE: what fewer resident experts cost in quality, save in memory and time, and plans for it."""
 
-from traces.glossary.column import HELD_OUT, WHOLE, Column
+from moe_replay.traces.glossary.column import HELD_OUT, WHOLE, Column
 
 COLUMNS = (
     Column("method", "", "how residents are chosen"),

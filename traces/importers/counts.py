@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.importers.rows import COPY_BITS
-from traces.importers.source import Source
-from traces.load_trace import LoadTrace
-from traces.numbers import narrowed
+from moe_replay.traces.command_line.number_limits import narrowed
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.import_source import Source
+from moe_replay.traces.importers.token_rows import COPY_BITS
+from moe_replay.traces.load_trace import LoadTrace
 
 SHARED_COUNTS = (
     "it looks like a shared expert; allowed: --shared-slots N to leave the last N experts out, and --experts and --k "

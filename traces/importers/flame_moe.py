@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.errors import InputError
-from traces.importers.rows import ONE_AFTER_ANOTHER, Sequences, check_copies, check_ids
-from traces.importers.source import NO_SCORES, Source
-from traces.parquet import DAMAGE
-from traces.selections import LARGEST_ROWS, Trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import DAMAGE
+from moe_replay.traces.importers.import_source import NO_SCORES, Source
+from moe_replay.traces.importers.token_rows import ONE_AFTER_ANOTHER, Sequences, check_copies, check_ids
+from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 EXPERTS = 64
 LAYER_COLUMNS, SAMPLE_COLUMNS = {"scores", "indices"}, {"token_id"}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.files import sha256_of
-from traces.header import SCORE_KINDS, Header, ModelInfo
-from traces.selections import Trace
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.header import SCORE_KINDS, Header, ModelInfo
+from moe_replay.traces.selections import Trace
 
 PHASES = ("prefill", "decode", "both")
 NO_SCORES = "none"

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from traces.errors import InputError
-from traces.importers import flame_moe, npz, sglang, sglang_recorder, smartmoe, tensorrt_llm, vllm
-from traces.importers.source import Options, Source, option
-from traces.load_trace import LoadTrace
-from traces.selections import Trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers import flame_moe, npz, sglang, sglang_recorder, smartmoe, tensorrt_llm, vllm
+from moe_replay.traces.importers.import_source import Options, Source, option
+from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.selections import Trace
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.importers.rows import (
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.import_source import NO_SCORES, Source, layer_numbers
+from moe_replay.traces.importers.token_rows import (
     ONE_AFTER_ANOTHER,
     Sequences,
     check_array,
@@ -18,9 +19,8 @@ from traces.importers.rows import (
     check_no_shared,
     without_shared,
 )
-from traces.importers.source import NO_SCORES, Source, layer_numbers
-from traces.importers.unrouted import with_unrouted
-from traces.selections import LARGEST_ROWS, Trace
+from moe_replay.traces.importers.unrouted import with_unrouted
+from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.
 USUAL = {name: name for name in ("experts", "offsets", "prompt_len", "layer_ids", "zero_experts")}

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.importers.rows import check_copies, check_ids, check_no_shared, without_dense, without_shared
-from traces.importers.source import Source, layer_numbers
-from traces.importers.torch_file import pass_and_rank, whole_numbers
-from traces.numbers import narrowed
-from traces.selections import LARGEST_ROWS, Trace
+from moe_replay.traces.command_line.number_limits import narrowed
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.import_source import Source, layer_numbers
+from moe_replay.traces.importers.token_rows import (
+    check_copies,
+    check_ids,
+    check_no_shared,
+    without_dense,
+    without_shared,
+)
+from moe_replay.traces.importers.torch_file import pass_and_rank, whole_numbers
+from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 COLUMNS = 8  # hard-coded in the recorder, whatever the model's k
 EXTEND, DECODE = 1, 2  # SGLang's ForwardMode

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.importers.rows import (
+from moe_replay.traces.command_line.number_limits import narrowed
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.import_source import KEEP, Source, layer_numbers
+from moe_replay.traces.importers.token_rows import (
     ONE_AFTER_ANOTHER,
     Sequences,
     check_array,
@@ -20,10 +22,8 @@ from traces.importers.rows import (
     without_dense,
     without_shared,
 )
-from traces.importers.source import KEEP, Source, layer_numbers
-from traces.importers.unrouted import check_whole, with_unrouted
-from traces.numbers import narrowed
-from traces.selections import LARGEST_ROWS, Trace
+from moe_replay.traces.importers.unrouted import check_whole, with_unrouted
+from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # An engine's module turns a response into what each of its sequences holds: (place, rows [rows, layers, k]); None in
 # the place of rows where the response has none and --unrouted keep leaves it out.

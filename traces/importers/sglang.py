@@ -6,10 +6,10 @@ experts; `/generate` has it in `meta_info`, the OpenAI endpoints in `sgl_ext`. P
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.importers.responses import Rows, Usage, decoded, entry, read_responses, routed, usage
-from traces.importers.source import Source
-from traces.selections import Trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.import_source import Source
+from moe_replay.traces.importers.responses import Rows, Usage, decoded, entry, read_responses, routed, usage
+from moe_replay.traces.selections import Trace
 
 
 def read(source: Source) -> Trace:

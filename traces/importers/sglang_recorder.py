@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.importers.counts import check_grid, load_trace_of
-from traces.importers.recorder_tokens import read_tokens
-from traces.importers.source import Source, layer_numbers
-from traces.importers.torch_file import pass_and_rank, torch_content, whole_numbers
-from traces.load_trace import LoadTrace
-from traces.selections import Trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.counts import check_grid, load_trace_of
+from moe_replay.traces.importers.import_source import Source, layer_numbers
+from moe_replay.traces.importers.recorder_tokens import read_tokens
+from moe_replay.traces.importers.torch_file import pass_and_rank, torch_content, whole_numbers
+from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.selections import Trace
 
 RING = "entries of a ring buffer, its last one used: passes may be lost, and the order of these is not known"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from traces.errors import InputError
-from traces.importers.counts import check_grid, load_trace_of
-from traces.importers.source import Source
-from traces.load_trace import LoadTrace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.counts import check_grid, load_trace_of
+from moe_replay.traces.importers.import_source import Source
+from moe_replay.traces.load_trace import LoadTrace
 
 NAME = re.compile(r"table_iter(\d{1,9})_rank(\d{1,9})\.log")
 TOP_K = 2  # of the published model; --k for another

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.importers.counts import load_trace_of
-from traces.importers.source import Source
-from traces.load_trace import LoadTrace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.counts import load_trace_of
+from moe_replay.traces.importers.import_source import Source
+from moe_replay.traces.load_trace import LoadTrace
 
 NAME = re.compile(r"rank(\d{1,9})\.safetensors")
 KEY = re.compile(r"(\d{1,9})_(\d{1,9})")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from traces.checks import such
-from traces.errors import InputError
-from traces.numbers import narrowed
+from moe_replay.traces.command_line.number_limits import narrowed
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.checks import such
 
 COPY_BITS = 64  # layers are copies of each other only where chance would need a coin to fall the same way so often
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.numbers import narrowed
+from moe_replay.traces.command_line.number_limits import narrowed
+from moe_replay.traces.errors import InputError
 
 DAMAGE = (
     OSError,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.expert_placement import ExpertPlacement
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.placements.expert_placement import ExpertPlacement
 
 MOST_PLACED = 2**18
 TOLERANCE = 1e-9  # of the mean load; smaller gains are the noise of sums in another order

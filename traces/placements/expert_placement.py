@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.files import write_json
-from traces.provenance import SCHEMA_VERSION
+from moe_replay.traces.command_line.files import write_json
+from moe_replay.traces.command_line.provenance import SCHEMA_VERSION
+from moe_replay.traces.errors import InputError
 
 KEYS = ("schema", "kind", "model", "experts", "devices", "layer_ids", "expert_LP", "provenance")
 KIND = "placement"

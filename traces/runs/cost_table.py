@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.parquet import read_table, write_table
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import read_table, write_table
 
 COST_COLUMNS = {
     "layer": np.int16,

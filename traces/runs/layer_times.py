@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.cost_table import ANY_LAYER, COST_COLUMNS, CostTable
-from traces.mixed_table import load_mixed
+from moe_replay.traces.file.mixed_table import load_mixed
+from moe_replay.traces.runs.cost_table import ANY_LAYER, COST_COLUMNS, CostTable
 
 KIND = "layer-times"
 WALL, EVENT, LOOPED, GROUPED = OF_EXPERTS = ("wall", "event", "looped", "grouped")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from traces.errors import InputError
-from traces.mixed_table import mixed_header
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.mixed_table import mixed_header
 
 KIND = "link-times"
 PINNED, PAGEABLE, HOST = "pinned", "pageable", "host"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.outputs import WAY_OUT
-from traces.parquet import LEVEL, SMALLEST, column_digest, read_table, write_table
+from moe_replay.traces.command_line.outputs import WAY_OUT
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.parquet import LEVEL, SMALLEST, column_digest, read_table, write_table
 
 PASS_COLUMNS = {
     "pass_id": np.int32,  # index in the workload, in order of arrival where that is known beforehand
@@ -92,7 +92,8 @@ class RunRecords:
     def save(self, folder: Path | str, name: str, compact: bool = False) -> None:
         """Write `NAME.passes.parquet`, `.transfers.` if there are any, and `.batches.`, which makes it complete.
 
-        The files hold the columns as they are, or, `compact`, in the forms of `traces.stored_forms`: half the size.
+        The files hold the columns as they are, or, `compact`, in the forms of `traces.file.stored_forms`: half the
+        size.
         """
         path = Path(folder) / name
         level, orders = (SMALLEST, PASS_ORDERS) if compact else (LEVEL, {})

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from traces.run_records import RunRecords
-from traces.run_steadiness import judged
-from traces.run_window import WHOLE_RUN, Window, is_open, measured_window, whole_run
-from traces.served_sequences import Served, served_sequences
-from traces.throughput import throughput_parts, throughput_per_s
+from moe_replay.traces.runs.run_records import RunRecords
+from moe_replay.traces.runs.run_steadiness import judged
+from moe_replay.traces.runs.run_window import WHOLE_RUN, Window, is_open, measured_window, whole_run
+from moe_replay.traces.runs.served_sequences import Served, served_sequences
+from moe_replay.traces.runs.throughput import throughput_parts, throughput_per_s
 
 PARTS = 10  # batch means inside one run
 LEAST_PER_PART = 5  # passes; below this a run is too short for batch means

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from traces.run_records import RunRecords
-from traces.run_window import WHOLE_RUN, Window, is_open
-from traces.served_sequences import Served
-from traces.throughput import half_width_of_parts
+from moe_replay.traces.runs.run_records import RunRecords
+from moe_replay.traces.runs.run_window import WHOLE_RUN, Window, is_open
+from moe_replay.traces.runs.served_sequences import Served
+from moe_replay.traces.runs.throughput import half_width_of_parts
 
 LEAST_PASSES, LEAST_SEQUENCES = 20, 10  # in a window, below which it says nothing of a steady state
 SETTLED = 0.1  # how far Little's check may be off before the row says so

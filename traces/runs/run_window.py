@@ -25,9 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from traces.errors import InputError
-from traces.run_records import RunRecords
-from traces.served_sequences import Served
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.run_records import RunRecords
+from moe_replay.traces.runs.served_sequences import Served
 
 AT_ONCE, WAITING = "all", ("all", "closed", "steps")  # arrivals that wait for the model, or all come at the start
 OPEN = ("poisson", "recorded")  # arrivals that do not wait for the model

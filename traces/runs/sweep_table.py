@@ -3,7 +3,7 @@
 Columns: `run` (the run's name), every field of its configuration (those of its expert memory are empty where all
 experts are resident; slots that differ between layers are a list in JSON), `status` (`ok`, `unstable`, `short` or
 `failed`) with its `reason`, the `engine`, what is `known`, what the statistics are of (`values_of`: window or whole
-run), numbers of the whole run (`WHOLE`), every statistic of `traces.run_statistics`, the batch means of those that
+run), numbers of the whole run (`WHOLE`), every statistic of `traces.runs.run_statistics`, the batch means of those that
 carry intervals as lists (`NAME_parts`), rates and times of the whole run whatever the status (`whole_NAME`), and the
 counts of the expert memory (`memory_NAME`). A failed point keeps what is known of it. The header says which column is
 what, and the digests of the grid, the trace and the costs. It lives here because `simulate` writes it and `analysis`
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from traces.errors import InputError
-from traces.mixed_table import load_mixed, save_mixed
-from traces.run_records import RunRecords
-from traces.run_statistics import RunStatistics, run_statistics
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.mixed_table import load_mixed, save_mixed
+from moe_replay.traces.runs.run_records import RunRecords
+from moe_replay.traces.runs.run_statistics import RunStatistics, run_statistics
 
 KIND = "sweep"
 REPLICATIONS = "replications.parquet"  # the name of a table that stands beside the records of single runs

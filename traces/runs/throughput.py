@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from traces.run_window import Window
+from moe_replay.traces.runs.run_window import Window
 
 LEAST_INSTANTS = 5  # in a part: with fewer, two bunches that happen to end close together make any rate
 LEAST_PARTS = 4

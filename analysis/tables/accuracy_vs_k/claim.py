@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.accuracy import CLOSE_POINTS
+from moe_replay.analysis.tables.accuracy_vs_k.rows import CLOSE_POINTS
 
 ALPHA = 0.05
 

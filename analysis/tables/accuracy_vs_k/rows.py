@@ -9,9 +9,9 @@ that shift for noise.
 import numpy as np
 import pandas as pd
 
-from analysis.csv_logs import read_csv_log
-from analysis.intervals import half_width, mean_interval
-from analysis.line_fit import fit_line, seed_contrasts
+from moe_replay.analysis.estimates.intervals import half_width, mean_interval
+from moe_replay.analysis.estimates.line_fit import fit_line, seed_contrasts
+from moe_replay.analysis.reading.csv_logs import read_csv_log
 
 COLUMNS = ("data", "trained_k", "evaluated_k", "seed", "accuracy")
 CLOSE_POINTS = 0.3  # percentage points within which a smaller k is as good as the best

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import delta_k_comparisons as comparisons
-from analysis import delta_k_histogram as histogram
-from analysis.delta_k_claim import delta_k_claim
-from analysis.delta_k_oracle import oracle_rows
-from analysis.delta_k_points import Study, arranged, replicated
-from analysis.delta_k_times import read_times
-from analysis.inputs import Inputs
-from analysis.log_sets import OPERATING_POINTS, OPERATING_TIMES, LogSet
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from traces.operating_points import load_operating_points
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import OPERATING_POINTS, OPERATING_TIMES, LogSet
+from moe_replay.analysis.tables.delta_k import histogram
+from moe_replay.analysis.tables.delta_k import rows as comparisons
+from moe_replay.analysis.tables.delta_k.claim import delta_k_claim
+from moe_replay.analysis.tables.delta_k.equal_times import read_times
+from moe_replay.analysis.tables.delta_k.oracle_bound import oracle_rows
+from moe_replay.analysis.tables.delta_k.point_series import Study, arranged, replicated
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.traces.operating_points import load_operating_points
 
 SEED = 0  # of the bootstrap's draws
 TABLES = ("delta_k", "delta_k_curves", "delta_k_oracle", "delta_k_histogram", "delta_k_groups")

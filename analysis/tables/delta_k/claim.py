@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-from analysis.delta_k_comparisons import (
+from moe_replay.analysis.tables.delta_k.histogram import DIFFERENCE
+from moe_replay.analysis.tables.delta_k.point_series import FIXED_MODEL
+from moe_replay.analysis.tables.delta_k.rows import (
     BEATS,
     EQUAL_TIME,
     LOSES,
@@ -12,8 +14,6 @@ from analysis.delta_k_comparisons import (
     SHUFFLED,
     UNDECIDED,
 )
-from analysis.delta_k_histogram import DIFFERENCE
-from analysis.delta_k_points import FIXED_MODEL
 
 WORDS = {BEATS: "yes", LOSES: "no, it loses", SAME: "no, there is no difference", UNDECIDED: "undecided"}
 HARDLY_VARIES_K = 0.05  # standard deviation over samples below which a rule chooses next to nothing

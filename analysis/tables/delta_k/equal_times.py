@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.csv_logs import read_csv_log
-from analysis.delta_k_points import DYNAMIC, Series
+from moe_replay.analysis.reading.csv_logs import read_csv_log
+from moe_replay.analysis.tables.delta_k.point_series import DYNAMIC, Series
 
 COLUMNS = {"model": None, "how": None, "rule": None, "target_k": None, "k": None, "repetition": None,
            "images": (1, np.inf), "seconds": (1e-9, np.inf)}  # fmt: skip

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from analysis.bootstrap import estimate
-from analysis.delta_k_points import Replicates, Series, Study
+from moe_replay.analysis.estimates.bootstrap import estimate
+from moe_replay.analysis.tables.delta_k.point_series import Replicates, Series, Study
 
 BIN = 0.25  # experts per layer; exact for four layers, rounded to the nearest for other numbers
 ALL, RIGHT, WRONG, DIFFERENCE = "all", "right", "wrong", "wrong - right"

@@ -7,8 +7,8 @@ a fixed k is on average (matched on validation images). What noise reaches too i
 
 import numpy as np
 
-from analysis.delta_k_points import Study
-from analysis.intervals import mean_interval
+from moe_replay.analysis.estimates.intervals import mean_interval
+from moe_replay.analysis.tables.delta_k.point_series import Study
 
 
 def oracle_rows(name: str, study: Study) -> list[dict]:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.bootstrap import REPLICATES, sample_sums, seed_shares
-from traces.errors import InputError
-from traces.operating_points import OperatingPoints
+from moe_replay.analysis.estimates.bootstrap import REPLICATES, sample_sums, seed_shares
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.operating_points import OperatingPoints
 
 FIXED_MODEL = "fixed-"  # fixed-3 was trained with three experts; all other models with a gate that chooses K
 DYNAMIC = ("rule", "trained")

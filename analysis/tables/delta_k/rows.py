@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import estimate
-from analysis.crossed_variance import crossed_interval
-from analysis.delta_k_points import Replicates, Series, Study
-from analysis.delta_k_times import EqualTime, equal_time
-from analysis.intervals import Interval
+from moe_replay.analysis.estimates.bootstrap import estimate
+from moe_replay.analysis.estimates.crossed_variance import crossed_interval
+from moe_replay.analysis.estimates.intervals import Interval
+from moe_replay.analysis.tables.delta_k.equal_times import EqualTime, equal_time
+from moe_replay.analysis.tables.delta_k.point_series import Replicates, Series, Study
 
 MARGIN_POINTS = 0.3
 RULE, TARGET_K = "delta", 2.0

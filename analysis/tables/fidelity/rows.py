@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.log_sets import LogSet
-from analysis.replications import configuration_key
-from analysis.run_pairs import RunPair
-from analysis.settings import describe_config
+from moe_replay.analysis.estimates.replications import configuration_key
+from moe_replay.analysis.reading.log_sets import LogSet
+from moe_replay.analysis.reading.run_pairs import RunPair
+from moe_replay.analysis.reading.setting_words import describe_config
 
 METRICS = {"throughput": "throughput_per_s", "latency_p50": "latency_p50_ms", "latency_p95": "latency_p95_ms"}
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.gating_memory import expert_rows, memory_rows, read_memory
-from analysis.gating_memory_claim import memory_claim
-from analysis.inputs import Inputs
-from analysis.log_sets import MEMORY, LogSet
-from analysis.tables import hole_row, holes, write_claims, write_tables
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import MEMORY, LogSet
+from moe_replay.analysis.tables.gating_memory.claim import memory_claim
+from moe_replay.analysis.tables.gating_memory.rows import expert_rows, memory_rows, read_memory
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
 
 NAME = "gating_memory"
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.gating_memory import LIKE_NAMES, TRAINED_VIEW
+from moe_replay.analysis.tables.gating_memory.rows import LIKE_NAMES, TRAINED_VIEW
 
 HUANG_WASTE = {"lm": 12.8, "mt": 64.0}  # E C / k as published (Huang et al. 2023, section 3)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.csv_logs import read_csv_log
-from traces.errors import InputError
+from moe_replay.analysis.reading.csv_logs import read_csv_log
+from moe_replay.traces.errors import InputError
 
 KEY = ["router", "like", "batch", "experts", "k", "width", "hidden"]
 MEASURED = [

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.inputs import Inputs
-from analysis.locality import curve_rows, drift_rows, heat_rows, locality_rows
-from analysis.locality_claim import locality_claim
-from analysis.log_sets import LANGUAGE_TRACES, VIDEO, LogSet
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from traces.selections import Trace
-from traces.trace_file import load_trace
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import LANGUAGE_TRACES, VIDEO, LogSet
+from moe_replay.analysis.tables.locality.claim import locality_claim
+from moe_replay.analysis.tables.locality.rows import curve_rows, drift_rows, heat_rows, locality_rows
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.selections import Trace
 
 NAME = "locality"
 TABLES = (NAME, f"{NAME}_hits", f"{NAME}_heat", f"{NAME}_drift")

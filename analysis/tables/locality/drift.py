@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.reuse import counts
-from traces.describe import default_k, slots
-from traces.selections import Trace
+from moe_replay.analysis.tables.locality.reuse import counts
+from moe_replay.traces.describe import default_k, slots
+from moe_replay.traces.selections import Trace
 
 PERMUTATIONS = 999
 

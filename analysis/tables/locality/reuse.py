@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.streams import Streams
-from simulate.misses_stack import lru_curve
-from traces.routes import routed_rows
+from moe_replay.analysis.tables.locality.streams import Streams
+from moe_replay.simulate.misses.stack_kernels import lru_curve
+from moe_replay.traces.routes import routed_rows
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.drift import domain_drift, sequence_counts
-from analysis.reuse import Adjacent, adjacent_reuse, counts, distances
-from analysis.streams import cached_streams, stream_kind, streams_of
-from traces.describe import default_k, slots
-from traces.glossary.lookup import title
-from traces.routes import routed_rows
-from traces.selections import Trace
+from moe_replay.analysis.tables.locality.drift import domain_drift, sequence_counts
+from moe_replay.analysis.tables.locality.reuse import Adjacent, adjacent_reuse, counts, distances
+from moe_replay.analysis.tables.locality.streams import cached_streams, stream_kind, streams_of
+from moe_replay.traces.describe import default_k, slots
+from moe_replay.traces.glossary.lookup import title
+from moe_replay.traces.routes import routed_rows
+from moe_replay.traces.selections import Trace
 
 SHUFFLES = 3
 BINS = 24  # of time, per domain, in the heat map

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from traces.describe import default_k, slots
-from traces.selections import Trace
+from moe_replay.traces.describe import default_k, slots
+from moe_replay.traces.selections import Trace
 
 KINDS = ("sequence", "position")
 EMPTIED = ("sequence", "never")  # when caches are: where a stream of a sequence starts, or not at all

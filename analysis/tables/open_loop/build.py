@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.inputs import Inputs
-from analysis.log_sets import COSTS, RULES, WIDE_TRACE, LogSet
-from analysis.open_loop import ALL_LAYERS, RULE_OF_TRUST, open_loop_rows, verdict
-from analysis.open_loop_times import RECORDED, REGATED, SOURCE, TimedRuns
-from analysis.printing import fitted
-from analysis.tables import hole_row, holes, write_claims, write_tables
-from traces.errors import InputError
-from traces.glossary.lookup import titles
-from traces.selections import Trace
-from traces.trace_file import load_trace
+from moe_replay.analysis.printing import fitted
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import COSTS, RULES, WIDE_TRACE, LogSet
+from moe_replay.analysis.tables.open_loop.predicted_times import RECORDED, REGATED, SOURCE, TimedRuns
+from moe_replay.analysis.tables.open_loop.rows import ALL_LAYERS, RULE_OF_TRUST, open_loop_rows, verdict
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.glossary.lookup import titles
+from moe_replay.traces.selections import Trace
 
 OPEN_LOOP = "open_loop"
 TIMES = "open_loop_times"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.open_loop import error_percent
-from analysis.replications import by_configuration, combined, steady
-from analysis.settings import describe_config
-from traces.errors import InputError
-from traces.files import sha256_of
-from traces.run_statistics import RunStatistics
-from traces.sweep_table import SweepPoint, load_sweep
+from moe_replay.analysis.estimates.replications import by_configuration, combined, steady
+from moe_replay.analysis.reading.setting_words import describe_config
+from moe_replay.analysis.tables.open_loop.rows import error_percent
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.run_statistics import RunStatistics
+from moe_replay.traces.runs.sweep_table import SweepPoint, load_sweep
 
 REGATED, RECORDED, SOURCE = "regated", "recorded", "source"
 TIMED = {"throughput": "per_s", "latency_p50": "ms", "latency_p95": "ms"}

@@ -8,9 +8,9 @@ not re-gate), and the noise floor, which is what two samples of as many tokens w
 import numpy as np
 import pandas as pd
 
-from traces.errors import InputError
-from traces.regating import check_pair, regate, rule_of, rule_text
-from traces.selections import Trace
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.regating import check_pair, regate, rule_of, rule_text
+from moe_replay.traces.selections import Trace
 
 ALL_LAYERS = "all"
 SPLITS = 20  # random halves behind a noise floor

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.queue_size import fully_used_from, plain_points, saturated
+from moe_replay.analysis.tables.queue_size.rows import fully_used_from, plain_points, saturated
 
 TYPICAL_LOAD = 0.6  # the sentence speaks of the load next to this one; the numbers hold all of them
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from analysis.log_sets import LogSet
-from analysis.replicated import Replicated
-from analysis.replications import by_configuration, combined, steady
-from analysis.run_pairs import RunPair
-from analysis.settings import describe_config
-from analysis.theory import Routing, theory_row
-from traces.cost_table import CostTable
-from traces.errors import InputError
+from moe_replay.analysis.estimates.queue_theory import Routing, theory_row
+from moe_replay.analysis.estimates.replications import by_configuration, combined, steady
+from moe_replay.analysis.reading.log_sets import LogSet
+from moe_replay.analysis.reading.run_pairs import RunPair
+from moe_replay.analysis.reading.seed_tables import Replicated
+from moe_replay.analysis.reading.setting_words import describe_config
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.runs.cost_table import CostTable
 
 POINT = ["set", "source", "scheduler", "arrivals", "setting", "departures"]
 ORDER = ("set", "source", "scheduler", "arrivals", "in_flight", "load", "departures", "queue_size", "max_step")

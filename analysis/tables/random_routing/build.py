@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from analysis import random_routing
-from analysis.inputs import Inputs
-from analysis.log_sets import VISION, VISION_EPOCHS, VISION_TIMES, LogSet
-from analysis.random_routing_claim import random_routing_claim
-from analysis.tables import hole_row, holes, write_claims, write_tables
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import VISION, VISION_EPOCHS, VISION_TIMES, LogSet
+from moe_replay.analysis.tables.random_routing import rows as random_routing
+from moe_replay.analysis.tables.random_routing.claim import random_routing_claim
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
 
 NAME = "random_routing"
 

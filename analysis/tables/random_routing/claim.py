@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.random_routing import TIMED_IMAGES
+from moe_replay.analysis.tables.random_routing.rows import TIMED_IMAGES
 
 SAME_COST = 0.05  # a ratio whose whole interval lies this close to 1 is called the same cost
 PUBLISHED = (

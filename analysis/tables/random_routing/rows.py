@@ -9,8 +9,8 @@ interval is Student's t over repetitions.
 import numpy as np
 import pandas as pd
 
-from analysis.csv_logs import read_csv_log
-from analysis.intervals import mean_interval
+from moe_replay.analysis.estimates.intervals import mean_interval
+from moe_replay.analysis.reading.csv_logs import read_csv_log
 
 TIMED_IMAGES = 60_000
 KEY = ["variant", "experts", "consistency"]

@@ -1,12 +1,9 @@
-"""One cache, compiled: slots, protected members and every count, as in `simulate.policies.memory.cache`."""
+"""One cache, compiled: slots, protected members and every count, as in `simulate.policies.caches.cache`."""
 
 from __future__ import annotations
 
-from simulate.compiled.jit import compiled, inlined
-from simulate.compiled.memory.accessors import cache_at, free_CS, key_at, protected_CK
-from simulate.compiled.memory.layout import DELAYED, HIT, MISS, Memory
-from simulate.compiled.memory.orders import append_admitted, drop_admitted
-from simulate.compiled.memory.policies import (
+from moe_replay.simulate.compiled.caches.cache_orders import append_admitted, drop_admitted
+from moe_replay.simulate.compiled.caches.cache_policies import (
     any_may_leave,
     note_insert,
     note_miss,
@@ -15,6 +12,9 @@ from simulate.compiled.memory.policies import (
     victim,
     wants,
 )
+from moe_replay.simulate.compiled.jit import compiled, inlined
+from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, free_CS, key_at, protected_CK
+from moe_replay.simulate.compiled.memory.memory_layout import DELAYED, HIT, MISS, Memory
 
 
 @inlined

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simulate.compiled.jit import compiled
-from simulate.compiled.memory.accessors import cache_at, key_at
-from simulate.compiled.memory.layout import MAIN, SMALL, Memory
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
+from moe_replay.simulate.compiled.memory.memory_layout import MAIN, SMALL, Memory
 
 
 @compiled

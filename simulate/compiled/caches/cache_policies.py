@@ -1,10 +1,11 @@
-"""What each cache policy keeps and whom it lets go: the small files of `simulate.policies.memory`, policy by policy."""
+"""What each cache policy keeps and whom it lets go: the small files of `simulate.policies.caches`, policy by policy."""
 
 from __future__ import annotations
 
-from simulate.compiled.jit import compiled, inlined
-from simulate.compiled.memory.accessors import cache_at, draws, first_use_K, key_at, uses_U, worth_K
-from simulate.compiled.memory.layout import (
+from moe_replay.simulate.compiled.caches.cache_orders import append, append_ghost, drop, drop_ghost, move_last
+from moe_replay.simulate.compiled.jit import compiled, inlined
+from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, draws, first_use_K, key_at, uses_U, worth_K
+from moe_replay.simulate.compiled.memory.memory_layout import (
     BELADY,
     BELADY_BYPASS,
     FIFO,
@@ -23,8 +24,7 @@ from simulate.compiled.memory.layout import (
     SMALL,
     Memory,
 )
-from simulate.compiled.memory.orders import append, append_ghost, drop, drop_ghost, move_last
-from simulate.policies.memory.s3fifo import MOST_USES
+from moe_replay.simulate.policies.caches.s3fifo import MOST_USES
 
 
 @compiled

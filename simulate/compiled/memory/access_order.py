@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulate.compiled.pointers import Pointed
-from simulate.policies.memory.knowledge import AccessOrder
-from traces.errors import InputError
+from moe_replay.simulate.compiled.pointers import Pointed
+from moe_replay.simulate.policies.memory.knowledge import AccessOrder
+from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)

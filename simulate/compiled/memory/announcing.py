@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from simulate.compiled.accessors import queue_at
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World
-from simulate.compiled.memory.accessors import cache_at, entered_EN, key_at
-from simulate.compiled.memory.caches import clear_protected, protect
-from simulate.compiled.memory.layout import LOAD, STEP, Memory
-from simulate.compiled.memory.loading import meet
+from moe_replay.simulate.compiled.caches.cache import clear_protected, protect
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.expert_memory import meet
+from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, entered_EN, key_at
+from moe_replay.simulate.compiled.memory.memory_layout import LOAD, STEP, Memory
+from moe_replay.simulate.compiled.run_accessors import queue_at
+from moe_replay.simulate.compiled.run_layout import World
 
 
 @compiled

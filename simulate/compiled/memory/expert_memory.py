@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from simulate.compiled.accessors import device_at, queue_at
-from simulate.compiled.chains import append_ready, pop_ready, put_first_ready
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World
-from simulate.compiled.memory.accessors import asking_CK, cache_at, key_at, link_at, log_A, transfer_at
-from simulate.compiled.memory.caches import (
+from moe_replay.simulate.compiled.caches.cache import (
     access,
     admit,
     announce_anew,
@@ -16,9 +11,21 @@ from simulate.compiled.memory.caches import (
     protect,
     start_running,
 )
-from simulate.compiled.memory.layout import ASIDE, BLOCK, HIT, HOST, MISS, NOT_MET, REST, Memory
-from simulate.compiled.memory.policies import wants
-from simulate.compiled.memory.sending import ask, wait_for_link
+from moe_replay.simulate.compiled.caches.cache_policies import wants
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.host_link import ask, wait_for_link
+from moe_replay.simulate.compiled.memory.memory_accessors import (
+    asking_CK,
+    cache_at,
+    key_at,
+    link_at,
+    log_A,
+    transfer_at,
+)
+from moe_replay.simulate.compiled.memory.memory_layout import ASIDE, BLOCK, HIT, HOST, MISS, NOT_MET, REST, Memory
+from moe_replay.simulate.compiled.run_accessors import device_at, queue_at
+from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.structures.chains import append_ready, pop_ready, put_first_ready
 
 
 @compiled

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from simulate.compiled.clock import later
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import NEVER, World
-from simulate.compiled.memory.accessors import (
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.memory_accessors import (
     draws,
     key_at,
     link_at,
@@ -16,7 +14,9 @@ from simulate.compiled.memory.accessors import (
     transfer_at,
     transfers_A,
 )
-from simulate.compiled.memory.layout import Memory
+from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.run_layout import NEVER, World
+from moe_replay.simulate.compiled.structures.clock import later
 
 
 @compiled

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from simulate.compiled.accessors import pass_at, queue_at, routed_NK
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World
-from simulate.compiled.memory.accessors import (
+from moe_replay.simulate.compiled.caches.cache import access, start_running
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.expert_memory import grant, is_here, load_ahead
+from moe_replay.simulate.compiled.memory.host_link import is_busy
+from moe_replay.simulate.compiled.memory.memory_accessors import (
     cache_at,
     candidates_TLC,
     key_at,
@@ -18,10 +19,9 @@ from simulate.compiled.memory.accessors import (
     stamp_K,
     worth_K,
 )
-from simulate.compiled.memory.caches import access, start_running
-from simulate.compiled.memory.layout import Memory
-from simulate.compiled.memory.loading import grant, is_here, load_ahead
-from simulate.compiled.memory.sending import is_busy
+from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.run_accessors import pass_at, queue_at, routed_NK
+from moe_replay.simulate.compiled.run_layout import World
 
 
 @compiled

@@ -1,9 +1,9 @@
-"""How compiled code reaches the arrays of expert memory (`layout`): one function for each."""
+"""How compiled code reaches the arrays of expert memory (`memory_layout`): one function for each."""
 
 from __future__ import annotations
 
-from simulate.compiled.arrays import array, element
-from simulate.compiled.memory.layout import ARRAYS
+from moe_replay.simulate.compiled.arrays import array, element
+from moe_replay.simulate.compiled.memory.memory_layout import ARRAYS
 
 key_at = element(ARRAYS, "keys_K")
 cache_at = element(ARRAYS, "caches_C")

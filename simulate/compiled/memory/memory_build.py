@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from simulate.compiled.build import writable
-from simulate.compiled.entries import fill
-from simulate.compiled.memory.layout import (
+from moe_replay.simulate.compiled.compiled_rules import numbers_of
+from moe_replay.simulate.compiled.entries import fill
+from moe_replay.simulate.compiled.memory.access_order import Order, uses_of
+from moe_replay.simulate.compiled.memory.memory_layout import (
     ALL_AT_ONCE,
     ARRAYS,
     CACHE,
@@ -23,18 +24,17 @@ from simulate.compiled.memory.layout import (
     REDIRECT,
     TRANSFER,
 )
-from simulate.compiled.memory.order import Order, uses_of
-from simulate.compiled.named import numbers_of
-from simulate.compiled.pointers import Pointed
-from simulate.policies.config import RunConfig
-from simulate.policies.memory.cache import Counts
-from simulate.policies.memory.expert_memory import ExpertMemory
-from simulate.policies.memory.knowledge import AccessOrder, Knowledge
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.named import key_ranges
-from simulate.policies.memory.swapping import Importance
-from simulate.policies.placement import place
-from simulate.policies.workload import Workload
+from moe_replay.simulate.compiled.pointers import Pointed
+from moe_replay.simulate.compiled.run_build import writable
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.policies.caches.cache import Counts
+from moe_replay.simulate.policies.caches.cache_names import key_ranges
+from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
+from moe_replay.simulate.policies.memory.knowledge import AccessOrder, Knowledge
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.memory.swap_scheduler import Importance
+from moe_replay.simulate.policies.placement import place
 
 Logs = tuple[Literal["accesses", "groups"], ...]  # what a run records for those who are told of it beforehand
 DRAWN_ANEW = 64  # so many random numbers of a round may be drawn anew, each with a probability below 2**-16
@@ -135,7 +135,7 @@ def assembled(
     worth = known.importance if known.importance is not None else np.zeros(count)
     made.put(
         keys_K=keys, caches_C=caches, links_D=new_links(config.devices), free_CS=free_CS,
-        # These five are lengthened before they are full (`sending.has_room`).
+        # These five are lengthened before they are full (`host_link.has_room`).
         transfers_A=np.zeros(8 * room, TRANSFER), log_A=np.zeros(1, np.int64), log_group_G=np.zeros((1, 3), np.int64),
         log_member_M=np.zeros(1, np.int64),
         draws=random_bits(config, 8 * room) if made.policy == RANDOM else np.zeros(room, np.uint32),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulate.compiled.pointers import pointers_field
-from simulate.policies.memory.cache import Access
+from moe_replay.simulate.compiled.pointers import pointers_field
+from moe_replay.simulate.policies.caches.cache import Access
 
 # Numbers of rules. `compiled.named` says which rule has which; nothing depends on their order.
 (NONE, STATIC, FIFO, LRU, LFU, LIFO, LIFO_USE, SIEVE, S3FIFO, LFRU, LEAST_STALE, RANDOM, IMPORTANCE,

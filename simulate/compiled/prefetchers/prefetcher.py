@@ -1,11 +1,11 @@
-"""Prefetchers, compiled: what is loaded ahead of its use, as in `simulate.policies.memory.prefetch`."""
+"""Prefetchers, compiled: what is loaded ahead of its use, as in `simulate.policies.prefetchers`."""
 
 from __future__ import annotations
 
-from simulate.compiled.accessors import pass_at, step_P
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World
-from simulate.compiled.memory.accessors import (
+from moe_replay.simulate.compiled.caches.cache import announce_anew, protect
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.expert_memory import load_ahead
+from moe_replay.simulate.compiled.memory.memory_accessors import (
     ahead_K,
     before_S,
     cache_at,
@@ -24,10 +24,17 @@ from simulate.compiled.memory.accessors import (
     seen_K,
     stamp_K,
 )
-from simulate.compiled.memory.caches import announce_anew, protect
-from simulate.compiled.memory.layout import CO_ACTIVATION, ORACLE, POPULARITY, PREVIOUS_TOKEN, STEP, Memory
-from simulate.compiled.memory.loading import load_ahead
-from simulate.compiled.stages import expert_of, has_members
+from moe_replay.simulate.compiled.memory.memory_layout import (
+    CO_ACTIVATION,
+    ORACLE,
+    POPULARITY,
+    PREVIOUS_TOKEN,
+    STEP,
+    Memory,
+)
+from moe_replay.simulate.compiled.run_accessors import pass_at, step_P
+from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.scheduler import expert_of, has_members
 
 
 @compiled

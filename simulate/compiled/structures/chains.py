@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from simulate.compiled.accessors import crc_table, device_at, node_at, queue_at
-from simulate.compiled.checksum import crc_step
-from simulate.compiled.jit import compiled, inlined
-from simulate.compiled.layout import World
+from moe_replay.simulate.compiled.jit import compiled, inlined
+from moe_replay.simulate.compiled.run_accessors import crc_table, device_at, node_at, queue_at
+from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.structures.checksum import crc_step
 
 
 @inlined

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from simulate.compiled.jit import inlined
-from simulate.compiled.layout import NEVER
+from moe_replay.simulate.compiled.jit import inlined
+from moe_replay.simulate.compiled.run_layout import NEVER
 
 
 @inlined

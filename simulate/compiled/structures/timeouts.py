@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simulate.compiled.accessors import queue_at, timed_Q
-from simulate.compiled.jit import compiled
-from simulate.compiled.layout import World
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.run_accessors import queue_at, timed_Q
+from moe_replay.simulate.compiled.run_layout import World
 
 
 @compiled

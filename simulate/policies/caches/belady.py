@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from simulate.policies.memory.cache import Cache
+from moe_replay.simulate.policies.caches.cache import Cache
 
 
 class Belady(Cache):

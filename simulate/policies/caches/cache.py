@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, NamedTuple
 
-from simulate.policies.memory.knowledge import Knowledge
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
 
 
 class Access(IntEnum):

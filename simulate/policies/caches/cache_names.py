@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from simulate.policies.memory.belady import Belady, BeladyBypass
-from simulate.policies.memory.cache import Cache
-from simulate.policies.memory.fifo import FIFO
-from simulate.policies.memory.importance import Importance
-from simulate.policies.memory.knowledge import MEANING, Future, Knowledge
-from simulate.policies.memory.least_stale import LeastStale
-from simulate.policies.memory.lfru import LFRU
-from simulate.policies.memory.lfu import LFU
-from simulate.policies.memory.lifo import LIFO, LIFOByUse
-from simulate.policies.memory.lru import LRU
-from simulate.policies.memory.none import NoCache
-from simulate.policies.memory.random_victim import RandomVictim
-from simulate.policies.memory.s3fifo import S3FIFO
-from simulate.policies.memory.sieve import Sieve
-from simulate.policies.memory.static import Static
-from simulate.policies.rules import Rules
-from traces.errors import InputError, unknown_name
+from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
+from moe_replay.simulate.policies.caches.cache import Cache
+from moe_replay.simulate.policies.caches.fifo import FIFO
+from moe_replay.simulate.policies.caches.importance import Importance
+from moe_replay.simulate.policies.caches.least_stale import LeastStale
+from moe_replay.simulate.policies.caches.lfru import LFRU
+from moe_replay.simulate.policies.caches.lfu import LFU
+from moe_replay.simulate.policies.caches.lifo import LIFO, LIFOByUse
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.caches.none import NoCache
+from moe_replay.simulate.policies.caches.random_victim import RandomVictim
+from moe_replay.simulate.policies.caches.s3fifo import S3FIFO
+from moe_replay.simulate.policies.caches.sieve import Sieve
+from moe_replay.simulate.policies.caches.static import Static
+from moe_replay.simulate.policies.memory.knowledge import MEANING, Future, Knowledge
+from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.traces.errors import InputError, unknown_name
 
 CACHES: Rules[type[Cache]] = Rules("cache", "cache policy", Cache, {
     "none": NoCache, "static": Static, "fifo": FIFO, "lru": LRU, "lfu": LFU, "lifo": LIFO, "lifo-use": LIFOByUse,

@@ -6,8 +6,8 @@ below is ours.
 
 from collections.abc import Collection
 
-from simulate.policies.memory.knowledge import Knowledge
-from simulate.policies.memory.lru import LRU
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
 
 
 class LeastStale(LRU):

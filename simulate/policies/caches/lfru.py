@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from simulate.policies.memory.knowledge import Knowledge
-from simulate.policies.memory.lfu import LFU
+from moe_replay.simulate.policies.caches.lfu import LFU
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
 
 
 class LFRU(LFU):

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from simulate.policies.memory.knowledge import Knowledge
-from simulate.policies.memory.lru import LRU
+from moe_replay.simulate.policies.caches.lru import LRU
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
 
 
 class LFU(LRU):

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from simulate.policies.memory.fifo import FIFO
+from moe_replay.simulate.policies.caches.fifo import FIFO
 
 
 class LIFO(FIFO):

@@ -1,6 +1,6 @@
 """Least recently used."""
 
-from simulate.policies.memory.fifo import FIFO
+from moe_replay.simulate.policies.caches.fifo import FIFO
 
 
 class LRU(FIFO):

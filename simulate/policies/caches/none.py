@@ -1,6 +1,6 @@
 """No expert memory at all: every access is a miss."""
 
-from simulate.policies.memory.cache import Cache
+from moe_replay.simulate.policies.caches.cache import Cache
 
 
 class NoCache(Cache):

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from simulate.policies.memory.cache import Cache
-from simulate.policies.memory.knowledge import Knowledge
+from moe_replay.simulate.policies.caches.cache import Cache
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
 
 
 class Sieve(Cache):

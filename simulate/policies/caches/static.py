@@ -1,7 +1,7 @@
 """A fixed set of experts: the most popular ones."""
 
-from simulate.policies.memory.cache import Cache
-from simulate.policies.memory.knowledge import Knowledge
+from moe_replay.simulate.policies.caches.cache import Cache
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
 
 
 class Static(Cache):

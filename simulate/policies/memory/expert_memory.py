@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.memory.cache import Access, Cache, Counts
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.filling import fill, sharing
-from simulate.policies.memory.knowledge import AccessOrder, Future, Group, Knowledge
-from simulate.policies.memory.links import Link, Transfer
-from simulate.policies.memory.named import new_caches
-from simulate.policies.memory.prefetch.named import new_prefetcher
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.policies.caches.cache import Access, Cache, Counts
+from moe_replay.simulate.policies.caches.cache_names import new_caches
+from moe_replay.simulate.policies.memory.filling import fill, sharing
+from moe_replay.simulate.policies.memory.host_link import Link, Transfer
+from moe_replay.simulate.policies.memory.knowledge import AccessOrder, Future, Group, Knowledge
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import new_prefetcher
 
 if TYPE_CHECKING:
-    from simulate.policies.scheduler import Batch
+    from moe_replay.simulate.policies.scheduler import Batch
 
 
 class ExpertMemory:

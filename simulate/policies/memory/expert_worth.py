@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from simulate.policies.memory.config import MemoryConfig
-from simulate.policies.memory.knowledge import Knowledge
-from simulate.policies.memory.known import Known
-from simulate.policies.memory.named import CACHES
-from simulate.policies.memory.prefetch.named import PREFETCHERS
-from traces.describe import load_LE, slots
-from traces.errors import InputError
-from traces.selections import Trace
+from moe_replay.simulate.config.memory_config import MemoryConfig
+from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
+from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
+from moe_replay.traces.describe import load_LE, slots
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.selections import Trace
 
 EXPERT_NORMS = "expert_norm_LE"  # note of a trace: the norm of every expert's weights, a list for each layer
 

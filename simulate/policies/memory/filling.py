@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.memory.cache import Cache, Counts
-from traces.errors import InputError
+from moe_replay.simulate.policies.caches.cache import Cache, Counts
+from moe_replay.traces.errors import InputError
 
 if TYPE_CHECKING:
-    from simulate.policies.memory.config import MemoryConfig
-    from simulate.policies.memory.knowledge import Knowledge
+    from moe_replay.simulate.config.memory_config import MemoryConfig
+    from moe_replay.simulate.policies.memory.knowledge import Knowledge
 
 
 def sharing(config: MemoryConfig, device_K: list[int], experts: int) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 
 class Future:

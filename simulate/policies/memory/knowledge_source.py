@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.halves import ALL, SECOND_HALF, halves
-from simulate.policies.memory.beforehand import check_sizes
-from traces.errors import InputError
-from traces.trace_file import load_trace
+from moe_replay.simulate.policies.halves import ALL, SECOND_HALF, halves
+from moe_replay.simulate.policies.memory.expert_worth import check_sizes
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import load_trace
 
 if TYPE_CHECKING:
-    from simulate.policies.config import RunConfig
-    from simulate.policies.memory.config import MemoryConfig
-    from simulate.policies.memory.known import Known
-    from traces.selections import Trace
+    from moe_replay.simulate.config.memory_config import MemoryConfig
+    from moe_replay.simulate.config.run_config import RunConfig
+    from moe_replay.simulate.policies.memory.memory_setup import Known
+    from moe_replay.traces.selections import Trace
 
 NONE, HELD_OUT, HINDSIGHT = MARKS = ("none", "held-out", "hindsight")
 LEARNED = {"popularity", "importance"}  # fields of Knowledge that a trace tells

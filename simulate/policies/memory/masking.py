@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.memory.cache import Access
-from simulate.policies.memory.expert_memory import ExpertMemory
-from simulate.policies.memory.swapping import Importance, exchanges
+from moe_replay.simulate.policies.caches.cache import Access
+from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
+from moe_replay.simulate.policies.memory.swap_scheduler import Importance, exchanges
 
 if TYPE_CHECKING:
-    from simulate.policies.memory.config import MemoryConfig
-    from simulate.policies.memory.knowledge import Knowledge
-    from simulate.policies.memory.links import Transfer
-    from simulate.policies.scheduler import Batch
-    from simulate.policies.workload import Workload
+    from moe_replay.simulate.config.memory_config import MemoryConfig
+    from moe_replay.simulate.config.workload import Workload
+    from moe_replay.simulate.policies.memory.host_link import Transfer
+    from moe_replay.simulate.policies.memory.knowledge import Knowledge
+    from moe_replay.simulate.policies.scheduler import Batch
 
 
 class MaskedMemory(ExpertMemory):

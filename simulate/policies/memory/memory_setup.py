@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.policies.memory.expert_memory import ExpertMemory
-from simulate.policies.memory.knowledge import AccessOrder, Knowledge
-from simulate.policies.memory.masking import MaskedMemory
+from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
+from moe_replay.simulate.policies.memory.knowledge import AccessOrder, Knowledge
+from moe_replay.simulate.policies.memory.masking import MaskedMemory
 
 if TYPE_CHECKING:
-    from simulate.policies.config import RunConfig
-    from simulate.policies.workload import Workload
+    from moe_replay.simulate.config.run_config import RunConfig
+    from moe_replay.simulate.config.workload import Workload
 
 
 @dataclass(frozen=True)

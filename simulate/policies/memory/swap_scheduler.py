@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from traces.errors import InputError
+from moe_replay.traces.errors import InputError
 
 LEARNED_METHODS = ("importance", "popularity", "swapmoe")  # ways to choose residents that training data tell first
 

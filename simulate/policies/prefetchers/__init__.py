@@ -1,1 +1,1 @@
-"""Prefetchers: which experts to load ahead of their use."""
+"""Prefetchers, one per file: which experts to load ahead of their use."""

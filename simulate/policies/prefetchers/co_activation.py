@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
-from simulate.policies.memory.knowledge import Group, Knowledge
-from simulate.policies.memory.prefetch.prefetcher import Prefetcher
+from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
+from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
 
 
 class CoActivation(Prefetcher):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from simulate.policies.memory.knowledge import Group, Knowledge
+from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
 
 
 class Prefetcher:

@@ -1,14 +1,14 @@
 """The prefetchers by name."""
 
-from simulate.policies.memory.knowledge import Knowledge
-from simulate.policies.memory.named import check_knowledge
-from simulate.policies.memory.prefetch.co_activation import CoActivation
-from simulate.policies.memory.prefetch.oracle import Oracle
-from simulate.policies.memory.prefetch.popularity import Popularity
-from simulate.policies.memory.prefetch.prefetcher import Prefetcher
-from simulate.policies.memory.prefetch.previous_token import PreviousToken
-from simulate.policies.rules import Rules
-from traces.errors import InputError
+from moe_replay.simulate.policies.caches.cache_names import check_knowledge
+from moe_replay.simulate.policies.memory.knowledge import Knowledge
+from moe_replay.simulate.policies.prefetchers.co_activation import CoActivation
+from moe_replay.simulate.policies.prefetchers.oracle import Oracle
+from moe_replay.simulate.policies.prefetchers.popularity import Popularity
+from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
+from moe_replay.simulate.policies.prefetchers.previous_token import PreviousToken
+from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.traces.errors import InputError
 
 PREFETCHERS: Rules[type[Prefetcher]] = Rules("prefetch", "prefetcher", Prefetcher, {
     "none": Prefetcher, "previous-token": PreviousToken, "co-activation": CoActivation, "popularity": Popularity,

@@ -1,7 +1,7 @@
 """What the previous token, or pass, selected."""
 
-from simulate.policies.memory.knowledge import Group, Knowledge
-from simulate.policies.memory.prefetch.prefetcher import Prefetcher
+from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
+from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
 
 
 class PreviousToken(Prefetcher):

@@ -1,0 +1,1 @@
+"""From samples to intervals, and from theory to expectations: bootstrap, line fits, closed forms of queues."""

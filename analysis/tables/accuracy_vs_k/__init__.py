@@ -1,0 +1,1 @@
+"""Does accuracy grow linearly with the number of experts per token?"""

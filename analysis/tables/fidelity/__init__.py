@@ -1,0 +1,1 @@
+"""How close does the simulator come to what was executed, and a machine to itself?"""

@@ -1,0 +1,1 @@
+"""What does static capacity cost beside dynamic gating: memory, wasted rows, time?"""

@@ -1,0 +1,1 @@
+"""When may a re-gated trace be trusted?"""

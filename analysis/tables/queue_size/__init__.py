@@ -1,0 +1,1 @@
+"""Throughput and latency against queue size B: executed, simulated, in theory."""

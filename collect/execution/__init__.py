@@ -1,0 +1,1 @@
+"""Executing the rules of `simulate.policies` on real weights, and cost tables measured in that loop."""

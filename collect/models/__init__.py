@@ -1,0 +1,1 @@
+"""Models of the project's own: the classifier, the byte language model, vision transformers, and their experts."""

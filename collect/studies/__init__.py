@@ -1,0 +1,1 @@
+"""Studies: what the collectors measure for one figure each, over seeds, rules and sizes."""

@@ -1,0 +1,1 @@
+"""Training, with checkpoints from which it resumes to the same result."""

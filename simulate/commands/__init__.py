@@ -1,0 +1,1 @@
+"""The commands of `python -m simulate`, one module each: they parse, read, call and write."""

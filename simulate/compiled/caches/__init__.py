@@ -1,0 +1,1 @@
+"""Cache policies, compiled: the rules of `simulate.policies.caches` over flat arrays."""

@@ -1,0 +1,1 @@
+"""Prefetchers, compiled: the rules of `simulate.policies.prefetchers` over flat arrays."""

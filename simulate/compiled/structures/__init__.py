@@ -1,0 +1,1 @@
+"""Data structures of compiled code: chains of members, a heap of time-outs, times to come, checksums."""

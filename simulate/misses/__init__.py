@@ -1,0 +1,1 @@
+"""Misses against expert slots without time: whole curves for LRU and the optimum, counts for every policy."""
