@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES, needs_loading
-from moe_replay.simulate.policies.memory.filling import filled_by
+from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES, filled_by, needs_loading
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 from moe_replay.traces.command_line.number_limits import LAST_NS, MOST_SLOTS, checked, whole_ns
 from moe_replay.traces.errors import InputError, unknown_name

@@ -10,9 +10,8 @@ from moe_replay.simulate.misses.flat_misses import flat_counts
 from moe_replay.simulate.misses.group_misses import group_counts
 from moe_replay.simulate.misses.turn_kernels import COUNTED, turns_of
 from moe_replay.simulate.policies.caches.cache import Counts
-from moe_replay.simulate.policies.caches.cache_names import CACHES, key_ranges, new_cache
+from moe_replay.simulate.policies.caches.cache_names import CACHES, filled_by, key_ranges, new_cache
 from moe_replay.simulate.policies.memory.expert_worth import needs_of
-from moe_replay.simulate.policies.memory.filling import filled_by
 from moe_replay.simulate.policies.memory.knowledge import Future, Knowledge
 from moe_replay.simulate.policies.memory.knowledge_source import mark_of
 from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher

@@ -23,6 +23,7 @@ PACKAGES = (
 )
 
 
+ROOT = Path(__file__).resolve().parents[2]  # the folder of the stages
 FORCE = "--force"  # is no part of how an output is made
 _inputs: dict[str, str] = {}  # what the running command reads, as `note_inputs` was told
 
@@ -60,10 +61,14 @@ def without_options(command: list[str], options: tuple[str, ...]) -> list[str]:
 
 
 def running_command() -> list[str]:
-    """Return the running command as `python -m stage ...` where it is one of the stages."""
+    """Return the running command as `python -m stage ...` where it is one of the stages.
+
+    That is how a checkout runs it, whoever called it so; an installation has its stages in `moe_replay`.
+    """
     program = Path(sys.argv[0])
     if program.name == "__main__.py":
-        return ["python", "-m", program.parent.name, *sys.argv[1:]]
+        stage = program.parent.name
+        return ["python", "-m", stage if is_checkout() else f"moe_replay.{stage}", *sys.argv[1:]]
     return [program.name, *sys.argv[1:]]
 
 
@@ -94,16 +99,23 @@ def installed(package: str) -> str | None:
         return None
 
 
+def is_checkout() -> bool:
+    """Say whether this runs from a checkout (or a link to one), where the stages stand beside moe_replay.py."""
+    return (ROOT / "moe_replay.py").is_file()
+
+
 @functools.cache
 def source_revision() -> str:
     """Return the commit of the source tree, with `-dirty` if it was changed; `unknown` outside a checkout.
 
-    It is asked for once per process, since what runs is what was there when it began.
+    It is asked for once per process, since what runs is what was there when it began. An installation below another
+    checkout is none of its commits.
     """
-    root = Path(__file__).resolve().parents[2]
+    if not is_checkout():
+        return "unknown"
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:

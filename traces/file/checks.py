@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,12 +18,27 @@ from moe_replay.traces.file.chunks import chunks, in_threads
 
 if TYPE_CHECKING:
     from moe_replay.traces.header import Header
-    from moe_replay.traces.selections import Trace
 
 LARGEST_SOFTMAX_SUM = 1.01  # leaves room for bfloat16; scores of another kind sum to more almost everywhere
 PAIRWISE_K = 24  # up to here comparing every pair of slots beats sorting the row (measured)
 LOWEST = {"label_S": -1, "prediction_S": -1}  # -1: unknown
 HIGHEST = {"phase_T": 1}
+
+
+class Recorded(Protocol):
+    """What the rules read of a trace: its sizes, its header and its fields, None where one was not recorded."""
+
+    T: int
+    L: int
+    header: Header
+    experts_TLK: np.ndarray
+    scores_TLK: np.ndarray | None
+    sequence_T: np.ndarray
+    position_T: np.ndarray
+    step_T: np.ndarray
+    norm_TL: np.ndarray | None
+    sequences_S: np.ndarray
+    domain_S: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,7 @@ def selection_message(rule: object, run: Selections, entry: tuple[int, ...]) -> 
     }[rule]()
 
 
-def check_selections(trace: Trace) -> None:
+def check_selections(trace: Recorded) -> None:
     """Refuse experts or scores that break a rule; the message counts every such entry of the trace."""
 
     def run_of(rows: slice) -> Selections:
@@ -176,7 +191,7 @@ def refuse(marked: np.ndarray, place: str, message: Callable[[int], str], ids: n
         raise InputError(f"{place} {first if ids is None else ids[first]}: {message(first)} ({such(count)})")
 
 
-def check_tokens(trace: Trace) -> None:
+def check_tokens(trace: Recorded) -> None:
     """Refuse numbers below zero, steps that run backwards, passes in pieces and positions out of order."""
     for name in ("sequence_T", "position_T", "step_T", "phase_T", "token_id_T", "rank_T"):
         values = getattr(trace, name)
@@ -216,7 +231,7 @@ def check_range(name: str, values: np.ndarray, place: str, ids: np.ndarray | Non
     refuse(marked, place, lambda at: f"{column} is {values[at]}, allowed {allowed}", ids)
 
 
-def check_sequences(trace: Trace) -> None:
+def check_sequences(trace: Recorded) -> None:
     """Refuse labels, lengths and times below their lowest value, and domains that are no Unicode text."""
     for name in ("label_S", "prediction_S", "prompt_len_S", "arrival_ns_S"):
         values = getattr(trace, name)

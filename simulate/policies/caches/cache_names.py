@@ -37,6 +37,11 @@ def needs_loading(policy: str) -> bool:
     return policy == "none" or (policy in CACHES and "future" in CACHES[policy].needs)
 
 
+def filled_by(policy: str) -> str:
+    """Return the field of Knowledge that says which experts fill slots before a run."""
+    return "importance" if policy == "importance" else "popularity"
+
+
 def key_ranges(scope: str, layers: int, experts: int) -> list[range]:
     """Return the keys of every cache of a device: one cache per layer, or one for all; InputError for another scope."""
     if scope not in SCOPES:

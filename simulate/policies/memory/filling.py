@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moe_replay.simulate.policies.caches.cache import Cache, Counts
+from moe_replay.simulate.policies.caches.cache_names import filled_by
 from moe_replay.traces.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,11 +34,6 @@ def fill_all(caches: Sequence[Cache], policy: str, knowledge: Knowledge) -> None
     """Fill the caches of one device, as `fill`, with the experts that a policy's knowledge says are worth most."""
     worth_K = knowledge.importance if filled_by(policy) == "importance" else knowledge.popularity
     fill([list(caches)], [0] * (knowledge.layers * knowledge.experts), worth_K)
-
-
-def filled_by(policy: str) -> str:
-    """Return the field of Knowledge that says which experts fill slots before a run."""
-    return "importance" if policy == "importance" else "popularity"
 
 
 def fill(caches_DC: list[list[Cache]], device_K: list[int], worth_K: Sequence[float] | None) -> None:
