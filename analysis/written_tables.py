@@ -7,7 +7,14 @@ import numpy as np
 import pandas as pd
 
 from moe_replay.traces.command_line.files import replacing, sha256_of, write_json
-from moe_replay.traces.command_line.outputs import WAY_OUT, is_by_this_command, json_in, made_by, provenance_of
+from moe_replay.traces.command_line.outputs import (
+    WAY_OUT,
+    in_checkout,
+    is_by_this_command,
+    json_in,
+    made_by,
+    provenance_of,
+)
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.errors import InputError
 
@@ -68,7 +75,7 @@ def is_of_this_command(path: Path) -> bool:
 def refuse_other_tables(out: Path) -> None:
     """Refuse a folder that holds tables of other logs or simulations, before new ones are made."""
     for about in sorted(out.glob("*.json")):
-        words = str(provenance_of(about).get("command")).split()
+        words = in_checkout(str(provenance_of(about).get("command"))).split()
         if words[:4] == ["python", "-m", "analysis", "tables"] and not is_by_this_command(about, ("--only",)):
             raise InputError(f"{out}: holds {about.stem}.csv, {made_by(about)}; {WAY_OUT}")
 

@@ -30,11 +30,16 @@ def is_by_this_command(path: Path, left_out: tuple[str, ...] = ()) -> bool:
 
 
 def compared(command: str, left_out: tuple[str, ...]) -> list[str]:
-    """Return the words of a command that say what it makes; how many jobs made it is none of them."""
+    """Return the words of a command that say what it makes; how many jobs made it, or from where, is none of them."""
     try:
-        return without_options(shlex.split(command), ("--jobs", *left_out))
+        return without_options(shlex.split(in_checkout(command)), ("--jobs", *left_out))
     except ValueError:  # what no command looks like
         return [command]
+
+
+def in_checkout(command: str) -> str:
+    """Return a command as a checkout runs it: `python -m traces ...` for an installation's `moe_replay.traces`."""
+    return command.replace("python -m moe_replay.", "python -m ", 1)
 
 
 def provenance_of(path: Path) -> dict:
