@@ -10,8 +10,8 @@ from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.table_builds import BUILDS
 from moe_replay.analysis.written_tables import take_turns
 
-SAME_RUNS = ("queue-size", "fidelity")  # they stay together, so that each run is read once
-LONGEST = ("delta-k", SAME_RUNS[0], "miss-ratio", "locality", "open-loop")  # first, so that nobody waits for the last
+SAME_RUNS = ("queue_size", "fidelity")  # they stay together, so that each run is read once
+LONGEST = ("delta_k", SAME_RUNS[0], "miss_ratio", "locality", "open_loop")  # first, so that nobody waits for the last
 
 
 def build_all(names: list[str], inputs: Inputs, out: Path) -> list[str]:

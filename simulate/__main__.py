@@ -18,7 +18,7 @@ from moe_replay.simulate.config.composition import ARRIVALS as COMPOSED_ARRIVALS
 from moe_replay.simulate.config.composition import Demand, Engine, compose
 from moe_replay.simulate.config.costs import CostModel, read_costs, table_for
 from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
-from moe_replay.simulate.config.run_grid import Sweep, capacity_per_s
+from moe_replay.simulate.config.run_grid import RunGrid, capacity_per_s
 from moe_replay.simulate.config.workload import trace_workload
 from moe_replay.simulate.engines.engine_choice import ENGINES
 from moe_replay.simulate.policies.arrivals import ARRIVALS
@@ -80,7 +80,7 @@ def run_command(
     Example: `python -m simulate run wide.trace.parquet --costs costs.parquet --queue-size 1,8,64 --arrivals closed
     --in-flight 64,512 --replications 3 --out simulated`
     """
-    sweep = Sweep(
+    sweep = RunGrid(
         fixed={
             **given(dense_queue_size=dense_queue_size, timeout_ns=in_ns("--timeout-us", timeout_us)),
             "arrivals": arrivals, "sequences": sequences, "dense": not no_dense, "devices": devices,
@@ -257,7 +257,7 @@ def given(**options: float | None) -> dict:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def capacities(sweep: Sweep, trace: Trace, costs: CostModel) -> dict[int | None, float]:
+def capacities(sweep: RunGrid, trace: Trace, costs: CostModel) -> dict[int | None, float]:
     """Return the capacity at the largest queue size for every k that is swept."""
     largest, dense = max(sweep.queue_sizes), sweep.fixed["dense"]
     where = sweep.fixed["devices"], sweep.fixed["placement"]

@@ -220,6 +220,15 @@ def test_one_name_means_one_thing():
     assert not {name: each for name, each in meanings.items() if len(each) > 1}
 
 
+def test_a_figure_its_table_and_its_word_share_a_name():
+    from moe_replay.analysis.table_builds import BUILDS
+
+    figures = {path.stem for path in (ROOT / "figures").glob("*.py")} - {"__init__", "__main__"}
+    tables = {path.stem for path in (ROOT / "analysis" / "tables").iterdir()}
+    assert figures <= BUILDS.keys()
+    assert BUILDS.keys() <= tables
+
+
 def test_folders_are_small():
     sizes = {}
     for path in modules(*STAGES):

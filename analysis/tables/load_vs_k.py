@@ -5,14 +5,46 @@ control is a router that chooses k of E experts uniformly at random for the same
 is imbalance, what lies at it is counting noise.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from moe_replay.analysis.reading.inputs import Inputs
+from moe_replay.analysis.reading.log_sets import BASE_TRACE
+from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
+from moe_replay.traces.describe import slots
+from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.routes import routed_rows
 
 CONTROL_DRAWS = 4000
 ALL_LAYERS = "all"
 CLAIMED = ("samples_per_step", "cv", "uniform_cv", "max_over_mean", "min_over_mean", "step_cv", "uniform_step_cv")
+
+SEED = 0  # of the uniform control's draws
+
+
+def build_load(inputs: Inputs, out: Path) -> list[str]:
+    """Write `load_vs_k`, `load_vs_k_experts` and `load_vs_k_places`: how is load spread over experts for each k?"""
+    rows: list[dict] = []
+    experts: list[dict] = []
+    generator = np.random.default_rng(SEED)
+    for name, trace, reason in inputs.per_data(BASE_TRACE, load_trace):
+        if trace is None or not trace.header.ranked:
+            rows.append(
+                hole_row(name, trace, reason or "the trace did not keep the router's order, so k cannot be cut")
+            )
+            continue
+        rows += load_rows(name, slots(trace, None), trace.step_T, trace.E, trace.header.model.used_k, generator)
+        experts += expert_rows(name, slots(trace, None), trace.step_T, trace.E)
+    tables = {
+        "load_vs_k": rows,
+        "load_vs_k_experts": experts,
+        "load_vs_k_places": place_rows(pd.DataFrame(experts)),
+    }
+    written = write_tables(out, tables, inputs.used(BASE_TRACE))
+    write_claims(out, {"load_vs_k": load_claim(written["load_vs_k"])})
+    return holes(written["load_vs_k"])
 
 
 def load_by_k(experts_TLK: np.ndarray, experts: int) -> np.ndarray:

@@ -16,45 +16,38 @@ from moe_replay.analysis.estimates.intervals import half_width
 from moe_replay.analysis.reading.csv_logs import MEASURES, read_csv_log
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.knowledge_words import said_of_knowledge
-from moe_replay.analysis.reading.log_sets import MEMORY_EXECUTED, SKIP_EXCHANGE, SWAP_QUALITY, LogSet
+from moe_replay.analysis.reading.log_sets import MEMORY_EXECUTED, SWAP_QUALITY, LogSet
 from moe_replay.analysis.tables.swap_latency import RESIDENT, fidelity_sentence, memory_executed_rows
 from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
 from moe_replay.simulate.policies.memory.knowledge_source import HELD_OUT, NONE
 from moe_replay.simulate.policies.memory.swap_scheduler import LEARNED_METHODS
 from moe_replay.traces.errors import InputError
 
-SOURCES = {"swap_tradeoff": SWAP_QUALITY, "swap_latency": MEMORY_EXECUTED, "skip_exchange": SKIP_EXCHANGE}
+SOURCES = {"swap_tradeoff": SWAP_QUALITY, "swap_latency": MEMORY_EXECUTED}
 NORMAL = 1.96  # 95 %, of standard errors over hundreds of units
 QUALITY_COLUMNS = {
     "method": None, "miss": None, "slots": None, "period": None, "seed": None, "lost_mass": None, "measure": MEASURES,
     "units": (2, 2**31), "quality": (0, 100), "quality_error": (0, 100), "loss": (-100, 100), "loss_error": (0, 100),
 }  # fmt: skip
-ALTERED_COLUMNS = {
-    "treatment": None, "place": None, "share": None, "seed": None, "measure": MEASURES, "units": (2, 2**31),
-    "quality": (0, 100), "loss": (-100, 100), "loss_error": (0, 100),
-}  # fmt: skip
 
 
-def build_swapping(inputs: Inputs, out: Path) -> list[str]:
-    """Write `swap_tradeoff`, `swap_latency` and `skip_exchange`; sets without their logs are left out."""
+def build_swap_tradeoff(inputs: Inputs, out: Path) -> list[str]:
+    """Write `swap_tradeoff` and `swap_latency`; sets without their logs are left out."""
     tables: dict[str, list[dict]] = {name: [] for name in SOURCES}
     for log_set in inputs.sets:
         if (log_set.folder / SWAP_QUALITY).exists():
             tables["swap_tradeoff"] += quality_rows(inputs, log_set)
         if (log_set.folder / MEMORY_EXECUTED).is_dir():
             tables["swap_latency"] += memory_executed_rows(inputs, log_set)
-        if (log_set.folder / SKIP_EXCHANGE).exists():
-            tables["skip_exchange"] += altered_rows(inputs, log_set)
     for name, source in SOURCES.items():
         tables[name] = tables[name] or [hole_row("all sets", None, f"no set holds {source}")]
-    used = {path: digest for name in (SWAP_QUALITY, SKIP_EXCHANGE) for path, digest in inputs.used(name).items()}
-    written = write_tables(out, tables, used | inputs.within(MEMORY_EXECUTED))
-    trade, latency, altered = written["swap_tradeoff"], written["swap_latency"], written["skip_exchange"]
+    written = write_tables(out, tables, inputs.used(SWAP_QUALITY) | inputs.within(MEMORY_EXECUTED))
+    trade, latency = written["swap_tradeoff"], written["swap_latency"]
     sentence, numbers = fidelity_sentence(latency)
     claim = tradeoff_claim(trade, latency)
     claim = {"claim": f"{claim['claim']} {sentence}", "numbers": {**claim["numbers"], "fidelity": numbers}}
-    write_claims(out, {"swap_tradeoff": claim, "skip_exchange": altered_claim(altered)})
-    return holes(trade) + holes(latency) + holes(altered)
+    write_claims(out, {"swap_tradeoff": claim})
+    return holes(trade) + holes(latency)
 
 
 def quality_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
@@ -93,23 +86,6 @@ def memory_bytes(method: str, slots: float, about: dict) -> float:
         return about["dense"]["model_bytes"]
     missing = 0 if np.isnan(slots) else about["experts"] - slots
     return about["model_bytes"] - missing * about["layers"] * about["expert_bytes"]
-
-
-def altered_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
-    """Return a row per treatment and place of a set, with the interval over the choices of experts."""
-    table, reason = inputs.read(log_set, SKIP_EXCHANGE, lambda path: read_csv_log(path, ALTERED_COLUMNS))
-    if table is None:
-        return [hole_row(log_set.name, None, reason)]
-    rows = []
-    for (treatment, place), own in table.groupby(["treatment", "place"], dropna=False, sort=False):
-        rows.append({
-            "set": log_set.name, "status": "ok", "reason": "", "treatment": treatment, "treated_layers": place,
-            "draws": len(own), "treated_share": own["share"].iloc[0], "measure": own["measure"].iloc[0],
-            "units": own["units"].iloc[0], "quality": own["quality"].mean(), "loss": own["loss"].mean(),
-            "loss_half_width": half_width(own["loss"].to_numpy()) if len(own) > 1 else 0.0,
-            "perplexity": 2 ** own["quality"].mean() if own["measure"].iloc[0] == "bits_per_byte" else np.nan,
-        })  # fmt: skip
-    return rows
 
 
 def tradeoff_claim(trade: pd.DataFrame, latency: pd.DataFrame) -> dict:
@@ -190,20 +166,3 @@ def latency_sentence(times: pd.DataFrame, numbers: dict) -> str:
             numbers[f"{kind} ms"] = run["executed_mean_ms"]
             said.append(f"{run['executed_mean_ms']:.2f} ± {run['executed_mean_half_ms']:.2f} ms {kind}")
     return f"A pass at batch 1 takes {', '.join(said)} at the same slots."
-
-
-def altered_claim(rows: pd.DataFrame) -> dict:
-    """Return the sentence: what skipping or exchanging experts costs in the first layer and in all layers."""
-    fine = rows[(rows["status"] == "ok") & (rows["treatment"] != "none")] if "treatment" in rows else rows.iloc[:0]
-    if fine.empty:
-        return {"claim": "No log of skipped or exchanged experts could be read.", "numbers": {}}
-    sentences, numbers = [], {}
-    for name, own in fine.groupby("set", sort=False):
-        unit = "bits per byte" if own["measure"].iloc[0] == "bits_per_byte" else "accuracy"
-        said = ", ".join(
-            f"{row['treatment']} in {row['treated_layers']} {row['loss']:.3f} ± {row['loss_half_width']:.3f}"
-            for row in own.to_dict("records")
-        )
-        sentences.append(f"{name}: {own['treated_share'].iloc[0]:.0%} of the experts; loss in {unit}: {said}.")
-        numbers[name] = {f"{row['treatment']} {row['treated_layers']}": row["loss"] for row in own.to_dict("records")}
-    return {"claim": " ".join(sentences), "numbers": numbers}

@@ -18,7 +18,7 @@ from moe_replay.traces.errors import InputError
 
 
 @dataclass(frozen=True)
-class Sweep:
+class RunGrid:
     """What is swept; lists that mean nothing under a scheduler or an arrival process are left unused there.
 
     `schedulers`, `queue_sizes` (queues), `max_steps` (lockstep), `in_flight` (closed), `loads` or `rates_per_s`

@@ -30,7 +30,7 @@ GRID_FILE, LOCK_FILE = "grid.json", "lock"
 
 
 @dataclass(frozen=True)
-class Grid:
+class SweepIdentity:
     """What makes a sweep this one: the digests of its files and configurations, the engine asked for, and its size.
 
     `about` is that as a dictionary; `provenance` says how it came about and is no part of it.
@@ -106,7 +106,7 @@ class Store:
 
 
 @contextlib.contextmanager
-def opened_store(out: Path, grid: Grid) -> Iterator[Store]:
+def opened_store(out: Path, grid: SweepIdentity) -> Iterator[Store]:
     """Yield the store of a sweep, with what an earlier try has finished; whatever happens, nothing finished is lost.
 
     InputError where the folder of parts belongs to another grid or to another version of the program, a part is
@@ -143,7 +143,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_UN)
 
 
-def begun(folder: Path, grid: Grid) -> dict:
+def begun(folder: Path, grid: SweepIdentity) -> dict:
     """Return the provenance of the command that began the sweep; write down that it is this one if none did."""
     path = folder / GRID_FILE
     if not path.exists():
@@ -174,7 +174,7 @@ def read_part(path: Path) -> Iterator[tuple[int, dict]]:
         yield int(place), result
 
 
-def is_complete(out: Path, grid: Grid) -> bool:
+def is_complete(out: Path, grid: SweepIdentity) -> bool:
     """Say whether the table is there already; InputError if it is another grid's, or no table of a sweep."""
     if out.is_dir():
         raise InputError(f"{out}: is a folder, allowed a file to write")
@@ -187,7 +187,7 @@ def is_complete(out: Path, grid: Grid) -> bool:
     return True
 
 
-def remove_other(out: Path, grid: Grid) -> None:
+def remove_other(out: Path, grid: SweepIdentity) -> None:
     """Remove what stands at the output unless it is this grid's: a table, any other file, or unfinished parts."""
     parts = parts_folder(out)
     if parts.is_dir() and header_of(parts).get("grid_digest") != grid.digest:

@@ -14,7 +14,7 @@ from moe_replay.simulate.sweeps.backends import engines_of, results_here
 from moe_replay.simulate.sweeps.points import Work
 from moe_replay.simulate.sweeps.run_folder import progress_bar
 from moe_replay.simulate.sweeps.shared_inputs import Study
-from moe_replay.simulate.sweeps.store import Grid, Store, discard, is_complete, opened_store, remove_other
+from moe_replay.simulate.sweeps.store import Store, SweepIdentity, discard, is_complete, opened_store, remove_other
 from moe_replay.simulate.sweeps.workers import WorkersLostError
 from moe_replay.traces.command_line.provenance import provenance as running_provenance
 from moe_replay.traces.errors import InputError, unknown_name
@@ -61,11 +61,11 @@ def sweep(
     return points
 
 
-def grid_of(study: Study, configs: dict[str, RunConfig], provenance: dict) -> Grid:
+def grid_of(study: Study, configs: dict[str, RunConfig], provenance: dict) -> SweepIdentity:
     """Return what makes the sweep of a sealed study this one."""
     runs = header_digest({"runs": [[name, config.as_dict()] for name, config in configs.items()]})
     inputs = {f"{name}_digest": digest for name, digest in study.digests.items()}
-    return Grid({"points": len(configs), "runs_digest": runs, **inputs, "engine": study.engine}, provenance)
+    return SweepIdentity({"points": len(configs), "runs_digest": runs, **inputs, "engine": study.engine}, provenance)
 
 
 def finish_points(study: Study, configs: list[RunConfig], store: Store, jobs: int, scheduler: str | None) -> None:

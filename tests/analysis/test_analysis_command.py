@@ -77,7 +77,7 @@ def test_same_bytes_however_many_builds_run_at_once(folders, monkeypatch):
 
 
 def test_every_build_runs_once_and_those_of_the_same_runs_together():
-    tasks = tasks_of(["load", *BUILDS])
+    tasks = tasks_of(["load_vs_k", *BUILDS])
     assert sorted(name for task in tasks for name in task) == sorted(BUILDS)
     assert [task for task in tasks if len(task) > 1] == [list(SAME_RUNS)]
     assert [task[0] for task in tasks[: len(LONGEST)]] == list(LONGEST)
@@ -115,12 +115,12 @@ def test_a_damaged_input_is_a_row_and_a_failure(folders):
 def test_another_device_may_share_the_data(folders):
     """A second device with the same data needs no quality table and no base trace of its own."""
     (folders[0] / "gpu-toy" / "digits" / "executed").mkdir(parents=True)
-    done = analyse(folders, "--only", "accuracy,load")
+    done = analyse(folders, "--only", "accuracy_vs_k,load_vs_k")
     assert done.exit_code == 0, done.output
 
 
 def test_one_group_of_tables(folders):
-    assert analyse(folders, "--only", "load").exit_code == 0
+    assert analyse(folders, "--only", "load_vs_k").exit_code == 0
     assert sorted(path.stem for path in folders[2].glob("*.csv")) == [
         "load_vs_k",
         "load_vs_k_experts",

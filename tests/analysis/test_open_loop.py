@@ -176,7 +176,7 @@ def logs(tmp_path, generator):
 
 def tables(logs, *words):
     done = CliRunner().invoke(
-        app, ["tables", str(logs), *words, "--out", str(logs.parent / "tables"), "--only", "open-loop"]
+        app, ["tables", str(logs), *words, "--out", str(logs.parent / "tables"), "--only", "open_loop"]
     )
     return done, *(pd.read_csv(logs.parent / "tables" / f"{name}.csv") for name in ("open_loop", "open_loop_times"))
 

@@ -50,5 +50,5 @@ def test_what_is_missing_is_named(world, tmp_path):
     assert serving_rows(Inputs([empty]), empty) == []
     (tmp_path / "out").mkdir()
     assert build_serving(Inputs([empty]), tmp_path / "out")
-    assert "serving" in BUILDS
+    assert "delta_k_serving" in BUILDS
     assert serving_claim(pd.DataFrame())["claim"] == "No operating point was served."

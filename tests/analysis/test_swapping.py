@@ -12,9 +12,10 @@ from moe_replay.analysis.estimates.intervals import half_width
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import find_log_sets
 from moe_replay.analysis.tables.miss_ratio import build_miss_ratio
+from moe_replay.analysis.tables.skip_exchange import build_skip_exchange
 from moe_replay.analysis.tables.swap_budget import build_swap_budget
 from moe_replay.analysis.tables.swap_latency import hit_difference
-from moe_replay.analysis.tables.swap_tradeoff import build_swapping
+from moe_replay.analysis.tables.swap_tradeoff import build_swap_tradeoff
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
@@ -47,7 +48,7 @@ def build(function, logs):
 
 
 def test_executed_runs_stand_beside_their_simulations(logs):
-    found, tables, claims = build(build_swapping, logs)
+    found, tables, claims = build(build_swap_tradeoff, logs)
     assert found == []
     rows = tables["swap_latency"].set_index("run")
     assert len(rows) == len(CONFIGS)
@@ -83,14 +84,14 @@ def test_the_difference_in_hits_has_an_interval_over_tenths_where_batches_tell_h
 def test_a_run_without_its_simulation_is_shown_alone(logs):
     for path in (logs / "simulated").rglob("*block*"):
         path.unlink()
-    found, tables, _ = build(build_swapping, logs)
+    found, tables, _ = build(build_swap_tradeoff, logs)
     assert found == []
     rows = tables["swap_latency"]
     assert rows.loc[rows["miss"] == "block", "simulated_mean_ms"].isna().all()
 
 
 def test_quality_is_compared_at_equal_memory(logs):
-    _, tables, claims = build(build_swapping, logs)
+    _, tables, claims = build(build_swap_tradeoff, logs)
     rows = tables["swap_tradeoff"].set_index("method")
     assert rows.loc["random", "loss"] == pytest.approx(0.9)
     assert rows.loc["random", "draws"] == 2
@@ -105,6 +106,7 @@ def test_quality_is_compared_at_equal_memory(logs):
     assert "ms with all experts resident" in claim
     assert "ms on demand, " in claim
     assert "ms on demand with loads that block" in claim
+    _, _, claims = build(build_skip_exchange, logs)
     assert "skip in all layers 1.500" in claims["skip_exchange"]["claim"]
 
 
@@ -170,17 +172,22 @@ def test_misses_never_fall_below_the_optimum(logs):
 @pytest.mark.parametrize(
     ("function", "table", "damage", "reason"),
     [
-        (build_swapping, "swap_tradeoff", "swap-quality.json", "no such file"),
-        (build_swapping, "swap_tradeoff", "swap-quality.csv", "column loss is missing"),
-        (build_swapping, "skip_exchange", "skip-exchange.csv", "column loss is missing"),
+        (build_swap_tradeoff, "swap_tradeoff", "swap-quality.json", "no such file"),
+        (build_swap_tradeoff, "swap_tradeoff", "swap-quality.csv", "column loss is missing"),
+        (build_skip_exchange, "skip_exchange", "skip-exchange.csv", "column loss is missing"),
         (build_swap_budget, "swap_budget", "swap-verified.csv", "no such file"),
         (
-            build_swapping,
+            build_swap_tradeoff,
             "swap_tradeoff",
             "swap-quality.csv",
             "row 1: measure is f1, allowed accuracy, bits_per_byte, the",
         ),
-        (build_swapping, "skip_exchange", "skip-exchange.csv", "row 1: measure is accuracy, allowed accuracy, bits_"),
+        (
+            build_skip_exchange,
+            "skip_exchange",
+            "skip-exchange.csv",
+            "row 1: measure is accuracy, allowed accuracy, bits_",
+        ),
     ],
 )
 def test_a_damaged_log_is_a_hole_with_a_name(logs, function, table, damage, reason):
@@ -198,7 +205,7 @@ def test_a_damaged_log_is_a_hole_with_a_name(logs, function, table, damage, reas
     assert set(tables[table]["status"]) <= {"missing", "failed"}
 
 
-@pytest.mark.parametrize("function", [build_swapping, build_swap_budget, build_miss_ratio])
+@pytest.mark.parametrize("function", [build_swap_tradeoff, build_skip_exchange, build_swap_budget, build_miss_ratio])
 def test_no_logs_at_all_are_a_hole(tmp_path, function):
     folder = tmp_path / "logs" / "toy" / "digits"
     folder.mkdir(parents=True)

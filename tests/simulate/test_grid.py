@@ -7,7 +7,7 @@ import pytest
 from worlds import config, records, world
 
 from moe_replay.simulate.config.costs import MeanCosts, affine
-from moe_replay.simulate.config.run_grid import Sweep, capacity_per_s, selections_by_device
+from moe_replay.simulate.config.run_grid import RunGrid, capacity_per_s, selections_by_device
 from moe_replay.simulate.config.workload import build_workload
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.cost_table import CostTable
@@ -19,7 +19,7 @@ def sweep(**fields):
         "fixed": {"arrivals": "all"}, "schedulers": ["queues"], "queue_sizes": [1, 2], "max_steps": [None],
         "in_flight": [], "loads": [], "rates_per_s": [], "ks": [None], "seeds": [0],
     }  # fmt: skip
-    return Sweep(**{**base, **fields})
+    return RunGrid(**{**base, **fields})
 
 
 def test_a_closed_sweep_is_the_cross_product():
