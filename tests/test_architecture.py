@@ -46,7 +46,8 @@ KNOWN_CIRCLE = {
 SAME_THING = (
     (r"\w+\.__main__", "a command line"),
     (r"(?:simulate\.policies|simulate\.compiled)\.(.+)", r"the rule \1"),
-    (r"figures\.(\w+)|analysis\.tables\.(\w+)", r"the figure \1\2"),
+    (r"figures\.(\w+)|analysis\.tables\.(\w+)|traces\.glossary\.(locality)", r"the figure \1\2\3"),
+    (r"traces\.(?:glossary\.)?(selections)", r"the \1"),
     (r"analysis\.tables\.\w+\.(rows|build|claim)", r"\1 of a figure"),
     (r"traces\.(?:importers|exporters)\.(\w+)", r"the program \1"),
 )
