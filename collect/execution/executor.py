@@ -53,7 +53,8 @@ class Executor:
         self.replay = Replay(workload, config, self.launch, self.send, known)
         self.first_token_P, self.tokens_P = workload.token_offset_P.tolist(), workload.tokens_P.tolist()
         self.memory, self.submitted = self.replay.memory, 0
-        self.meter = WorkMeter(blocks.device)
+        tokens, layers, k = len(workload.row_N), *workload.experts_TLK.shape[1:]
+        self.meter = WorkMeter(blocks.device, tokens * (layers * (k + 1) + 1))
         self.slots = None
         if self.memory is not None:
             self.slots = ExpertSlots(list(blocks.model.experts), self.memory, blocks.device, pace)
@@ -88,9 +89,10 @@ class Executor:
                 tokens, routed = self.tokens_of(batch), self.routed(batch)
                 self.meter.begin()
                 self.blocks.launch(batch.layer, batch.block, tokens, routed)
-                self.meter.end()
+                self.meter.launched()
                 retired = self.replay.rules.retire(batch)  # while a GPU works
                 self.blocks.wait()
+                self.meter.done()
                 batch.end_ns = time.perf_counter_ns() - self.origin
                 self._play_due_before(batch.end_ns)
                 self._play(batch.end_ns, [(batch, retired)])

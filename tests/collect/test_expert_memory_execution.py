@@ -13,7 +13,8 @@ from moe_replay.collect.execution.calibration import CalibrationPlan, measure_co
 from moe_replay.collect.execution.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
 from moe_replay.collect.execution.executor import Executor
 from moe_replay.collect.execution.language_blocks import LanguageCalibration, LanguageOnWeights
-from moe_replay.collect.execution.slow_tier import Copier, Pace
+from moe_replay.collect.execution.slow_tier import Copier, Pace, packed_once
+from moe_replay.collect.models.experts import Experts
 from moe_replay.collect.models.language_model import LanguageConfig, LanguageModel
 from moe_replay.collect.recording.language_recording import Recorder, language_header, record_prefill
 from moe_replay.simulate.config.costs import CostModel
@@ -254,3 +255,19 @@ def test_costs_are_measured_for_every_way_of_keeping_experts(kind, images, text,
     masked = measure_costs(calibration, 2, plan, {}, replace(memory, miss="redirect", filled=True))
     assert (masked.header["miss"], masked.header.get("link")) == ("redirect", None)
     assert set(masked.dense_layers) == set(table.dense_layers) == {0, 1, 2}
+
+
+def test_the_slow_tier_is_packed_again_where_weights_have_changed():
+    """Runs of one model share a copy; one that is out of date would be computed with, and no check would see it."""
+    experts_L = [Experts(3, 4, 5, 4, torch.Generator().manual_seed(0)) for _ in range(2)]
+    packed_KF = packed_once(experts_L, pinned=False)
+    assert packed_once(experts_L, pinned=False) is packed_KF
+    assert packed_KF.shape == (6, 4 * 5 + 5 + 5 * 4 + 4)
+    torch.testing.assert_close(packed_KF[4, :20].view(4, 5), experts_L[1].w1_EMH[1].detach())
+    with torch.no_grad():
+        experts_L[1].w1_EMH[1] += 1
+    again_KF = packed_once(experts_L, pinned=False)
+    torch.testing.assert_close(again_KF[4, :20].view(4, 5), experts_L[1].w1_EMH[1].detach())
+    with torch.no_grad():
+        experts_L[0].b1_EH = torch.nn.Parameter(experts_L[0].b1_EH + 1)
+    torch.testing.assert_close(packed_once(experts_L, pinned=False)[0, 20:25], experts_L[0].b1_EH[0].detach())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from cuda_stand_in import CUDA, cuda_stand_in
 
-from moe_replay.collect.execution.own_share import EVERY, WorkMeter
+from moe_replay.collect.execution.own_share import LEAST_APART, PAIRS, WorkMeter
 from moe_replay.collect.real_layers.layer_shapes import LayerShape
 from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
 from moe_replay.collect.real_layers.layer_stack_blocks import LayerStackOnWeights
@@ -23,8 +23,8 @@ def batches(service_ns, tokens):
 
 
 def test_shares_by_hand():
-    meter = WorkMeter(torch.device("cpu"))
-    meter.took_ns, meter.count = [90, 80, 300], 3
+    meter = WorkMeter(torch.device("cpu"), 3)
+    meter.took_ns = [90, 80, 300]
     found = meter.summary(batches([100, 100, 400], [1, 5, 7]))
     assert (found["batches"], found["work_ns"], found["service_ns"]) == (3, 157, 200)
     assert found["share"] == pytest.approx(1 - 470 / 600, abs=1e-4)
@@ -47,16 +47,30 @@ def test_records_of_a_cpu_tell_the_share_of_every_batch():
     assert 0 < share["share"] < 1
 
 
-def test_records_of_a_gpu_tell_it_by_events(monkeypatch):
+def test_long_runs_make_no_more_events(monkeypatch):
+    with cuda_stand_in(monkeypatch):
+        meter = WorkMeter(CUDA, 100 * PAIRS * LEAST_APART)
+        assert len(meter.events) <= PAIRS
+        assert all(event.at_ns is not None for pair in meter.events for event in pair)
+        for _ in range(2 * meter.apart + 1):
+            meter.begin()
+            meter.launched()
+            meter.done()
+        found = meter.summary(batches([10**9] * len(meter.took_ns), [1] * len(meter.took_ns)))
+    assert found["by_events"]["batches"] == 3
+
+
+def test_records_of_a_gpu_tell_it_by_events_too(monkeypatch):
     memory = MemoryConfig(slots=2, expert_bytes=3 * 16 * 24 * 2, link_bytes_per_s=64e9)
     with cuda_stand_in(monkeypatch) as calls:
         records = executed(CUDA)
         pinned = calls["pinned"]
         with_slots = executed(CUDA, memory)
     share = records.header["own_share"]
-    assert share["timed_by"] == "CUDA events"
-    assert share["batches"] == -(-len(records.batches["size"]) // EVERY)
+    assert share["batches"] == len(records.batches["size"])
+    assert share["by_events"]["batches"] == -(-len(records.batches["size"]) // LEAST_APART)
     assert 0 < share["share"] < 1
+    assert 0 < share["by_events"]["share"] < 1
     assert calls["synchronised"] == 0  # it would wait for copies of other streams
     assert calls["pinned"] == pinned + 2  # the index again, and the slow tier
     assert (with_slots.transfers["end_ns"] > 0).any()
