@@ -20,7 +20,7 @@ from moe_replay.collect.commands.app import (
     read_images,
 )
 from moe_replay.collect.datasets.images import Images
-from moe_replay.collect.devices import device_name, on_device, pick_device
+from moe_replay.collect.devices import check_weights_fit, device_name, on_device, pick_device
 from moe_replay.collect.dispatch.capacity import CONVENTIONS, Capacity
 from moe_replay.collect.real_layers.layer_shapes import SHAPES, shape_of
 from moe_replay.collect.studies.gating_memory_cases import (
@@ -100,7 +100,9 @@ def memory_command(
     if shape is not None:
         check_alone({"--experts": (experts, EXPERTS), "--k": (k, KS), "--like": (like, LIKE), "--width": (width, WIDTH),
                      "--hidden": (hidden, HIDDEN), "--checkpoint": (checkpoint, None)})  # fmt: skip
-        cases, counted = shape_cases(shape_of(shape, scale), grid, seed, where), len(grid.batches)
+        layer = shape_of(shape, scale)
+        check_weights_fit(f"--shape {shape}", layer.experts * layer.expert_bytes(torch.bfloat16), where)
+        cases, counted = shape_cases(layer, grid, seed, where), len(grid.batches)
     rows = []
     for case in track(cases, "measuring", counted, transient=True):  # a layer at a time: a large one fills a device
         rows += measure_case(case, repetitions, most_gib * 2**30, seed)

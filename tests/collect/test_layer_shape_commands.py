@@ -1,5 +1,6 @@
 """Commands that take layers of a published shape in the place of a checkpoint."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from cuda_stand_in import cuda_stand_in
 from typer.testing import CliRunner
 
+import moe_replay.collect.commands.dispatch_memory_command
 import moe_replay.collect.commands.execution_commands
-import moe_replay.collect.commands.shape_runs_command  # noqa: F401 - both register their commands
+import moe_replay.collect.commands.shape_runs_command  # noqa: F401 - all three register their commands
 from moe_replay.collect.commands.app import app
 from moe_replay.collect.real_layers import layer_shapes
 from moe_replay.collect.real_layers.layer_shapes import LayerShape
@@ -82,6 +84,13 @@ def test_slots_of_a_shape(folder):
 )
 def test_options_that_name_no_subject_or_two_are_refused(folder, words, message):
     assert message in str(run("costs", *words, "--device", "cpu", "--out", folder / "costs.parquet").exception)
+
+
+@pytest.mark.parametrize("words", [["costs"], ["memory"]])
+def test_weights_that_a_gpu_has_no_room_for_are_refused(folder, monkeypatch, words):
+    with cuda_stand_in(monkeypatch):
+        refused = run(*words, "--shape", "mixtral-8x7b", "--device", "cuda", "--out", folder / "out.csv")
+    assert re.search(r"its weights take [\d.]+ GiB, the device has 1 GiB left", str(refused.exception))
 
 
 def test_costs_of_another_model_are_refused(folder):
