@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from moe_replay.simulate.compiled.bounds import asked_for, beyond, form_of
-from moe_replay.simulate.compiled.machine_code import alone, cache_folder, refuse_changed_sources
+from moe_replay.simulate.compiled.machine_code import alone, cache_folder, nothing_collected, refuse_changed_sources
 from moe_replay.simulate.compiled.pointers import Pointed
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -43,7 +43,7 @@ class Entry:
         if (form := asked_for()) in self.ready:
             return
         refuse_changed_sources()
-        with alone(self.name):
+        with alone(self.name), nothing_collected():
             self.function.compile(tuple(numba.typeof(np.zeros(1, form_of(record))) for record in self.records))
         self.ready.add(form)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.compiled_rules import not_compiled, numbers_of
+from moe_replay.simulate.compiled.machine_code import nothing_collected
 from moe_replay.simulate.config.costs import Cost
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
@@ -40,6 +41,6 @@ def simulate(
     header = {**header, "engine": chosen}
     if chosen == "simpy":
         return simulate_by_simpy(workload, config, cost, header, known, transfer_ns)
-    from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled  # imports numba
-
+    with nothing_collected():
+        from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled  # imports numba
     return simulate_compiled(workload, config, cost, header, known, transfer_ns)
