@@ -1,6 +1,7 @@
 """The door of all commands: what the world does to them is one line, and a slip of the program is not hidden."""
 
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from moe_replay.traces.command_line.command import INFINITE, PIPE_CLOSED, new_app, numbers, seeds, status_of
+from moe_replay.traces.command_line.command import INFINITE, PIPE_CLOSED, new_app, numbers, run, seeds, status_of
 from moe_replay.traces.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,3 +139,13 @@ def test_the_script_refuses_in_one_line_from_any_folder(words, said, tmp_path):
     assert said in done.stderr
     if words[0] == "logs":
         assert f"{tmp_path}/{words[1]}" in done.stderr
+
+
+def test_what_a_command_leaves_is_not_searched_for_garbage(monkeypatch):
+    app, frozen = new_app("a stub"), []
+    app.command()(lambda: None)
+    monkeypatch.setattr(sys, "argv", ["stub"])
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(True))
+    with pytest.raises(SystemExit) as ended:
+        run(app, "stub")
+    assert (ended.value.code, frozen) == (0, [True])

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import re
@@ -51,7 +52,9 @@ def run(app: typer.Typer, name: str) -> None:
     """
     for command in app.registered_commands:
         command.epilog = command.epilog or GLOSSARY
-    sys.exit(status_of(app, name))
+    status = status_of(app, name)
+    gc.freeze()  # Python would look through all of numba and pandas for garbage once more, although all of it ends now
+    sys.exit(status)
 
 
 def status_of(app: typer.Typer, name: str, words: list[str] | None = None) -> int:
