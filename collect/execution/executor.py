@@ -23,10 +23,10 @@ from moe_replay.collect.execution.slow_tier import Copied, Pace
 from moe_replay.simulate.config.memory_config import MASKED
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload, trace_workload
+from moe_replay.simulate.policies.batch import Batch
 from moe_replay.simulate.policies.instant import Completed, Replay
 from moe_replay.simulate.policies.memory.host_link import Transfer
 from moe_replay.simulate.policies.memory.memory_setup import Known
-from moe_replay.simulate.policies.scheduler import Batch
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.k_rules import PROBABILITIES
 from moe_replay.traces.runs.run_records import RunRecords

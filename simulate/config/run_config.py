@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from moe_replay.simulate.config.memory_config import MemoryConfig
-from moe_replay.simulate.policies.arrivals import ARRIVALS
 from moe_replay.simulate.policies.caches.cache_names import CACHES
 from moe_replay.simulate.policies.halves import ALL, SERVED
-from moe_replay.simulate.policies.lockstep import Lockstep
 from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
-from moe_replay.simulate.policies.queueing import QueueScheduler
 from moe_replay.simulate.policies.rule_names import Rules
-from moe_replay.simulate.policies.scheduler import Scheduler
 from moe_replay.traces.command_line.number_limits import LARGEST, MOST, MOST_DEVICES, checked
 from moe_replay.traces.errors import InputError, unknown_name
 
-SCHEDULERS: Rules[type[Scheduler]] = Rules(
-    "scheduler", "scheduler", Scheduler, {"queues": QueueScheduler, "lockstep": Lockstep}, methods=("settle",)
+# Names alone: the rules themselves know the configuration.
+SCHEDULERS = Rules.named(
+    "scheduler", "scheduler", ("queues", "lockstep"), "moe_replay.simulate.policies.scheduler_names"
+)
+ARRIVALS = Rules.named(
+    "arrivals", "arrivals", ("all", "closed", "poisson", "recorded", "steps"), "moe_replay.simulate.policies.arrivals"
 )
 TABLES = {rules.field: rules for rules in (SCHEDULERS, ARRIVALS, PLACEMENTS)}
 STREAMS = {"sequences": 0, "arrivals": 1, "service": 2, "memory": 3}  # numbers that seeds are mixed with

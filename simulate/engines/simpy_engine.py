@@ -9,12 +9,12 @@ import simpy
 from moe_replay.simulate.config.costs import Cost, checked_ns
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.policies.batch import Batch
 from moe_replay.simulate.policies.horizon import too_long
 from moe_replay.simulate.policies.instant import Replay
 from moe_replay.simulate.policies.memory.host_link import Transfer
 from moe_replay.simulate.policies.memory.knowledge import AccessOrder
 from moe_replay.simulate.policies.memory.memory_setup import Known
-from moe_replay.simulate.policies.scheduler import Batch
 from moe_replay.traces.command_line.number_limits import LAST_NS
 from moe_replay.traces.runs.run_records import RunRecords
 

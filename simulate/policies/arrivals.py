@@ -6,18 +6,16 @@ release, in a further round of that instant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.simulate.config.run_config import ARRIVALS, RunConfig
 from moe_replay.traces.command_line.number_limits import LAST_NS
 from moe_replay.traces.errors import InputError
 
 if TYPE_CHECKING:
-    from moe_replay.simulate.config.run_config import RunConfig
     from moe_replay.simulate.config.workload import Workload
 
 
@@ -172,8 +170,8 @@ def recorded(workload: Workload, config: RunConfig) -> Arrivals:
     return Arrivals(workload, arrival_ns_G)
 
 
-ARRIVALS: Rules[Callable[[Workload, RunConfig], Arrivals]] = Rules(
-    "arrivals", "arrivals", None,
+ARRIVALS.fill(
+    None,
     {"all": all_at_once, "closed": closed, "poisson": poisson, "recorded": recorded, "steps": steps},
     arguments=("workload", "config"),
 )  # fmt: skip

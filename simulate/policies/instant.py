@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
+from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.policies.arrivals import new_arrivals
+from moe_replay.simulate.policies.batch import Batch
 from moe_replay.simulate.policies.memory.host_link import Transfer
 from moe_replay.simulate.policies.memory.memory_setup import Known, new_memory
 from moe_replay.simulate.policies.placement import place
 from moe_replay.simulate.policies.run_log import Recording
-from moe_replay.simulate.policies.scheduler import Batch
+from moe_replay.simulate.policies.scheduler_names import SCHEDULERS
 
 Retired = tuple[list[int], list[int]]  # what Scheduler.retire returns: (passes that move on, passes that finish)
 Completed = tuple[Batch, Retired]

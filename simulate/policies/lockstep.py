@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from moe_replay.simulate.policies.scheduler import Batch, Scheduler
+from moe_replay.simulate.policies.batch import Batch
+from moe_replay.simulate.policies.scheduler import Scheduler
 
 if TYPE_CHECKING:
     import numpy as np

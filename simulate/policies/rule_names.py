@@ -32,6 +32,9 @@ class Rules(dict[str, Rule]):
     `field` is the field of a configuration that names such a rule, `kind` what it is called in messages. A name with a
     colon is a user's own, imported when it is looked up; others may be registered. Both must suit `base`: a class
     whose subclasses are rules of this kind and define one of `methods` at least; None: functions of `arguments`.
+
+    A table that a configuration needs for its names alone starts with names: the module `home` fills it with the rules,
+    which know the configuration, and is imported when a rule is looked up.
     """
 
     def __init__(
@@ -40,8 +43,33 @@ class Rules(dict[str, Rule]):
     ) -> None:  # fmt: skip
         super().__init__(shipped)
         self.field, self.kind, self.base, self.methods, self.arguments = field, kind, base, methods, arguments
-        self.shipped, self.digests = frozenset(shipped), {}
+        self.shipped, self.digests, self.home = frozenset(shipped), {}, ""
         TABLES[field] = self
+
+    @classmethod
+    def named(cls, field: str, kind: str, names: tuple[str, ...], home: str) -> Rules:
+        """Return a table of names only; the module `home` calls `fill` when it is imported."""
+        table = cls(field, kind, None, dict.fromkeys(names))
+        table.home = home
+        return table
+
+    def fill(
+        self, base: type | None, shipped: Mapping[str, Rule], methods: tuple[str, ...] = (),
+        arguments: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        """Put the shipped rules behind their names: all of them and no others."""
+        if shipped.keys() != self.shipped:
+            raise ValueError(f"{self.field}: rules {sorted(shipped)} for the names {sorted(self.shipped)}")
+        self.base, self.methods, self.arguments, self.home = base, methods, arguments, ""
+        self.update({name: rule for name, rule in shipped.items() if self.get(name) is None})
+
+    def __getitem__(self, name: str) -> Rule:
+        self._filled()
+        return super().__getitem__(name)
+
+    def _filled(self) -> None:
+        if self.home:
+            importlib.import_module(self.home)
 
     def __missing__(self, name: str) -> Rule:
         self.check(name)
@@ -69,6 +97,7 @@ class Rules(dict[str, Rule]):
 
         InputError for a name that is taken or cannot stand in a file name, and for what is no rule of this kind.
         """
+        self._filled()
         what = f"{self.kind} {name!r}"
         if not isinstance(name, str) or not REGISTERED.fullmatch(name) or len(name) > LONGEST:
             raise InputError(f"{what}: allowed: up to {LONGEST} letters, digits and _, a letter first")

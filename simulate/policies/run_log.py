@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moe_replay.simulate.policies.scheduler import Batch
+from moe_replay.simulate.policies.batch import Batch
 from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords, members_crc
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What every scheduler shares: batches, devices with their ready lists, and the way of a pass through its stages.
+"""What every scheduler shares: devices with their ready lists, and the way of a pass through its stages.
 
 A driver (the SimPy engine or a real executor) knows the time; a scheduler is told it. `simulate.policies.instant`
 says in which order a driver's one instant calls these methods.
@@ -7,41 +7,19 @@ says in which order a driver's one instant calls these methods.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from moe_replay.simulate.policies.batch import Batch
 from moe_replay.simulate.policies.caches.cache import Access
 from moe_replay.simulate.policies.memory.knowledge import Group
-from moe_replay.simulate.policies.memory.masking import MaskedMemory
 
 if TYPE_CHECKING:
     from moe_replay.simulate.config.run_config import RunConfig
     from moe_replay.simulate.config.workload import Workload
     from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
     from moe_replay.simulate.policies.memory.host_link import Transfer
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Members bound to run together in one block on one device.
-
-    `members` are token numbers for an expert (block 1+e) and pass numbers for a dense block (block 0), in queue
-    order; `tokens` is what the batch costs by. `forced`: the stall rule made it ready. `hit`: its expert was resident
-    when it was demanded (1), was not (0), or there are no expert slots (-1). The driver fills in `end_ns`.
-    """
-
-    device: int
-    layer: int
-    block: int
-    members: list[int]
-    tokens: int
-    ready_ns: int
-    start_ns: int
-    forced: bool = False
-    end_ns: int = -1
-    hit: int = -1
 
 
 class Scheduler:
@@ -57,7 +35,7 @@ class Scheduler:
     def __init__(
         self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
     ) -> None:
-        self.memory, self.masked = memory, isinstance(memory, MaskedMemory)
+        self.memory, self.masked = memory, memory is not None and memory.masked
         self.hands_out = memory is not None and memory.hands_out
         self.width = workload.experts + 1  # queue number = layer * width + block: ascending (layer, block)
         self.device_Q = device_LB.ravel().tolist()

@@ -58,15 +58,16 @@ def put_in(place):
         return Arrivals(workload, 1000 * np.arange(len(workload.first_pass_G)))
 
     insert(ARRIVALS, place, "own", every_microsecond)
-    from moe_replay.simulate.config import run_config as config
+    from moe_replay.simulate.config.run_config import SCHEDULERS
+    from moe_replay.simulate.policies.queueing import QueueScheduler
 
-    class LastFirst(config.QueueScheduler):
+    class LastFirst(QueueScheduler):
         """Queues whose members leave in the opposite order."""
 
         def enqueue(self, passes, now):
             super().enqueue(passes[::-1], now)
 
-    insert(config.SCHEDULERS, place, "own", LastFirst)
+    insert(SCHEDULERS, place, "own", LastFirst)
     from moe_replay.simulate.policies.placement import PLACEMENTS, contiguous
 
     insert(PLACEMENTS, place, "own", lambda *sizes: contiguous(*sizes)[:, ::-1].copy())

@@ -23,7 +23,7 @@ from moe_replay.simulate.policies.caches.lfu import LFU
 from moe_replay.simulate.policies.caches.lru import LRU
 from moe_replay.simulate.policies.placement import PLACEMENTS, place
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
-from moe_replay.simulate.policies.rule_names import TABLES
+from moe_replay.simulate.policies.rule_names import TABLES, Rules
 from moe_replay.simulate.policies.run_log import run_header
 from moe_replay.simulate.sweeps.sweep import sweep
 from moe_replay.traces.command_line import command
@@ -367,3 +367,26 @@ def test_records_of_own_rules_are_kept_and_of_another_version_refused(mine, call
     status, _, said = call(*words)
     assert status == 2
     assert "holds a run of another version of a rule of your own" in said[0]
+
+
+def test_a_configuration_is_checked_by_names_and_its_rules_are_loaded_when_they_are_looked_up():
+    code = (
+        "import sys; from moe_replay.simulate.config.run_config import ARRIVALS, SCHEDULERS, RunConfig\n"
+        "RunConfig(scheduler='lockstep', arrivals='closed', in_flight=2).name\n"
+        "loaded = [name for name in sys.modules if name.endswith(('policies.lockstep', 'policies.arrivals'))]\n"
+        "print(loaded, SCHEDULERS['lockstep'].__name__, ARRIVALS['closed'].__name__)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["[]", "Lockstep", "closed"]
+
+
+def test_a_table_of_names_is_filled_with_exactly_their_rules(tables):
+    table = Rules.named("stub", "stub", ("one", "two"), "nowhere")
+    try:
+        with pytest.raises(ValueError, match="stub: rules \\['one'\\] for the names \\['one', 'two'\\]"):
+            table.fill(None, {"one": len})
+        table.fill(None, {"one": len, "two": max})
+        assert (table["two"], list(table)) == (max, ["one", "two"])
+    finally:
+        del TABLES["stub"]

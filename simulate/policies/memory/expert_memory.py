@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from moe_replay.simulate.policies.memory.knowledge import AccessOrder, Future, G
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import new_prefetcher
 
 if TYPE_CHECKING:
-    from moe_replay.simulate.policies.scheduler import Batch
+    from moe_replay.simulate.policies.batch import Batch
 
 
 class ExpertMemory:
@@ -34,6 +34,8 @@ class ExpertMemory:
     for its own weights. `knowledge` is what policies may know, `order` the accesses to come.
     Raises InputError for more slots than a device has experts, or a policy that needs what is not known.
     """
+
+    masked: ClassVar[bool] = False  # True: what runs is decided when a pass enters a layer, not when its batch starts
 
     def __init__(
         self, config: MemoryConfig, device_LB: np.ndarray, knowledge: Knowledge, ordered: bool,
@@ -60,8 +62,6 @@ class ExpertMemory:
         self.order = AccessOrder([[[] for _ in caches] for caches in self.caches_DC], [])
         if config.filled:
             fill(self.caches_DC, self.device_K, self._worth())
-
-    # Building.
 
     def _new_caches(self, device: int, order: AccessOrder | None) -> list[Cache]:
         futures = [Future(keys) for keys in order.keys_DC[device]] if order else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from moe_replay.simulate.policies.memory.swap_scheduler import Importance, excha
 if TYPE_CHECKING:
     from moe_replay.simulate.config.memory_config import MemoryConfig
     from moe_replay.simulate.config.workload import Workload
+    from moe_replay.simulate.policies.batch import Batch
     from moe_replay.simulate.policies.memory.host_link import Transfer
     from moe_replay.simulate.policies.memory.knowledge import Knowledge
-    from moe_replay.simulate.policies.scheduler import Batch
 
 
 class MaskedMemory(ExpertMemory):
@@ -33,6 +33,8 @@ class MaskedMemory(ExpertMemory):
     come one at a time, cache after cache, while compute goes on; each takes the slot of the least important expert
     that may leave, none if that is more important. A choice replaces what is left of the one before.
     """
+
+    masked: ClassVar[bool] = True
 
     def __init__(
         self, config: MemoryConfig, device_LB: np.ndarray, knowledge: Knowledge, workload: Workload,
