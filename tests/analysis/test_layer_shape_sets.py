@@ -46,14 +46,16 @@ def built(logs, name):
     return BUILDS[name](Inputs(find_log_sets(where, simulated)), out), out
 
 
-@pytest.mark.parametrize("build", ["accuracy", "load", "open-loop", "delta-k", "random-routing", "serving", "locality"])
+@pytest.mark.parametrize(
+    "build", ["accuracy_vs_k", "load_vs_k", "open_loop", "delta_k", "random_routing", "delta_k_serving", "locality"]
+)
 def test_no_model_is_missed(logs, build):
     holes, _ = built(logs, build)
     assert not [hole for hole in holes if NAME in hole]
 
 
 def test_queues_and_fidelity_stand_beside_the_others(logs):
-    holes, out = built(logs, "queue-size")
+    holes, out = built(logs, "queue_size")
     assert not [hole for hole in holes if NAME in hole]
     table = pd.read_csv(out / "queue_size.csv")
     own = table[table["set"] == NAME]
@@ -67,11 +69,11 @@ def test_queues_and_fidelity_stand_beside_the_others(logs):
 
 
 def test_dispatch_memory_and_slots_of_a_shape_are_told(logs):
-    _, out = built(logs, "gating-memory")
+    _, out = built(logs, "gating_memory")
     experts = pd.read_csv(out / "gating_memory_experts.csv")
     (view,) = set(experts.loc[experts["set"] == NAME, "view"])
     assert view.startswith("a layer of tiny (zipf 1 router): E=16, k=2, capacity CSk/E, C=1.2")
-    built(logs, "swapping")
+    built(logs, "swap_tradeoff")
     claims = json.loads((out / "claims.json").read_text())
     told = "On a layer of tiny (S=100, capacity CSk/E, C=1.2) static peaks at 5 times dynamic's memory"
     assert told in claims["gating_memory"]["claim"]
@@ -81,5 +83,5 @@ def test_dispatch_memory_and_slots_of_a_shape_are_told(logs):
 def test_own_logs_of_a_gpu_alone_have_all_their_tables(logs):
     where, simulated, out = logs
     sets = [each for each in find_log_sets(where, simulated) if each.name == NAME]
-    for build in ("queue-size", "fidelity", "gating-memory"):
+    for build in ("queue_size", "fidelity", "gating_memory"):
         assert not BUILDS[build](Inputs(sets), out)
