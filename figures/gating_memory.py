@@ -141,6 +141,10 @@ def ticks_at(axis: Axis, values: list) -> None:
 
 
 def decades_only(axis: Axis) -> None:
-    """Label powers of ten as plain numbers; the ticks between them stay bare."""
+    """Label powers of ten as plain numbers; ticks between them are bare, but where the view holds no two decades."""
+    low, high = axis.get_view_interval()
+    if np.floor(np.log10(high)) - np.ceil(np.log10(low)) < 1:
+        style.log_axis(axis)
+        return
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
