@@ -30,7 +30,7 @@ OUTSIDERS = {
     "distributed": ("simulate.sweeps.dask_cluster",),
     "transformers": ("collect.huggingface",),
     "scipy": ("analysis", "simulate.planning"),
-    "pandas": ("analysis", "figures", "collect.studies.accuracy_vs_k_study", "collect.datasets"),
+    "pandas": ("analysis", "figures", "simulate.interface", "collect.studies.accuracy_vs_k_study", "collect.datasets"),
     "matplotlib": ("figures",),
     "seaborn": ("figures",),
 }

@@ -96,6 +96,10 @@ class Trace:
         check_sequences(self)
         check_selections(self)
 
+    def __repr__(self) -> str:
+        k = f"{self.K} selected" if self.header.model.used_k == self.K else f"{self.K} recorded"
+        return f"Trace({self.header.model.name}: {self.T:,} tokens, {self.L} layers, {self.E} experts, {k})"
+
     @property
     def T(self) -> int:
         """Tokens."""

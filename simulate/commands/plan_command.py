@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moe_replay.simulate.planning.measurements import read_profiles, text_of
+from moe_replay.simulate.planning.measurements import read_profiles
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.outputs import check_output, staged
@@ -20,7 +20,6 @@ from moe_replay.traces.glossary.lookup import titles
 
 if TYPE_CHECKING:
     from moe_replay.simulate.planning.fitted_models import Models
-    from moe_replay.simulate.planning.search import Budget, Plan
 
 
 def plan_command(
@@ -41,7 +40,8 @@ def plan_command(
     Example: `python -m simulate plan profile.csv --memory-bytes 30e6 --latency-ms 4`
     """
     from moe_replay.simulate.planning.fitted_models import errors, fit  # imports scipy, which others do not need
-    from moe_replay.simulate.planning.search import Budget, search_all
+    from moe_replay.simulate.planning.plan_rows import plan_rows
+    from moe_replay.simulate.planning.search import Budget
 
     check_output(out, profiles, force)
     profile = read_profiles(profiles)
@@ -53,12 +53,7 @@ def plan_command(
         for memory in command.numbers(memory_bytes, "--memory-bytes", 1, float)
         for latency in latencies
     ]
-    rows, refused = [], []
-    for budget in budgets:
-        try:
-            rows += [plan_row(budget, plan) for plan in search_all(models, profile.layers, budget)]
-        except InputError as error:
-            refused.append(str(error))
+    rows, refused = plan_rows(models, profile.layers, budgets)
     if rows:
         show(rows)
     print("left out, predicted: median error of loss {loss:.3f}, latency {latency_ms:.3f} ms, memory "
@@ -82,15 +77,6 @@ def described(models: Models) -> dict:
     return {
         "powers": quality.powers, "gamma": quality.gamma, "weights": quality.weights_LP.tolist(),
         "scale": {str(period): value for period, value in quality.scale.items()},
-    }  # fmt: skip
-
-
-def plan_row(budget: Budget, plan: Plan) -> dict:
-    """Return the row of a plan."""
-    return {
-        "memory_budget": budget.memory_bytes, "latency_budget": budget.latency_ms, "search": plan.search,
-        "slots": text_of(plan.slots_L), "period": plan.period, "predicted_loss": plan.loss,
-        "predicted_latency_ms": plan.latency_ms, "predicted_memory_bytes": plan.memory_bytes, "seconds": plan.seconds,
     }  # fmt: skip
 
 

@@ -2,22 +2,20 @@
 
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from moe_replay.simulate.commands.by_name import costs_by_name
-from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.engines.engine_choice import ENGINES
-from moe_replay.simulate.policies.halves import ALL
-from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of, lesson_of
-from moe_replay.simulate.sweeps.axes import FIELDS, configs_of, read_axes
+from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of
+from moe_replay.simulate.sweeps.axes import FIELDS, read_axes
 from moe_replay.simulate.sweeps.backends import BACKENDS
 from moe_replay.simulate.sweeps.run_folder import say_who_waits
 from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.simulate.sweeps.sweep import sweep
+from moe_replay.simulate.sweeps.taught_study import taught
 from moe_replay.traces.command_line.command import Force, seeds
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import provenance, running_command, without_options
@@ -72,6 +70,7 @@ def sweep_command(
     axes = read_axes(axis or [], grid)
     study = Study(trace_path, costs, affine, resample, file_of(known), engine)
     study, configs, learned = taught(study, axes, seeds(replications), known)
+    say_who_waits(configs.values(), study.opened("trace").trace)
     command = without_options(running_command(), NOT_IN_PROVENANCE)
     points = sweep(study, configs, out, jobs, scheduler, provenance(command=command), force)
     trace = study.opened("trace").trace
@@ -80,24 +79,6 @@ def sweep_command(
     if learned:
         print(learned)
     report(points, out)
-
-
-def taught(
-    study: Study, axes: dict[str, list], seeds: list[int | None], known: str | None
-) -> tuple[Study, dict[str, RunConfig], str]:
-    """Return the study, its configurations, and what a reader must know of how policies learned.
-
-    Where any of them learns from the trace itself, all configurations serve its second half, and loads are of that.
-    """
-    configs, trace = configs_of(axes, seeds, study.capacity_per_s, study.expert_bytes), study.opened("trace").trace
-    needs = {need for config in configs.values() if config.memory for need in config.memory.needs}
-    lesson = lesson_of(trace, known, needs)
-    if lesson.served != ALL:
-        study = replace(study, served=lesson.served)
-        again = configs_of(axes, seeds, study.capacity_per_s, study.expert_bytes)
-        configs = {config.name: config for config in lesson.shared(again.values())}
-    say_who_waits(configs.values(), trace)
-    return study, configs, lesson.said
 
 
 def check_backend(backend: str, scheduler: str | None, jobs: int) -> None:

@@ -42,7 +42,11 @@ def read(source: Source) -> Trace:
     prompt_len), or both. -1 is an empty slot.
     """
     path = source.one_file()
-    arrays = read_arrays(path, source)
+    return trace_of(path, read_arrays(path, source), source)
+
+
+def trace_of(path: Path, arrays: dict, source: Source) -> Trace:
+    """Return the trace of arrays by field, beside them `names` and `left_out`; InputError says which does not fit."""
     place = f"{path}: {arrays['names']['experts']}"
     check_array(place, arrays["experts"])
     check_beside(path, arrays)

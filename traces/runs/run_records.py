@@ -89,6 +89,10 @@ class RunRecords:
             if late.any():
                 raise InputError(f"{kind}: row {int(late.argmax())}: times run backwards ({int(late.sum())} such rows)")
 
+    def __repr__(self) -> str:
+        moved = "" if self.transfers is None else f", {len(self.transfers['link']):,} transfers"
+        return f"RunRecords({len(self.passes['end_ns']):,} passes, {len(self.batches['end_ns']):,} batches{moved})"
+
     def save(self, folder: Path | str, name: str, compact: bool = False) -> None:
         """Write `NAME.passes.parquet`, `.transfers.` if there are any, and `.batches.`, which makes it complete.
 
