@@ -102,6 +102,19 @@ def test_examples_run_in_order_and_print_what_is_shown(readme, tmp_path):
         assert missed is None, f"{readme}: {example.commands[-1]} does not print {missed!r}, but\n{done.stdout}"
 
 
+def test_the_python_interface_is_as_shown(tmp_path):
+    text = text_of("README.md")
+    (code,) = [block.text for block in blocks(text) if block.language == "python" and "import moe_replay" in block.text]
+    making = next(each for example in examples(text) for each in example.commands if "make toy.trace.parquet" in each)
+    (profile,) = ROOT.glob("traces/data/*/text/swap-profile.csv")
+    (tmp_path / "swap-profile.csv").write_bytes(profile.read_bytes())
+    assert run(shlex.split(making), tmp_path).returncode == 0
+    done = run(["python", "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    for said in ("queues-B032-closed64-s0: ok", "belady", "Empty DataFrame", "exact"):
+        assert (said in done.stdout) == (said != "Empty DataFrame"), done.stdout
+
+
 def test_examples_and_outputs_are_found():
     found = examples(text_of("README.md"))
     assert sum(len(example.commands) for example in found) >= 8
