@@ -11,6 +11,7 @@ import pytest
 from sweep_worlds import toy_trace
 from worlds import world
 
+from moe_replay.simulate.compiled.caches import cache_policies
 from moe_replay.simulate.compiled.compiled_rules import COMPILED
 from moe_replay.simulate.config.costs import Affine
 from moe_replay.simulate.config.memory_config import HANDLINGS, LINKS
@@ -23,6 +24,13 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import save_trace
 
 HERE = Path(__file__).resolve().parent
+
+
+def test_the_compiled_form_of_a_policy_is_in_the_file_of_the_same_name():
+    beside = {"__init__", "cache", "cache_orders", "cache_policies"}  # what all policies share
+    without_rules = {"none", "static"}  # they note nothing, and nobody leaves them
+    found = {path.stem for path in Path(cache_policies.__file__).parent.glob("*.py")} - beside
+    assert found == {rule.__module__.rpartition(".")[2] for rule in COMPILED["cache policy"]} - without_rules
 
 
 def test_every_shipped_rule_is_compiled_and_no_two_share_a_number():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from moe_replay.simulate.compiled.caches.cache_orders import append_admitted, drop_admitted
+from moe_replay.simulate.compiled.caches.cache_orders import any_may_leave, append_admitted, drop_admitted
 from moe_replay.simulate.compiled.caches.cache_policies import (
-    any_may_leave,
     note_insert,
     note_miss,
     note_remove,

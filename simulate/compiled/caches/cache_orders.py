@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.jit import compiled, inlined
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import MAIN, SMALL, Memory
 
@@ -112,3 +112,29 @@ def drop_ghost(memory: Memory, cache: int, key: int) -> None:
         rec.ghost_last = own.ghost_before
     else:
         key_at(memory, own.ghost_after).ghost_before = own.ghost_before
+
+
+@inlined
+def is_kept(memory: Memory, key: int) -> bool:
+    """Say whether an expert may not leave: it runs, is in flight, was demanded or is protected."""
+    own = key_at(memory, key)
+    return own.in_flight or own.running or own.promised or own.protected
+
+
+@compiled
+def any_may_leave(memory: Memory, cache: int) -> bool:
+    """Say whether any expert in a slot may leave."""
+    key = cache_at(memory, cache).oldest
+    while key >= 0:
+        if not is_kept(memory, key):
+            return True
+        key = key_at(memory, key).newer
+    return False
+
+
+@compiled
+def first_from(memory: Memory, key: int) -> int:
+    """Return the first expert of the policy's order, from a key on, that may leave; -1 if there is none."""
+    while key >= 0 and is_kept(memory, key):
+        key = key_at(memory, key).after
+    return key

@@ -1,0 +1,14 @@
+"""FIFO, compiled: its rule is that of `simulate.policies.caches.fifo`."""
+
+from __future__ import annotations
+
+from moe_replay.simulate.compiled.caches.cache_orders import first_from
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.memory_accessors import cache_at
+from moe_replay.simulate.compiled.memory.memory_layout import Memory
+
+
+@compiled
+def victim(memory: Memory, cache: int) -> int:
+    """Return the first admitted that may leave."""
+    return first_from(memory, cache_at(memory, cache).first)

@@ -1,0 +1,28 @@
+"""LFU, compiled: its rule is that of `simulate.policies.caches.lfu`."""
+
+from __future__ import annotations
+
+from moe_replay.simulate.compiled.caches.cache_orders import is_kept
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
+from moe_replay.simulate.compiled.memory.memory_layout import Memory
+
+
+@compiled
+def note_insert(memory: Memory, cache: int, key: int) -> None:
+    """Count the access that an expert was given its slot for."""
+    own = key_at(memory, key)
+    own.uses = 1
+    own.last = cache_at(memory, cache).accesses
+
+
+@compiled
+def victim(memory: Memory, cache: int) -> int:
+    """Return the expert with the fewest uses; of equals the first in the order."""
+    found, least, key = -1, 0, cache_at(memory, cache).first
+    while key >= 0:
+        own = key_at(memory, key)
+        if not is_kept(memory, key) and (found < 0 or own.uses < least):
+            found, least = key, own.uses
+        key = own.after
+    return found
