@@ -226,7 +226,7 @@ def test_a_figure_its_table_and_its_word_share_a_name():
 
 def test_folders_are_small():
     sizes = {}
-    for path in modules(*STAGES):
+    for path in modules(*STAGES, "tests"):
         if path.name != "__init__.py":
             sizes.setdefault(path.parent, []).append(path.name)
     assert not {folder: len(names) for folder, names in sizes.items() if len(names) > LARGEST_FOLDER}
@@ -277,6 +277,14 @@ def test_no_two_test_modules_share_a_name():
     names = [path.name for path in modules("tests") if path.name != "conftest.py"]
     assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]
     assert not {Path(name).stem for name in names} & {*sys.stdlib_module_names, *STAGES}
+
+
+def test_rooms_of_tests_are_rooms_of_the_code():
+    """Folders of tests are on the path: one named `datasets` would stand in for a library of that name."""
+    rooms = {path.parent.relative_to(ROOT / "tests") for path in modules("tests")}
+    others = {Path("benchmarks"), Path("collect/data_sets")}
+    assert others <= rooms
+    assert not [room for room in rooms - others if not (ROOT / room).is_dir()]
 
 
 def texts():

@@ -21,7 +21,7 @@ from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
-REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
+REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[4] / "shared" / "data" / "traces"))
 
 
 def random_streams(lengths, layers=2, experts=6, k=2, seed=0, empty=0.0):

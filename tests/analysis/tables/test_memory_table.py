@@ -26,7 +26,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MILLISECONDS = [f"{cause}_ms" for cause in CAUSES]
 COSTS = ("--affine", "2000,100", "--bandwidth", "1", "--latency-us", "1", "--expert-bytes", "4000")
 

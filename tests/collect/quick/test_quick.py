@@ -22,7 +22,7 @@ from moe_replay.collect.quick.running import DONE, FAILED, SKIPPED, Clock, keepe
 from moe_replay.collect.quick.steps import Command, Step, chosen
 from moe_replay.traces.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KILLS = 20
 # Three steps of two such commands each, run and packed as the command does it.
 RUNS = """

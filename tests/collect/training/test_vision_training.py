@@ -29,7 +29,7 @@ from moe_replay.collect.training.vision_training import (
 )
 from moe_replay.traces.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CPU = alone(torch.device("cpu"))
 SMALL = VisionConfig(width=16, hidden=24, depth=2, heads=2, patch=5)
 RANDOM = replace(SMALL, variant="random", experts=3)

@@ -14,7 +14,7 @@ from moe_replay.traces.command_line.files import sha256_of
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from moe_replay.traces.runs.cost_table import CostTable
 from moe_replay.traces.runs.sweep_table import load_sweep, measured_point
 from moe_replay.traces.selections import Trace
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from moe_replay.traces.runs.cost_table import CostTable
 from moe_replay.traces.runs.run_records import RunRecords, load_run, run_names
 from moe_replay.traces.selections import Trace
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

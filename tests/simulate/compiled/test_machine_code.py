@@ -15,7 +15,7 @@ import pytest
 from moe_replay.simulate.compiled import entries, jit, machine_code
 from moe_replay.simulate.compiled.memory.memory_layout import MEMORY
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 RUN = """
 import numpy as np

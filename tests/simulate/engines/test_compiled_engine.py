@@ -30,7 +30,7 @@ from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.runs.cost_table import COST_COLUMNS, CostTable
 
 many = hypothesis_settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-SHIPPED = sorted((Path(__file__).parents[2] / "traces" / "data").rglob("*.trace.parquet"))
+SHIPPED = sorted((Path(__file__).parents[3] / "traces" / "data").rglob("*.trace.parquet"))
 COST = affine(20_000, 1_500)
 
 

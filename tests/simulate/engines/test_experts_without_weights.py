@@ -21,7 +21,7 @@ from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.routes import computed
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
-HERE = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+HERE = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
 REAL, ZERO = 6, 2
 
 

@@ -15,7 +15,7 @@ from moe_replay.traces.importers.importer_names import import_files
 
 libcachesim = pytest.importorskip("libcachesim", reason="needs libcachesim, whose miss counts are compared")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", ROOT.parent / "shared" / "data" / "traces"))
 SHIPPED = sorted((ROOT / "traces" / "data").glob("*/*/wide.trace.parquet"))
 PUBLISHED = {

@@ -27,7 +27,7 @@ from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
 from moe_replay.traces.selections import Trace
 
-REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
+REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[4] / "shared" / "data" / "traces"))
 START = np.zeros(1, np.int64)
 BYPASS = "belady-bypass"
 
@@ -381,7 +381,7 @@ def test_kernels_stay_within_the_bounds_of_their_arrays(tmp_path):
     """Tests of kernels once more, in a process whose numba checks every index."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "kernels and count"],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        cwd=Path(__file__).parents[3], capture_output=True, text=True,
         env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -1,6 +1,7 @@
 """Cache policies: one contract for every name in the table, then small worlds whose whole logs a reader can check.
 
-`pytest tests/simulate/test_cache_policies.py -k contract --policy MODULE:NAME` holds a policy of your own to it.
+A policy of your own is held to it by
+`pytest tests/simulate/policies/test_cache_policies.py -k contract --policy MODULE:NAME`.
 """
 
 from dataclasses import replace

@@ -33,7 +33,7 @@ from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.runs.run_records import load_run, run_names
 from moe_replay.traces.runs.sweep_table import load_sweep
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 MODULE = Path(__file__).with_name("rules_of_a_user.py").read_text()
 

@@ -23,10 +23,10 @@ from moe_replay.traces.runs.sweep_table import load_sweep
 @pytest.fixture
 def forked(tmp_path):
     """Return a function (table, operation at which to die) -> exit status of the sweep."""
-    tests = Path(__file__).parent
-    paths = os.pathsep.join([str(ROOT), str(tests)])
+    script = Path(__file__).with_name("sweep_process.py")
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "simulate")])
     with subprocess.Popen(
-        [sys.executable, str(tests / "sweep_process.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": paths},
     ) as program:  # fmt: skip
 

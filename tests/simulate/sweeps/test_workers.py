@@ -17,7 +17,7 @@ from moe_replay.simulate.sweeps.run_folder import simulate_all
 from moe_replay.simulate.sweeps.workers import WorkersLostError, cores, deaf_to_ctrl_c, unordered
 from moe_replay.traces.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LEAKING = """
 from joblib.externals.loky.backend.resource_tracker import register
 from moe_replay.simulate.sweeps.workers import unordered

@@ -15,7 +15,7 @@ import pytest
 from moe_replay.traces.command_line.command import INFINITE, PIPE_CLOSED, new_app, numbers, run, seeds, status_of
 from moe_replay.traces.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def outcome(error, capsys):

@@ -20,7 +20,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.parquet import HEADER_KEY, header_digest
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # Sentences that say the file itself cannot be read; whatever is refused without them was found by our own checks.
 UNREADABLE = "not a whole Parquet file of moe-replay"
 

@@ -10,7 +10,7 @@ import pytest
 
 from moe_replay.traces.file.parquet import column_of, values_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WRITING = """
 import sys
 from pathlib import Path

@@ -13,7 +13,7 @@ from moe_replay.traces.file.parquet import read_table, write_table
 from moe_replay.traces.file.stored_forms import absolute, relative, reordered, restored
 from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords, load_run
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def batches_of(devices, rows, seed=0, asked="ready_ns"):

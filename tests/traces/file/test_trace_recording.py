@@ -18,13 +18,14 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace, parts_folder
 from moe_replay.traces.file.trace_writer import TraceWriter, finish_recording
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
 def start():
     """Start a function of recorder_process in a process of its own: returns its number, and what waits for its end."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    paths = [str(ROOT), str(ROOT / "tests" / "traces"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, str(Path(__file__).with_name("recorder_process.py"))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, env=environment, **pipes) as server:

@@ -18,7 +18,7 @@ from importing import imported, selections
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.importer_names import KINDS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

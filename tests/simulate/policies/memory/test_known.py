@@ -26,7 +26,7 @@ from moe_replay.traces.runs.run_records import load_run, run_names
 from moe_replay.traces.runs.sweep_table import load_sweep
 from moe_replay.traces.selections import Trace
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 LAYERS, EXPERTS, K, SLOTS = 8, 32, 2, 8
 COSTS = ("--affine", "1000,10", "--no-dense", "--bandwidth", "1", "--latency-us", "0", "--expert-bytes", "1000")
 

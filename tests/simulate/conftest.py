@@ -1,0 +1,1 @@
+"""Puts this folder on the path: the tests in the rooms below import its worlds by name."""
