@@ -32,6 +32,7 @@ OUTSIDERS = {
     "scipy": ("analysis", "simulate.planning"),
     "pandas": ("analysis", "figures", "simulate.interface", "collect.studies.accuracy_vs_k_study", "collect.datasets"),
     "matplotlib": ("figures",),
+    "fcntl": (),  # is not there on every system: filelock is
     "seaborn": ("figures",),
 }
 NAMES_OF_NOTHING = ("utils", "util", "helpers", "helper", "common", "misc")

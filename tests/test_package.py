@@ -25,9 +25,9 @@ atexit.register(tell)
 # An editable install looks for its package behind all others: behind one of this Python's own, if there is one.
 FIRST = """
 import site, sys
-there = len(sys.meta_path)
+finders, paths = len(sys.meta_path), len(sys.path)
 site.addsitedir({!r})
-sys.meta_path[:0] = sys.meta_path[there:]
+sys.meta_path[:0], sys.path[:0] = sys.meta_path[finders:], sys.path[paths:]
 """
 
 

@@ -17,10 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None
+from filelock import FileLock
 
 PACKAGE = Path(__file__).parent
 SOURCES = (PACKAGE, PACKAGE.parent / "policies", PACKAGE.parent / "config")  # numbers both engines need stand there
@@ -55,14 +52,9 @@ def refuse_changed_sources() -> None:
 
 @contextlib.contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Let no other process, and no other thread, compile what has this name at the same time.
-
-    Where there are no file locks (Windows) each process compiles for itself.
-    """
+    """Let no other process, and no other thread, compile what has this name at the same time."""
     cache_folder().mkdir(parents=True, exist_ok=True)  # another version may have tidied up
-    with open(cache_folder() / f"{name}.lock", "w") as lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(cache_folder() / f"{name}.lock"):
         yield
 
 

@@ -8,7 +8,6 @@ is written beside the folder, which goes away last. Both name the grid, and are 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 import threading
@@ -16,6 +15,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from moe_replay.traces.command_line.files import replacing, write_json
 from moe_replay.traces.errors import InputError
@@ -130,17 +131,17 @@ def opened_store(out: Path, grid: SweepIdentity) -> Iterator[Store]:
 def locked(folder: Path) -> Iterator[None]:
     """Keep a folder of parts for this sweep; InputError if another holds it.
 
-    Closing the file would not do: a process that was just forked has a copy of it until its own program begins.
+    The lock is given back by name: closing its file would leave it to a process that was just forked and has a copy.
     """
-    with open(folder / LOCK_FILE, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another process is carrying out this sweep; allowed: one at a time") from None
-        try:
-            yield
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another process is carrying out this sweep; allowed: one at a time") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def begun(folder: Path, grid: SweepIdentity) -> dict:
