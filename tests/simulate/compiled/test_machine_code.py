@@ -104,15 +104,24 @@ def test_a_number_changed_in_the_policies_is_other_machine_code(monkeypatch, tmp
 
 def test_compiled_code_takes_nothing_from_sources_that_the_digest_leaves_out():
     """All that the entries import, wherever it stands in the project, lies in folders of the digest."""
+
+    def file_of(name):
+        return ROOT / (name.removeprefix("moe_replay.").replace(".", "/") + ".py")
+
     waiting, seen = {"moe_replay.simulate.compiled.entries"}, set()
     while waiting:
         seen.add(name := waiting.pop())
-        path = ROOT / (name.removeprefix("moe_replay.").replace(".", "/") + ".py")
+        path = file_of(name)
         assert any(path.is_relative_to(folder) for folder in machine_code.SOURCES)
         if path.is_relative_to(machine_code.PACKAGE):
-            tree = ast.walk(ast.parse(path.read_text()))
-            imported = {node.module for node in tree if isinstance(node, ast.ImportFrom)}
-            waiting |= {module for module in imported if module.startswith("moe_replay.")} - seen
+            lines = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+            lines = [node for node in lines if node.module.startswith("moe_replay.")]
+            imported = {node.module for node in lines}
+            imported |= {f"{node.module}.{each.name}" for node in lines for each in node.names}
+            found = {module for module in imported if file_of(module).exists()}
+            assert all(node.module in found or file_of(node.module).with_suffix("").is_dir() for node in lines)
+            waiting |= found - seen
+    assert "moe_replay.simulate.compiled.caches.belady" in seen
     assert "moe_replay.simulate.policies.caches.s3fifo" in seen
 
 
