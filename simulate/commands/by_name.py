@@ -1,7 +1,8 @@
-"""Options that take what was measured by file or by name: `--costs`, `--link`; and the command that lists the names."""
+"""What was measured, by file or by name: `--costs`, `--link`, and the command that lists the names."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -36,15 +37,28 @@ def costs_by_name(value: Path | None) -> Path | None:
     return path
 
 
-Costs = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE|NAME", callback=costs_by_name, help="A measured cost table; `simulate costs` has names."
-    ),
-]
 Link = Annotated[
     Path | None, typer.Option(metavar="NAME|FILE", help="A measured link, in place of --bandwidth and --latency-us.")
 ]
+Bandwidth = Annotated[
+    float | None, typer.Option(min=1e-9, help=f"Of the link to a device, GB/s; default {BANDWIDTH:g}.")
+]
+LatencyUs = Annotated[
+    float | None, typer.Option(min=0, help=f"Of one transfer, beside its bytes; default {LATENCY_US:g}.")
+]
+
+
+@dataclass(frozen=True)
+class LinkOptions:
+    """What it takes to bring an expert to a device: a measured link, or two numbers."""
+
+    link: Link = None
+    bandwidth: Bandwidth = None
+    latency_us: LatencyUs = None
+
+    def fields(self) -> dict:
+        """Return the fields of a memory; InputError for a link and numbers besides."""
+        return link_fields(self.link, self.bandwidth, self.latency_us)
 
 
 def link_fields(link: Path | None, bandwidth: float | None, latency_us: float | None) -> dict:

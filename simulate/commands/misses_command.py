@@ -1,19 +1,24 @@
 """`python -m simulate misses`: parses, reads, calls, writes."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
+from moe_replay.simulate.commands import options
+from moe_replay.simulate.policies.caches.cache_names import CACHES
 from moe_replay.simulate.policies.memory.expert_worth import known_from
-from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of, lesson_of
+from moe_replay.simulate.policies.memory.knowledge_source import Lesson, file_of, lesson_of
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
-from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.command import Force, numbers
 from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.describe import default_k
@@ -22,60 +27,66 @@ from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.glossary.lookup import titles
 from moe_replay.traces.routes import uncomputed
 
+if TYPE_CHECKING:
+    from moe_replay.simulate.misses.miss_tables import MissPlan
+    from moe_replay.traces.selections import Trace
+
 PRINTED = titles(("policy", "slots", "known", "misses", "miss_ratio", "transfers"))
 OF_PREFETCHERS = titles(("prefetcher", "prefetches", "prefetches_used"))
+Out = Annotated[
+    Path | None, typer.Option(metavar="TABLE.csv", help="Write every row; TABLE.json beside it says how it came.")
+]
 
 
+@dataclass(frozen=True)
+class CountOptions:
+    """What is counted: the caches, and how they are asked."""
+
+    policy: options.CacheNames = "lru,belady"
+    slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas, or `all`.")] = "all"
+    mode: Annotated[str, typer.Option(help="group: a layer's experts together; flat: each selection alone.")] = "group"
+    scope: options.Scope = "layer"
+    prefetch: Annotated[str, typer.Option(help=f"Group mode: {PREFETCHERS.choices}; with commas.")] = "none"
+    look_ahead: options.LookAhead = 1
+    group: Annotated[str, typer.Option(help="Group mode: what runs together in a layer, pass or step.")] = "pass"
+    reset: Annotated[bool, typer.Option("--reset-per-sequence", help="Every sequence meets empty caches.")] = False
+    filled: options.Filled = False
+    k: Annotated[int | None, typer.Option(help="Count the first k selections; default: the model's k.")] = None
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random policy.")] = 0
+
+    def plan(self, trace: Trace) -> MissPlan:
+        """Return the plan for a trace."""
+        from moe_replay.simulate.misses.miss_tables import MissPlan  # imports numba, which others do not need
+
+        return MissPlan(
+            policies=tuple(self.policy.split(",")), slots=numbers_of_slots(self.slots), mode=self.mode,
+            scope=self.scope, prefetchers=tuple(self.prefetch.split(",")), look_ahead=self.look_ahead,
+            grouping=self.group, reset_per_sequence=self.reset, filled=self.filled,
+            k=default_k(trace) if self.k is None else self.k, seed=self.seed,
+        )  # fmt: skip
+
+
+@grouped
 def misses_command(
-    trace_path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")],
-    out: Annotated[
-        Path | None, typer.Option(metavar="TABLE.csv", help="Write every row; TABLE.json beside it says how it came.")
-    ] = None,
-    policy: Annotated[str, typer.Option(help=f"{CACHES.choices}; several with commas.")] = "lru,belady",
-    slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas, or `all`.")] = "all",
-    mode: Annotated[str, typer.Option(help="group: a layer's experts together; flat: each selection alone.")] = "group",
-    scope: Annotated[str, typer.Option(help=f"{', '.join(SCOPES)}: a cache for each layer, or one for all.")] = "layer",
-    prefetch: Annotated[str, typer.Option(help=f"Group mode: {PREFETCHERS.choices}; with commas.")] = "none",
-    look_ahead: Annotated[int, typer.Option(min=1, help="Groups that the oracle prefetcher sees ahead.")] = 1,
-    group: Annotated[str, typer.Option(help="Group mode: what runs together in a layer, pass or step.")] = "pass",
-    reset: Annotated[bool, typer.Option("--reset-per-sequence", help="Every sequence meets empty caches.")] = False,
-    filled: Annotated[bool, typer.Option("--filled", help="Start with the most popular experts in the slots.")] = False,
-    k: Annotated[int | None, typer.Option(help="Count the first k selections; default: the model's k.")] = None,
-    known: Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random policy.")] = 0,
-    force: command.Force = False,
+    trace_path: options.TracePath, counts: CountOptions, out: Out = None, known: options.Known = None,
+    force: Force = False,
 ) -> None:  # fmt: skip
     """Count the misses of expert caches without time: policies by numbers of slots.
 
     Example: `python -m simulate misses wide.trace.parquet --policy lru,lfu,belady --slots 4,8 --out misses.csv`
     """
-    from moe_replay.simulate.misses.miss_tables import (  # imports numba, which others do not need
-        MissPlan,
-        miss_rows,
-        tasks,
-    )
-    from moe_replay.simulate.sweeps.run_folder import progress_bar
-
     if out is not None and out.suffix != ".csv":
         raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")
     inputs = [trace_path, file_of(known)]
     check_output(out, inputs, force)
     trace = load_trace(trace_path)
-    plan = MissPlan(
-        policies=tuple(policy.split(",")), slots=numbers_of_slots(slots), mode=mode, scope=scope,
-        prefetchers=tuple(prefetch.split(",")), look_ahead=look_ahead, grouping=group,
-        reset_per_sequence=reset, filled=filled, k=default_k(trace) if k is None else k, seed=seed,
-    )  # fmt: skip
+    plan = counts.plan(trace)
     lesson = lesson_of(trace, known, plan.needs())
-    knowledge, counted = known_from(lesson.trace, plan.k, plan.needs(), lesson.mark), lesson.counted(trace)
-    total = tasks(plan, knowledge)  # refuses what cannot be before a bar is drawn
-    with progress_bar() as progress:
-        bar = progress.add_task("counting", total=total)
-        rows = miss_rows(counted, plan, knowledge, lambda: progress.advance(bar))
+    rows = counted_rows(trace, plan, lesson)
     if out is not None:
         digests = {trace_path.name: trace.digest} | ({inputs[1].name: lesson.trace.digest} if inputs[1] else {})
         with staged(out, inputs, force) as written:
-            write_table(written, rows, digests | plan.own_rules, seed, lesson.said)
+            write_table(written, rows, digests | plan.own_rules, plan.seed, lesson.said)
     Console().print(printed(rows))
     for said in uncomputed(trace, plan.k):
         print(f"no access: {said}")
@@ -85,9 +96,21 @@ def misses_command(
     print(f"{rows[0]['accesses']:,} accesses" + (f"; {out}: {len(rows)} rows" if out else ""))
 
 
+def counted_rows(trace: Trace, plan: MissPlan, lesson: Lesson) -> list[dict]:
+    """Return the rows of a plan; a bar says how far they are."""
+    from moe_replay.simulate.misses.miss_tables import miss_rows, tasks  # imports numba, which others do not need
+    from moe_replay.simulate.sweeps.run_folder import progress_bar
+
+    knowledge, counted = known_from(lesson.trace, plan.k, plan.needs(), lesson.mark), lesson.counted(trace)
+    total = tasks(plan, knowledge)  # refuses what cannot be before a bar is drawn
+    with progress_bar() as progress:
+        bar = progress.add_task("counting", total=total)
+        return miss_rows(counted, plan, knowledge, lambda: progress.advance(bar))
+
+
 def numbers_of_slots(text: str) -> tuple[int, ...]:
     """Return the numbers of slots of an option, none for `all`."""
-    return () if text == "all" else tuple(command.numbers(text, "--slots"))
+    return () if text == "all" else tuple(numbers(text, "--slots"))
 
 
 def how_counted(row: dict) -> str:

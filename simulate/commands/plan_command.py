@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.planning.measurements import read_profiles
-from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.command import Force, numbers
 from moe_replay.traces.command_line.files import write_json, write_rows
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.errors import InputError
@@ -20,17 +22,32 @@ from moe_replay.traces.glossary.lookup import titles
 
 if TYPE_CHECKING:
     from moe_replay.simulate.planning.fitted_models import Models
+    from moe_replay.simulate.planning.search import Budget
+
+Profiles = Annotated[
+    list[Path], typer.Argument(metavar="PROFILE...", help="Tables of `collect swap-profile`, used together.")
+]
+Out = Annotated[Path | None, typer.Option(help="Table of plans, CSV; OUT.json beside it.")]
 
 
-def plan_command(
-    profiles: Annotated[
-        list[Path], typer.Argument(metavar="PROFILE...", help="Tables of `collect swap-profile`, used together.")
-    ],
-    memory_bytes: Annotated[str, typer.Option(help="Budget: most bytes on the device; several with commas.")],
-    latency_ms: Annotated[str | None, typer.Option(help="Budget: most ms of a pass in the mean; with commas.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Table of plans, CSV; OUT.json beside it.")] = None,
-    force: command.Force = False,
-) -> None:
+@dataclass(frozen=True)
+class BudgetOptions:
+    """What a plan may take: every combination is a budget."""
+
+    memory_bytes: Annotated[str, typer.Option(help="Budget: most bytes on the device; several with commas.")]
+    latency_ms: Annotated[str | None, typer.Option(help="Budget: most ms of a pass in the mean; with commas.")] = None
+
+    def budgets(self) -> list[Budget]:
+        """Return the budgets; InputError for what is no list of numbers."""
+        from moe_replay.simulate.planning.search import Budget
+
+        latencies = numbers(self.latency_ms, "--latency-ms", 0, float) if self.latency_ms else [None]
+        memories = numbers(self.memory_bytes, "--memory-bytes", 1, float)
+        return [Budget(memory, latency) for memory in memories for latency in latencies]
+
+
+@grouped
+def plan_command(profiles: Profiles, asked: BudgetOptions, out: Out = None, force: Force = False) -> None:
     """Which experts' slots should each layer get, and how often should residents change, within a budget?
 
     Fits models of quality, latency and memory to the profile and searches them twice: exactly, by dynamic programming,
@@ -41,19 +58,12 @@ def plan_command(
     """
     from moe_replay.simulate.planning.fitted_models import errors, fit  # imports scipy, which others do not need
     from moe_replay.simulate.planning.plan_rows import plan_rows
-    from moe_replay.simulate.planning.search import Budget
 
     check_output(out, profiles, force)
     profile = read_profiles(profiles)
     models = fit(profile)
     off = errors(profile, models)
-    latencies = command.numbers(latency_ms, "--latency-ms", 0, float) if latency_ms else [None]
-    budgets = [
-        Budget(memory, latency)
-        for memory in command.numbers(memory_bytes, "--memory-bytes", 1, float)
-        for latency in latencies
-    ]
-    rows, refused = plan_rows(models, profile.layers, budgets)
+    rows, refused = plan_rows(models, profile.layers, asked.budgets())
     if rows:
         show(rows)
     print("left out, predicted: median error of loss {loss:.3f}, latency {latency_ms:.3f} ms, memory "

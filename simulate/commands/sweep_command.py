@@ -1,22 +1,25 @@
 """`python -m simulate sweep`: parses, reads, calls, writes."""
 
+from __future__ import annotations
+
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from moe_replay.simulate.commands.by_name import costs_by_name
-from moe_replay.simulate.engines.engine_choice import ENGINES
-from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of
+from moe_replay.simulate.commands import options
+from moe_replay.simulate.policies.memory.knowledge_source import file_of
 from moe_replay.simulate.sweeps.axes import FIELDS, read_axes
 from moe_replay.simulate.sweeps.backends import BACKENDS
 from moe_replay.simulate.sweeps.run_folder import say_who_waits
 from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.simulate.sweeps.sweep import sweep
 from moe_replay.simulate.sweeps.taught_study import taught
-from moe_replay.traces.command_line.command import Force, seeds
+from moe_replay.traces.command_line.command import seeds
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import provenance, running_command, without_options
 from moe_replay.traces.errors import InputError, unknown_name
@@ -25,35 +28,36 @@ from moe_replay.traces.runs.sweep_table import FAILED, SweepPoint
 
 NOT_IN_PROVENANCE = ("--jobs", "--backend", "--scheduler")  # who computes changes no result
 REASONS_SHOWN = 10
+Table = Annotated[Path, typer.Option(metavar="TABLE.parquet", help="The table: a row per configuration and seed.")]
 
 
-def sweep_command(
-    trace_path: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")],
-    out: Annotated[Path, typer.Option(metavar="TABLE.parquet", help="The table: a row per configuration and seed.")],
+@dataclass(frozen=True)
+class AxisOptions:
+    """What is swept over, and with how many seeds."""
+
     axis: Annotated[
         list[str] | None, typer.Option(metavar="NAME=V1,V2", help=f"What is swept, once each: {', '.join(FIELDS)}.")
-    ] = None,
-    grid: Annotated[Path | None, typer.Option(metavar="GRID.toml", help="Axes as lists or single values.")] = None,
+    ] = None
+    grid: Annotated[Path | None, typer.Option(metavar="GRID.toml", help="Axes as lists or single values.")] = None
     replications: Annotated[
         int, typer.Option(min=0, help="Seeds 0..n-1 of every configuration; 0: one run in the trace's order.")
-    ] = 1,
-    costs: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE|NAME", callback=costs_by_name,
-            help="A measured cost table (`simulate costs` has names), or a folder of resident, load, masked.parquet.",
-        ),
-    ] = None,
-    affine: Annotated[str | None, typer.Option(metavar="A,B", help="Instead: A + B n ns for every batch of n.")] = None,
-    resample: Annotated[bool, typer.Option("--resample", help="Draw measured repetitions, not their means.")] = False,
-    known: Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP)] = None,
-    engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}.")] = "auto",
-    jobs: Annotated[int, typer.Option(min=0, help="Processes, or threads of compiled runs; 0 is one per core.")] = 0,
-    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "joblib",
+    ] = 1
+
+
+@dataclass(frozen=True)
+class PlaceOptions:
+    """Who carries the points out."""
+
+    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "joblib"
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster whose workers see the same files.")
-    ] = None,
-    force: Force = False,
+    ] = None
+
+
+@grouped
+def sweep_command(
+    trace_path: options.TracePath, out: Table, swept: AxisOptions, cost: options.DrawnCostOptions,
+    running: options.RunningOptions, where: PlaceOptions, known: options.Known = None,
 ) -> None:  # fmt: skip
     """Simulate the cross product of all axes, many seeds each, into one table; the same command continues it.
 
@@ -65,14 +69,14 @@ def sweep_command(
     Example: `python -m simulate sweep wide.trace.parquet --costs costs.parquet --axis queue_size=8,32,128
     --axis in_flight=64,512 --replications 20 --out sweep.parquet`
     """
-    check_backend(backend, scheduler, jobs)
-    check_place(out, [trace_path, grid, costs, file_of(known)])
-    axes = read_axes(axis or [], grid)
-    study = Study(trace_path, costs, affine, resample, file_of(known), engine)
-    study, configs, learned = taught(study, axes, seeds(replications), known)
+    check_backend(where.backend, where.scheduler, running.jobs)
+    check_place(out, [trace_path, swept.grid, cost.costs, file_of(known)])
+    axes = read_axes(swept.axis or [], swept.grid)
+    study = Study(trace_path, cost.costs, cost.affine, cost.resample, file_of(known), running.engine)
+    study, configs, learned = taught(study, axes, seeds(swept.replications), known)
     say_who_waits(configs.values(), study.opened("trace").trace)
     command = without_options(running_command(), NOT_IN_PROVENANCE)
-    points = sweep(study, configs, out, jobs, scheduler, provenance(command=command), force)
+    points = sweep(study, configs, out, running.jobs, where.scheduler, provenance(command=command), running.force)
     trace = study.opened("trace").trace
     for said in uncomputed(trace, trace.header.model.used_k):
         print(f"no expert's time: {said}")

@@ -1,0 +1,95 @@
+"""`python -m simulate run`: parses, reads, calls, writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from moe_replay.simulate.commands import options
+from moe_replay.simulate.config.costs import CostModel
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.run_grid import RunGrid, capacity_per_s
+from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.sweeps.run_folder import new_runs, report
+from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.number_limits import whole_ns
+from moe_replay.traces.command_line.option_groups import grouped
+from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.selections import Trace
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """What `run` takes the cross product of, and what all of its runs share."""
+
+    scheduler: options.Scheduler = "queues"
+    queue_size: options.QueueSize = "1"
+    dense_queue_size: options.DenseQueueSize = None
+    max_step: options.MaxStep = None
+    timeout_us: options.TimeoutUs = None
+    arrivals: options.ArrivalProcess = "all"
+    in_flight: options.InFlight = None
+    load: options.Load = None
+    rate: options.Rate = None
+    k: options.K = None
+    sequences: options.Sequences = None
+    replications: options.Replications = 1
+    no_dense: options.NoDense = False
+    devices: options.Devices = 1
+    placement: options.Placement = "contiguous"
+
+    def grid(self) -> RunGrid:
+        """Return the grid; InputError for what is no list of numbers."""
+        fixed = {
+            "dense_queue_size": self.dense_queue_size, "timeout_ns": in_ns("--timeout-us", self.timeout_us),
+            "arrivals": self.arrivals, "sequences": self.sequences, "dense": not self.no_dense,
+            "devices": self.devices, "placement": self.placement,
+        }  # fmt: skip
+        return RunGrid(
+            fixed={name: value for name, value in fixed.items() if value is not None},
+            schedulers=self.scheduler.split(","),
+            queue_sizes=command.numbers(self.queue_size, "--queue-size"),
+            max_steps=listed(self.max_step, "--max-step") or [None],
+            in_flight=listed(self.in_flight, "--in-flight"),
+            loads=listed(self.load, "--load", 1e-9, float), rates_per_s=listed(self.rate, "--rate", 1e-9, float),
+            ks=listed(self.k, "--k") or [None], seeds=command.seeds(self.replications),
+        )  # fmt: skip
+
+
+@grouped
+def run_command(
+    trace_path: options.TracePath, out: options.Out, cost: options.DrawnCostOptions, swept: GridOptions,
+    running: options.RunningOptions,
+) -> None:  # fmt: skip
+    """Simulate the cross product of all lists.
+
+    Example: `python -m simulate run wide.trace.parquet --costs costs.parquet --queue-size 1,8,64 --arrivals closed
+    --in-flight 64,512 --replications 3 --out simulated`
+    """
+    sweep = swept.grid()
+    check_place(out, [trace_path, cost.costs], folder=True)
+    trace, cost_model = load_trace(trace_path), cost.read()
+    configs = sweep.configs(capacities(sweep, trace, cost_model) if sweep.loads else {})
+    runs = new_runs(trace, cost_model, out, configs, engine=running.engine, force=running.force)
+    report(runs, {config.name: config for config in configs}, running.jobs)
+
+
+def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> list:
+    """Return the numbers of an option's value, none where it is not given."""
+    return command.numbers(text, option, low, kind) if text else []
+
+
+def in_ns(option: str, time_us: float | None) -> int | None:
+    """Return a time in whole ns, None where there is none."""
+    return None if time_us is None else whole_ns(option, time_us, 1000)
+
+
+def capacities(sweep: RunGrid, trace: Trace, costs: CostModel) -> dict[int | None, float]:
+    """Return the capacity at the largest queue size for every k that is swept."""
+    largest, dense = max(sweep.queue_sizes), sweep.fixed["dense"]
+    where = sweep.fixed["devices"], sweep.fixed["placement"]
+    cost = replace(costs, resampled=False).cost(rng=None)
+    if dense:
+        costs.check_dense(trace.L)
+    workloads = {k: trace_workload(trace, RunConfig(k=k)) for k in sweep.ks}
+    return {k: capacity_per_s(workload, cost, largest, dense, *where) for k, workload in workloads.items()}
