@@ -1,7 +1,7 @@
 """`python -m traces`: describe and check traces, make synthetic ones, import, export and re-gate recorded ones."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from moe_replay.traces.command_line.command import Force, length_range, new_app, run
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.describe import description
@@ -156,45 +157,53 @@ def compact(
     print(f"{out}: {len(names)} {'run' if len(names) == 1 else 'runs'}, {'plain' if plain else 'compact'}")
 
 
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a file does not say of itself; each format takes those that it lacks."""
+
+    model: Annotated[str | None, typer.Option(help="the model's name")] = None
+    experts: Annotated[int | None, typer.Option(min=1, max=32767, help="experts per layer")] = None
+    zero_experts: Annotated[
+        int | None, typer.Option(min=0, help="how many of --experts, the last ids, have no weights")
+    ] = None
+    shared_slots: Annotated[
+        int | None, typer.Option(min=0, help="how many of a row's slots, the last, hold shared experts; 0: none")
+    ] = None
+    unrouted: Annotated[
+        str | None, typer.Option(help=f"{', '.join(UNROUTED)}: rows filled with zeros have no route, or are real")
+    ] = None
+    k: Annotated[int | None, typer.Option(min=1, help="experts per token and layer")] = None
+    layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None
+    hidden_layers: Annotated[int | None, typer.Option(min=1, help="all layers, dense ones too")] = None
+    score_kind: Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_KINDS)}, or none: leave them out")] = None
+    ranked: Annotated[bool | None, typer.Option("--ranked", help="experts stand best first")] = None
+    phase: Annotated[str | None, typer.Option(help=", ".join(PHASES))] = None
+    start_token: Annotated[int | None, typer.Option(min=0, help="the request's first token that has rows")] = None
+    sequence_tokens: Annotated[int | None, typer.Option(min=1, help="tokens per sequence of a stream")] = None
+    array: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which array is which; may be repeated")] = None
+
+    def given(self) -> Options:
+        """Return them as importers take them."""
+        fields = {**vars(self), "arrays": tuple(self.array or ())}
+        del fields["array"]
+        return Options(**fields)
+
+
 @app.command("import")
+@grouped
 def import_command(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
     files: Annotated[list[Path], typer.Argument(help="what the other program wrote: files or folders")],
     out: Annotated[Path, typer.Option(help="file to write, X.trace.parquet")],
-    model: Annotated[str | None, typer.Option(help="the model's name")] = None,
-    experts: Annotated[int | None, typer.Option(min=1, max=32767, help="experts per layer")] = None,
-    zero_experts: Annotated[
-        int | None, typer.Option(min=0, help="how many of --experts, the last ids, have no weights")
-    ] = None,
-    shared_slots: Annotated[
-        int | None, typer.Option(min=0, help="how many of a row's slots, the last, hold shared experts; 0: none")
-    ] = None,
-    unrouted: Annotated[
-        str | None, typer.Option(help=f"{', '.join(UNROUTED)}: rows filled with zeros have no route, or are real")
-    ] = None,
-    k: Annotated[int | None, typer.Option(min=1, help="experts per token and layer")] = None,
-    layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None,
-    hidden_layers: Annotated[int | None, typer.Option(min=1, help="all layers, dense ones too")] = None,
-    score_kind: Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_KINDS)}, or none: leave them out")] = None,
-    ranked: Annotated[bool | None, typer.Option("--ranked", help="experts stand best first")] = None,
-    phase: Annotated[str | None, typer.Option(help=", ".join(PHASES))] = None,
-    start_token: Annotated[int | None, typer.Option(min=0, help="the request's first token that has rows")] = None,
-    sequence_tokens: Annotated[int | None, typer.Option(min=1, help="tokens per sequence of a stream")] = None,
-    array: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which array is which; may be repeated")] = None,
+    said_of_it: ImportOptions,
     force: Force = False,
 ) -> None:
     """Import what another program recorded; what does not fit its format is refused with the reason.
 
     Example: `python -m traces import npz mine.npz --experts 64 --phase prefill --out mine.trace.parquet`
     """
-    options = Options(
-        model=model, experts=experts, k=k, layers=layers, hidden_layers=hidden_layers, score_kind=score_kind,
-        ranked=ranked, phase=phase, start_token=start_token, sequence_tokens=sequence_tokens,
-        arrays=tuple(array or ()), zero_experts=zero_experts, shared_slots=shared_slots,
-        unrouted=unrouted,
-    )  # fmt: skip
     with staged(out, files, force) as written:
-        made = import_files(kind, files, options, provenance())
+        made = import_files(kind, files, said_of_it.given(), provenance())
         said = save_imported(made, written)
     print("\n".join(f"{out}: {each}" for each in said if each))
 

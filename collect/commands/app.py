@@ -1,5 +1,6 @@
 """What every command of `python -m collect` shares: the application, and the options that mean the same everywhere."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,8 @@ import typer
 
 from moe_replay.collect.datasets import DATASETS, load_images
 from moe_replay.collect.datasets.images import Images
-from moe_replay.collect.devices import DEVICES, device_name
+from moe_replay.collect.devices import DEVICES, device_name, pick_device
+from moe_replay.collect.recording.score_rounding import FULL_PRECISION
 from moe_replay.traces.command_line import command
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.cost_table import CostTable
@@ -26,11 +28,38 @@ Checkpoint = Annotated[Path, typer.Option(help="A finished training's checkpoint
 TrainImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many training images.")]
 Force = command.Force
 TestImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many test images.")]
+ScoreBits = Annotated[
+    int, typer.Option(min=1, max=FULL_PRECISION, help="Bits kept of the significands of scores and norms.")
+]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training images.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")]
 
 
-def read_images(data: str, data_dir: Path | None, train_images: int | None, test_images: int | None) -> Images:
-    """Return the data set, cut to its first images where asked."""
-    return load_images(data, data_dir).first(train_images, test_images)
+@dataclass(frozen=True)
+class ImageOptions:
+    """Which images a command takes."""
+
+    data: Data = "cifar10"
+    data_dir: DataDir = None
+    train_images: TrainImages = None
+    test_images: TestImages = None
+
+    def read(self) -> Images:
+        """Return the data set, cut to its first images where asked."""
+        return load_images(self.data, self.data_dir).first(self.train_images, self.test_images)
+
+
+@dataclass(frozen=True)
+class TorchOptions:
+    """Where torch computes, and with how many threads."""
+
+    device: Device = "auto"
+    threads: Threads = 1
+
+    def pick(self) -> torch.device:
+        """Set the number of threads and return the device; InputError where there is none of that name."""
+        torch.set_num_threads(self.threads)
+        return pick_device(self.device)
 
 
 def check_belonging(

@@ -4,25 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from moe_replay.collect.commands.app import (
-    Data,
-    DataDir,
-    Device,
-    Force,
-    TestImages,
-    Threads,
-    TrainImages,
-    app,
-    read_images,
-)
+from moe_replay.collect.commands.app import Device, Epochs, Force, ImageOptions, Jobs, TorchOptions, app
 from moe_replay.collect.devices import device_name, pick_device
 from moe_replay.collect.models.classifier import CONFIGURATIONS, ClassifierConfig
 from moe_replay.collect.studies.accuracy_vs_k_study import measure_quality, write_quality
 from moe_replay.collect.training.classifier_training import TrainingConfig, train
 from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place, is_made, staged
 from moe_replay.traces.errors import unknown_name
 
@@ -48,48 +38,41 @@ def device_command(
 
 
 @app.command("train")
+@grouped
 def train_command(
     out: Annotated[Path, typer.Option(help="Checkpoint to write; an unfinished one of the same training is resumed.")],
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
+    images: ImageOptions,
+    machine: TorchOptions,
     config: Annotated[str, typer.Option(help=f"Model: {', '.join(CONFIGURATIONS)}.")] = "base",
     k: Annotated[int | None, typer.Option(min=1, help="Experts per token; default: the configuration's.")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    epochs: Epochs = 8,
     batch: Annotated[int, typer.Option(min=2)] = 256,
     learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Device = "auto",
-    threads: Threads = 1,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
 ) -> None:
     """Train a classifier; a checkpoint after every epoch, resumed when called again.
 
     Example: `python -m collect train --data digits --epochs 5 --out digits.pt`
     """
-    torch.set_num_threads(threads)
     check_place(out)
-    images = read_images(data, data_dir, train_images, test_images)
-    chosen = configuration(config)
+    chosen, where = configuration(config), machine.pick()
     train(
-        images, replace(chosen, k=k or chosen.k), TrainingConfig(epochs, batch, learning_rate, seed),
-        pick_device(device), out, lambda epoch, entry: print(f"epoch {epoch}/{epochs}: {entry}", flush=True),
+        images.read(), replace(chosen, k=k or chosen.k), TrainingConfig(epochs, batch, learning_rate, seed),
+        where, out, lambda epoch, entry: print(f"epoch {epoch}/{epochs}: {entry}", flush=True),
     )  # fmt: skip
 
 
 @app.command("quality")
+@grouped
 def quality_command(
     out: Annotated[Path, typer.Option(help="Table to write: accuracy per (trained k, evaluated k, seed), CSV.")],
     models: Annotated[Path, typer.Option(help="Folder for checkpoints and finished results; resumes from there.")],
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
+    images: ImageOptions,
     k: Annotated[str, typer.Option("--k", help="Trained k, with commas.")] = "1,2,3,4,5,6,7,8",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 for every k.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    epochs: Epochs = 8,
     device: Device = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")] = 2,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
+    jobs: Jobs = 2,
     force: Force = False,
 ) -> None:
     """Train the base model at every k over several seeds and evaluate; the k = 4 models at every k = 1..16.
@@ -98,13 +81,13 @@ def quality_command(
     """
     if is_made(out, [], force):
         return
-    images = read_images(data, data_dir, train_images, test_images)
+    taken = images.read()
     base = CONFIGURATIONS["base"]
     ks = command.numbers(k, "--k")
     chosen = pick_device(device)
     rows = measure_quality(
-        images, base, TrainingConfig(epochs=epochs), ks, list(range(seeds)), models, chosen, jobs,
+        taken, base, TrainingConfig(epochs=epochs), ks, list(range(seeds)), models, chosen, jobs,
         lambda line: print(line, flush=True),
     )  # fmt: skip
     with staged(out, force=force) as written:
-        write_quality(rows, images, device_name(chosen), written)
+        write_quality(rows, taken, device_name(chosen), written)

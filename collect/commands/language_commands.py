@@ -1,6 +1,7 @@
 """Commands about the byte-level language model: language, language-quality, language-route."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from moe_replay.collect.commands.app import Checkpoint, Device, Force, Threads, app
+from moe_replay.collect.commands.app import Checkpoint, Force, ScoreBits, TorchOptions, app
 from moe_replay.collect.datasets.text_corpus import Corpus, read_corpus
 from moe_replay.collect.datasets.text_sources import SOURCES
-from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.devices import device_name
 from moe_replay.collect.models.language_model import LanguageConfig
 from moe_replay.collect.recording.continuous_batching import draw_requests
 from moe_replay.collect.recording.language_recording import Recorder, language_header, record_decode, record_prefill
@@ -24,6 +25,7 @@ from moe_replay.collect.training.language_training import LanguageTraining, rest
 from moe_replay.collect.training.training_pace import steps_within
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.files import write_json, write_rows
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place, is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.errors import InputError, unknown_name
@@ -44,49 +46,84 @@ def corpus_of(domains: str | None, data_dir: Path | None) -> Corpus:
     return corpus
 
 
-@app.command("language")
-def language_command(
-    out: Annotated[Path, typer.Option(help="Checkpoint to write; an unfinished one of the same training is resumed.")],
-    domains: Domains = None,
-    data_dir: TextDir = None,
-    steps: Annotated[int, typer.Option(min=1)] = 9000,
+@dataclass(frozen=True)
+class TextOptions:
+    """Which text a command takes."""
+
+    domains: Domains = None
+    data_dir: TextDir = None
+
+    def read(self) -> Corpus:
+        """Return the corpus and say on standard error which domains this machine lacks."""
+        return corpus_of(self.domains, self.data_dir)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The sizes of a language model."""
+
+    layers: Annotated[int, typer.Option(min=1)] = 8
+    experts: Annotated[int, typer.Option(min=1, help="Experts per layer.")] = 32
+    k: Annotated[int, typer.Option(min=1, help="Experts per byte and layer.")] = 4
+    dmodel: Annotated[int, typer.Option(min=2, help="Width of a token.")] = 128
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of each expert.")] = 128
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4
+    window: Annotated[int, typer.Option(min=2, help="Longest sequence, bytes.")] = 256
+
+    def config(self) -> LanguageConfig:
+        """Return the configuration."""
+        return LanguageConfig(self.layers, self.experts, self.k, self.dmodel, self.hidden, self.heads, self.window)
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How long, how fast and how precisely is trained."""
+
+    steps: Annotated[int, typer.Option(min=1)] = 9000
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Instead of --steps: as many as fit, by the pace of the first.")
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Windows per step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-3,
-    layers: Annotated[int, typer.Option(min=1)] = 8,
-    experts: Annotated[int, typer.Option(min=1, help="Experts per layer.")] = 32,
-    k: Annotated[int, typer.Option(min=1, help="Experts per byte and layer.")] = 4,
-    dmodel: Annotated[int, typer.Option(min=2, help="Width of a token.")] = 128,
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of each expert.")] = 128,
-    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4,
-    window: Annotated[int, typer.Option(min=2, help="Longest sequence, bytes.")] = 256,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    ] = None
+    batch: Annotated[int, typer.Option(min=1, help="Windows per step.")] = 8
+    learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-3
+    seed: Annotated[int, typer.Option(min=0)] = 0
+    precision: Annotated[
+        str, typer.Option(help=f"Of matrix products: {', '.join(PRECISIONS)}; high is TF32 on a GPU.")
+    ] = "highest"
+
+    def set_precision(self) -> None:
+        """Let torch compute so precisely; InputError for another word."""
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
+        torch.set_float32_matmul_precision(self.precision)
+
+    def training(self) -> LanguageTraining:
+        """Return the training, of `steps` steps."""
+        return LanguageTraining(self.steps, self.batch, self.learning_rate, seed=self.seed, seconds=self.seconds)
+
+
+@app.command("language")
+@grouped
+def language_command(
+    out: Annotated[Path, typer.Option(help="Checkpoint to write; an unfinished one of the same training is resumed.")],
+    text: TextOptions,
+    sizes: ModelOptions,
+    asked: StepOptions,
+    machine: TorchOptions,
     start: Annotated[
         Path | None, typer.Option(help="Go on from a finished training's weights, with new steps.")
     ] = None,
-    precision: Annotated[
-        str, typer.Option(help=f"Of matrix products: {', '.join(PRECISIONS)}; high is TF32 on a GPU.")
-    ] = "highest",
-    device: Device = "auto",
-    threads: Threads = 1,
 ) -> None:
     """Train a byte-level MoE language model on code, docs and novels; a checkpoint every three minutes, resumed.
 
     Example: `python -m collect language --domains code --steps 40 --layers 2 --experts 8 --out small.pt`
     """
-    torch.set_num_threads(threads)
-    if precision not in PRECISIONS:
-        raise unknown_name("precision", precision, PRECISIONS)
-    torch.set_float32_matmul_precision(precision)
+    asked.set_precision()
     check_place(out, [start])
-    where, corpus = pick_device(device), corpus_of(domains, data_dir)
-    config = LanguageConfig(layers, experts, k, dmodel, hidden, heads, window)
-    training = LanguageTraining(steps, batch, learning_rate, seed=seed, seconds=seconds)
-    if seconds is not None:
-        training = replace(training, steps=steps_within(seconds, corpus, config, training, where, out))
-        print(f"{out}: {training.steps} steps fit into {seconds:g} s")
+    where, corpus = machine.pick(), text.read()
+    config, training = sizes.config(), asked.training()
+    if asked.seconds is not None:
+        training = replace(training, steps=steps_within(asked.seconds, corpus, config, training, where, out))
+        print(f"{out}: {training.steps} steps fit into {asked.seconds:g} s")
     with Progress(transient=True) as progress:
         task = progress.add_task("training", total=training.steps)
         _, about = train_language(
@@ -101,26 +138,24 @@ def language_command(
 
 
 @app.command("language-quality")
+@grouped
 def language_quality_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Table to write: a row per domain and model, CSV; OUT.json beside it.")],
-    domains: Domains = None,
-    data_dir: TextDir = None,
+    text: TextOptions,
+    machine: TorchOptions,
     segments: Annotated[int, typer.Option(min=2, help="Held-out segments per domain, half a window each.")] = 1000,
-    device: Device = "auto",
-    threads: Threads = 1,
     force: Force = False,
 ) -> None:
     """Measure held-out bits per byte of every domain, beside a byte 5-gram with Kneser-Ney smoothing.
 
     Example: `python -m collect language-quality --domains code --checkpoint small.pt --segments 50 --out language.csv`
     """
-    torch.set_num_threads(threads)
     if is_made(out, [checkpoint], force):
         return
-    corpus = corpus_of(domains, data_dir)
+    corpus = text.read()
     model, about = restore_language(checkpoint, corpus)
-    where = pick_device(device)
+    where = machine.pick()
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=len(corpus.domains) * -(-segments // 8))
         rows = measure_bits(model.to(where), corpus, segments, lambda: progress.advance(task))
@@ -149,27 +184,49 @@ def write_quality(
         })  # fmt: skip
 
 
+@dataclass(frozen=True)
+class ServedOptions:
+    """What is recorded: how much text, and how it is run."""
+
+    phase: Annotated[
+        str, typer.Option(help=f"{', '.join(PHASES)}: whole windows at once, byte by byte, or prompts served.")
+    ] = "decode"
+    windows: Annotated[int, typer.Option(min=1, help="Prefill, stepwise: windows per domain.")] = 8
+    requests: Annotated[int, typer.Option(min=1, help="Decode: sequences, domains taking turns.")] = 96
+    prompt: Annotated[str, typer.Option(help="Decode: bytes of a prompt, low-high, log-uniform.")] = "16-128"
+    new: Annotated[str, typer.Option(help="Decode: bytes generated, low-high, log-uniform.")] = "32-128"
+    slots: Annotated[int, typer.Option(min=1, help="Sequences in flight; windows per step.")] = 8
+    seed: Annotated[int, typer.Option(min=0)] = 0
+
+    def lengths(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the ranges of bytes, of prompts and of what follows them."""
+        return command.length_range("--prompt", self.prompt), command.length_range("--new", self.new)
+
+
+@dataclass(frozen=True)
+class RecordedOptions:
+    """What is kept of every selection."""
+
+    candidates: Annotated[int | None, typer.Option(min=1, help="Experts recorded, best first; default: all.")] = None
+    score_bits: ScoreBits = FULL_PRECISION
+
+    def recorder(self, model: torch.nn.Module) -> Recorder:
+        """Return the recorder of a model; InputError for more candidates than it has experts, or fewer than it uses."""
+        config = model.config
+        if self.candidates is not None and not config.k <= self.candidates <= config.experts:
+            raise InputError(f"--candidates {self.candidates}: allowed {config.k}..{config.experts}")
+        return Recorder(model, self.candidates or config.experts, self.score_bits)
+
+
 @app.command("language-route")
+@grouped
 def language_route_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
-    phase: Annotated[
-        str, typer.Option(help=f"{', '.join(PHASES)}: whole windows at once, byte by byte, or prompts served.")
-    ] = "decode",
-    domains: Domains = None,
-    data_dir: TextDir = None,
-    windows: Annotated[int, typer.Option(min=1, help="Prefill, stepwise: windows per domain.")] = 8,
-    requests: Annotated[int, typer.Option(min=1, help="Decode: sequences, domains taking turns.")] = 96,
-    prompt: Annotated[str, typer.Option(help="Decode: bytes of a prompt, low-high, log-uniform.")] = "16-128",
-    new: Annotated[str, typer.Option(help="Decode: bytes generated, low-high, log-uniform.")] = "32-128",
-    slots: Annotated[int, typer.Option(min=1, help="Sequences in flight; windows per step.")] = 8,
-    candidates: Annotated[int | None, typer.Option(min=1, help="Experts recorded, best first; default: all.")] = None,
-    score_bits: Annotated[
-        int, typer.Option(min=1, max=FULL_PRECISION, help="Bits kept of the significands of scores and norms.")
-    ] = FULL_PRECISION,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Device = "auto",
-    threads: Threads = 1,
+    text: TextOptions,
+    served: ServedOptions,
+    recorded: RecordedOptions,
+    machine: TorchOptions,
     force: Force = False,
 ) -> None:
     """Record which experts held-out text selects: whole windows, the same byte by byte, or prompts served.
@@ -178,30 +235,25 @@ def language_route_command(
 
     Example: `python -m collect language-route --checkpoint small.pt --domains code --out small.trace.parquet`
     """
-    torch.set_num_threads(threads)
-    if phase not in PHASES:
-        raise unknown_name("phase", phase, PHASES)
+    if served.phase not in PHASES:
+        raise unknown_name("phase", served.phase, PHASES)
     if is_made(out, [checkpoint], force):
         return
-    corpus = corpus_of(domains, data_dir)
+    corpus, where = text.read(), machine.pick()
     model, about = restore_language(checkpoint, corpus)
-    where = pick_device(device)
     model = model.to(where)
-    if candidates is not None and not about["model"]["k"] <= candidates <= about["model"]["experts"]:
-        raise InputError(f"--candidates {candidates}: allowed {about['model']['k']}..{about['model']['experts']}")
-    recorder = Recorder(model, candidates or model.config.experts, score_bits)
-    draws = np.random.default_rng(seed)
-    notes = {"phase": phase, "slots": slots, "score_bits": score_bits}
-    header = language_header(model, about, corpus, where, seed, notes)
+    recorder, draws = recorded.recorder(model), np.random.default_rng(served.seed)
+    notes = {"phase": served.phase, "slots": served.slots, "score_bits": recorded.score_bits}
+    header = language_header(model, about, corpus, where, served.seed, notes)
     with Progress(transient=True) as progress:
         task = progress.add_task("recording", total=None)
-        if phase != "decode":
+        step = partial(progress.advance, task)
+        if served.phase != "decode":
+            stepwise = served.phase == "stepwise"
             record_prefill(
-                model, corpus, header, recorder, windows, slots, draws, out, lambda: progress.advance(task),
-                stepwise=phase == "stepwise",
-            )  # fmt: skip
+                model, corpus, header, recorder, served.windows, served.slots, draws, out, step, stepwise=stepwise
+            )
         else:
-            lengths = command.length_range("--prompt", prompt), command.length_range("--new", new)
-            wanted = draw_requests(corpus, requests, *lengths, model.config.window, draws)
-            record_decode(model, wanted, header, recorder, slots, seed, out, lambda: progress.advance(task))
+            wanted = draw_requests(corpus, served.requests, *served.lengths(), model.config.window, draws)
+            record_decode(model, wanted, header, recorder, served.slots, served.seed, out, step)
     print(f"{out}: recorded")

@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import pyarrow as pa
 import torch
 import typer
 from rich.progress import Progress
 
-from moe_replay.collect.commands.app import Device, Force, Threads, app
-from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.commands.app import Force, TorchOptions, app
+from moe_replay.collect.devices import device_name
 from moe_replay.collect.execution.calibration import CalibrationPlan
 from moe_replay.collect.real_layers.expert_timing import LayerTimes, TimesPlan
 from moe_replay.collect.real_layers.layer_shapes import SHAPES, LayerShape, shape_of
@@ -19,6 +20,7 @@ from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
 from moe_replay.collect.real_layers.link_timing import LinkPlan, fitted, measure_link, sizes_of
 from moe_replay.collect.real_layers.loop_costs import SIZES, measure_loop
 from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import FORCE, provenance
 from moe_replay.traces.errors import InputError
@@ -46,15 +48,15 @@ class ShapeFiles(NamedTuple):
 
 
 @app.command("layer-costs")
+@grouped
 def layer_costs_command(
     out: Annotated[Path, typer.Option(help="Folder for the three files of every shape.")],
+    machine: TorchOptions,
     shapes: Annotated[list[str] | None, typer.Argument(help=f"Published shapes: {', '.join(SHAPES)}; all.")] = None,
     scale: Scale = 1,
     sizes: Annotated[str, typer.Option(help="Tokens per expert, with commas.")] = ",".join(map(str, SIZES)),
     repetitions: Annotated[int, typer.Option(min=1, help="Most repetitions of everything.")] = 20,
     seconds: Annotated[float, typer.Option(min=0, help="Per shape: no repetition but the first begins later.")] = 12,
-    device: Device = "auto",
-    threads: Threads = 1,
     force: Force = False,
 ) -> None:  # fmt: skip
     """Measure one layer of published shapes, random weights in bfloat16: cost tables, and times by four ways.
@@ -66,9 +68,8 @@ def layer_costs_command(
 
     Example: `python -m collect layer-costs olmoe --device cpu --scale 16 --sizes 1,8,64 --out shapes`
     """
-    torch.set_num_threads(threads)
     check_place(out, folder=True)
-    where, plan = pick_device(device), CalibrationPlan(at_most(MOST_TOKENS, sizes, "--sizes"), repetitions)
+    where, plan = machine.pick(), CalibrationPlan(at_most(MOST_TOKENS, sizes, "--sizes"), repetitions)
     for shape in [shape_of(name, scale) for name in shapes or SHAPES]:
         begun = time.monotonic()
         files = ShapeFiles(*(out / f"{shape.name}{ending}" for ending in ENDINGS))
@@ -79,7 +80,7 @@ def layer_costs_command(
                 layer_times.costs_alone(files.times).save(files.alone)
             print(f"{shape.name}: is there already, {FORCE} makes it anew")
             continue
-        said = measure_shape(shape, where, plan, seconds, {**identity, "threads": threads}, files)
+        said = measure_shape(shape, where, plan, seconds, {**identity, "threads": machine.threads}, files)
         print(f"{shape.name}: {said}, {time.monotonic() - begun:.1f} s", flush=True)
 
 
@@ -143,15 +144,15 @@ def give_back(where: torch.device) -> None:
 
 
 @app.command("link")
+@grouped
 def link_command(
     out: Annotated[Path, typer.Option(help="Table to write; its header holds the fitted links.")],
+    machine: TorchOptions,
     shapes: Annotated[str, typer.Option(help="Published shapes, with commas.")] = ",".join(SHAPES),
     scale: Scale = 1,
     streams: Annotated[str, typer.Option(help="Copies at once, with commas.")] = "1,2,3,4",
     repetitions: Annotated[int, typer.Option(min=1)] = 10,
     seconds: Annotated[float, typer.Option(min=0, help="No repetition but the first three begins later.")] = 8,
-    device: Device = "auto",
-    threads: Threads = 1,
     force: Force = False,
 ) -> None:
     """Measure what it takes to bring experts of published shapes to the device: pinned and pageable, 1 to 4 streams.
@@ -161,9 +162,8 @@ def link_command(
 
     Example: `python -m collect link --shapes olmoe --device cpu --scale 16 --out link.parquet`
     """
-    torch.set_num_threads(threads)
     check_place(out)
-    where, chosen = pick_device(device), [shape_of(name, scale) for name in shapes.split(",")]
+    where, chosen = machine.pick(), [shape_of(name, scale) for name in shapes.split(",")]
     sizes = sizes_of([shape.expert_bytes(torch.bfloat16) for shape in chosen])
     plan = LinkPlan(tuple(sizes), at_most(MOST_STREAMS, streams, "--streams"), repetitions, seconds)
     identity = {"device": device_name(where), "shapes": [shape.name for shape in chosen], "streams": list(plan.streams)}
@@ -173,16 +173,18 @@ def link_command(
     with Progress(transient=True) as progress:
         bar = progress.add_task("copying", total=None)
         table = measure_link(where, plan, lambda *_: progress.advance(bar))
+    write_link(out, table, {**identity, "threads": machine.threads, "provenance": provenance(plan.seed)})
+    print(f"{out}: {len(table)} copies of {len(sizes)} sizes")
+
+
+def write_link(out: Path, table: pa.Table, about: dict) -> None:
+    """Write the copies with the links that are fitted to them, and say what those are."""
     links = fitted(table)
     kinds = dict.fromkeys(link["host_memory"] for link in links)
-    header = {
-        **identity, "links": links, "memories": {kind: link_table.MEANINGS[kind] for kind in kinds}, "threads": threads,
-        "torch": torch.__version__, "provenance": provenance(plan.seed),
-    }  # fmt: skip
-    save_mixed(out, table, header, link_table.KIND)
+    meanings = {kind: link_table.MEANINGS[kind] for kind in kinds}
+    save_mixed(out, table, {**about, "links": links, "memories": meanings, "torch": torch.__version__}, link_table.KIND)
     for link in links:
         print(
             f"{link['host_memory']}, {link['copies']} at once: {link['bytes_per_s'] / 1e9:.1f} GB/s,"
             f" {link['latency_ns'] / 1e3:.1f} us (median error {link['error_percent']} %)"
         )
-    print(f"{out}: {len(table)} copies of {len(sizes)} sizes")

@@ -8,21 +8,10 @@ import torch
 import typer
 from rich.progress import Progress
 
-from moe_replay.collect.commands.app import (
-    Checkpoint,
-    Data,
-    DataDir,
-    Device,
-    Force,
-    TestImages,
-    Threads,
-    TrainImages,
-    app,
-    read_images,
-)
+from moe_replay.collect.commands.app import Checkpoint, Force, ImageOptions, TorchOptions, app
 from moe_replay.collect.commands.language_commands import corpus_of
 from moe_replay.collect.datasets.text_corpus import Corpus
-from moe_replay.collect.devices import device_name, pick_device
+from moe_replay.collect.devices import device_name
 from moe_replay.collect.studies.masked_quality import (
     HANDLINGS,
     STATIC,
@@ -40,6 +29,7 @@ from moe_replay.collect.training.language_training import KIND as LANGUAGE
 from moe_replay.collect.training.language_training import restore_language
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.files import write_json, write_rows
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.errors import InputError, unknown_name
@@ -59,20 +49,17 @@ class Measured:
     corpus: Corpus | None
 
 
-def measured(
-    checkpoint: Path, data: str, data_dir: Path | None, units: int, stretch: int, where: torch.device,
-    train_images: int | None = None, test_images: int | None = None,
-) -> Measured:  # fmt: skip
+def measured(checkpoint: Path, chosen: ImageOptions, units: int, stretch: int, where: torch.device) -> Measured:
     """Return the probe of a checkpoint; InputError where its data is not what it was trained on."""
     described = load_checkpoint(checkpoint)["description"]
     about = {"device": device_name(where), "model": described["model"], "units": units, "provenance": provenance()}
     if described.get("kind") == LANGUAGE:
-        corpus = corpus_of(None, data_dir)
+        corpus = corpus_of(None, chosen.data_dir)
         model, _ = restore_language(checkpoint, corpus)
         probe = LanguageProbe(model.to(where), corpus, units, stretch)
         text = {"name": "text", "digest": corpus.digest, "stretch": stretch, **corpus.about()}
         return Measured(probe, True, {**about, "data": text, **sizes(model)}, corpus)
-    images = read_images(data, data_dir, train_images, test_images)
+    images = chosen.read()
     model, _ = restore(checkpoint, images)
     probe = ClassifierProbe(model.to(where), images, units, where)
     renormalised = all(getattr(gate, "renormalised", True) for gate in model.gates)
@@ -97,23 +84,36 @@ def sizes(model: torch.nn.Module) -> dict:
     }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class ResidentOptions:
+    """Which experts are resident, and what becomes of a choice of others."""
+
+    slots: Annotated[str, typer.Option(help="Experts of a layer that are resident, with commas.")] = "4,8,16,24"
+    period: Annotated[str, typer.Option(help="SwapMoE: units between new residents, with commas.")] = "1,8,64"
+    miss: Annotated[str, typer.Option(help=f"{', '.join(HANDLINGS)}, with commas.")] = ",".join(HANDLINGS)
+    random_keeps: Annotated[int, typer.Option(min=0, help="How many random choices of residents.")] = 3
+
+    def plan(self) -> MaskedPlan:
+        """Return the plan; InputError for another handling, and for what is no list of numbers."""
+        handlings = tuple(self.miss.split(","))
+        for name in handlings:
+            if name not in HANDLINGS:
+                raise unknown_name("handling", name, HANDLINGS)
+        slots, periods = command.numbers(self.slots, "--slots"), command.numbers(self.period, "--period")
+        return MaskedPlan(tuple(slots), tuple(periods), handlings, self.random_keeps)
+
+
 @app.command("swap-quality")
+@grouped
 def swap_quality_command(
     checkpoint: Checkpoint,
     out: Out,
-    slots: Annotated[str, typer.Option(help="Experts of a layer that are resident, with commas.")] = "4,8,16,24",
-    period: Annotated[str, typer.Option(help="SwapMoE: units between new residents, with commas.")] = "1,8,64",
-    miss: Annotated[str, typer.Option(help=f"{', '.join(HANDLINGS)}, with commas.")] = ",".join(HANDLINGS),
-    random_keeps: Annotated[int, typer.Option(min=0, help="How many random choices of residents.")] = 3,
+    images: ImageOptions,
+    machine: TorchOptions,
+    resident: ResidentOptions,
     dense: Annotated[Path | None, typer.Option(help="Language model with one expert, measured beside.")] = None,
     units: Units = 240,
     stretch: Stretch = 20,
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
     force: Force = False,
 ) -> None:
     """Measure the quality of a model of which only some experts are resident, by how they were chosen.
@@ -122,18 +122,10 @@ def swap_quality_command(
 
     Example: `python -m collect swap-quality --checkpoint wide.pt --slots 8,16 --period 64 --units 2000 --out swap.csv`
     """
-    torch.set_num_threads(threads)
     if is_made(out, [checkpoint, dense], force):
         return
-    for name in miss.split(","):
-        if name not in HANDLINGS:
-            raise unknown_name("handling", name, HANDLINGS)
-    plan = MaskedPlan(
-        tuple(command.numbers(slots, "--slots")), tuple(command.numbers(period, "--period")), tuple(miss.split(",")),
-        random_keeps,
-    )  # fmt: skip
-    where = pick_device(device)
-    found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
+    plan, where = resident.plan(), machine.pick()
+    found = measured(checkpoint, images, units, stretch, where)
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=plan.ways)
         rows = masked_rows(found.probe, found.renormalised, plan, lambda: progress.advance(task))
@@ -162,30 +154,26 @@ def dense_row(
 
 
 @app.command("skip-exchange")
+@grouped
 def skip_exchange_command(
     checkpoint: Checkpoint,
     out: Out,
+    images: ImageOptions,
+    machine: TorchOptions,
     share: Annotated[float, typer.Option(min=0, max=1, help="Share of a layer's experts that is treated.")] = 0.5,
     seeds: Annotated[int, typer.Option(min=1, help="Random choices of the treated experts.")] = 5,
     units: Units = 240,
     stretch: Stretch = 20,
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
     force: Force = False,
 ) -> None:
     """Skip half of the experts, or let them run in each other's place: in the first layer, and in all layers.
 
     Example: `python -m collect skip-exchange --checkpoint wide.pt --units 2000 --out skip-exchange.csv`
     """
-    torch.set_num_threads(threads)
     if is_made(out, [checkpoint], force):
         return
-    where = pick_device(device)
-    found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
+    where = machine.pick()
+    found = measured(checkpoint, images, units, stretch, where)
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=1 + 4 * seeds)
         rows = altered_rows(found.probe, found.renormalised, share, seeds, lambda: progress.advance(task))

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 import typer
 
-from moe_replay.collect.commands.app import check_belonging, read_images
+from moe_replay.collect.commands.app import ImageOptions, check_belonging
 from moe_replay.collect.devices import check_weights_fit, device_name, on_device
 from moe_replay.collect.execution.calibration import NewBlocks
 from moe_replay.collect.execution.classifier_blocks import ClassifierCalibration, ClassifierOnWeights
@@ -52,11 +52,9 @@ class Subject:
     on_weights: Callable[[Path, Trace, Path, CostTable], TraceOnWeights]
 
 
-def classifier_subject(
-    checkpoint: Path, data: str, data_dir: Path | None, train: int | None, test: int | None, where: torch.device
-) -> Subject:
+def classifier_subject(checkpoint: Path, chosen: ImageOptions, where: torch.device) -> Subject:
     """Return a classifier with its images; InputError where they do not belong together."""
-    images = read_images(data, data_dir, train, test)
+    images = chosen.read()
     model, about = restore(checkpoint, images)
     model = model.to(where)
 
@@ -119,29 +117,31 @@ def check_device(costs: Path, table: CostTable, where: torch.device) -> None:
         raise InputError(f"{costs}: was measured on {table.header['device']}, this is {device_name(where)}")
 
 
-def subject_of(
-    checkpoint: Path, data: str, data_dir: Path | None, train: int | None, test: int | None, where: torch.device
-) -> Subject:
+def subject_of(checkpoint: Path, images: ImageOptions, where: torch.device) -> Subject:
     """Return the model of a checkpoint, a classifier or a language model."""
     if load_checkpoint(checkpoint)["description"].get("kind") == LANGUAGE:
         return language_subject(checkpoint, where)
-    return classifier_subject(checkpoint, data, data_dir, train, test, where)
+    return classifier_subject(checkpoint, images, where)
 
 
-def check_subject(checkpoint: Path | None, shape: str | None, scale: int | None, layers: int | None) -> None:
-    """Refuse options that name no subject, or two."""
-    if (checkpoint is None) == (shape is None):
-        raise InputError("--checkpoint and --shape: allowed exactly one of them")
-    if shape is None and (scale, layers) != (None, None):
-        raise InputError("--scale and --layers have a meaning only with --shape")
+@dataclass(frozen=True)
+class SubjectOptions:
+    """What is measured or executed: a checkpoint's model, or layers of a published shape."""
 
+    checkpoint: CheckpointOrShape = None
+    shape: Shape = None
+    scale: Scale = None
+    layers: Layers = None
 
-def chosen_subject(
-    checkpoint: Path | None, of_shape: tuple[str | None, int | None, int | None], data: str, data_dir: Path | None,
-    train: int | None, test: int | None, where: torch.device,
-) -> Subject:  # fmt: skip
-    """Return the subject of the options; `of_shape` holds name, scale and layers. `check_subject` saw them before."""
-    if checkpoint is not None:
-        return subject_of(checkpoint, data, data_dir, train, test, where)
-    name, scale, layers = of_shape
-    return shape_subject(name, scale or 1, layers or LAYERS, where)
+    def check(self) -> None:
+        """Refuse options that name no subject, or two."""
+        if (self.checkpoint is None) == (self.shape is None):
+            raise InputError("--checkpoint and --shape: allowed exactly one of them")
+        if self.shape is None and (self.scale, self.layers) != (None, None):
+            raise InputError("--scale and --layers have a meaning only with --shape")
+
+    def on(self, where: torch.device, images: ImageOptions) -> Subject:
+        """Return the subject on a device; a classifier comes with its images. `check` saw the options before."""
+        if self.checkpoint is not None:
+            return subject_of(self.checkpoint, images, where)
+        return shape_subject(self.shape, self.scale or 1, self.layers or LAYERS, where)

@@ -1,5 +1,6 @@
 """The command `route`: which experts does data select, in a classifier of this project or in any transformers model?"""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -7,14 +8,14 @@ import torch
 import typer
 from rich.progress import Progress
 
-from moe_replay.collect.commands.app import DataDir, Device, Force, TestImages, Threads, TrainImages, app, read_images
+from moe_replay.collect.commands.app import Force, ImageOptions, TorchOptions, app
 from moe_replay.collect.datasets import DATASETS
-from moe_replay.collect.devices import pick_device
 from moe_replay.collect.huggingface.collector import ALL, CHOSEN, Plan, record_prompts
 from moe_replay.collect.huggingface.model_loading import TYPES, check_at_hand, load_model, load_tokenizer, short_name
 from moe_replay.collect.huggingface.prompts import read_prompts
 from moe_replay.collect.recording.classifier_recording import record_trace
 from moe_replay.collect.training.classifier_training import restore
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made
 from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.file.trace_file import load_trace
@@ -25,46 +26,94 @@ CLASSIFIER = "Classifier"
 TRANSFORMERS = "transformers model"
 
 
-@app.command("route")
-def route_command(
-    out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="A classifier's finished training.")] = None,
-    model: Annotated[str | None, typer.Option(help="In its place: a transformers model, a folder or a name.")] = None,
-    data: Annotated[str, typer.Option(help=f"{', '.join(DATASETS)}; with --model a FILE.jsonl.")] = "cifar10",
-    batch: Annotated[int | None, typer.Option(min=1, help="Images or prompts per step; default: 256 or 8.")] = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-    data_dir: DataDir = None,
-    k: Annotated[int | None, typer.Option(min=1, help="Experts per token.", rich_help_panel=CLASSIFIER)] = None,
-    rule: Annotated[str | None, typer.Option(help=f"In place of --k, {RULE_HELP}.", rich_help_panel=CLASSIFIER)] = None,
+Batch = Annotated[int | None, typer.Option(min=1, help="Images or prompts per step; default: 256 or 8.")]
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What is recorded: a classifier of this project, or in its place a model of transformers."""
+
+    checkpoint: Annotated[Path | None, typer.Option(help="A classifier's finished training.")] = None
+    model: Annotated[str | None, typer.Option(help="In its place: a transformers model, a folder or a name.")] = None
+
+    def check(self) -> None:
+        """Refuse two, and none."""
+        if (self.checkpoint is None) == (self.model is None):
+            raise InputError("--checkpoint or --model: exactly one of them is needed")
+
+
+@dataclass(frozen=True)
+class RoutedImageOptions(ImageOptions):
+    """Which images a classifier takes, or the prompts of another model."""
+
+    data: Annotated[str, typer.Option(help=f"{', '.join(DATASETS)}; with --model a FILE.jsonl.")] = "cifar10"
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """What has a meaning for a classifier only."""
+
+    k: Annotated[int | None, typer.Option(min=1, help="Experts per token.", rich_help_panel=CLASSIFIER)] = None
+    rule: Annotated[str | None, typer.Option(help=f"In place of --k, {RULE_HELP}.", rich_help_panel=CLASSIFIER)] = None
     only_ran: Annotated[
         bool, typer.Option("--only-ran", help="Only what ran, no scores and norms.", rich_help_panel=CLASSIFIER)
-    ] = False,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
+    ] = False
+
+    def refuse_any(self) -> None:
+        """Refuse every option that is given."""
+        refuse_given({"--k": self.k, "--rule": self.rule, "--only-ran": self.only_ran}, "--model")
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What has a meaning for a transformers model only."""
+
     max_new_tokens: Annotated[
         int, typer.Option(min=0, help="Tokens generated per prompt; 0: prefill only.", rich_help_panel=TRANSFORMERS)
-    ] = 32,
+    ] = 32
     max_prompt_tokens: Annotated[
         int | None, typer.Option(min=1, help="Cut prompts to so many tokens.", rich_help_panel=TRANSFORMERS)
-    ] = None,
+    ] = None
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many prompts.", rich_help_panel=TRANSFORMERS)
-    ] = None,
+    ] = None
     candidates: Annotated[
         str | None,
         typer.Option(
             help=f"Experts recorded: a number, {ALL}, or {CHOSEN}; default: all up to 64.", rich_help_panel=TRANSFORMERS
         ),
-    ] = None,
+    ] = None
     part: Annotated[
         str | None, typer.Option(help="encoder or decoder, where a model has both.", rich_help_panel=TRANSFORMERS)
-    ] = None,
+    ] = None
     sample: Annotated[
         bool, typer.Option("--sample", help="Sample instead of greedy decoding.", rich_help_panel=TRANSFORMERS)
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of sampling.", rich_help_panel=TRANSFORMERS)] = 0,
-    dtype: Annotated[str, typer.Option(help=f"{', '.join(TYPES)}.", rich_help_panel=TRANSFORMERS)] = "auto",
+    ] = False
+    seed: Annotated[int, typer.Option(min=0, help="Of sampling.", rich_help_panel=TRANSFORMERS)] = 0
+    dtype: Annotated[str, typer.Option(help=f"{', '.join(TYPES)}.", rich_help_panel=TRANSFORMERS)] = "auto"
+
+    def refuse_any(self) -> None:
+        """Refuse every option that is given."""
+        given = {"--limit": self.limit, "--max-prompt-tokens": self.max_prompt_tokens, "--candidates": self.candidates,
+                 "--part": self.part, "--sample": self.sample}  # fmt: skip
+        refuse_given(given, "--checkpoint")
+
+    def plan(self, batch: int) -> Plan:
+        """Return how the prompts are run, so many at once."""
+        candidates = given_candidates(self.candidates)
+        return Plan(batch, self.max_new_tokens, self.sample, self.seed, self.part, candidates)
+
+
+@app.command("route")
+@grouped
+def route_command(
+    out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
+    source: SourceOptions,
+    images: RoutedImageOptions,
+    machine: TorchOptions,
+    classified: ClassifierOptions,
+    prompted: PromptOptions,
+    batch: Batch = None,
     force: Force = False,
 ) -> None:
     """Record which experts data selects: all candidates with their scores, best first.
@@ -77,40 +126,40 @@ def route_command(
 
     Example: `python -m collect route --model allenai/OLMoE-1B-7B-0924 --data prompts.jsonl --out olmoe.trace.parquet`
     """
-    torch.set_num_threads(threads)
-    if (checkpoint is None) == (model is None):
-        raise InputError("--checkpoint or --model: exactly one of them is needed")
-    if is_made(out, [checkpoint, Path(data) if model is not None else None], force):
+    source.check()
+    if is_made(out, [source.checkpoint, Path(images.data) if source.model is not None else None], force):
         return
-    where = pick_device(device)
-    if model is not None:
-        refuse_given({"--k": k, "--rule": rule, "--only-ran": only_ran, "--train-images": train_images,
-                      "--test-images": test_images, "--data-dir": data_dir}, "--model")  # fmt: skip
-        plan = Plan(batch or 8, max_new_tokens, sample, seed, part, given_candidates(candidates))
-        route_prompts(model, Path(data), plan, limit, max_prompt_tokens, dtype, where, out)
+    where = machine.pick()
+    if source.model is not None:
+        classified.refuse_any()
+        refuse_given({"--train-images": images.train_images, "--test-images": images.test_images,
+                      "--data-dir": images.data_dir}, "--model")  # fmt: skip
+        route_prompts(source.model, Path(images.data), prompted, batch or 8, where, out)
         return
-    refuse_given({"--limit": limit, "--max-prompt-tokens": max_prompt_tokens, "--candidates": candidates,
-                  "--part": part, "--sample": sample}, "--checkpoint")  # fmt: skip
-    chosen = given_rule(rule, k)
-    images = read_images(data, data_dir, train_images, test_images)
-    classifier, description = restore(checkpoint, images)
-    trace = record_trace(
-        classifier, description, images, chosen or classifier.config.k, batch or 256, where, out, only_ran
-    )
+    prompted.refuse_any()
+    route_images(source.checkpoint, images, classified, batch or 256, where, out)
+
+
+def route_images(
+    checkpoint: Path, images: ImageOptions, classified: ClassifierOptions, batch: int, where: torch.device, out: Path
+) -> None:
+    """Record a classifier of this project."""
+    chosen, taken = given_rule(classified.rule, classified.k), images.read()
+    classifier, description = restore(checkpoint, taken)
+    chosen = chosen or classifier.config.k
+    trace = record_trace(classifier, description, taken, chosen, batch, where, out, classified.only_ran)
     accuracy = (trace.label_S == trace.prediction_S).mean()
     print(f"{out}: {trace.T} tokens, {trace.L} layers, {trace.E} experts; accuracy {accuracy:.4f}")
 
 
-def route_prompts(
-    name: str, data: Path, plan: Plan, limit: int | None, longest: int | None, dtype: str, where: torch.device,
-    out: Path,
-) -> None:  # fmt: skip
+def route_prompts(name: str, data: Path, prompted: PromptOptions, batch: int, where: torch.device, out: Path) -> None:
     """Record a transformers model."""
-    if dtype not in TYPES:
-        raise unknown_name("dtype", dtype, TYPES)
+    plan = prompted.plan(batch)
+    if prompted.dtype not in TYPES:
+        raise unknown_name("dtype", prompted.dtype, TYPES)
     check_at_hand(name)
-    prompts = read_prompts(data, load_tokenizer(name), limit, longest)
-    model = load_model(name, dtype, where)
+    prompts = read_prompts(data, load_tokenizer(name), prompted.limit, prompted.max_prompt_tokens)
+    model = load_model(name, prompted.dtype, where)
     with Progress(transient=True) as progress:
         task = progress.add_task("recording", total=len(prompts))
         record_prompts(model, short_name(name), prompts, data, plan, out, lambda n: progress.advance(task, n))

@@ -24,6 +24,7 @@ from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.policies.memory.expert_worth import known_of
 from moe_replay.simulate.policies.memory.knowledge_source import lesson_of
 from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.errors import InputError
@@ -86,23 +87,46 @@ class Stage:
                 )
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """Which runs are executed, and for how long."""
+
+    scale: Annotated[int, typer.Option(min=1, help="Divides both widths.")] = 1
+    seconds: Annotated[float, typer.Option(min=0, help="Nothing is begun after so many seconds.")] = 140
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of each sequence's decode steps, from the first.")] = (
+        1 / 12
+    )
+    queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,4,16,64"
+    in_flight: Annotated[str, typer.Option(help="Sequences in flight, with commas.")] = "32,256"
+    slots: Annotated[str, typer.Option(help="Expert slots per layer, with commas.")] = "4,8,16"
+    replications: Annotated[int, typer.Option(min=1, help="Of the queues; replication i permutes by seed i.")] = 2
+    sequences: Annotated[int, typer.Option(min=1, help="Served with expert slots.")] = 1
+    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every batch size in the cost tables.")] = 3
+
+    def queues(self) -> QueueRuns:
+        """Return the runs of queues and lockstep."""
+        sizes = command.numbers(self.queue_size, "--queue-size")
+        return QueueRuns(tuple(sizes), tuple(command.numbers(self.in_flight, "--in-flight")), self.replications)
+
+    def slot_counts(self, recorded: Trace, slow: Trace, path: Path) -> list[int]:
+        """Return the numbers of slots; InputError where a stepwise trace at `path` cannot drive runs with them."""
+        counts = command.numbers(self.slots, "--slots")
+        if max(counts) > recorded.E or slow.L != recorded.L:
+            allowed = f"allowed 1..{recorded.E} slots, and a trace of {recorded.L} layers"
+            raise InputError(f"--slots and --stepwise: {allowed}")
+        if slow.scores_TLK is None or slow.norm_TL is None:
+            raise InputError(f"{path}: allowed: a trace with scores and norms, as language-route records")
+        return counts
+
+
 @app.command("shape-runs")
+@grouped
 def shape_runs_command(
     shape: Annotated[str, typer.Argument(help=f"Layer shape: {', '.join(SHAPES)}.")],
     trace: Annotated[Path, typer.Option(help="Decode trace of as many experts: its decode steps are executed.")],
     stepwise: Annotated[Path, typer.Option(help="Stepwise trace with scores: runs with expert slots replay it.")],
     out: Annotated[Path, typer.Option(help="Folder of the set; what is there already is kept.")],
-    scale: Annotated[int, typer.Option(min=1, help="Divides both widths.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0, help="Nothing is begun after so many seconds.")] = 140,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of each sequence's decode steps, from the first.")] = (
-        1 / 12
-    ),
-    queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,4,16,64",
-    in_flight: Annotated[str, typer.Option(help="Sequences in flight, with commas.")] = "32,256",
-    slots: Annotated[str, typer.Option(help="Expert slots per layer, with commas.")] = "4,8,16",
-    replications: Annotated[int, typer.Option(min=1, help="Of the queues; replication i permutes by seed i.")] = 2,
-    sequences: Annotated[int, typer.Option(min=1, help="Served with expert slots.")] = 1,
-    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every batch size in the cost tables.")] = 3,
+    asked: RunOptions,
     device: Device = "auto",
 ) -> None:
     """Execute queues, lockstep and expert slots on layers of a published shape, the most telling first, within a time.
@@ -117,25 +141,15 @@ def shape_runs_command(
     torch.set_num_threads(1)
     check_place(out, [trace, stepwise], folder=True)
     where, recorded, slow = pick_device(device), load_trace(trace), load_trace(stepwise)
-    queues = QueueRuns(
-        tuple(command.numbers(queue_size, "--queue-size")), tuple(command.numbers(in_flight, "--in-flight")),
-        replications,
-    )  # fmt: skip
-    counts = command.numbers(slots, "--slots")
-    if max(counts) > recorded.E or slow.L != recorded.L:
-        raise InputError(f"--slots and --stepwise: allowed 1..{recorded.E} slots, and a trace of {recorded.L} layers")
-    if slow.scores_TLK is None or slow.norm_TL is None:
-        raise InputError(f"{stepwise}: allowed: a trace with scores and norms, as language-route records")
-    subject = shape_subject(shape, scale, recorded.L, where)
+    queues, counts = asked.queues(), asked.slot_counts(recorded, slow, stepwise)
+    subject = shape_subject(shape, asked.scale, recorded.L, where)
     said("the model", began)
-    executed, memory = out / EXECUTED_TRACE, out / MEMORY_TRACE
-    keep(executed, decode_steps(recorded, share))
-    keep(memory, slow)
-    stage = Stage(subject, where, out, repetitions)
+    keep(out / EXECUTED_TRACE, decode_steps(recorded, asked.share))
+    keep(out / MEMORY_TRACE, slow)
+    stage = Stage(subject, where, out, asked.repetitions)
     link = link_fields(where, None, None, subject.expert_bytes)
-    slotted = memory_runs(counts, link, sequences)
-    failed = carry_out(tasks(stage, queues, slotted), began, seconds)
-    if failed:
+    slotted = memory_runs(counts, link, asked.sequences)
+    if carry_out(tasks(stage, queues, slotted), began, asked.seconds):
         raise typer.Exit(1)
 
 

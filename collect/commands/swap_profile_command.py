@@ -1,67 +1,60 @@
 """`collect swap-profile`: measure configurations of swapping, for the planner or after it."""
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.progress import Progress
 
-from moe_replay.collect.commands.app import (
-    Checkpoint,
-    Data,
-    DataDir,
-    Device,
-    Force,
-    TestImages,
-    Threads,
-    TrainImages,
-    app,
-)
-from moe_replay.collect.commands.execution_commands import Bandwidth, Latency
+from moe_replay.collect.commands.app import Checkpoint, Force, ImageOptions, TorchOptions, app
+from moe_replay.collect.commands.execution_options import KnownFrom, TierOptions
 from moe_replay.collect.commands.masked_quality_commands import Out, Stretch, Units, measured, write_measured
 from moe_replay.collect.commands.measured_subjects import subject_of
-from moe_replay.collect.devices import pick_device
-from moe_replay.collect.execution.slow_tier import link_fields
 from moe_replay.collect.studies.swap_profile import Candidate, ProfileStage, draw_candidates
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.policies.memory.expert_worth import known_of
-from moe_replay.simulate.policies.memory.knowledge_source import HELP, file_of, lesson_of
+from moe_replay.simulate.policies.memory.knowledge_source import file_of, lesson_of
 from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.runs.cost_table import load_costs
 
+TraceOption = Annotated[
+    Path, typer.Option("--trace", help="Trace of this model with all candidates: what is executed.")
+]
+CostTable = Annotated[Path, typer.Option(help="Any cost table of this device.")]
 
-@app.command("swap-profile")
-def swap_profile_command(
-    checkpoint: Checkpoint,
-    trace: Annotated[Path, typer.Option(help="Trace of this model with all candidates: what is executed.")],
-    costs: Annotated[Path, typer.Option(help="Any cost table of this device.")],
-    out: Out,
-    plans: Annotated[Path | None, typer.Option(help="Measure these plans (`simulate plan --out`).")] = None,
-    configurations: Annotated[int, typer.Option(min=1, help="Without plans: how many are drawn at random.")] = 60,
+
+@dataclass(frozen=True)
+class CandidateOptions:
+    """Which configurations are measured: drawn ones, or those of plans."""
+
+    plans: Annotated[Path | None, typer.Option(help="Measure these plans (`simulate plan --out`).")] = None
+    configurations: Annotated[int, typer.Option(min=1, help="Without plans: how many are drawn at random.")] = 60
     period: Annotated[
         str, typer.Option(help="Without plans: passes between new residents, with commas; 0: they stay.")
-    ] = "0,256,1024",
-    seed: Annotated[int, typer.Option(min=0, help="Of the drawn configurations.")] = 0,
-    known: Annotated[
-        str | None, typer.Option(metavar="TRACE|hindsight", help=HELP.replace("TRACE", "--trace", 1))
-    ] = None,
-    bandwidth: Bandwidth = None,
-    latency_us: Latency = None,
-    units: Units = 48,
-    stretch: Stretch = 12,
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
+    ] = "0,256,1024"
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn configurations.")] = 0
+
+    def candidates(self, layers: int, experts: int) -> list[Candidate]:
+        """Return the configurations for a model of so many layers and experts."""
+        if self.plans is not None:
+            return read_plans(self.plans)
+        periods = command.numbers(self.period, "--period", 0)
+        return draw_candidates(layers, experts, periods, self.configurations, self.seed)
+
+
+@app.command("swap-profile")
+@grouped
+def swap_profile_command(
+    checkpoint: Checkpoint, trace: TraceOption, costs: CostTable, out: Out, asked: CandidateOptions, tier: TierOptions,
+    images: ImageOptions, machine: TorchOptions, units: Units = 48, stretch: Stretch = 12, known: KnownFrom = None,
     force: Force = False,
-) -> None:
+) -> None:  # fmt: skip
     """Measure quality, latency and memory of slots per layer and update periods: random ones, or those of plans.
 
     Let nothing else run. `python -m simulate plan` fits its models to the table.
@@ -69,14 +62,13 @@ def swap_profile_command(
     Example: `python -m collect swap-profile --checkpoint language.pt --trace stepwise.trace.parquet
     --costs costs.parquet --out profile.csv`
     """
-    torch.set_num_threads(threads)
-    inputs = [checkpoint, trace, costs, plans, file_of(known)]
+    inputs = [checkpoint, trace, costs, asked.plans, file_of(known)]
     if is_made(out, inputs, force):
         return
-    where, recorded = pick_device(device), load_trace(trace)
-    subject = subject_of(checkpoint, data, data_dir, train_images, test_images, where)
-    found = measured(checkpoint, data, data_dir, units, stretch, where, train_images, test_images)
-    config, link = found.probe.model.config, link_fields(where, bandwidth, latency_us, subject.expert_bytes)
+    where, recorded = machine.pick(), load_trace(trace)
+    subject = subject_of(checkpoint, images, where)
+    found = measured(checkpoint, images, units, stretch, where)
+    config, link = found.probe.model.config, tier.fields(where, subject.expert_bytes)
     memory = MemoryConfig(cache="importance", miss="redirect", filled=True, **link)
     lesson = lesson_of(recorded, known, memory.needs)
     stage = ProfileStage(
@@ -84,16 +76,11 @@ def swap_profile_command(
         known_of(lesson.trace, subject.k, [memory], lesson.mark), link, getattr(config, "window", 1),
         found.about["model_bytes"] - config.layers * config.experts * subject.expert_bytes, lesson.served,
     )  # fmt: skip
-    if plans is None:
-        candidates = draw_candidates(
-            config.layers, config.experts, command.numbers(period, "--period", 0), configurations, seed
-        )
-    else:
-        candidates = read_plans(plans)
+    candidates = asked.candidates(config.layers, config.experts)
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=len(candidates))
         rows = stage.rows(candidates, lambda: progress.advance(task))
-    write_measured(out, rows, {**found.about, "link": link, "seed": seed, "known": lesson.said}, inputs, force)
+    write_measured(out, rows, {**found.about, "link": link, "seed": asked.seed, "known": lesson.said}, inputs, force)
     print(f"{out}: {len(rows)} configurations")
 
 

@@ -3,44 +3,40 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.progress import Progress
 
-from moe_replay.collect.commands.app import Checkpoint, Device, Force, Threads, app
+from moe_replay.collect.commands.app import Checkpoint, Force, ScoreBits, TorchOptions, app
 from moe_replay.collect.datasets.clips import read_clip
-from moe_replay.collect.devices import pick_device
 from moe_replay.collect.recording.clip_recording import record_clip
 from moe_replay.collect.recording.score_rounding import FULL_PRECISION
 from moe_replay.collect.training.vision_training import restore_vision
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made
 
 
 @app.command("video")
+@grouped
 def video_command(
     clip: Annotated[Path, typer.Argument(help="A video file.")],
+    machine: TorchOptions,
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Trace to write.")],
     camera: Annotated[str, typer.Option(help="What the camera does, static or moving: the trace's domain.")],
     every: Annotated[int, typer.Option(min=1, help="Take every so many-th frame.")] = 1,
     frames: Annotated[int | None, typer.Option(min=2, help="At most so many frames.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Frames per forward call.")] = 64,
-    score_bits: Annotated[
-        int, typer.Option(min=1, max=FULL_PRECISION, help="Bits kept of the significands of scores and norms.")
-    ] = FULL_PRECISION,
-    device: Device = "auto",
-    threads: Threads = 1,
+    score_bits: ScoreBits = FULL_PRECISION,
     force: Force = False,
 ) -> None:
     """Record a clip, frame after frame, through a switch transformer of `python -m collect vision`.
 
     Example: `python -m collect video vtest.avi --checkpoint switch.pt --camera static --out vtest.trace.parquet`
     """
-    torch.set_num_threads(threads)
     if is_made(out, [clip, checkpoint], force):
         return
     model, description = restore_vision(checkpoint)
-    model = model.to(pick_device(device))
+    model = model.to(machine.pick())
     taken = read_clip(clip, model.shape, every, frames)
     with Progress(transient=True) as progress:
         task = progress.add_task("recording", total=len(taken.frames_NF))

@@ -1,6 +1,6 @@
 """Commands about vision transformers: train one, train all of a comparison, measure their times."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from moe_replay.collect.commands.app import Data, DataDir, Device, Force, TestImages, TrainImages, app, read_images
+from moe_replay.collect.commands.app import Device, Epochs, Force, ImageOptions, Jobs, app
 from moe_replay.collect.datasets.images import Images
 from moe_replay.collect.devices import device_name, pick_device
 from moe_replay.collect.models.vision_transformer import VARIANTS, VisionConfig
@@ -20,46 +20,67 @@ from moe_replay.collect.training import processes
 from moe_replay.collect.training.checkpoints import load_checkpoint
 from moe_replay.collect.training.vision_training import VisionTraining, describe, new_vision_model, train_vision
 from moe_replay.traces.command_line.files import write_json, write_rows
+from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, check_place, is_by_this_command, is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
 
-Width = Annotated[int, typer.Option("--dmodel", min=1, help="Width of a token.")]
-Hidden = Annotated[int, typer.Option(min=1, help="Hidden units of a perceptron (of each expert).")]
-Depth = Annotated[int, typer.Option(min=1, help="Blocks of attention and feed-forward.")]
-Heads = Annotated[int, typer.Option(min=1, help="Attention heads; divide the width.")]
-Patch = Annotated[int, typer.Option(min=1, help="Pixels of a patch's side; divide the image.")]
-Batch = Annotated[int, typer.Option(min=1, help="Images per step, over all processes.")]
-Rate = Annotated[float, typer.Option(min=1e-9, help="Largest learning rate.")]
 Threshold = Annotated[float, typer.Option(min=0, max=100, help="Accuracy (%) whose first epoch is reported.")]
 Variants = Annotated[str, typer.Option(help=f"VARIANT[:EXPERTS[:consistency]], with commas; {', '.join(VARIANTS)}.")]
 Models = Annotated[Path, typer.Option(help="Folder of checkpoints; finished and unfinished trainings are taken up.")]
 COMPARED = "dense,switch:4,switch:8,random:4,random:8"
 
 
+@dataclass(frozen=True)
+class SizeOptions:
+    """The sizes of a transformer, whatever its feed-forward part."""
+
+    dmodel: Annotated[int, typer.Option("--dmodel", min=1, help="Width of a token.")] = 64
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of a perceptron (of each expert).")] = 128
+    depth: Annotated[int, typer.Option(min=1, help="Blocks of attention and feed-forward.")] = 4
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads; divide the width.")] = 4
+    patch: Annotated[int, typer.Option(min=1, help="Pixels of a patch's side; divide the image.")] = 8
+
+    def config(self, variant: str, experts: int) -> VisionConfig:
+        """Return the configuration of a variant."""
+        return VisionConfig(variant, experts, self.dmodel, self.hidden, self.depth, self.heads, self.patch)
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How long and how fast is trained."""
+
+    batch: Annotated[int, typer.Option(min=1, help="Images per step, over all processes.")] = 128
+    epochs: Epochs = 10
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Largest learning rate.")] = 2e-3
+
+
+@dataclass(frozen=True)
+class VariantOptions:
+    """Which variant is trained, and how it is routed in training."""
+
+    variant: Annotated[str, typer.Option(help=f"Feed-forward part: {', '.join(VARIANTS)}.")] = "dense"
+    experts: Annotated[int, typer.Option(min=1, help="Experts per layer; dense has 1.")] = 1
+    consistency: Annotated[bool, typer.Option("--consistency", help="Random routing: AdaMix's two passes.")] = False
+    seed: Annotated[int, typer.Option(min=0)] = 0
+
+    def training(self, steps: StepOptions) -> VisionTraining:
+        """Return the training."""
+        return VisionTraining(steps.epochs, steps.batch, steps.learning_rate, self.seed, consistency=self.consistency)
+
+
 @app.command("vision")
+@grouped
 def vision_command(
     out: Annotated[
         Path, typer.Option(help="Checkpoint MODEL.pt; results go to MODEL.json. An unfinished one is resumed.")
     ],
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
-    variant: Annotated[str, typer.Option(help=f"Feed-forward part: {', '.join(VARIANTS)}.")] = "dense",
-    experts: Annotated[int, typer.Option(min=1, help="Experts per layer; dense has 1.")] = 1,
-    dmodel: Width = 64,
-    hidden: Hidden = 128,
-    depth: Depth = 4,
-    heads: Heads = 4,
-    patch: Patch = 8,
-    batch: Batch = 128,
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    learning_rate: Rate = 2e-3,
-    consistency: Annotated[bool, typer.Option("--consistency", help="Random routing: AdaMix's two passes.")] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    images: ImageOptions,
+    chosen: VariantOptions,
+    sizes: SizeOptions,
+    steps: StepOptions,
     gpus: Annotated[int, typer.Option(min=1, help="Processes, one GPU each; on a CPU, processes of one thread.")] = 1,
     device: Device = "auto",
     threshold: Threshold = 45.0,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
     force: Force = False,
 ) -> None:
     """Train one vision transformer; a checkpoint after every epoch, resumed when called again; prints its results.
@@ -72,25 +93,28 @@ def vision_command(
     torch.set_num_threads(1)
     check_place(out)
     check_output(out.with_suffix(".json"), [], force)
-    config = VisionConfig(variant, experts, dmodel, hidden, depth, heads, patch)
-    training = VisionTraining(epochs, batch, learning_rate, seed, consistency=consistency)
+    config, training = sizes.config(chosen.variant, chosen.experts), chosen.training(steps)
     training.check(config, gpus)
     where = pick_device(device)
     processes.check_count(gpus, where)
-    images = read_images(data, data_dir, train_images, test_images)
+    taken = images.read()
     if gpus > 1 and not processes.launched():
-        check_plan(images, config, training, out)
+        check_plan(taken, config, training, out)
         raise typer.Exit(processes.launch(gpus))
+    train_here(taken, config, training, where, out, threshold, force)
+
+
+def train_here(
+    images: Images, config: VisionConfig, training: VisionTraining, where: torch.device, out: Path, threshold: float,
+    force: bool,
+) -> None:  # fmt: skip
+    """Train in this process, alone or with those beside it; the first of them reports."""
     place = processes.join(where) if processes.launched() else processes.alone(where)
     try:
         model, about = train_vision(
-            images,
-            config,
-            training,
-            place,
-            out,
-            lambda epoch, entry: print(f"epoch {epoch}/{epochs}: {entry}", flush=True),
-        )
+            images, config, training, place, out,
+            lambda epoch, entry: print(f"epoch {epoch}/{training.epochs}: {entry}", flush=True),
+        )  # fmt: skip
     finally:
         processes.leave()
     if place.first:
@@ -117,7 +141,7 @@ def report(
     with staged(out.with_suffix(".json"), [], force, is_ours=is_by_this_command) as written:
         write_json(written, {
             "results": row, "history": about["history"], "device": device,
-            "data": {"name": images.name, "digest": images.digest, "note": images.note},
+            "data": images.about,
             "provenance": provenance(about["training"]["seed"]),
         })  # fmt: skip
     table = Table("result", "value", box=None)
@@ -127,26 +151,18 @@ def report(
 
 
 @app.command("vision-grid")
+@grouped
 def vision_grid_command(
     out: Annotated[Path, typer.Option(help="Table to write: a row per model. OUT_epochs.csv and OUT.json beside it.")],
     models: Models,
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
+    images: ImageOptions,
+    sizes: SizeOptions,
+    steps: StepOptions,
     variants: Variants = COMPARED,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of every model.")] = 2,
-    dmodel: Width = 64,
-    hidden: Hidden = 128,
-    depth: Depth = 4,
-    heads: Heads = 4,
-    patch: Patch = 8,
-    batch: Batch = 128,
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    learning_rate: Rate = 2e-3,
     threshold: Threshold = 45.0,
     device: Device = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")] = 2,
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
+    jobs: Jobs = 2,
     force: Force = False,
 ) -> None:
     """Train vision transformers of several variants with several seeds; resumes; writes the tables of a comparison.
@@ -155,42 +171,35 @@ def vision_grid_command(
     """
     if is_made(out, [], force):
         return
-    images = read_images(data, data_dir, train_images, test_images)
-    base = VisionConfig("dense", 1, dmodel, hidden, depth, heads, patch)
-    training = VisionTraining(epochs, batch, learning_rate)
+    taken, base = images.read(), sizes.config("dense", 1)
+    training = VisionTraining(steps.epochs, steps.batch, steps.learning_rate)
     entries, where = contenders(variants, base), pick_device(device)
     source = provenance()  # before hours of training: the revision that trained
     points = train_all(
-        images, entries, training, list(range(seeds)), models, where, jobs, lambda line: print(line, flush=True)
+        taken, entries, training, list(range(seeds)), models, where, jobs, lambda line: print(line, flush=True)
     )
-    rows, per_epoch = tables_of(images, points, training, models, threshold)
+    rows, per_epoch = tables_of(taken, points, training, models, threshold)
     with staged(out, [], force) as written:
         write_rows(written, rows)
         write_rows(written.with_name(f"{out.stem}_epochs.csv"), per_epoch)
         write_json(written.with_suffix(".json"), {
-            "device": device_name(where), "data": {"name": images.name, "digest": images.digest, "note": images.note},
+            "device": device_name(where), "data": taken.about,
             "model": asdict(base), "training": asdict(training), "provenance": source,
         })  # fmt: skip
 
 
 @app.command("vision-times")
+@grouped
 def vision_times_command(
     out: Annotated[Path, typer.Option(help="Table to write: a row per configuration, repetition and kind.")],
     models: Models,
-    data: Data = "cifar10",
-    data_dir: DataDir = None,
+    images: ImageOptions,
+    steps: StepOptions,
     variants: Variants = COMPARED,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs the models were trained.")] = 10,
-    batch: Batch = 128,
-    learning_rate: Rate = 2e-3,
-    repetitions: Annotated[
-        int, typer.Option(min=1, help="Visits of every configuration, after one that warms up.")
-    ] = 5,
+    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every model, after one that warms up.")] = 5,
     training_images: Annotated[int, typer.Option(min=1, help="Images per timed training pass.")] = 5120,
     inference_images: Annotated[int, typer.Option(min=1, help="Images per timed inference.")] = 60000,
     device: Device = "auto",
-    train_images: TrainImages = None,
-    test_images: TestImages = None,
     force: Force = False,
 ) -> None:
     """Measure training and inference time of the models of `vision-grid` (seed 0), interleaved. Let nothing else run.
@@ -202,19 +211,19 @@ def vision_times_command(
     torch.set_num_threads(1)
     if is_made(out, [], force):
         return
-    images = read_images(data, data_dir, train_images, test_images)
+    taken = images.read()
     where = pick_device(device)
     entries = contenders(variants, VisionConfig())
-    training = VisionTraining(epochs, batch, learning_rate)
+    training = VisionTraining(steps.epochs, steps.batch, steps.learning_rate)
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=2 * len(entries) * (repetitions + 1))
         rows = measure_times(
-            images, entries, training, models, where, repetitions, training_images, inference_images,
+            taken, entries, training, models, where, repetitions, training_images, inference_images,
             lambda: progress.advance(task),
         )  # fmt: skip
     with staged(out, [], force) as written:
         write_rows(written, rows)
         write_json(written.with_suffix(".json"), {
-            "device": device_name(where), "data": {"name": images.name, "digest": images.digest, "note": images.note},
-            "threads": 1, "batch": batch, "provenance": provenance(),
+            "device": device_name(where), "data": taken.about, "threads": 1, "batch": steps.batch,
+            "provenance": provenance(),
         })  # fmt: skip

@@ -49,6 +49,11 @@ class Images:
             state.update(np.ascontiguousarray(values).data)
         return state.hexdigest()[:32]
 
+    @property
+    def about(self) -> dict:
+        """What a table made of these images says of them."""
+        return {"name": self.name, "digest": self.digest, "note": self.note}
+
     def mean_and_deviation(self) -> tuple[np.ndarray, np.ndarray]:
         """Return each channel's mean and standard deviation over the training images, float32, one per feature."""
         channels = self.train_NF.reshape(len(self.train_NF), self.shape[0], -1)

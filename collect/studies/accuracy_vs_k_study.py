@@ -78,6 +78,6 @@ def write_quality(rows: list[dict], images: Images, device: str, path: Path) -> 
         writer.writeheader()
         writer.writerows(rows)
     write_json(path.with_suffix(".json"), {
-        "device": device, "data": {"name": images.name, "digest": images.digest, "note": images.note},
+        "device": device, "data": images.about,
         "provenance": provenance(),
     })  # fmt: skip

@@ -137,8 +137,7 @@ def measure_points(
     header = {
         "points": [point for study in studies for point in study.points],
         "layers": answers[0].count_NL.shape[1], "device": device_name(device),
-        "data": {"name": images.name, "digest": images.digest, "note": images.note,
-                 "validation_images": len(held.validation_NF)},
+        "data": {**images.about, "validation_images": len(held.validation_NF)},
         "epochs": training.epochs, "provenance": provenance(training.seed),
     }  # fmt: skip
     right_PN = np.stack([found.right_N.numpy() for found in answers])
