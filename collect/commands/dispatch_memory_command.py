@@ -12,7 +12,7 @@ from rich.progress import track
 
 from moe_replay.collect.commands.app import Force, ImageOptions, TorchOptions, app
 from moe_replay.collect.datasets.images import Images
-from moe_replay.collect.devices import device_name, on_device
+from moe_replay.collect.devices import check_weights_fit, device_name, on_device
 from moe_replay.collect.dispatch.capacity import CONVENTIONS, Capacity
 from moe_replay.collect.real_layers.layer_shapes import SHAPES, shape_of
 from moe_replay.collect.studies.gating_memory_cases import (
@@ -122,7 +122,9 @@ def cases_of(
     asked.check()
     grid = asked.grid()
     if asked.shape is not None:
-        return shape_cases(shape_of(asked.shape, asked.scale), grid, seed, where), len(grid.batches), {}
+        layer = shape_of(asked.shape, asked.scale)
+        check_weights_fit(f"--shape {asked.shape}", layer.experts * layer.expert_bytes(torch.bfloat16), where)
+        return shape_cases(layer, grid, seed, where), len(grid.batches), {}
     cases = skewed_cases(grid, seed, where)
     if asked.checkpoint is None:
         return cases, grid.cases, {}

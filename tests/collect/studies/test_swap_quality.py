@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from moe_replay.collect.commands import masked_quality_commands, swap_profile_command  # noqa: F401 (registers the commands)
-from moe_replay.collect.commands.app import app
+from moe_replay.collect.commands.app import ImageOptions, app
 from moe_replay.collect.execution.classifier_blocks import ClassifierOnWeights
 from moe_replay.collect.models.experts import expert_norms
 from moe_replay.collect.models.masked_gating import Altered, MaskedGates
@@ -184,7 +184,7 @@ def test_commands_write_tables_with_their_provenance(trained, blobs, tmp_path, m
     history = description["history"]
     about = {name: value for name, value in description.items() if name != "history"}
     save_checkpoint(tmp_path / "m.pt", about, model, None, history)
-    monkeypatch.setattr(masked_quality_commands, "read_images", lambda *_: blobs)
+    monkeypatch.setattr(ImageOptions, "read", lambda _: blobs)
     shared = ["--checkpoint", tmp_path / "m.pt", "--units", 100, "--device", "cpu", "--out"]
     run = lambda *words: CliRunner().invoke(app, list(map(str, words)))  # noqa: E731
     done = run("swap-quality", *shared, tmp_path / "q.csv", "--slots", "2,3", "--period", "20", "--random-keeps", 1)
