@@ -55,25 +55,39 @@ def trace_from_arrays(
     InputError says which array, row and value is wrong, and what is allowed. The command `traces import npz` reads the
     same arrays from a file.
     """
-    for name, value in (("experts", experts), ("k", k), ("zero_experts", zero_experts)):
+    check_counts(experts=experts, k=k, zero_experts=zero_experts)
+    check_phase(phase, prompt_len)
+    check_scores(scores_TLK, score_kind)
+    given = {"experts": experts_TLK, "offsets": offsets, "scores": scores_TLK, "prompt_len": prompt_len,
+             "layer_ids": None if layer_ids is None else list(layer_ids)}  # fmt: skip
+    arrays = {name: np.array(values) for name, values in given.items() if values is not None}
+    names = {name: name for name in arrays} | {"experts": "experts_TLK", "scores": "scores_TLK"}
+    said = {"model": model, "experts": experts, "k": k, "ranked": ranked, "phase": phase, "score_kind": score_kind}
+    options = Options(zero_experts=zero_experts, **said)
+    source = ArraySource("arrays", (Path("arrays"),), options, provenance())
+    return npz.trace_of(Path("arrays"), {**arrays, "names": names, "left_out": []}, source)
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse what is no whole number, or below zero."""
+    for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int | None) or (value or 0) < 0:
             raise InputError(f"{name} is {value!r}, allowed: whole numbers")
+
+
+def check_phase(phase: str, prompt_len: object) -> None:
+    """Refuse an unknown phase, and `both` without the lengths of prompts."""
     if phase not in PHASES:
         raise InputError(f"phase is {phase!r}, allowed {', '.join(PHASES)}")
     if phase == "both" and prompt_len is None:
         raise InputError("phase 'both' needs prompt_len, the tokens of every sequence's prompt")
+
+
+def check_scores(scores_TLK: np.ndarray | None, score_kind: str | None) -> None:
+    """Refuse scores without a kind, a kind without scores, and an unknown one."""
     if (scores_TLK is None) != (score_kind is None) or score_kind not in (None, *SCORE_KINDS):
         known = ", ".join(SCORE_KINDS)
         raise InputError(f"score_kind is {score_kind!r}, allowed with scores_TLK: {known}; without: None")
-    given = {"experts": experts_TLK, "offsets": offsets, "scores": scores_TLK, "prompt_len": prompt_len}
-    given["layer_ids"] = None if layer_ids is None else list(layer_ids)
-    arrays = {name: np.array(values) for name, values in given.items() if values is not None}
-    names = {name: name for name in arrays} | {"experts": "experts_TLK", "scores": "scores_TLK"}
-    options = Options(
-        model=model, experts=experts, k=k, ranked=ranked, phase=phase, score_kind=score_kind, zero_experts=zero_experts
-    )
-    source = ArraySource("arrays", (Path("arrays"),), options, provenance())
-    return npz.trace_of(Path("arrays"), {**arrays, "names": names, "left_out": []}, source)
 
 
 def synthetic(

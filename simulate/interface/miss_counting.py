@@ -76,10 +76,14 @@ def count_misses(
     )  # fmt: skip
     lesson = learned_from(trace, known, plan.needs())
     knowledge = known_from(lesson.trace, plan.k, plan.needs(), lesson.mark)
-    rows = [row | {"miss_ratio": None if row["miss_ratio"] == "" else row["miss_ratio"]}
-            for row in miss_rows(lesson.counted(trace), plan, knowledge)]  # fmt: skip
+    rows = miss_rows(lesson.counted(trace), plan, knowledge)
     unrouted = [f"no access: {said}" for said in uncomputed(trace, plan.k)]
-    return MissCounts(tuple(rows), (*unrouted, *([lesson.said] if lesson.said else [])))
+    return MissCounts(tuple(map(with_none, rows)), (*unrouted, *([lesson.said] if lesson.said else [])))
+
+
+def with_none(row: dict) -> dict:
+    """Return a row in which a ratio of no accesses is None, where a file has an empty field."""
+    return row | {"miss_ratio": None if row["miss_ratio"] == "" else row["miss_ratio"]}
 
 
 def names(given: str | Sequence[str]) -> tuple[str, ...]:
