@@ -3,6 +3,7 @@
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated
@@ -11,23 +12,6 @@ import matplotlib.pyplot as plt
 import typer
 from matplotlib.figure import Figure
 
-from moe_replay.figures import (
-    accuracy_vs_k,
-    delta_k,
-    delta_k_serving,
-    fidelity,
-    gating_memory,
-    layer_costs,
-    links,
-    load_vs_k,
-    locality,
-    miss_ratio,
-    queue_size,
-    random_routing,
-    skip_exchange,
-    swap_budget,
-    swap_tradeoff,
-)
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.captions import caption
 from moe_replay.figures.drawing.drawn_files import is_drawn, write_list
@@ -36,12 +20,9 @@ from moe_replay.traces.command_line.command import Force, new_app, run
 from moe_replay.traces.command_line.outputs import staged
 from moe_replay.traces.errors import InputError, unknown_name
 
-DRAWN = (
-    accuracy_vs_k, delta_k, delta_k_serving, load_vs_k, queue_size, fidelity, random_routing, gating_memory,
-    locality, miss_ratio, swap_tradeoff, swap_budget, skip_exchange, layer_costs, links,
-)  # fmt: skip
-FIGURES = {module.NAME: module.draw for module in DRAWN}
-LONGEST = (locality.NAME, queue_size.NAME, delta_k.NAME)  # drawn first, so that nobody waits for the last
+# A figure is a module of this folder, which bears the name of its table and has a function `draw`.
+FIGURES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("__")))
+LONGEST = ("locality", "queue_size", "delta_k")  # drawn first, so that nobody waits for the last
 
 app = new_app("")
 
@@ -119,7 +100,7 @@ def make(name: str, folder: Path, out: Path) -> list[str]:
 def draw_one(name: str, tables: TableFiles) -> Figure:
     """Return one figure by its name."""
     style.apply_style()
-    return FIGURES[name](tables)
+    return import_module(f"moe_replay.figures.{name}").draw(tables)
 
 
 if __name__ == "__main__":

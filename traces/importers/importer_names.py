@@ -1,11 +1,11 @@
-"""The table of importers: a new kind is one new module and one entry here."""
+"""The table of importers: a new kind is one new module, of the kind's name, and one entry here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers import flame_moe, npz, sglang, sglang_recorder, smartmoe, tensorrt_llm, vllm
 from moe_replay.traces.importers.import_source import Options, Source, option
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.selections import Trace
@@ -13,9 +13,8 @@ from moe_replay.traces.selections import Trace
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind is read, which options it needs and which it takes beside them and --model."""
+    """Which options a kind needs, and which it takes beside them and --model."""
 
-    read: Callable[[Source], Trace | LoadTrace]
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
 
@@ -23,14 +22,19 @@ class Kind:
 APART = ("zero_experts", "shared_slots")  # experts that are none to load, or none to choose
 ROWS = (*APART, "unrouted")
 KINDS = {
-    "npz": Kind(npz.read, ("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
-    "vllm": Kind(vllm.read, ("experts", "layers"), ("ranked", "start_token", *ROWS)),
-    "sglang": Kind(sglang.read, ("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", *ROWS)),
-    "flame-moe": Kind(flame_moe.read, ("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
-    "smartmoe": Kind(smartmoe.read, (), ("experts", "k", *APART)),
-    "tensorrt-llm": Kind(tensorrt_llm.read, (), APART),
-    "sglang-recorder": Kind(sglang_recorder.read, ("experts", "k", "layers"), ("ranked", *APART)),
+    "npz": Kind(("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
+    "vllm": Kind(("experts", "layers"), ("ranked", "start_token", *ROWS)),
+    "sglang": Kind(("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", *ROWS)),
+    "flame-moe": Kind(("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
+    "smartmoe": Kind((), ("experts", "k", *APART)),
+    "tensorrt-llm": Kind((), APART),
+    "sglang-recorder": Kind(("experts", "k", "layers"), ("ranked", *APART)),
 }
+
+
+def reader(kind: str) -> Callable[[Source], Trace | LoadTrace]:
+    """Return how a kind is read: the function `read` of the module of that name, `a_b` for `a-b`."""
+    return import_module(f"moe_replay.traces.importers.{kind.replace('-', '_')}").read
 
 
 def import_files(kind: str, paths: list[Path], options: Options, provenance: dict | None = None) -> Trace | LoadTrace:
@@ -46,4 +50,4 @@ def import_files(kind: str, paths: list[Path], options: Options, provenance: dic
         if name not in allowed:
             known = ", ".join(option(each) for each in allowed)
             raise InputError(f"{kind}: {option(name)} means nothing here; allowed: {known}")
-    return entry.read(Source(kind, tuple(paths), options, provenance or {}))
+    return reader(kind)(Source(kind, tuple(paths), options, provenance or {}))
