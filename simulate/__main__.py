@@ -7,6 +7,7 @@ from moe_replay.simulate.commands.by_name import costs_command
 from moe_replay.simulate.commands.compile_command import compile_command
 from moe_replay.simulate.commands.compose_command import compose_command
 from moe_replay.simulate.commands.like_command import like_command
+from moe_replay.simulate.commands.logs_command import logs_command
 from moe_replay.simulate.commands.memory_command import memory_command
 from moe_replay.simulate.commands.misses_command import misses_command
 from moe_replay.simulate.commands.open_loop_command import open_loop_command
@@ -17,7 +18,7 @@ from moe_replay.traces.command_line import command
 
 app = command.new_app("Simulate: what a recorded workload costs under another queue size, arrivals or placement.")
 COMMANDS = {
-    "run": run_command, "compose": compose_command, "like": like_command, "open-loop": open_loop_command,
+    "run": run_command, "logs": logs_command, "compose": compose_command, "like": like_command, "open-loop": open_loop_command,
     "sweep": sweep_command, "compile": compile_command, "misses": misses_command, "memory": memory_command,
     "plan": plan_command, "costs": costs_command,
 }  # fmt: skip

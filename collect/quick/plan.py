@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from moe_replay.collect.quick.steps import Command, Step
 from moe_replay.collect.real_layers.layer_shapes import SHAPES, shape_of
+from moe_replay.traces.command_line.child_process import stage_words
 
 EXECUTED = "gpt-oss-20b"  # its layers have as many experts as the language traces, of which a token takes as many
 TRACES = Path("traces/data/cpu-amd-epyc/text")
@@ -28,7 +28,7 @@ class Place:
 
     def command(self, *words: object, makes: tuple[Path, ...], wants: tuple[Path, ...] = ()) -> Command:
         """Return a command of `python -m collect` on the device."""
-        asked = (sys.executable, "-m", "collect", *map(str, words), "--device", self.device)
+        asked = (*stage_words("collect"), *map(str, words), "--device", self.device)
         return Command(asked, makes, wants)
 
     def share(self, seconds_of_480: float) -> float:

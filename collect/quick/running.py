@@ -10,8 +10,8 @@ from pathlib import Path
 from moe_replay.collect.quick.journal import Journal
 from moe_replay.collect.quick.machine import lacking
 from moe_replay.collect.quick.packing import pack
-from moe_replay.collect.quick.process import run_until
 from moe_replay.collect.quick.steps import Command, Step
+from moe_replay.traces.command_line.child_process import run_until
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 

@@ -17,9 +17,9 @@ from moe_replay.collect.quick.journal import Journal
 from moe_replay.collect.quick.machine import said_of_packages
 from moe_replay.collect.quick.packing import pack
 from moe_replay.collect.quick.plan import Place, plan
-from moe_replay.collect.quick.process import run_until
 from moe_replay.collect.quick.running import DONE, FAILED, SKIPPED, Clock, keeper, run_steps
 from moe_replay.collect.quick.steps import Command, Step, chosen
+from moe_replay.traces.command_line.child_process import run_until
 from moe_replay.traces.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]

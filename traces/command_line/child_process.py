@@ -1,4 +1,4 @@
-"""One command of a quick run as a process of its own: its lines passed on with the time, its end in time enforced."""
+"""A command as a process of its own: its lines passed on, its end in time enforced, none left when this one dies."""
 
 from __future__ import annotations
 
@@ -9,17 +9,26 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 GRACE_S = 3.0  # between asking a process to end and ending it
 DIES_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
 
 
-def run_until(words: tuple[str, ...], seconds: float, say: Callable[[str], object]) -> int | None:
+def stage_words(stage: str) -> tuple[str, ...]:
+    """Return the words with which this Python runs a stage, from a checkout as from an installation."""
+    return (sys.executable, "-m", f"moe_replay.{stage}")
+
+
+def run_until(
+    words: Sequence[str], seconds: float | None, say: Callable[[str], object],
+    running: set[subprocess.Popen] | None = None,
+) -> int | None:  # fmt: skip
     """Run a program and pass its lines to `say`; return its exit status, None where it was ended after `seconds`.
 
     A program that cannot be started counts as one that failed with status 127. Its whole session ends with it, and,
-    on Linux, with this process, however that ends.
+    on Linux, with the thread that called this, however that ends. `seconds` None lets it take its time; it stands in
+    `running` meanwhile, for others to `end` it.
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
     try:
@@ -30,13 +39,16 @@ def run_until(words: tuple[str, ...], seconds: float, say: Callable[[str], objec
     except OSError as error:
         say(f"{words[0]}: cannot be started ({error.strerror})")
         return 127
+    running = set() if running is None else running
+    running.add(process)
     reader = threading.Thread(target=pass_on, args=(process.stdout, say), daemon=True)
     reader.start()
     try:
-        return process.wait(max(seconds, 0.0))
+        return process.wait(None if seconds is None else max(seconds, 0.0))
     except subprocess.TimeoutExpired:
         return None
     finally:
+        running.discard(process)
         end(process)
         reader.join(GRACE_S)
 

@@ -1,0 +1,88 @@
+"""How much every collector is asked for: on a GPU in full, on a CPU less, so that two cores need about an hour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+Words = tuple[str, ...]  # options of a command as they are typed
+
+
+def words(text: str) -> Words:
+    """Return the words of a text."""
+    return tuple(text.split())
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What decides how long collecting takes. Fields that hold options are words for the commands of their name.
+
+    `image_sizes` cuts the data set for classifiers, `vision_images` for vision transformers; `validation` is how many
+    training images choose thresholds. `seen` is the vision transformer that watches clips. `megabytes` are the memory
+    budgets of plans in bytes, which suit the size of the language model.
+    """
+
+    name: str
+    image_sizes: Words
+    validation: int
+    wide_epochs: int
+    quality_epochs: int
+    quality_jobs: int
+    cost_repetitions: int
+    execute: Words
+    serve: Words
+    family_seeds: int
+    family_epochs: int
+    memory: Words
+    vision: str
+    vision_images: Words
+    vision_model: Words
+    vision_batch: Words
+    vision_epochs: int
+    vision_timed: Words
+    seen: str
+    language: Words
+    dense_language: Words
+    segments: int
+    windows: int
+    requests: int
+    masked_units: int
+    configurations: int
+    budgets_bytes: str
+
+
+GPU = Scale(
+    name="cuda", image_sizes=(), validation=5000, wide_epochs=5, quality_epochs=8, quality_jobs=8, cost_repetitions=20,
+    execute=words("--replications 3"), serve=words("--replications 3"), family_seeds=8, family_epochs=6, memory=(),
+    vision="dense,switch:32,switch:64,random:32", vision_images=(),
+    vision_model=words("--patch 4 --dmodel 300 --heads 6 --hidden 600"), vision_batch=words("--batch 256"),
+    vision_epochs=20, vision_timed=(), seen="switch32",
+    language=words("--steps 20000 --batch 32 --dmodel 256 --hidden 256"),
+    dense_language=words("--experts 1 --k 1 --steps 20000 --batch 32 --dmodel 256 --hidden 1024"),
+    segments=1000, windows=32, requests=384, masked_units=240, configurations=60,
+    budgets_bytes="48e6,72e6,96e6,120e6",
+)  # fmt: skip
+CPU = Scale(
+    name="cpu", image_sizes=words("--train-images 10000 --test-images 5000"), validation=1000, wide_epochs=2,
+    quality_epochs=3, quality_jobs=2, cost_repetitions=5,
+    execute=words("--replications 1 --batches-per-queue 10 --least-passes 500"),
+    serve=words("--replications 1 --in-flight 256 --batches-per-queue 15"), family_seeds=2, family_epochs=2,
+    memory=words("--batch 100,400 --repetitions 3"), vision="dense,switch:4,switch:8,random:4",
+    vision_images=words("--train-images 4000 --test-images 2000"), vision_model=words("--patch 8"), vision_batch=(),
+    vision_epochs=3, vision_timed=words("--training-images 1280 --inference-images 5000"), seen="switch8",
+    language=words("--steps 600"), dense_language=words("--experts 1 --k 1 --steps 600 --hidden 512"),
+    segments=200, windows=6, requests=72, masked_units=60, configurations=16, budgets_bytes="12e6,18e6,24e6,30e6",
+)  # fmt: skip
+
+
+def scale_for(kind: str, data: str) -> Scale:
+    """Return the scale of a kind of device, `cuda` or `cpu`, for a data set: patches divide its images' width.
+
+    `digits` has 1,437 training and 360 test images.
+    """
+    few = {"validation": 300} if data == "digits" else {}
+    if kind == "cuda":
+        return replace(GPU, **few)
+    if few:
+        few["memory"] = words("--batch 100,300 --repetitions 3")
+    patch = {"fashion-mnist": 7, "digits": 2}.get(data, 8)
+    return replace(CPU, vision_model=words(f"--patch {patch}"), **few)

@@ -1,0 +1,85 @@
+"""What is asked of a folder of logs: which simulations the executed runs of every set call for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from moe_replay.traces.errors import InputError
+
+SERVED = ("wide", "served")  # models whose operating points may have been executed
+OPEN_LOOP_SEQUENCES = 2000
+
+
+@dataclass(frozen=True)
+class Question:
+    """A simulation of a set of logs: the question it answers, and the words of `python -m simulate` that do so."""
+
+    text: str
+    words: tuple[str, ...]
+
+
+def questions_of(logs: Path, out: Path, replications: int) -> list[Question]:
+    """Return the questions of all sets LOGS/DEVICE/DATA; what answers them goes to OUT/DEVICE/DATA.
+
+    A model called X has its trace in X.trace.parquet, what it selects under other rules in rules/X-*, and its costs in
+    X.costs.parquet where they are not the set's. InputError for a folder without sets.
+    """
+    folders = sorted(folder for folder in logs.glob("*/*") if folder.is_dir()) if logs.is_dir() else []
+    if not folders:
+        raise InputError(f"{logs}: holds no logs; allowed: a folder of DEVICE/DATA folders")
+    return [
+        each for folder in folders for each in questions_of_set(folder, out / folder.relative_to(logs), replications)
+    ]
+
+
+def questions_of_set(folder: Path, out: Path, replications: int) -> list[Question]:
+    """Return the questions of one set, in the order of the runs that pose them."""
+    asked, many = [], ("--replications", replications, "--jobs", 1)
+    if (folder / "executed").is_dir():
+        words = ("like", folder / "executed", executed_trace(folder), "--costs", folder / "costs.parquet", *many)
+        asked.append((f"what would each executed run of {name_of(folder)} have cost?", (*words, "--out", out)))
+    if (folder / "memory-executed").is_dir():
+        words = ("like", folder / "memory-executed", *stepwise_trace(folder), "--costs", folder / "memory-costs")
+        said = f"what would the runs with expert memory of {name_of(folder)} have cost?"
+        asked.append((said, (*words, "--jobs", 1, "--out", out / "memory-simulated")))
+    for model, costs in served_models(folder):
+        said = f"what would the operating points of {name_of(folder)}'s {model} model have cost?"
+        words = ("like", folder / "serving", folder / "rules", "--costs", costs, *many)
+        asked.append((said, (*words, "--out", out / "serving")))
+        said = f"do re-gated traces of {name_of(folder)} predict what was recorded under the rule?"
+        words = ("open-loop", folder / f"{model}.trace.parquet", folder / "rules", "--costs", costs)
+        sequences = ("--sequences", OPEN_LOOP_SEQUENCES)
+        asked.append((said, (*words, *sequences, *many, "--out", out / "open_loop" / model)))
+    return [Question(said, tuple(map(str, words))) for said, words in asked]
+
+
+def name_of(folder: Path) -> str:
+    """Return `device/data`."""
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def executed_trace(folder: Path) -> Path:
+    """Return the trace of the executed runs: the wide model's, else that of layers of a published shape."""
+    wide = folder / "wide.trace.parquet"
+    return wide if wide.exists() else folder / "executed.trace.parquet"
+
+
+def stepwise_trace(folder: Path) -> tuple[object, ...]:
+    """Return the trace of the runs with expert memory, and what their policies had learned from."""
+    stepwise = folder / "language-stepwise.trace.parquet"
+    if stepwise.exists():
+        return (stepwise, "--known", folder / "language-prefill.trace.parquet")
+    return (folder / "memory.trace.parquet",)
+
+
+def served_models(folder: Path) -> list[tuple[str, Path]]:
+    """Return (model, its costs) where operating points were executed.
+
+    InputError where two models were: the runs in serving/ would be simulated with the costs of one of them.
+    """
+    models = [model for model in SERVED if any((folder / "rules").glob(f"{model}-*.trace.parquet"))]
+    if len(models) > 1:
+        raise InputError(f"{folder}/rules: holds rules of {' and '.join(models)}; allowed: those of one model")
+    own = {model: folder / f"{model}.costs.parquet" for model in models}
+    return [(model, costs if costs.exists() else folder / "costs.parquet") for model, costs in own.items()]

@@ -1,0 +1,93 @@
+"""What a folder of logs asks of the simulator, and that one simulation that fails leaves the others their chance."""
+
+import sys
+
+import pytest
+
+from moe_replay.simulate.__main__ import app
+from moe_replay.simulate.commands import logs_command
+from moe_replay.simulate.sweeps.log_questions import questions_of
+from moe_replay.traces.command_line import command
+from moe_replay.traces.errors import InputError
+
+LISTED = """
+like LOGS/cpu/images/executed LOGS/cpu/images/wide.trace.parquet --costs LOGS/cpu/images/costs.parquet
+ --replications 7 --jobs 1 --out OUT/cpu/images
+like LOGS/cpu/images/serving LOGS/cpu/images/rules --costs LOGS/cpu/images/served.costs.parquet
+ --replications 7 --jobs 1 --out OUT/cpu/images/serving
+open-loop LOGS/cpu/images/served.trace.parquet LOGS/cpu/images/rules --costs LOGS/cpu/images/served.costs.parquet
+ --sequences 2000 --replications 7 --jobs 1 --out OUT/cpu/images/open_loop/served
+like LOGS/cpu/text/memory-executed LOGS/cpu/text/language-stepwise.trace.parquet
+ --known LOGS/cpu/text/language-prefill.trace.parquet --costs LOGS/cpu/text/memory-costs --jobs 1
+ --out OUT/cpu/text/memory-simulated
+like LOGS/gpu/shape/executed LOGS/gpu/shape/executed.trace.parquet --costs LOGS/gpu/shape/costs.parquet
+ --replications 7 --jobs 1 --out OUT/gpu/shape
+like LOGS/gpu/shape/memory-executed LOGS/gpu/shape/memory.trace.parquet --costs LOGS/gpu/shape/memory-costs --jobs 1
+ --out OUT/gpu/shape/memory-simulated
+"""
+FILES = (
+    "cpu/images/executed/", "cpu/images/wide.trace.parquet", "cpu/images/rules/served-k1.trace.parquet",
+    "cpu/images/rules/base-k1.trace.parquet", "cpu/images/served.costs.parquet", "cpu/text/memory-executed/",
+    "cpu/text/language-stepwise.trace.parquet", "gpu/shape/executed/", "gpu/shape/memory-executed/",
+    "gpu/shape/memory.trace.parquet", "gpu/shapes/link.parquet", "README.md",
+)  # fmt: skip
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """A folder of empty logs of three kinds."""
+    for name in FILES:
+        path = tmp_path / "logs" / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.touch()
+    return tmp_path / "logs"
+
+
+def test_the_questions_of_every_kind_of_set(logs, tmp_path):
+    found = [" ".join(each.words) for each in questions_of(logs, tmp_path / "out", 7)]
+    listed = LISTED.replace("LOGS", str(logs)).replace("OUT", str(tmp_path / "out")).strip().replace("\n ", " ")
+    assert found == listed.splitlines()
+
+
+def test_a_wide_model_that_was_served_has_the_costs_of_the_set(logs, tmp_path):
+    (logs / "cpu/images/rules/served-k1.trace.parquet").rename(logs / "cpu/images/rules/wide-k1.trace.parquet")
+    words = questions_of(logs, tmp_path, 7)[2].words
+    assert words[1:5] == (
+        str(logs / "cpu/images/wide.trace.parquet"), str(logs / "cpu/images/rules"), "--costs",
+        str(logs / "cpu/images/costs.parquet"),
+    )  # fmt: skip
+
+
+def test_what_cannot_be_told_apart_is_refused(logs, tmp_path):
+    (logs / "cpu/images/rules/wide-k1.trace.parquet").touch()
+    with pytest.raises(InputError, match="images/rules: holds rules of wide and served; allowed: those of one model"):
+        questions_of(logs, tmp_path, 7)
+    for empty in (tmp_path / "none", logs / "gpu"):
+        with pytest.raises(InputError, match="holds no logs; allowed: a folder of DEVICE/DATA folders"):
+            questions_of(empty, tmp_path, 7)
+
+
+def test_one_that_fails_leaves_the_others_their_chance(logs, tmp_path, monkeypatch, capsys):
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import sys; print('simulating 1/1'); print('said', sys.argv[1]); sys.exit('memory' in sys.argv[2])"
+    )
+    monkeypatch.setattr(logs_command, "stage_words", lambda stage: (sys.executable, "-S", str(script)))
+    words = ["logs", str(logs), "--out", str(tmp_path / "out"), "--replications", "3", "--jobs", "2"]
+    assert command.status_of(app, "simulate", words) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "== simulate: 6 grids side by side, 3 replications of every configuration"
+    assert said[1:3] == ["== simulate: what would each executed run of cpu/images have cost?", "said like"]
+    assert sum(line.startswith("said") for line in said) == 6
+    script.write_text("")
+    assert command.status_of(app, "simulate", words) == 0
+
+
+def test_listing_runs_nothing(logs, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command.status_of(app, "simulate", ["logs", str(logs), "--out", str(out), "--list"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 6
+    assert all(line.startswith("python -m simulate ") for line in said)
+    assert not out.exists()
