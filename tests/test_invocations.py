@@ -37,6 +37,7 @@ TRAINING = (
     "language",
     "memory",
     "quick",
+    "fresh",
     "layer-costs",
     "link",
 )  # need no files, as nothing does that takes the digits: they would begin

@@ -52,11 +52,12 @@ LONG = {
     "collect operating-times", "collect costs", "collect execute", "collect swap-quality", "collect skip-exchange",
     "collect language", "collect language-quality", "collect language-route", "collect swap-profile", "collect route",
     "collect rules", "collect serve", "collect video", "collect vision", "collect vision-grid", "collect vision-times",
-    "collect shape-runs", "collect quick",
+    "collect shape-runs", "collect quick", "collect fresh", "simulate logs",
 }  # fmt: skip
 HOLES = ("analysis tables",)  # of a folder that holds no whole set of logs: status 1
 RESUMED = (  # what is there is continued, another's refused
-    "collect train", "collect family", "collect language", "collect quick", "collect shape-runs",
+    "collect train", "collect family", "collect language", "collect quick", "collect shape-runs", "collect fresh",
+    "simulate logs",
 )  # fmt: skip
 
 

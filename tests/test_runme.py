@@ -65,7 +65,8 @@ def test_figures_from_logs(runme, tmp_path):
 
 def test_a_fresh_set_is_collected_and_then_the_same(runme, tmp_path):
     made = tmp_path / "made"
-    collects = f"-m collect fresh --device cpu --data digits --data-dir {tmp_path}/data --out {made}/logs --models {made}/models"
+    collects = f"-m collect fresh --device cpu --data digits --data-dir {tmp_path}/data"
+    collects += f" --out {made}/logs --models {made}/models"
     words = ("fresh", "--data", "digits", "--data-dir", "data", "--device", "cpu", "--out", "made")
     assert runme(*words) == (0, expected(made / "logs", made, collects), "")
     status, asked, _ = runme("fresh", OUT=str(made))

@@ -63,7 +63,7 @@ def test_what_cannot_be_told_apart_is_refused(logs, tmp_path):
     (logs / "cpu/images/rules/wide-k1.trace.parquet").touch()
     with pytest.raises(InputError, match="images/rules: holds rules of wide and served; allowed: those of one model"):
         questions_of(logs, tmp_path, 7)
-    for empty in (tmp_path / "none", logs / "gpu"):
+    for empty in (tmp_path / "none", logs / "gpu" / "shapes"):
         with pytest.raises(InputError, match="holds no logs; allowed: a folder of DEVICE/DATA folders"):
             questions_of(empty, tmp_path, 7)
 

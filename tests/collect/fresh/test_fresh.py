@@ -12,7 +12,7 @@ from moe_replay.collect.fresh.collectors import parts_of
 from moe_replay.collect.fresh.part_runs import run_parts
 from moe_replay.collect.fresh.scale import scale_for
 
-LISTINGS = Path(__file__).with_name("fresh_listings")  # KIND-DATA.txt: every command, word for word
+LISTINGS = Path(__file__).with_name("listings")  # KIND-DATA.txt: every command, word for word
 ASKED = [tuple(path.stem.split("-", 1)) for path in sorted(LISTINGS.glob("*.txt"))]
 STAGE = """
 import sys, time
