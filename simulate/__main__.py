@@ -18,9 +18,9 @@ from moe_replay.traces.command_line import command
 
 app = command.new_app("Simulate: what a recorded workload costs under another queue size, arrivals or placement.")
 COMMANDS = {
-    "run": run_command, "logs": logs_command, "compose": compose_command, "like": like_command, "open-loop": open_loop_command,
-    "sweep": sweep_command, "compile": compile_command, "misses": misses_command, "memory": memory_command,
-    "plan": plan_command, "costs": costs_command,
+    "run": run_command, "logs": logs_command, "compose": compose_command, "like": like_command,
+    "open-loop": open_loop_command, "sweep": sweep_command, "compile": compile_command, "misses": misses_command,
+    "memory": memory_command, "plan": plan_command, "costs": costs_command,
 }  # fmt: skip
 for name, each in COMMANDS.items():
     app.command(name)(each)
