@@ -141,7 +141,7 @@ def right_words(folder):
         "runs": f"{folder}/runs",
         "tables": f"{folder}/tables", "kind": "npz", "files": f"{folder}/arrays.npz", "axis": "queue_size=1,2",
         "experts": "4", "phase": "decode", "expert_bytes": "9", "logs": f"{folder}/logs", "rules": str(folder),
-        "memory_bytes": "1e6", "profiles": f"{folder}/table.csv", "only": "locality", "checkpoint": f"{folder}/binary",
+        "memory": "1MB", "profiles": f"{folder}/table.csv", "only": "locality", "checkpoint": f"{folder}/binary",
         "camera": "static", "clip": f"{folder}/binary", "name": "x", "models": "models", "data": "cifar10",
         "points": f"{folder}/other.parquet", "costs": None,
     }  # fmt: skip

@@ -88,7 +88,7 @@ def test_settings_are_the_axes_of_a_sweep_with_times_in_seconds():
 
 
 def test_a_run_is_that_of_the_command(toy, toy_path):
-    command("run", toy_path, "--affine", AFFINE, "--queue-size", 4, "--timeout-us", 500, "--arrivals", "closed",
+    command("run", toy_path, "--affine", AFFINE, "--queue-size", 4, "--timeout", "500us", "--arrivals", "closed",
             "--in-flight", 6, "--out", "runs", cwd=toy_path.parent)  # fmt: skip
     run = moe_replay.replay(toy, COSTS, queue_size=4, timeout_s=500e-6, arrivals="closed", in_flight=6)
     assert_same_records(run, toy_path.parent / "runs", run.name)
@@ -110,7 +110,7 @@ def test_a_load_is_a_share_of_the_same_capacity(toy, toy_path):
 
 def test_an_expert_memory_that_learns_is_that_of_the_command(toy, toy_path):
     command("memory", toy_path, "--affine", AFFINE, "--cache", "static", "--slots", 3, "--filled", "--expert-bytes",
-            1000000, "--bandwidth", 1, "--latency-us", 10, "--no-explain", "--out", "memory",
+            1000000, "--bandwidth", 1, "--latency", "10us", "--no-explain", "--out", "memory",
             cwd=toy_path.parent)  # fmt: skip
     run = moe_replay.replay(
         toy, COSTS, scheduler="lockstep", arrivals="closed", in_flight=1, seed=None, cache="static", slots=3,
@@ -124,7 +124,7 @@ def test_an_expert_memory_that_learns_is_that_of_the_command(toy, toy_path):
 
 
 def test_misses_are_those_of_the_command(toy, toy_path):
-    command("misses", toy_path, "--policy", "lru,belady,static", "--slots", "2,4", "--out", "misses.csv",
+    command("misses", toy_path, "--cache", "lru,belady,static", "--slots", "2,4", "--out", "misses.csv",
             cwd=toy_path.parent)  # fmt: skip
     found = moe_replay.count_misses(toy, policies=["lru", "belady", "static"], slots=[2, 4])
     written = pd.read_csv(toy_path.parent / "misses.csv", keep_default_na=False, na_values={"miss_ratio": [""]})
@@ -180,7 +180,7 @@ PROFILE = """slots,period,loss,loss_error,latency_ms,memory_bytes,experts,k
 
 def test_plans_are_those_of_the_command(tmp_path):
     (tmp_path / "profile.csv").write_text(PROFILE)
-    command("plan", "profile.csv", "--memory-bytes", "6e6,7e6", "--latency-ms", 2.95, "--out", "plans.csv",
+    command("plan", "profile.csv", "--memory", "6e6,7e6", "--pass-latency", 2.95, "--out", "plans.csv",
             cwd=tmp_path)  # fmt: skip
     found = moe_replay.plan(tmp_path / "profile.csv", memory_bytes=[6e6, 7e6], latency_s=2.95e-3)
     written = pd.read_csv(tmp_path / "plans.csv", dtype={"slots": str}).drop(columns="seconds")

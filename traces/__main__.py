@@ -13,6 +13,7 @@ from moe_replay.traces.command_line.command import Force, length_range, new_app,
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT, SHARE
 from moe_replay.traces.describe import description
 from moe_replay.traces.describe_loads import counts_text, load_description
 from moe_replay.traces.errors import InputError
@@ -41,7 +42,7 @@ Source = Annotated[Path, typer.Argument(help="a trace's file, or the folder of a
 @app.command()
 def describe(
     path: Source,
-    k: Annotated[int | None, typer.Option(min=1, help="count the first k slots; default: the model's k")] = None,
+    k: Annotated[int | None, COUNT.option(low=1, help="count the first k slots; default: the model's k")] = None,
 ) -> None:
     """Print model, shapes, load per expert and reuse between adjacent tokens; of a load trace its counts.
 
@@ -76,20 +77,20 @@ def check(paths: Annotated[list[Path], typer.Argument(help="traces' files or fol
 @app.command()
 def make(
     out: Annotated[Path, typer.Argument(help="file to write, X.trace.parquet")],
-    layers: Annotated[int, typer.Option(min=1)] = 4,
-    experts: Annotated[int, typer.Option(min=1, max=32767, help="experts per layer")] = 16,
-    k: Annotated[int, typer.Option(min=1, help="experts per token and layer")] = 4,
+    layers: Annotated[int, COUNT.option(low=1)] = 4,
+    experts: Annotated[int, COUNT.option(low=1, high=32767, help="experts per layer")] = 16,
+    k: Annotated[int, COUNT.option(low=1, help="experts per token and layer")] = 4,
     alpha: Annotated[float, typer.Option(min=0, help="exponent of the Zipf law of popularity")] = 1.0,
-    reuse: Annotated[float, typer.Option(min=0, max=1, help="probability to repeat the token before")] = 0.3,
-    sequences: Annotated[int | None, typer.Option(min=1, help="default: 64")] = None,
+    reuse: Annotated[float, SHARE.option(low=0, high=1, help="probability to repeat the token before")] = 0.3,
+    sequences: Annotated[int | None, COUNT.option(low=1, help="default: 64")] = None,
     tokens: Annotated[
-        int | None, typer.Option(min=1, help="in place of --sequences: as many as hold so many tokens")
+        int | None, COUNT.option(low=1, help="in place of --sequences: as many as hold so many tokens")
     ] = None,
     prompt: Annotated[str, typer.Option(help="tokens of a prompt: n, or low-high")] = "16",
     decode: Annotated[str, typer.Option(help="tokens decoded: n, or low-high")] = "16",
-    batch: Annotated[int, typer.Option(min=1, help="sequences that run together")] = 8,
+    batch: Annotated[int, COUNT.option(low=1, help="sequences that run together")] = 8,
     scores: Annotated[bool, typer.Option(help="with softmax scores")] = True,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, COUNT.option(low=0)] = 0,
     force: Force = False,
 ) -> None:
     """Make a synthetic trace with stated statistics.
@@ -114,7 +115,7 @@ def regate_command(
     path: Source,
     out: Annotated[Path, typer.Option(help="file to write, NEW.trace.parquet")],
     rule: Annotated[str | None, typer.Option(help=RULE_HELP)] = None,
-    k: Annotated[int | None, typer.Option(min=1, help="in place of --rule: a fixed number of experts")] = None,
+    k: Annotated[int | None, COUNT.option(low=1, help="in place of --rule: a fixed number of experts")] = None,
     force: Force = False,
 ) -> None:
     """Re-gate a recorded trace to another rule for K, or to a fixed k: open loop, exact in the first layer only.
@@ -162,24 +163,24 @@ class ImportOptions:
     """What a file does not say of itself; each format takes those that it lacks."""
 
     model: Annotated[str | None, typer.Option(help="the model's name")] = None
-    experts: Annotated[int | None, typer.Option(min=1, max=32767, help="experts per layer")] = None
+    experts: Annotated[int | None, COUNT.option(low=1, high=32767, help="experts per layer")] = None
     zero_experts: Annotated[
-        int | None, typer.Option(min=0, help="how many of --experts, the last ids, have no weights")
+        int | None, COUNT.option(low=0, help="how many of --experts, the last ids, have no weights")
     ] = None
     shared_slots: Annotated[
-        int | None, typer.Option(min=0, help="how many of a row's slots, the last, hold shared experts; 0: none")
+        int | None, COUNT.option(low=0, help="how many of a row's slots, the last, hold shared experts; 0: none")
     ] = None
     unrouted: Annotated[
         str | None, typer.Option(help=f"{', '.join(UNROUTED)}: rows filled with zeros have no route, or are real")
     ] = None
-    k: Annotated[int | None, typer.Option(min=1, help="experts per token and layer")] = None
+    k: Annotated[int | None, COUNT.option(low=1, help="experts per token and layer")] = None
     layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None
-    hidden_layers: Annotated[int | None, typer.Option(min=1, help="all layers, dense ones too")] = None
+    hidden_layers: Annotated[int | None, COUNT.option(low=1, help="all layers, dense ones too")] = None
     score_kind: Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_KINDS)}, or none: leave them out")] = None
     ranked: Annotated[bool | None, typer.Option("--ranked", help="experts stand best first")] = None
     phase: Annotated[str | None, typer.Option(help=", ".join(PHASES))] = None
-    start_token: Annotated[int | None, typer.Option(min=0, help="the request's first token that has rows")] = None
-    sequence_tokens: Annotated[int | None, typer.Option(min=1, help="tokens per sequence of a stream")] = None
+    start_token: Annotated[int | None, COUNT.option(low=0, help="the request's first token that has rows")] = None
+    sequence_tokens: Annotated[int | None, COUNT.option(low=1, help="tokens per sequence of a stream")] = None
     array: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which array is which; may be repeated")] = None
 
     def given(self) -> Options:
@@ -227,9 +228,9 @@ def export_command(
     path: Source,
     out: Annotated[Path, typer.Option(help="file to write; its suffix says which form, where a kind has several")],
     placement: Annotated[Path | None, typer.Option(help="export this placement in place of loads")] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="... or one for so many devices, balanced by load")] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="with --devices: slots in all, replicas included")] = None,
-    hidden_layers: Annotated[int | None, typer.Option(min=1, help="sglang: all layers, dense ones too")] = None,
+    devices: Annotated[int | None, COUNT.option(low=1, help="... or one for so many devices, balanced by load")] = None,
+    slots: Annotated[int | None, COUNT.option(low=1, help="with --devices: slots in all, replicas included")] = None,
+    hidden_layers: Annotated[int | None, COUNT.option(low=1, help="sglang: all layers, dense ones too")] = None,
     force: Force = False,
 ) -> None:
     """Export expert loads, a placement, or (npz) selections, in the form that another program reads.

@@ -12,6 +12,7 @@ from moe_replay.collect.datasets.images import Images
 from moe_replay.collect.devices import DEVICES, device_name, pick_device
 from moe_replay.collect.recording.score_rounding import FULL_PRECISION
 from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.cost_table import CostTable
 from moe_replay.traces.selections import Trace
@@ -23,16 +24,16 @@ app = command.new_app(
 Data = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATASETS)}.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with the data; else MOE_REPLAY_DATA, else the hub.")]
 Device = Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")]
-Threads = Annotated[int, typer.Option(min=1, max=1024, help="torch threads on a CPU; measurements want 1.")]
+Threads = Annotated[int, COUNT.option(low=1, high=1024, help="torch threads on a CPU; measurements want 1.")]
 Checkpoint = Annotated[Path, typer.Option(help="A finished training's checkpoint.")]
-TrainImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many training images.")]
+TrainImages = Annotated[int | None, COUNT.option(low=1, help="Use only the first so many training images.")]
 Force = command.Force
-TestImages = Annotated[int | None, typer.Option(min=1, help="Use only the first so many test images.")]
+TestImages = Annotated[int | None, COUNT.option(low=1, help="Use only the first so many test images.")]
 ScoreBits = Annotated[
-    int, typer.Option(min=1, max=FULL_PRECISION, help="Bits kept of the significands of scores and norms.")
+    int, COUNT.option(low=1, high=FULL_PRECISION, help="Bits kept of the significands of scores and norms.")
 ]
-Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training images.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Trainings side by side on a CPU, one thread each.")]
+Epochs = Annotated[int, COUNT.option(low=1, help="Passes over the training images.")]
+Jobs = Annotated[int, COUNT.option(low=1, help="Trainings side by side on a CPU, one thread each.")]
 
 
 @dataclass(frozen=True)

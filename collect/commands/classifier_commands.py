@@ -14,6 +14,7 @@ from moe_replay.collect.training.classifier_training import TrainingConfig, trai
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place, is_made, staged
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.errors import unknown_name
 
 
@@ -44,11 +45,11 @@ def train_command(
     images: ImageOptions,
     machine: TorchOptions,
     config: Annotated[str, typer.Option(help=f"Model: {', '.join(CONFIGURATIONS)}.")] = "base",
-    k: Annotated[int | None, typer.Option(min=1, help="Experts per token; default: the configuration's.")] = None,
+    k: Annotated[int | None, COUNT.option(low=1, help="Experts per token; default: the configuration's.")] = None,
     epochs: Epochs = 8,
-    batch: Annotated[int, typer.Option(min=2)] = 256,
+    batch: Annotated[int, COUNT.option(low=2)] = 256,
     learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-3,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, COUNT.option(low=0)] = 0,
 ) -> None:
     """Train a classifier; a checkpoint after every epoch, resumed when called again.
 
@@ -69,7 +70,7 @@ def quality_command(
     models: Annotated[Path, typer.Option(help="Folder for checkpoints and finished results; resumes from there.")],
     images: ImageOptions,
     k: Annotated[str, typer.Option("--k", help="Trained k, with commas.")] = "1,2,3,4,5,6,7,8",
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 for every k.")] = 3,
+    seeds: Annotated[int, COUNT.option(low=1, help="Seeds 0..N-1 for every k.")] = 3,
     epochs: Epochs = 8,
     device: Device = "auto",
     jobs: Jobs = 2,

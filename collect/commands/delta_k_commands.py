@@ -16,11 +16,12 @@ from moe_replay.traces.command_line.files import write_json
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.operating_points import load_operating_points
 
-Seeds = Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of every model.")]
-EpochsTrained = Annotated[int, typer.Option(min=1, help="As the family was trained.")]
-Validation = Annotated[int, typer.Option(min=1, help="Held-out training images.")]
+Seeds = Annotated[int, COUNT.option(low=1, help="Seeds 0..N-1 of every model.")]
+EpochsTrained = Annotated[int, COUNT.option(low=1, help="As the family was trained.")]
+Validation = Annotated[int, COUNT.option(low=1, help="Held-out training images.")]
 
 
 @app.command("family")
@@ -55,7 +56,7 @@ def operating_points_command(
     epochs: EpochsTrained = 6,
     validation: Validation = VALIDATION_IMAGES,
     device: Device = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Seeds side by side on a CPU, one thread each.")] = 2,
+    jobs: Annotated[int, COUNT.option(low=1, help="Seeds side by side on a CPU, one thread each.")] = 2,
     force: Force = False,
 ) -> None:
     """Measure fixed and dynamic K sample by sample: rules, thresholds chosen on validation images, controls.
@@ -84,8 +85,8 @@ def operating_times_command(
     machine: TorchOptions,
     epochs: EpochsTrained = 6,
     validation: Validation = VALIDATION_IMAGES,
-    timed_images: Annotated[int, typer.Option(min=1, help="Test images of one timed visit.")] = 2048,
-    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every point, in a new order each time.")] = 9,
+    timed_images: Annotated[int, COUNT.option(low=1, help="Test images of one timed visit.")] = 2048,
+    repetitions: Annotated[int, COUNT.option(low=1, help="Visits of every point, in a new order each time.")] = 9,
     force: Force = False,
 ) -> None:
     """Time the forward pass of every operating point of seed 0, interleaved. Let nothing else run.

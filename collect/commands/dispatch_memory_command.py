@@ -1,7 +1,7 @@
 """The command of the memory study: static against dynamic dispatch."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -30,8 +30,10 @@ from moe_replay.traces.command_line.files import write_json
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT, SIZE
 from moe_replay.traces.errors import InputError, unknown_name
 
+MEMORY = replace(SIZE, example="40GiB (without a unit: GiB)", bare=2**30, whole=False, rounded=True)
 CAPACITIES = "CS:0.05,CS:1,CS/E:1.25,CSk/E:1.2,CSk/E:2.4"  # Huang's two, Switch's, FastMoE's two
 
 
@@ -48,12 +50,12 @@ class GridOptions:
     like: Annotated[
         str, typer.Option(help=f"Published models' E, k and capacity at our width: {', '.join(PUBLISHED)}; or none.")
     ] = ",".join(PUBLISHED)
-    width: Annotated[int, typer.Option(min=1, help="Width of tokens.")] = 64
-    hidden: Annotated[int, typer.Option(min=1, help="Width inside an expert.")] = 256
+    width: Annotated[int, COUNT.option(low=1, help="Width of tokens.")] = 64
+    hidden: Annotated[int, COUNT.option(low=1, help="Width inside an expert.")] = 256
     zipf: Annotated[float, typer.Option(min=0, help="Skew of the synthetic router; 0 is uniform.")] = 1.0
     checkpoint: Annotated[Path | None, typer.Option(help="A classifier whose first layer is measured too.")] = None
     shape: Annotated[str | None, typer.Option(help=f"One layer of this shape alone: {', '.join(SHAPES)}.")] = None
-    scale: Annotated[int, typer.Option(min=1, help="--shape: divides both widths.")] = 1
+    scale: Annotated[int, COUNT.option(low=1, help="--shape: divides both widths.")] = 1
 
     def grid(self) -> Grid:
         """Return the grid; InputError for what is no list of numbers."""
@@ -77,9 +79,11 @@ class GridOptions:
 class MeasuringOptions:
     """How is measured."""
 
-    repetitions: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 7
-    most_gib: Annotated[float, typer.Option(min=0, help="What would need more memory is skipped.")] = 2.0
-    seed: Annotated[int, typer.Option(min=0)] = 0
+    repetitions: Annotated[int, COUNT.option(low=1, help="Timed rounds.")] = 7
+    most_memory: Annotated[
+        int, MEMORY.option(low=0, show_default="2GiB", help="What would need more memory is skipped.")
+    ] = 2 * 2**30
+    seed: Annotated[int, COUNT.option(low=0)] = 0
 
 
 @app.command("memory")
@@ -106,7 +110,7 @@ def memory_command(
     cases, counted, source = cases_of(asked, images, seed, where)
     rows = []
     for case in track(cases, "measuring", counted, transient=True):  # a layer at a time: a large one fills a device
-        rows += measure_case(case, measuring.repetitions, measuring.most_gib * 2**30, seed)
+        rows += measure_case(case, measuring.repetitions, measuring.most_memory, seed)
     about = {"device": device_name(where), "threads": machine.threads, "provenance": provenance(seed)} | source
     with staged(out, [asked.checkpoint], force) as written:
         write_memory(rows, written)

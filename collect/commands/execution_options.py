@@ -20,16 +20,22 @@ from moe_replay.simulate.policies.caches.cache_names import CACHES
 from moe_replay.simulate.policies.memory.knowledge_source import HELP
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 from moe_replay.traces.command_line import command
+from moe_replay.traces.command_line.units import BANDWIDTH, COUNT, SHARE, time_in
 from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.runs.cost_table import CostTable
 from moe_replay.traces.selections import Trace
 
 Bandwidth = Annotated[
     float | None,
-    typer.Option(min=1e-9, help="Slots: GB/s of the slow tier, on a CPU its pace (0.25), on a GPU a name (64)."),
+    BANDWIDTH.option(
+        "--bandwidth", low=1, help="Slots: of the slow tier, on a CPU its pace (0.25GB/s), on a GPU a name (64GB/s)."
+    ),
 ]
 Latency = Annotated[
-    float | None, typer.Option(min=0, help="Slots: least us of a transfer beside its bytes, likewise (100; 10).")
+    int | None,
+    time_in("us").option(
+        "--latency", low=0, help="Slots: least time of a transfer beside its bytes, likewise (100us; 10us)."
+    ),
 ]
 Slots = Annotated[str | None, typer.Option(help="Expert slots per layer, with commas; default: all are resident.")]
 KnownFrom = Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP.replace("TRACE", "--trace", 1))]
@@ -40,12 +46,12 @@ Costs = Annotated[Path, typer.Option(help="Cost table of this device: it fixes t
 class TierOptions:
     """The slow tier, from which experts come to slots: a pace on a CPU, a name of the link on a GPU."""
 
-    bandwidth: Bandwidth = None
-    latency_us: Latency = None
+    link_bytes_per_s: Bandwidth = None
+    link_latency_ns: Latency = None
 
     def fields(self, where: torch.device, expert_bytes: int) -> dict:
         """Return the fields of a memory that say what a transfer of an expert takes."""
-        return link_fields(where, self.bandwidth, self.latency_us, expert_bytes)
+        return link_fields(where, self.link_bytes_per_s, self.link_latency_ns, expert_bytes)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class CalibrationOptions:
     """What is measured how often, and under which way to keep experts."""
 
     sizes: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = ",".join(map(str, SIZES))
-    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every size, in a new order each time.")] = 10
+    repetitions: Annotated[int, COUNT.option(low=1, help="Visits of every size, in a new order each time.")] = 10
     slots: Slots = None
     miss: Annotated[str, typer.Option(help=f"Slots: {', '.join(EXECUTABLE)}.")] = "load"
 
@@ -78,10 +84,10 @@ class QueueOptions:
     queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,2,4,8,16,32,64,128"
     load: Annotated[str, typer.Option(help="Poisson loads as shares of the capacity at the largest B.")] = "0.3,0.6,0.9"
     in_flight: Annotated[str, typer.Option(help="Closed loops: sequences in flight.")] = "32,256,2048"
-    lockstep: Annotated[int, typer.Option(min=0, help="Most passes in a step of lockstep; 0 leaves it out.")] = 512
-    replications: Annotated[int, typer.Option(min=1, help="Replication i permutes and draws by seed i.")] = 3
-    batches_per_queue: Annotated[int, typer.Option(min=1, help="Full batches per mean queue that are measured.")] = 50
-    least_passes: Annotated[int, typer.Option(min=1, help="Passes of the shortest runs.")] = 600
+    lockstep: Annotated[int, COUNT.option(low=0, help="Most passes in a step of lockstep; 0 leaves it out.")] = 512
+    replications: Annotated[int, COUNT.option(low=1, help="Replication i permutes and draws by seed i.")] = 3
+    batches_per_queue: Annotated[int, COUNT.option(low=1, help="Full batches per mean queue that are measured.")] = 50
+    least_passes: Annotated[int, COUNT.option(low=1, help="Passes of the shortest runs.")] = 600
 
     def lists(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the queue sizes and the numbers of sequences in flight."""
@@ -92,7 +98,7 @@ class QueueOptions:
         """Return the runs with all experts resident."""
         sizes, counts = self.lists()
         experiment = QueueSizeExperiment(
-            sizes, tuple(command.numbers(self.load, "--load", 1e-6, float)), counts, self.lockstep or None,
+            sizes, tuple(SHARE.listed(self.load, "--load", 1e-6)), counts, self.lockstep or None,
             self.replications, self.batches_per_queue, self.least_passes,
         )  # fmt: skip
         k, long = recorded.header.model.used_k, recorded.T / len(recorded.sequences_S)
@@ -114,7 +120,7 @@ class SlotOptions:
         str | None, typer.Option(help="Slots, importance: passes between new residents; with commas.")
     ] = None
     filled: Annotated[bool, typer.Option("--filled", help="Slots: start with the most popular experts.")] = False
-    sequences: Annotated[int | None, typer.Option(min=1, help="Slots: sequences to serve; default each once.")] = None
+    sequences: Annotated[int | None, COUNT.option(low=1, help="Slots: sequences to serve; default each once.")] = None
 
     @property
     def are_given(self) -> bool:

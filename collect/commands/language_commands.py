@@ -28,6 +28,7 @@ from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place, is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT, SECONDS
 from moe_replay.traces.errors import InputError, unknown_name
 
 Domains = Annotated[
@@ -62,30 +63,30 @@ class TextOptions:
 class ModelOptions:
     """The sizes of a language model."""
 
-    layers: Annotated[int, typer.Option(min=1)] = 8
-    experts: Annotated[int, typer.Option(min=1, help="Experts per layer.")] = 32
-    k: Annotated[int, typer.Option(min=1, help="Experts per byte and layer.")] = 4
-    dmodel: Annotated[int, typer.Option(min=2, help="Width of a token.")] = 128
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of each expert.")] = 128
-    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4
-    window: Annotated[int, typer.Option(min=2, help="Longest sequence, bytes.")] = 256
+    layers: Annotated[int, COUNT.option(low=1)] = 8
+    experts: Annotated[int, COUNT.option(low=1, help="Experts per layer.")] = 32
+    k: Annotated[int, COUNT.option(low=1, help="Experts per byte and layer.")] = 4
+    width: Annotated[int, COUNT.option(low=2, help="Width of a token.")] = 128
+    hidden: Annotated[int, COUNT.option(low=1, help="Hidden units of each expert.")] = 128
+    heads: Annotated[int, COUNT.option(low=1, help="Attention heads.")] = 4
+    window: Annotated[int, COUNT.option(low=2, help="Longest sequence, bytes.")] = 256
 
     def config(self) -> LanguageConfig:
         """Return the configuration."""
-        return LanguageConfig(self.layers, self.experts, self.k, self.dmodel, self.hidden, self.heads, self.window)
+        return LanguageConfig(self.layers, self.experts, self.k, self.width, self.hidden, self.heads, self.window)
 
 
 @dataclass(frozen=True)
 class StepOptions:
     """How long, how fast and how precisely is trained."""
 
-    steps: Annotated[int, typer.Option(min=1)] = 9000
+    steps: Annotated[int, COUNT.option(low=1)] = 9000
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="Instead of --steps: as many as fit, by the pace of the first.")
+        float | None, SECONDS.option(low=1, help="Instead of --steps: as many as fit, by the pace of the first.")
     ] = None
-    batch: Annotated[int, typer.Option(min=1, help="Windows per step.")] = 8
+    batch: Annotated[int, COUNT.option(low=1, help="Windows per step.")] = 8
     learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-3
-    seed: Annotated[int, typer.Option(min=0)] = 0
+    seed: Annotated[int, COUNT.option(low=0)] = 0
     precision: Annotated[
         str, typer.Option(help=f"Of matrix products: {', '.join(PRECISIONS)}; high is TF32 on a GPU.")
     ] = "highest"
@@ -144,7 +145,7 @@ def language_quality_command(
     out: Annotated[Path, typer.Option(help="Table to write: a row per domain and model, CSV; OUT.json beside it.")],
     text: TextOptions,
     machine: TorchOptions,
-    segments: Annotated[int, typer.Option(min=2, help="Held-out segments per domain, half a window each.")] = 1000,
+    segments: Annotated[int, COUNT.option(low=2, help="Held-out segments per domain, half a window each.")] = 1000,
     force: Force = False,
 ) -> None:
     """Measure held-out bits per byte of every domain, beside a byte 5-gram with Kneser-Ney smoothing.
@@ -191,23 +192,23 @@ class ServedOptions:
     phase: Annotated[
         str, typer.Option(help=f"{', '.join(PHASES)}: whole windows at once, byte by byte, or prompts served.")
     ] = "decode"
-    windows: Annotated[int, typer.Option(min=1, help="Prefill, stepwise: windows per domain.")] = 8
-    requests: Annotated[int, typer.Option(min=1, help="Decode: sequences, domains taking turns.")] = 96
+    windows: Annotated[int, COUNT.option(low=1, help="Prefill, stepwise: windows per domain.")] = 8
+    requests: Annotated[int, COUNT.option(low=1, help="Decode: sequences, domains taking turns.")] = 96
     prompt: Annotated[str, typer.Option(help="Decode: bytes of a prompt, low-high, log-uniform.")] = "16-128"
-    new: Annotated[str, typer.Option(help="Decode: bytes generated, low-high, log-uniform.")] = "32-128"
-    slots: Annotated[int, typer.Option(min=1, help="Sequences in flight; windows per step.")] = 8
-    seed: Annotated[int, typer.Option(min=0)] = 0
+    decode: Annotated[str, typer.Option(help="Decode: bytes generated, low-high, log-uniform.")] = "32-128"
+    in_flight: Annotated[int, COUNT.option(low=1, help="Sequences in flight; windows per step.")] = 8
+    seed: Annotated[int, COUNT.option(low=0)] = 0
 
     def lengths(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the ranges of bytes, of prompts and of what follows them."""
-        return command.length_range("--prompt", self.prompt), command.length_range("--new", self.new)
+        return command.length_range("--prompt", self.prompt), command.length_range("--decode", self.decode)
 
 
 @dataclass(frozen=True)
 class RecordedOptions:
     """What is kept of every selection."""
 
-    candidates: Annotated[int | None, typer.Option(min=1, help="Experts recorded, best first; default: all.")] = None
+    candidates: Annotated[int | None, COUNT.option(low=1, help="Experts recorded, best first; default: all.")] = None
     score_bits: ScoreBits = FULL_PRECISION
 
     def recorder(self, model: torch.nn.Module) -> Recorder:
@@ -243,7 +244,7 @@ def language_route_command(
     model, about = restore_language(checkpoint, corpus)
     model = model.to(where)
     recorder, draws = recorded.recorder(model), np.random.default_rng(served.seed)
-    notes = {"phase": served.phase, "slots": served.slots, "score_bits": recorded.score_bits}
+    notes = {"phase": served.phase, "slots": served.in_flight, "score_bits": recorded.score_bits}
     header = language_header(model, about, corpus, where, served.seed, notes)
     with Progress(transient=True) as progress:
         task = progress.add_task("recording", total=None)
@@ -251,9 +252,9 @@ def language_route_command(
         if served.phase != "decode":
             stepwise = served.phase == "stepwise"
             record_prefill(
-                model, corpus, header, recorder, served.windows, served.slots, draws, out, step, stepwise=stepwise
+                model, corpus, header, recorder, served.windows, served.in_flight, draws, out, step, stepwise=stepwise
             )
         else:
             wanted = draw_requests(corpus, served.requests, *served.lengths(), model.config.window, draws)
-            record_decode(model, wanted, header, recorder, served.slots, served.seed, out, step)
+            record_decode(model, wanted, header, recorder, served.in_flight, served.seed, out, step)
     print(f"{out}: recorded")

@@ -23,6 +23,7 @@ from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import FORCE, provenance
+from moe_replay.traces.command_line.units import COUNT, SECONDS
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.mixed_table import load_mixed, save_mixed
 from moe_replay.traces.runs import layer_times, link_table
@@ -36,7 +37,7 @@ LOOP = "in the executor's loop, wall clock"
 ENDINGS = (".costs.parquet", ".times.parquet", "-alone.costs.parquet")
 KINDS = (None, layer_times.KIND, None)  # of mixed tables; cost tables have none
 
-Scale = Annotated[int, typer.Option(min=1, help="Divides both widths: small shapes for a CPU.")]
+Scale = Annotated[int, COUNT.option(low=1, help="Divides both widths: small shapes for a CPU.")]
 
 
 class ShapeFiles(NamedTuple):
@@ -55,8 +56,8 @@ def layer_costs_command(
     shapes: Annotated[list[str] | None, typer.Argument(help=f"Published shapes: {', '.join(SHAPES)}; all.")] = None,
     scale: Scale = 1,
     sizes: Annotated[str, typer.Option(help="Tokens per expert, with commas.")] = ",".join(map(str, SIZES)),
-    repetitions: Annotated[int, typer.Option(min=1, help="Most repetitions of everything.")] = 20,
-    seconds: Annotated[float, typer.Option(min=0, help="Per shape: no repetition but the first begins later.")] = 12,
+    repetitions: Annotated[int, COUNT.option(low=1, help="Most repetitions of everything.")] = 20,
+    seconds: Annotated[float, SECONDS.option(low=0, help="Per shape: no repetition but the first begins later.")] = 12,
     force: Force = False,
 ) -> None:  # fmt: skip
     """Measure one layer of published shapes, random weights in bfloat16: cost tables, and times by four ways.
@@ -151,8 +152,8 @@ def link_command(
     shapes: Annotated[str, typer.Option(help="Published shapes, with commas.")] = ",".join(SHAPES),
     scale: Scale = 1,
     streams: Annotated[str, typer.Option(help="Copies at once, with commas.")] = "1,2,3,4",
-    repetitions: Annotated[int, typer.Option(min=1)] = 10,
-    seconds: Annotated[float, typer.Option(min=0, help="No repetition but the first three begins later.")] = 8,
+    repetitions: Annotated[int, COUNT.option(low=1)] = 10,
+    seconds: Annotated[float, SECONDS.option(low=0, help="No repetition but the first three begins later.")] = 8,
     force: Force = False,
 ) -> None:
     """Measure what it takes to bring experts of published shapes to the device: pinned and pageable, 1 to 4 streams.

@@ -32,11 +32,12 @@ from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT, SHARE
 from moe_replay.traces.errors import InputError, unknown_name
 
 Out = Annotated[Path, typer.Option(help="Table to write, CSV; OUT.json beside it.")]
-Units = Annotated[int, typer.Option(min=2, help="Held-out windows of a language model, test images of a classifier.")]
-Stretch = Annotated[int, typer.Option(min=1, help="Language model: windows of one domain that follow each other.")]
+Units = Annotated[int, COUNT.option(low=2, help="Held-out windows of a language model, test images of a classifier.")]
+Stretch = Annotated[int, COUNT.option(low=1, help="Language model: windows of one domain that follow each other.")]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ResidentOptions:
     slots: Annotated[str, typer.Option(help="Experts of a layer that are resident, with commas.")] = "4,8,16,24"
     period: Annotated[str, typer.Option(help="SwapMoE: units between new residents, with commas.")] = "1,8,64"
     miss: Annotated[str, typer.Option(help=f"{', '.join(HANDLINGS)}, with commas.")] = ",".join(HANDLINGS)
-    random_keeps: Annotated[int, typer.Option(min=0, help="How many random choices of residents.")] = 3
+    random_keeps: Annotated[int, COUNT.option(low=0, help="How many random choices of residents.")] = 3
 
     def plan(self) -> MaskedPlan:
         """Return the plan; InputError for another handling, and for what is no list of numbers."""
@@ -160,8 +161,8 @@ def skip_exchange_command(
     out: Out,
     images: ImageOptions,
     machine: TorchOptions,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Share of a layer's experts that is treated.")] = 0.5,
-    seeds: Annotated[int, typer.Option(min=1, help="Random choices of the treated experts.")] = 5,
+    share: Annotated[float, SHARE.option(low=0, high=1, help="Share of a layer's experts that is treated.")] = 0.5,
+    seeds: Annotated[int, COUNT.option(low=1, help="Random choices of the treated experts.")] = 5,
     units: Units = 240,
     stretch: Stretch = 20,
     force: Force = False,

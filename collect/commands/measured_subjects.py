@@ -21,6 +21,7 @@ from moe_replay.collect.training.checkpoints import load_checkpoint
 from moe_replay.collect.training.classifier_training import restore
 from moe_replay.collect.training.language_training import KIND as LANGUAGE
 from moe_replay.collect.training.language_training import restore_language
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.cost_table import CostTable
 from moe_replay.traces.selections import Trace
@@ -33,8 +34,8 @@ CheckpointOrShape = Annotated[
 Shape = Annotated[
     str | None, typer.Option(help=f"Layers of a published shape with random weights: {', '.join(SHAPES)}.")
 ]
-Scale = Annotated[int | None, typer.Option(min=1, help="--shape: divides both widths; default 1, the layer itself.")]
-Layers = Annotated[int | None, typer.Option(min=1, help=f"--shape: equal layers; default {LAYERS}.")]
+Scale = Annotated[int | None, COUNT.option(low=1, help="--shape: divides both widths; default 1, the layer itself.")]
+Layers = Annotated[int | None, COUNT.option(low=1, help=f"--shape: equal layers; default {LAYERS}.")]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from moe_replay.collect.quick.running import DONE, Clock, Outcome, keeper, run_s
 from moe_replay.collect.quick.steps import Step, chosen
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT, duration_in
 
 NAMES = ("layer costs", "link", "language model", "executions", "dispatch memory")
 
@@ -24,9 +25,11 @@ NAMES = ("layer costs", "link", "language model", "executions", "dispatch memory
 @app.command("quick")
 def quick_command(
     out: Annotated[Path, typer.Option(help="Folder of logs: what is there already is kept, what is missing is made.")],
-    minutes: Annotated[float, typer.Option(min=0.01, max=1e4, help="Time for all steps; the rest is named.")] = 8,
+    minutes: Annotated[
+        float, duration_in("min").option(low=0.01, high=1e4, help="Time for all steps; the rest is named.")
+    ] = 8,
     steps: Annotated[str | None, typer.Option(help=f"With commas; 1-{len(NAMES)}: {', '.join(NAMES)}.")] = None,
-    scale: Annotated[int | None, typer.Option(min=1, help="Divides all layer widths; default: 1, on a CPU 16.")] = None,
+    scale: Annotated[int | None, COUNT.option(low=1, help="Divides all layer widths; default: 1, on a CPU 16.")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder for the trained model; default: beside OUT.")] = None,
     traces: Annotated[Path, typer.Option(help="Folder with the language traces that executions replay.")] = TRACES,
     packed: Annotated[Path | None, typer.Option("--pack", help="Folder for a tar file per step.")] = None,

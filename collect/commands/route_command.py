@@ -17,6 +17,7 @@ from moe_replay.collect.recording.classifier_recording import record_trace
 from moe_replay.collect.training.classifier_training import restore
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.k_rules import RULE_HELP, given_rule
@@ -26,7 +27,7 @@ CLASSIFIER = "Classifier"
 TRANSFORMERS = "transformers model"
 
 
-Batch = Annotated[int | None, typer.Option(min=1, help="Images or prompts per step; default: 256 or 8.")]
+Batch = Annotated[int | None, COUNT.option(low=1, help="Images or prompts per step; default: 256 or 8.")]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class RoutedImageOptions(ImageOptions):
 class ClassifierOptions:
     """What has a meaning for a classifier only."""
 
-    k: Annotated[int | None, typer.Option(min=1, help="Experts per token.", rich_help_panel=CLASSIFIER)] = None
+    k: Annotated[int | None, COUNT.option(low=1, help="Experts per token.", rich_help_panel=CLASSIFIER)] = None
     rule: Annotated[str | None, typer.Option(help=f"In place of --k, {RULE_HELP}.", rich_help_panel=CLASSIFIER)] = None
     only_ran: Annotated[
         bool, typer.Option("--only-ran", help="Only what ran, no scores and norms.", rich_help_panel=CLASSIFIER)
@@ -69,13 +70,13 @@ class PromptOptions:
     """What has a meaning for a transformers model only."""
 
     max_new_tokens: Annotated[
-        int, typer.Option(min=0, help="Tokens generated per prompt; 0: prefill only.", rich_help_panel=TRANSFORMERS)
+        int, COUNT.option(low=0, help="Tokens generated per prompt; 0: prefill only.", rich_help_panel=TRANSFORMERS)
     ] = 32
     max_prompt_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Cut prompts to so many tokens.", rich_help_panel=TRANSFORMERS)
+        int | None, COUNT.option(low=1, help="Cut prompts to so many tokens.", rich_help_panel=TRANSFORMERS)
     ] = None
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many prompts.", rich_help_panel=TRANSFORMERS)
+        int | None, COUNT.option(low=1, help="Only the first so many prompts.", rich_help_panel=TRANSFORMERS)
     ] = None
     candidates: Annotated[
         str | None,
@@ -89,7 +90,7 @@ class PromptOptions:
     sample: Annotated[
         bool, typer.Option("--sample", help="Sample instead of greedy decoding.", rich_help_panel=TRANSFORMERS)
     ] = False
-    seed: Annotated[int, typer.Option(min=0, help="Of sampling.", rich_help_panel=TRANSFORMERS)] = 0
+    seed: Annotated[int, COUNT.option(low=0, help="Of sampling.", rich_help_panel=TRANSFORMERS)] = 0
     dtype: Annotated[str, typer.Option(help=f"{', '.join(TYPES)}.", rich_help_panel=TRANSFORMERS)] = "auto"
 
     def refuse_any(self) -> None:

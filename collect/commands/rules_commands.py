@@ -18,6 +18,7 @@ from moe_replay.collect.training.classifier_training import restore
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import WAY_OUT, check_place
+from moe_replay.traces.command_line.units import COUNT, SHARE
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.header import Header
@@ -39,7 +40,7 @@ def rules_command(
     rules: Annotated[str, typer.Option(help="Rules NAME:THRESHOLD[:MOST], with commas.")] = "",
     mean_k: Annotated[str, typer.Option(help="Delta rules that give these mean K on training images.")] = "",
     k: Annotated[str, typer.Option("--k", help="Fixed numbers of experts, with commas.")] = "",
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 256,
+    batch: Annotated[int, COUNT.option(low=1, help="Images per step.")] = 256,
     force: Force = False,
 ) -> None:
     """Record the test images under several rules for K: only the experts that ran, small files.
@@ -87,11 +88,11 @@ def rounded(rule: KRule) -> KRule:
 class ServedOptions:
     """The arrivals, the same under every trace, and the queues."""
 
-    queue_size: Annotated[int, typer.Option(min=1, help="Queue size B.")] = 32
+    queue_size: Annotated[int, COUNT.option(low=1, help="Queue size B.")] = 32
     in_flight: Annotated[str, typer.Option(help="Closed loops: sequences in flight.")] = "256,2048"
-    load: Annotated[float, typer.Option(min=0, help="Poisson arrivals, as a share of the capacity; 0: none.")] = 0.6
-    replications: Annotated[int, typer.Option(min=1, help="Replication i permutes and draws by seed i.")] = 3
-    batches_per_queue: Annotated[int, typer.Option(min=1, help="Full batches per mean queue that are measured.")] = 30
+    load: Annotated[float, SHARE.option(low=0, help="Poisson arrivals, as a share of the capacity; 0: none.")] = 0.6
+    replications: Annotated[int, COUNT.option(low=1, help="Replication i permutes and draws by seed i.")] = 3
+    batches_per_queue: Annotated[int, COUNT.option(low=1, help="Full batches per mean queue that are measured.")] = 30
 
     def experiment(self) -> ServingExperiment:
         """Return the runs that every trace gets."""

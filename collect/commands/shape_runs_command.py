@@ -27,6 +27,7 @@ from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT, SECONDS, SHARE
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.runs.cost_table import load_costs
@@ -91,17 +92,17 @@ class Stage:
 class RunOptions:
     """Which runs are executed, and for how long."""
 
-    scale: Annotated[int, typer.Option(min=1, help="Divides both widths.")] = 1
-    seconds: Annotated[float, typer.Option(min=0, help="Nothing is begun after so many seconds.")] = 140
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of each sequence's decode steps, from the first.")] = (
-        1 / 12
-    )
+    scale: Annotated[int, COUNT.option(low=1, help="Divides both widths.")] = 1
+    seconds: Annotated[float, SECONDS.option(low=0, help="Nothing is begun after so many seconds.")] = 140
+    share: Annotated[
+        float, SHARE.option(low=0.001, high=1, help="Of each sequence's decode steps, from the first.")
+    ] = 1 / 12
     queue_size: Annotated[str, typer.Option(help="Queue sizes B, with commas.")] = "1,4,16,64"
     in_flight: Annotated[str, typer.Option(help="Sequences in flight, with commas.")] = "32,256"
     slots: Annotated[str, typer.Option(help="Expert slots per layer, with commas.")] = "4,8,16"
-    replications: Annotated[int, typer.Option(min=1, help="Of the queues; replication i permutes by seed i.")] = 2
-    sequences: Annotated[int, typer.Option(min=1, help="Served with expert slots.")] = 1
-    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every batch size in the cost tables.")] = 3
+    replications: Annotated[int, COUNT.option(low=1, help="Of the queues; replication i permutes by seed i.")] = 2
+    sequences: Annotated[int, COUNT.option(low=1, help="Served with expert slots.")] = 1
+    repetitions: Annotated[int, COUNT.option(low=1, help="Visits of every batch size in the cost tables.")] = 3
 
     def queues(self) -> QueueRuns:
         """Return the runs of queues and lockstep."""

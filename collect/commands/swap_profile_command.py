@@ -19,6 +19,7 @@ from moe_replay.simulate.policies.memory.knowledge_source import file_of, lesson
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.runs.cost_table import load_costs
@@ -34,11 +35,11 @@ class CandidateOptions:
     """Which configurations are measured: drawn ones, or those of plans."""
 
     plans: Annotated[Path | None, typer.Option(help="Measure these plans (`simulate plan --out`).")] = None
-    configurations: Annotated[int, typer.Option(min=1, help="Without plans: how many are drawn at random.")] = 60
+    configurations: Annotated[int, COUNT.option(low=1, help="Without plans: how many are drawn at random.")] = 60
     period: Annotated[
         str, typer.Option(help="Without plans: passes between new residents, with commas; 0: they stay.")
     ] = "0,256,1024"
-    seed: Annotated[int, typer.Option(min=0, help="Of the drawn configurations.")] = 0
+    seed: Annotated[int, COUNT.option(low=0, help="Of the drawn configurations.")] = 0
 
     def candidates(self, layers: int, experts: int) -> list[Candidate]:
         """Return the configurations for a model of so many layers and experts."""

@@ -13,6 +13,7 @@ from moe_replay.collect.recording.score_rounding import FULL_PRECISION
 from moe_replay.collect.training.vision_training import restore_vision
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import is_made
+from moe_replay.traces.command_line.units import COUNT
 
 
 @app.command("video")
@@ -23,9 +24,9 @@ def video_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Trace to write.")],
     camera: Annotated[str, typer.Option(help="What the camera does, static or moving: the trace's domain.")],
-    every: Annotated[int, typer.Option(min=1, help="Take every so many-th frame.")] = 1,
-    frames: Annotated[int | None, typer.Option(min=2, help="At most so many frames.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Frames per forward call.")] = 64,
+    every: Annotated[int, COUNT.option(low=1, help="Take every so many-th frame.")] = 1,
+    frames: Annotated[int | None, COUNT.option(low=2, help="At most so many frames.")] = None,
+    batch: Annotated[int, COUNT.option(low=1, help="Frames per forward call.")] = 64,
     score_bits: ScoreBits = FULL_PRECISION,
     force: Force = False,
 ) -> None:

@@ -23,8 +23,9 @@ from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, check_place, is_by_this_command, is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT, PERCENT
 
-Threshold = Annotated[float, typer.Option(min=0, max=100, help="Accuracy (%) whose first epoch is reported.")]
+Threshold = Annotated[float, PERCENT.option(low=0, high=100, help="Accuracy (%) whose first epoch is reported.")]
 Variants = Annotated[str, typer.Option(help=f"VARIANT[:EXPERTS[:consistency]], with commas; {', '.join(VARIANTS)}.")]
 Models = Annotated[Path, typer.Option(help="Folder of checkpoints; finished and unfinished trainings are taken up.")]
 COMPARED = "dense,switch:4,switch:8,random:4,random:8"
@@ -34,22 +35,22 @@ COMPARED = "dense,switch:4,switch:8,random:4,random:8"
 class SizeOptions:
     """The sizes of a transformer, whatever its feed-forward part."""
 
-    dmodel: Annotated[int, typer.Option("--dmodel", min=1, help="Width of a token.")] = 64
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of a perceptron (of each expert).")] = 128
-    depth: Annotated[int, typer.Option(min=1, help="Blocks of attention and feed-forward.")] = 4
-    heads: Annotated[int, typer.Option(min=1, help="Attention heads; divide the width.")] = 4
-    patch: Annotated[int, typer.Option(min=1, help="Pixels of a patch's side; divide the image.")] = 8
+    width: Annotated[int, COUNT.option(low=1, help="Width of a token.")] = 64
+    hidden: Annotated[int, COUNT.option(low=1, help="Hidden units of a perceptron (of each expert).")] = 128
+    depth: Annotated[int, COUNT.option(low=1, help="Blocks of attention and feed-forward.")] = 4
+    heads: Annotated[int, COUNT.option(low=1, help="Attention heads; divide the width.")] = 4
+    patch: Annotated[int, COUNT.option(low=1, help="Pixels of a patch's side; divide the image.")] = 8
 
     def config(self, variant: str, experts: int) -> VisionConfig:
         """Return the configuration of a variant."""
-        return VisionConfig(variant, experts, self.dmodel, self.hidden, self.depth, self.heads, self.patch)
+        return VisionConfig(variant, experts, self.width, self.hidden, self.depth, self.heads, self.patch)
 
 
 @dataclass(frozen=True)
 class StepOptions:
     """How long and how fast is trained."""
 
-    batch: Annotated[int, typer.Option(min=1, help="Images per step, over all processes.")] = 128
+    batch: Annotated[int, COUNT.option(low=1, help="Images per step, over all processes.")] = 128
     epochs: Epochs = 10
     learning_rate: Annotated[float, typer.Option(min=1e-9, help="Largest learning rate.")] = 2e-3
 
@@ -59,9 +60,9 @@ class VariantOptions:
     """Which variant is trained, and how it is routed in training."""
 
     variant: Annotated[str, typer.Option(help=f"Feed-forward part: {', '.join(VARIANTS)}.")] = "dense"
-    experts: Annotated[int, typer.Option(min=1, help="Experts per layer; dense has 1.")] = 1
+    experts: Annotated[int, COUNT.option(low=1, help="Experts per layer; dense has 1.")] = 1
     consistency: Annotated[bool, typer.Option("--consistency", help="Random routing: AdaMix's two passes.")] = False
-    seed: Annotated[int, typer.Option(min=0)] = 0
+    seed: Annotated[int, COUNT.option(low=0)] = 0
 
     def training(self, steps: StepOptions) -> VisionTraining:
         """Return the training."""
@@ -78,7 +79,7 @@ def vision_command(
     chosen: VariantOptions,
     sizes: SizeOptions,
     steps: StepOptions,
-    gpus: Annotated[int, typer.Option(min=1, help="Processes, one GPU each; on a CPU, processes of one thread.")] = 1,
+    gpus: Annotated[int, COUNT.option(low=1, help="Processes, one GPU each; on a CPU, processes of one thread.")] = 1,
     device: Device = "auto",
     threshold: Threshold = 45.0,
     force: Force = False,
@@ -159,7 +160,7 @@ def vision_grid_command(
     sizes: SizeOptions,
     steps: StepOptions,
     variants: Variants = COMPARED,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of every model.")] = 2,
+    seeds: Annotated[int, COUNT.option(low=1, help="Seeds 0..N-1 of every model.")] = 2,
     threshold: Threshold = 45.0,
     device: Device = "auto",
     jobs: Jobs = 2,
@@ -196,9 +197,9 @@ def vision_times_command(
     images: ImageOptions,
     steps: StepOptions,
     variants: Variants = COMPARED,
-    repetitions: Annotated[int, typer.Option(min=1, help="Visits of every model, after one that warms up.")] = 5,
-    training_images: Annotated[int, typer.Option(min=1, help="Images per timed training pass.")] = 5120,
-    inference_images: Annotated[int, typer.Option(min=1, help="Images per timed inference.")] = 60000,
+    repetitions: Annotated[int, COUNT.option(low=1, help="Visits of every model, after one that warms up.")] = 5,
+    training_images: Annotated[int, COUNT.option(low=1, help="Images per timed training pass.")] = 5120,
+    inference_images: Annotated[int, COUNT.option(low=1, help="Images per timed inference.")] = 60000,
     device: Device = "auto",
     force: Force = False,
 ) -> None:

@@ -21,9 +21,8 @@ import torch
 from torch import nn
 
 from moe_replay.simulate.policies.memory.host_link import Transfer
-from moe_replay.traces.command_line.number_limits import whole_ns
 
-NOMINAL = {"cpu": (0.25, 100.0), "cuda": (64.0, 10.0)}  # GB/s and us: a pace, and what a PCIe 5 x16 link is sold as
+NOMINAL = {"cpu": (0.25e9, 100_000), "cuda": (64e9, 10_000)}  # bytes/s and ns: a pace, and a PCIe 5 x16 link as sold
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,12 @@ class Copier:
         return time.perf_counter_ns()
 
 
-def link_fields(device: torch.device, bandwidth: float | None, latency_us: float | None, expert_bytes: int) -> dict:
-    """Return the fields of a MemoryConfig that say what a transfer takes: GB/s and us, None for the device's own."""
-    gb_per_s, us = NOMINAL[device.type]
+def link_fields(device: torch.device, bytes_per_s: float | None, latency_ns: int | None, expert_bytes: int) -> dict:
+    """Return the fields of a MemoryConfig that say what a transfer takes; None stands for the device's own."""
+    nominal_bytes_per_s, nominal_ns = NOMINAL[device.type]
     return {
-        "link_latency_ns": whole_ns("--latency-us", us if latency_us is None else latency_us, 1000),
-        "link_bytes_per_s": (gb_per_s if bandwidth is None else bandwidth) * 1e9, "expert_bytes": expert_bytes,
+        "link_latency_ns": nominal_ns if latency_ns is None else latency_ns,
+        "link_bytes_per_s": nominal_bytes_per_s if bytes_per_s is None else bytes_per_s, "expert_bytes": expert_bytes,
     }  # fmt: skip
 
 

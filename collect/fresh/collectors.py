@@ -201,7 +201,7 @@ def swap_plans(fresh: Fresh) -> tuple[Call, ...]:
         *fresh.language, *fresh.source, "--trace", fresh.traces["stepwise"], "--known", fresh.traces["prefill"],
         "--costs", text / "memory-costs" / "masked.parquet",
     )  # fmt: skip
-    budgets = ("--memory-bytes", scale.budgets_bytes, "--latency-ms", 1000)
+    budgets = ("--memory", scale.memory_budgets, "--pass-latency", "1s")
     checked = ("--units", scale.masked_units)
     profile = call("swap-profile", *profiled, "--configurations", scale.configurations, "--out", measured["profile"])
     if not fresh.plans:

@@ -47,19 +47,19 @@ class Scale:
     requests: int
     masked_units: int
     configurations: int
-    budgets_bytes: str
+    memory_budgets: str
 
 
 GPU = Scale(
     name="cuda", image_sizes=(), validation=5000, wide_epochs=5, quality_epochs=8, quality_jobs=8, cost_repetitions=20,
     execute=words("--replications 3"), serve=words("--replications 3"), family_seeds=8, family_epochs=6, memory=(),
     vision="dense,switch:32,switch:64,random:32", vision_images=(),
-    vision_model=words("--patch 4 --dmodel 300 --heads 6 --hidden 600"), vision_batch=words("--batch 256"),
+    vision_model=words("--patch 4 --width 300 --heads 6 --hidden 600"), vision_batch=words("--batch 256"),
     vision_epochs=20, vision_timed=(), seen="switch32",
-    language=words("--steps 20000 --batch 32 --dmodel 256 --hidden 256"),
-    dense_language=words("--experts 1 --k 1 --steps 20000 --batch 32 --dmodel 256 --hidden 1024"),
+    language=words("--steps 20000 --batch 32 --width 256 --hidden 256"),
+    dense_language=words("--experts 1 --k 1 --steps 20000 --batch 32 --width 256 --hidden 1024"),
     segments=1000, windows=32, requests=384, masked_units=240, configurations=60,
-    budgets_bytes="48e6,72e6,96e6,120e6",
+    memory_budgets="48MB,72MB,96MB,120MB",
 )  # fmt: skip
 CPU = Scale(
     name="cpu", image_sizes=words("--train-images 10000 --test-images 5000"), validation=1000, wide_epochs=2,
@@ -70,7 +70,7 @@ CPU = Scale(
     vision_images=words("--train-images 4000 --test-images 2000"), vision_model=words("--patch 8"), vision_batch=(),
     vision_epochs=3, vision_timed=words("--training-images 1280 --inference-images 5000"), seen="switch8",
     language=words("--steps 600"), dense_language=words("--experts 1 --k 1 --steps 600 --hidden 512"),
-    segments=200, windows=6, requests=72, masked_units=60, configurations=16, budgets_bytes="12e6,18e6,24e6,30e6",
+    segments=200, windows=6, requests=72, masked_units=60, configurations=16, memory_budgets="12MB,18MB,24MB,30MB",
 )  # fmt: skip
 
 

@@ -75,11 +75,11 @@ def language(place: Place) -> Step:
     """Step 3: a language model trained here, its held-out quality and its traces."""
     text, model = place.logs / "text", place.models / "language.pt"
     if place.on_gpu:
-        sizes = ("--batch", 192, "--dmodel", 512, "--hidden", 512, "--heads", 8, "--learning-rate", 1.5e-3)
+        sizes = ("--batch", 192, "--width", 512, "--hidden", 512, "--heads", 8, "--learning-rate", 1.5e-3)
         sizes += ("--seconds", place.share(90), "--precision", "high")
         segments, windows, steps, requests = 200, 16, 3, 72
     else:
-        sizes = ("--seconds", place.share(20), "--batch", 4, "--dmodel", 32, "--hidden", 32)
+        sizes = ("--seconds", place.share(20), "--batch", 4, "--width", 32, "--hidden", 32)
         segments, windows, steps, requests = 8, 2, 1, 8
     recorded = ("--checkpoint", model, "--candidates", 8, "--score-bits", 7)
     traces = {phase: text / f"language-{phase}.trace.parquet" for phase in ("prefill", "decode", "stepwise")}
@@ -120,7 +120,7 @@ def executions(place: Place) -> Step:
 def dispatch_memory(place: Place) -> Step:
     """Step 5: bytes and time of static capacity and dynamic dispatch on one layer of a real shape."""
     folder = place.logs / shape_of(EXECUTED, place.scale).name
-    sizes = ("512,4096", "--most-gib", 40) if place.on_gpu else ("32,128", "--repetitions", 2)
+    sizes = ("512,4096", "--most-memory", "40GiB") if place.on_gpu else ("32,128", "--repetitions", 2)
     out = folder / "memory.csv"
     command = place.command(
         "memory", "--shape", EXECUTED, "--scale", place.scale, "--batch", *sizes, "--out", out, makes=(out,)

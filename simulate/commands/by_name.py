@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.config.costs import CostModel
-from moe_replay.traces.command_line.number_limits import whole_ns
+from moe_replay.traces.command_line.units import BANDWIDTH, time_in
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.mixed_table import mixed_header
 from moe_replay.traces.glossary.lookup import titles
@@ -20,7 +20,7 @@ from moe_replay.traces.runs.cost_table import load_costs
 from moe_replay.traces.runs.link_table import links_in, one_at_a_time
 from moe_replay.traces.shipped import found_by_name, shipped_costs, shipped_links
 
-BANDWIDTH, LATENCY_US = 16.0, 10.0  # of a link that nobody named: GB/s, and beside the bytes
+BYTES_PER_S, LATENCY_NS = 16e9, 10_000  # of a link that nobody named, the second beside the bytes
 OF_COSTS = titles(("name", "experts", "k", "width", "hidden", "dtype", "tokens"))
 OF_LINKS = titles(("name", "host_memory", "copies", "gigabytes_per_s", "latency_us"))
 
@@ -38,13 +38,17 @@ def costs_by_name(value: Path | None) -> Path | None:
 
 
 Link = Annotated[
-    Path | None, typer.Option(metavar="NAME|FILE", help="A measured link, in place of --bandwidth and --latency-us.")
+    Path | None, typer.Option(metavar="NAME|FILE", help="A measured link, in place of --bandwidth and --latency.")
 ]
 Bandwidth = Annotated[
-    float | None, typer.Option(min=1e-9, help=f"Of the link to a device, GB/s; default {BANDWIDTH:g}.")
+    float | None,
+    BANDWIDTH.option("--bandwidth", low=1, help=f"Of the link to a device; default {BYTES_PER_S / 1e9:g}GB/s."),
 ]
-LatencyUs = Annotated[
-    float | None, typer.Option(min=0, help=f"Of one transfer, beside its bytes; default {LATENCY_US:g}.")
+Latency = Annotated[
+    int | None,
+    time_in("us").option(
+        "--latency", low=0, help=f"Of one transfer, beside its bytes; default {LATENCY_NS / 1e3:g}us."
+    ),
 ]
 
 
@@ -53,22 +57,23 @@ class LinkOptions:
     """What it takes to bring an expert to a device: a measured link, or two numbers."""
 
     link: Link = None
-    bandwidth: Bandwidth = None
-    latency_us: LatencyUs = None
+    link_bytes_per_s: Bandwidth = None
+    link_latency_ns: Latency = None
 
     def fields(self) -> dict:
         """Return the fields of a memory; InputError for a link and numbers besides."""
-        return link_fields(self.link, self.bandwidth, self.latency_us)
+        return link_fields(self.link, self.link_bytes_per_s, self.link_latency_ns)
 
 
-def link_fields(link: Path | None, bandwidth: float | None, latency_us: float | None) -> dict:
+def link_fields(link: Path | None, bytes_per_s: float | None, latency_ns: int | None) -> dict:
     """Return the fields of a memory that say what a transfer takes; InputError for a link and numbers besides."""
     if link is None:
-        bandwidth = BANDWIDTH if bandwidth is None else bandwidth
-        latency_ns = whole_ns("--latency-us", LATENCY_US if latency_us is None else latency_us, 1000)
-        return {"link_latency_ns": latency_ns, "link_bytes_per_s": bandwidth * 1e9}
-    if bandwidth is not None or latency_us is not None:
-        raise InputError("--link: allowed without --bandwidth and --latency-us, which it measured")
+        return {
+            "link_latency_ns": LATENCY_NS if latency_ns is None else latency_ns,
+            "link_bytes_per_s": BYTES_PER_S if bytes_per_s is None else bytes_per_s,
+        }
+    if bytes_per_s is not None or latency_ns is not None:
+        raise InputError("--link: allowed without --bandwidth and --latency, which it measured")
     measured = one_at_a_time(found_by_name(link, "link", shipped_links()))
     return {"link_latency_ns": measured.latency_ns, "link_bytes_per_s": measured.bytes_per_s}
 

@@ -15,6 +15,7 @@ from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.routes import uncomputed
 
@@ -24,13 +25,13 @@ def compose_command(
     trace_path: options.TracePath,
     out: Annotated[Path, typer.Option(help="Trace to write.")],
     cost: options.CostOptions,
-    token_budget: Annotated[int, typer.Option(min=1, help="Most tokens of a step.")] = 256,
-    most_running: Annotated[int, typer.Option(min=1, help="Most sequences that run at once.")] = 16,
-    chunk: Annotated[int | None, typer.Option(min=1, help="Most tokens of a prompt per step; default: whole.")] = None,
+    token_budget: Annotated[int, COUNT.option(low=1, help="Most tokens of a step.")] = 256,
+    most_running: Annotated[int, COUNT.option(low=1, help="Most sequences that run at once.")] = 16,
+    chunk: Annotated[int | None, COUNT.option(low=1, help="Most tokens of a prompt per step; default: whole.")] = None,
     arrivals: Annotated[str, typer.Option(help=f"{', '.join(ARRIVALS)}.")] = "all",
     rate: Annotated[float | None, typer.Option(min=1e-9, help="Poisson: sequences per second.")] = None,
     sequences: options.Sequences = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Permutes the sequences and draws the arrivals.")] = None,
+    seed: Annotated[int | None, COUNT.option(low=0, help="Permutes the sequences and draws the arrivals.")] = None,
     no_dense: options.NoDense = False,
     force: Force = False,
 ) -> None:

@@ -19,6 +19,7 @@ from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.runs.run_records import load_run, run_names
@@ -31,7 +32,7 @@ Known = Annotated[
     str | None, typer.Option(metavar="TRACE|hindsight", help="The trace that the executed runs learned from.")
 ]
 Replications = Annotated[
-    int, typer.Option(min=0, help="Besides, every configuration with seeds 0..n-1, into one table.")
+    int, COUNT.option(low=0, help="Besides, every configuration with seeds 0..n-1, into one table.")
 ]
 
 

@@ -22,6 +22,7 @@ from moe_replay.simulate.sweeps.run_folder import new_runs, report
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.command_line.units import COUNT, SIZE
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.selections import Trace
 
@@ -43,7 +44,7 @@ class SlotOptions:
     ] = None
     filled: options.Filled = False
     expert_bytes: Annotated[
-        int | None, typer.Option(min=1, help="Of one expert; default: what the cost table, or else the trace says.")
+        int | None, SIZE.option(low=1, help="Of one expert; default: what the cost table, or else the trace says.")
     ] = None
     host_factor: Annotated[float, typer.Option(min=1e-9, help="Host: its cost over the device's.")] = 10.0
 
@@ -65,16 +66,16 @@ class ServedOptions:
     """What is served and in which order: alike for all memories."""
 
     scheduler: Annotated[str, typer.Option(help=f"{SCHEDULERS.choices}.")] = "lockstep"
-    queue_size: Annotated[int, typer.Option(min=1, help="Queues: B.")] = 1
-    max_step: Annotated[int | None, typer.Option(min=1, help="Lockstep: most passes in a step.")] = None
+    queue_size: Annotated[int, COUNT.option(low=1, help="Queues: B.")] = 1
+    max_step: Annotated[int | None, COUNT.option(low=1, help="Lockstep: most passes in a step.")] = None
     arrivals: options.ArrivalProcess = "closed"
-    in_flight: Annotated[int, typer.Option(min=1, help="Closed loop: sequences in flight; 1 is batch 1.")] = 1
+    in_flight: Annotated[int, COUNT.option(low=1, help="Closed loop: sequences in flight; 1 is batch 1.")] = 1
     rate: Annotated[float | None, typer.Option(min=1e-9, help="Poisson: sequences per second.")] = None
     sequences: options.Sequences = None
     replications: options.Replications = 0
-    k: Annotated[int | None, typer.Option(min=1, help="Experts per token; default the model's own.")] = None
+    k: Annotated[int | None, COUNT.option(low=1, help="Experts per token; default the model's own.")] = None
     no_dense: options.NoDense = False
-    devices: Annotated[int, typer.Option(min=1, help="Devices, each with its own slots and link.")] = 1
+    devices: Annotated[int, COUNT.option(low=1, help="Devices, each with its own slots and link.")] = 1
 
     def base(self) -> RunConfig:
         """Return the configuration that all memories share."""
@@ -101,7 +102,7 @@ def memory_command(
     lost; `python -m analysis memory OUT` shows both.
 
     Example: `python -m simulate memory toy.trace.parquet --affine 20000,500 --cache lru,belady --slots 2,4
-    --miss load,block --bandwidth 1 --expert-bytes 100000 --out memory`
+    --miss load,block --bandwidth 1GB/s --expert-bytes 100kB --out memory`
     """
     check_place(out, [trace_path, cost.costs, link.link, file_of(known)], folder=True)
     trace, cost_model = load_trace(trace_path), cost.read()

@@ -21,8 +21,9 @@ from moe_replay.traces.command_line.files import sha256_of, write_json, write_ro
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.describe import default_k
-from moe_replay.traces.errors import InputError
+from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.glossary.lookup import titles
 from moe_replay.traces.routes import uncomputed
@@ -38,30 +39,35 @@ Out = Annotated[
 ]
 
 
+EMPTIED = ("never", "sequence")  # the second: before every one
+
+
 @dataclass(frozen=True)
 class CountOptions:
     """What is counted: the caches, and how they are asked."""
 
-    policy: options.CacheNames = "lru,belady"
+    cache: options.CacheNames = "lru,belady"
     slots: Annotated[str, typer.Option(help="Expert slots of each cache; several with commas, or `all`.")] = "all"
     mode: Annotated[str, typer.Option(help="group: a layer's experts together; flat: each selection alone.")] = "group"
     scope: options.Scope = "layer"
     prefetch: Annotated[str, typer.Option(help=f"Group mode: {PREFETCHERS.choices}; with commas.")] = "none"
     look_ahead: options.LookAhead = 1
     group: Annotated[str, typer.Option(help="Group mode: what runs together in a layer, pass or step.")] = "pass"
-    reset: Annotated[bool, typer.Option("--reset-per-sequence", help="Every sequence meets empty caches.")] = False
+    emptied: Annotated[str, typer.Option(help=f"When caches are emptied: {' or '.join(EMPTIED)}.")] = "never"
     filled: options.Filled = False
     k: Annotated[int | None, typer.Option(help="Count the first k selections; default: the model's k.")] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random policy.")] = 0
+    seed: Annotated[int, COUNT.option(low=0, help="Seed of the random policy.")] = 0
 
     def plan(self, trace: Trace) -> MissPlan:
-        """Return the plan for a trace."""
+        """Return the plan for a trace; InputError for another word for when caches are emptied."""
         from moe_replay.simulate.misses.miss_tables import MissPlan  # imports numba, which others do not need
 
+        if self.emptied not in EMPTIED:
+            raise unknown_name("--emptied", self.emptied, EMPTIED)
         return MissPlan(
-            policies=tuple(self.policy.split(",")), slots=numbers_of_slots(self.slots), mode=self.mode,
+            policies=tuple(self.cache.split(",")), slots=numbers_of_slots(self.slots), mode=self.mode,
             scope=self.scope, prefetchers=tuple(self.prefetch.split(",")), look_ahead=self.look_ahead,
-            grouping=self.group, reset_per_sequence=self.reset, filled=self.filled,
+            grouping=self.group, reset_per_sequence=self.emptied == "sequence", filled=self.filled,
             k=default_k(trace) if self.k is None else self.k, seed=self.seed,
         )  # fmt: skip
 
@@ -73,7 +79,7 @@ def misses_command(
 ) -> None:  # fmt: skip
     """Count the misses of expert caches without time: policies by numbers of slots.
 
-    Example: `python -m simulate misses wide.trace.parquet --policy lru,lfu,belady --slots 4,8 --out misses.csv`
+    Example: `python -m simulate misses wide.trace.parquet --cache lru,lfu,belady --slots 4,8 --out misses.csv`
     """
     if out is not None and out.suffix != ".csv":
         raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")
@@ -132,7 +138,7 @@ def no_bound(rows: list[dict], k: int) -> str:
     if not declining and not few:
         return ""
     whom = " and ".join([*sorted(declining), *([f"an engine of up to {k} slots"] if few else [])])
-    return f"belady keeps what it loads: it is no bound for {whom}; --policy belady-bypass is"
+    return f"belady keeps what it loads: it is no bound for {whom}; --cache belady-bypass is"
 
 
 def write_table(path: Path, rows: list[dict], inputs: dict[str, str], seed: int, said: str) -> None:

@@ -14,6 +14,7 @@ from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.command_line.units import COUNT, SHARE
 
 
 @grouped
@@ -23,11 +24,11 @@ def open_loop_command(
     out: Annotated[Path, typer.Option(help="Folder for the tables; points that are there are kept.")],
     cost: options.CostOptions,
     running: options.RunningOptions,
-    queue_size: Annotated[int, typer.Option(min=1, help="B of the queues.")] = 32,
-    in_flight: Annotated[int, typer.Option(min=1, help="Sequences in flight of the closed loop.")] = 256,
-    load: Annotated[float, typer.Option(min=1e-9, help="Poisson rate over the re-gated trace's capacity.")] = 0.6,
+    queue_size: Annotated[int, COUNT.option(low=1, help="B of the queues.")] = 32,
+    in_flight: Annotated[int, COUNT.option(low=1, help="Sequences in flight of the closed loop.")] = 256,
+    load: Annotated[float, SHARE.option(low=1e-9, help="Poisson rate over the re-gated trace's capacity.")] = 0.6,
     sequences: options.Sequences = None,
-    replications: Annotated[int, typer.Option(min=1, help="Seeds 0..n-1.")] = 1,
+    replications: Annotated[int, COUNT.option(low=1, help="Seeds 0..n-1.")] = 1,
 ) -> None:
     """Simulate the source re-gated to every recorded rule, and what was recorded under it, alike.
 

@@ -17,6 +17,7 @@ from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
 from moe_replay.simulate.policies.memory.knowledge_source import HELP
 from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.traces.command_line.command import Force
+from moe_replay.traces.command_line.units import COUNT, time_in
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace.")]
 Out = Annotated[Path, typer.Option(help="Folder for the run records; runs that are complete there are kept.")]
@@ -32,25 +33,29 @@ Affine = Annotated[str | None, typer.Option(metavar="A,B", help="Instead of a ta
 Resample = Annotated[bool, typer.Option("--resample", help="Draw measured repetitions instead of taking their means.")]
 Scheduler = Annotated[str, typer.Option(help=f"{SCHEDULERS.choices}; several with commas.")]
 QueueSize = Annotated[str, typer.Option(help="B of the queues; several with commas.")]
-DenseQueueSize = Annotated[int | None, typer.Option(min=1, help="B of the dense queues, if it is another.")]
+DenseQueueSize = Annotated[int | None, COUNT.option(low=1, help="B of the dense queues, if it is another.")]
 MaxStep = Annotated[str | None, typer.Option(help="Most passes in a lockstep step; default all that wait.")]
-TimeoutUs = Annotated[float | None, typer.Option(min=0, help="A queue is ready when its head waited this long.")]
+Timeout = Annotated[
+    int | None, time_in("us").option("--timeout", low=0, help="A queue is ready when its head waited this long.")
+]
 ArrivalProcess = Annotated[str, typer.Option(help=f"{ARRIVALS.choices}.")]
 InFlight = Annotated[str | None, typer.Option(help="Closed loop: sequences in flight; several with commas.")]
-Load = Annotated[str | None, typer.Option(help="Poisson: rate over capacity at the largest B; several with commas.")]
+Load = Annotated[
+    str | None, typer.Option(help="Poisson: rate over capacity at the largest B (60%); several with commas.")
+]
 Rate = Annotated[str | None, typer.Option(help="Poisson: sequences per second; several with commas.")]
 K = Annotated[str | None, typer.Option(help="Experts per token; default the model's own; several with commas.")]
-Sequences = Annotated[int | None, typer.Option(min=1, help="Sequences to serve, the trace cycled; default each once.")]
-Replications = Annotated[int, typer.Option(min=0, help="Seeds 0..n-1; 0: one run in the trace's order.")]
+Sequences = Annotated[int | None, COUNT.option(low=1, help="Sequences to serve, the trace cycled; default each once.")]
+Replications = Annotated[int, COUNT.option(low=0, help="Seeds 0..n-1; 0: one run in the trace's order.")]
 NoDense = Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")]
-Devices = Annotated[int, typer.Option(min=1, help="Devices; communication is not modelled.")]
+Devices = Annotated[int, COUNT.option(low=1, help="Devices; communication is not modelled.")]
 Placement = Annotated[str, typer.Option(help=f"{PLACEMENTS.choices}.")]
 EngineName = Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}: the same records, the compiled one sooner.")]
-Jobs = Annotated[int, typer.Option(min=0, help="Processes, or threads of compiled runs; 0 is one per core.")]
+Jobs = Annotated[int, COUNT.option(low=0, help="Processes, or threads of compiled runs; 0 is one per core.")]
 Known = Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP)]
 CacheNames = Annotated[str, typer.Option(help=f"{CACHES.choices}; several with commas.")]
 Scope = Annotated[str, typer.Option(help=f"{', '.join(SCOPES)}: a cache for each layer, or one for all.")]
-LookAhead = Annotated[int, typer.Option(min=1, help="Groups that the oracle prefetcher sees ahead.")]
+LookAhead = Annotated[int, COUNT.option(low=1, help="Groups that the oracle prefetcher sees ahead.")]
 Filled = Annotated[bool, typer.Option("--filled", help="Start with the most popular experts in the slots.")]
 
 

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.planning.measurements import read_profiles
-from moe_replay.traces.command_line.command import Force, numbers
+from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
 from moe_replay.traces.command_line.provenance import provenance
+from moe_replay.traces.command_line.units import SIZE, time_in
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.parquet import header_digest
 from moe_replay.traces.glossary.lookup import titles
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from moe_replay.simulate.planning.fitted_models import Models
     from moe_replay.simulate.planning.search import Budget
 
+PASSES = time_in("ms")
 Profiles = Annotated[
     list[Path], typer.Argument(metavar="PROFILE...", help="Tables of `collect swap-profile`, used together.")
 ]
@@ -34,16 +36,19 @@ Out = Annotated[Path | None, typer.Option(help="Table of plans, CSV; OUT.json be
 class BudgetOptions:
     """What a plan may take: every combination is a budget."""
 
-    memory_bytes: Annotated[str, typer.Option(help="Budget: most bytes on the device; several with commas.")]
-    latency_ms: Annotated[str | None, typer.Option(help="Budget: most ms of a pass in the mean; with commas.")] = None
+    memory: Annotated[str, typer.Option(help="Budget: most bytes on the device, 24MB; several with commas.")]
+    pass_latency: Annotated[str | None, typer.Option(help="Budget: mean time of a pass, 4.5ms; with commas.")] = None
 
     def budgets(self) -> list[Budget]:
         """Return the budgets; InputError for what is no list of numbers."""
         from moe_replay.simulate.planning.search import Budget
 
-        latencies = numbers(self.latency_ms, "--latency-ms", 0, float) if self.latency_ms else [None]
-        memories = numbers(self.memory_bytes, "--memory-bytes", 1, float)
-        return [Budget(memory, latency) for memory in memories for latency in latencies]
+        latencies = PASSES.listed(self.pass_latency, "--pass-latency", 0) if self.pass_latency else [None]
+        memories = SIZE.listed(self.memory, "--memory", 1)
+        return [
+            Budget(float(memory), None if latency is None else latency / 1e6)
+            for memory in memories for latency in latencies
+        ]  # fmt: skip
 
 
 @grouped
@@ -54,7 +59,7 @@ def plan_command(profiles: Profiles, asked: BudgetOptions, out: Out = None, forc
     and by the paper's genetic algorithm; the best plan that gives all layers the same stands beside them. `collect
     swap-profile --plans` measures what plans really give; its table is a profile again, and makes the next plan better.
 
-    Example: `python -m simulate plan profile.csv --memory-bytes 30e6 --latency-ms 4`
+    Example: `python -m simulate plan profile.csv --memory 30MB --pass-latency 4ms`
     """
     from moe_replay.simulate.planning.fitted_models import errors, fit  # imports scipy, which others do not need
     from moe_replay.simulate.planning.plan_rows import plan_rows

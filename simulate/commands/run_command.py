@@ -11,9 +11,9 @@ from moe_replay.simulate.config.run_grid import RunGrid, capacity_per_s
 from moe_replay.simulate.config.workload import trace_workload
 from moe_replay.simulate.sweeps.run_folder import new_runs, report
 from moe_replay.traces.command_line import command
-from moe_replay.traces.command_line.number_limits import whole_ns
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
+from moe_replay.traces.command_line.units import SHARE
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.selections import Trace
 
@@ -26,7 +26,7 @@ class GridOptions:
     queue_size: options.QueueSize = "1"
     dense_queue_size: options.DenseQueueSize = None
     max_step: options.MaxStep = None
-    timeout_us: options.TimeoutUs = None
+    timeout_ns: options.Timeout = None
     arrivals: options.ArrivalProcess = "all"
     in_flight: options.InFlight = None
     load: options.Load = None
@@ -41,7 +41,7 @@ class GridOptions:
     def grid(self) -> RunGrid:
         """Return the grid; InputError for what is no list of numbers."""
         fixed = {
-            "dense_queue_size": self.dense_queue_size, "timeout_ns": in_ns("--timeout-us", self.timeout_us),
+            "dense_queue_size": self.dense_queue_size, "timeout_ns": self.timeout_ns,
             "arrivals": self.arrivals, "sequences": self.sequences, "dense": not self.no_dense,
             "devices": self.devices, "placement": self.placement,
         }  # fmt: skip
@@ -51,7 +51,8 @@ class GridOptions:
             queue_sizes=command.numbers(self.queue_size, "--queue-size"),
             max_steps=listed(self.max_step, "--max-step") or [None],
             in_flight=listed(self.in_flight, "--in-flight"),
-            loads=listed(self.load, "--load", 1e-9, float), rates_per_s=listed(self.rate, "--rate", 1e-9, float),
+            loads=SHARE.listed(self.load, "--load", 1e-9) if self.load else [],
+            rates_per_s=listed(self.rate, "--rate", 1e-9, float),
             ks=listed(self.k, "--k") or [None], seeds=command.seeds(self.replications),
         )  # fmt: skip
 
@@ -77,11 +78,6 @@ def run_command(
 def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> list:
     """Return the numbers of an option's value, none where it is not given."""
     return command.numbers(text, option, low, kind) if text else []
-
-
-def in_ns(option: str, time_us: float | None) -> int | None:
-    """Return a time in whole ns, None where there is none."""
-    return None if time_us is None else whole_ns(option, time_us, 1000)
 
 
 def capacities(sweep: RunGrid, trace: Trace, costs: CostModel) -> dict[int | None, float]:

@@ -13,7 +13,6 @@ import typer
 from moe_replay.simulate.commands import options
 from moe_replay.simulate.policies.memory.knowledge_source import file_of
 from moe_replay.simulate.sweeps.axes import FIELDS, read_axes
-from moe_replay.simulate.sweeps.backends import BACKENDS
 from moe_replay.simulate.sweeps.run_folder import say_who_waits
 from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.simulate.sweeps.sweep import sweep
@@ -22,12 +21,20 @@ from moe_replay.traces.command_line.command import seeds
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import provenance, running_command, without_options
-from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.command_line.units import COUNT
+from moe_replay.traces.errors import InputError
 from moe_replay.traces.routes import uncomputed
 from moe_replay.traces.runs.sweep_table import FAILED, SweepPoint
 
-NOT_IN_PROVENANCE = ("--jobs", "--backend", "--scheduler")  # who computes changes no result
+NOT_IN_PROVENANCE = ("--jobs", "--dask")  # who computes changes no result
 REASONS_SHOWN = 10
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers compute, and see the same files.",
+    ),
+]
 Table = Annotated[Path, typer.Option(metavar="TABLE.parquet", help="The table: a row per configuration and seed.")]
 
 
@@ -40,24 +47,14 @@ class AxisOptions:
     ] = None
     grid: Annotated[Path | None, typer.Option(metavar="GRID.toml", help="Axes as lists or single values.")] = None
     replications: Annotated[
-        int, typer.Option(min=0, help="Seeds 0..n-1 of every configuration; 0: one run in the trace's order.")
+        int, COUNT.option(low=0, help="Seeds 0..n-1 of every configuration; 0: one run in the trace's order.")
     ] = 1
-
-
-@dataclass(frozen=True)
-class PlaceOptions:
-    """Who carries the points out."""
-
-    backend: Annotated[str, typer.Option(help=f"{', '.join(BACKENDS)}.")] = "joblib"
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster whose workers see the same files.")
-    ] = None
 
 
 @grouped
 def sweep_command(
     trace_path: options.TracePath, out: Table, swept: AxisOptions, cost: options.DrawnCostOptions,
-    running: options.RunningOptions, where: PlaceOptions, known: options.Known = None,
+    running: options.RunningOptions, known: options.Known = None, dask: Dask = None,
 ) -> None:  # fmt: skip
     """Simulate the cross product of all axes, many seeds each, into one table; the same command continues it.
 
@@ -69,30 +66,21 @@ def sweep_command(
     Example: `python -m simulate sweep wide.trace.parquet --costs costs.parquet --axis queue_size=8,32,128
     --axis in_flight=64,512 --replications 20 --out sweep.parquet`
     """
-    check_backend(where.backend, where.scheduler, running.jobs)
+    if dask is not None and running.jobs:
+        raise InputError("--jobs has no meaning beside --dask: the cluster has its workers")
     check_place(out, [trace_path, swept.grid, cost.costs, file_of(known)])
     axes = read_axes(swept.axis or [], swept.grid)
     study = Study(trace_path, cost.costs, cost.affine, cost.resample, file_of(known), running.engine)
     study, configs, learned = taught(study, axes, seeds(swept.replications), known)
     say_who_waits(configs.values(), study.opened("trace").trace)
     command = without_options(running_command(), NOT_IN_PROVENANCE)
-    points = sweep(study, configs, out, running.jobs, where.scheduler, provenance(command=command), running.force)
+    points = sweep(study, configs, out, running.jobs, dask, provenance(command=command), running.force)
     trace = study.opened("trace").trace
     for said in uncomputed(trace, trace.header.model.used_k):
         print(f"no expert's time: {said}")
     if learned:
         print(learned)
     report(points, out)
-
-
-def check_backend(backend: str, scheduler: str | None, jobs: int) -> None:
-    """Refuse a backend that is none, or options that belong to another one."""
-    if backend not in BACKENDS:
-        raise unknown_name("backend", backend, BACKENDS)
-    if (backend == "dask") != (scheduler is not None):
-        raise InputError("--backend dask and --scheduler ADDRESS belong together; allowed: both or none")
-    if backend == "dask" and jobs:
-        raise InputError("--jobs has no meaning under --backend dask: the cluster has its workers")
 
 
 def report(points: list[SweepPoint], out: Path) -> None:

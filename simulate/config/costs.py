@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.simulate.config.memory_config import MemoryConfig
-from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.number_limits import whole_ns
+from moe_replay.traces.command_line.units import duration_in
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.parquet import column_digest, header_digest
 from moe_replay.traces.runs.cost_table import CostTable, load_costs, neighbours
@@ -162,7 +162,7 @@ class CostModel:
 
 def read_costs(path: Path | None, affine: str | None, resample: bool) -> CostModel:
     """Return the costs in a table or in an option's `A,B`."""
-    line_ns = command.numbers(affine, "--affine", 0, float) if affine else None
+    line_ns = duration_in("ns").listed(affine, "--affine", 0) if affine else None
     if line_ns is not None and len(line_ns) != 2:
         raise InputError(f"--affine: {affine!r} is not allowed; allowed: two numbers A,B in ns")
     for each in line_ns or ():

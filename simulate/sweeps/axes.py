@@ -19,8 +19,11 @@ from moe_replay.simulate.config.run_config import DEFAULTS as RUN_DEFAULTS
 from moe_replay.simulate.config.run_config import ONLY_UNDER, RunConfig, has_meaning
 from moe_replay.simulate.policies.rule_names import TABLES
 from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
+from moe_replay.traces.command_line.units import BANDWIDTH, SHARE, SIZE, Quantity, time_in
 from moe_replay.traces.errors import InputError, unknown_name
 
+# Axes by the ends of their names; a bare number is in the unit that the name bears.
+UNITS = {"_bytes_per_s": dataclasses.replace(BANDWIDTH, bare=1), "_bytes": SIZE, "_ns": time_in("ns")}
 NO_AXES = ("memory", "seed", "served")  # the first has axes of its own, the others follow from options
 RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if each.name not in NO_AXES}
 MEMORY_FIELDS = {each.name: each.type for each in dataclasses.fields(MemoryConfig)}
@@ -89,13 +92,23 @@ def typed(name: str, value: object) -> object:
     if "tuple" in kind and (isinstance(value, list) or "." in str(value)):
         return tuple(typed(name, each) for each in (value if isinstance(value, list) else value.split(".")))
     try:
+        if isinstance(value, str) and (unit := unit_of(name)):
+            return unit.parsed(value)
         if base == "bool":
             return {"true": True, "false": False}[str(value).lower()]
         if isinstance(value, bool) or (base == "int" and isinstance(value, float)):
             raise ValueError
         return {"int": int, "float": float, "str": str}[base](value)
     except (ValueError, TypeError, KeyError):
-        raise InputError(f"axis {name}: {value!r} is not allowed; allowed: {kind}") from None
+        allowed = unit_of(name).allowed() if unit_of(name) else kind
+        raise InputError(f"axis {name}: {value!r} is not allowed; allowed: {allowed}") from None
+
+
+def unit_of(name: str) -> Quantity | None:
+    """Return in which units an axis takes values besides the one that its name bears; None: in no other."""
+    if name == "load":
+        return SHARE
+    return next((unit for ending, unit in UNITS.items() if name.endswith(ending)), None)
 
 
 def configs_of(

@@ -10,8 +10,6 @@ from moe_replay.simulate.sweeps.points import Work, carry_out
 from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.simulate.sweeps.workers import cores, unordered
 
-BACKENDS = ("joblib", "dask")
-
 
 def engines_of(study: Study, work: Work) -> dict[str, Work]:
     """Return the points of each engine, none empty; InputError where an engine lacks what a point asks for."""

@@ -37,14 +37,12 @@ def results_there(study: Study, work: Work, address: str) -> Iterator[tuple[int,
         from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError:
-        raise InputError(
-            "--backend dask: dask is not installed; allowed: `pip install -e '.[dask]'` in a checkout"
-        ) from None
+        raise InputError("--dask: dask is not installed; allowed: `pip install -e '.[dask]'` in a checkout") from None
     try:
         check_listens(address)
         client = Client(address, timeout=PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"--scheduler {address}: no Dask scheduler answers ({str(error)[:80]})") from None
+        raise InputError(f"--dask {address}: no Dask scheduler answers ({str(error)[:80]})") from None
     with quiet("distributed"):
         try:
             yield from Submission(client, study.absolute()).results(work)

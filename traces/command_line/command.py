@@ -12,9 +12,11 @@ from typing import Annotated
 
 import typer
 
+from moe_replay.traces.command_line.former_names import present_words
 from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
 from moe_replay.traces.command_line.number_limits import checked
 from moe_replay.traces.command_line.provenance import note_inputs
+from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.errors import InputError
 
 # Typer's errors come from click, or, in later versions, from a copy inside typer: reach them by what both export.
@@ -29,7 +31,7 @@ TEMPORARY = re.compile(r"\.[^/]*\.\d+\.tmp/?")  # as `files` and `outputs` name 
 NO_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory")  # torch's RuntimeErrors
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-INFINITE = ("bandwidth",)  # options that may be inf: a link without a limit
+INFINITE = ("--bandwidth",)  # options that may be inf: a link without a limit
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what stands at the output, whoever made it.")]
 
@@ -63,12 +65,13 @@ def status_of(app: typer.Typer, name: str, words: list[str] | None = None) -> in
     The one line that says what was wrong goes to stderr. What is a fault of the program itself is raised.
     """
     note_inputs({})
+    given = sys.argv[1:] if words is None else words
     command = typer.main.get_command(app)
     for each in (command, *getattr(command, "commands", {}).values()):
         for parameter in each.params:
             parameter.callback = parameter.callback or in_range
     try:
-        status = command(words, prog_name=f"python -m {name}", standalone_mode=False)
+        status = command(present_words(given), prog_name=f"python -m {name}", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except InputError as error:
@@ -98,7 +101,7 @@ def in_range(context: typer.Context, parameter: typer.CallbackParam, value: obje
     """Return an option's value; InputError for a number that is not finite, unless `INFINITE`, or beyond 64 bits."""
     if isinstance(value, int | float):
         name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name
-        checked(name, value, parameter.name in INFINITE)
+        checked(name, value, name in INFINITE)
     return value
 
 
@@ -162,7 +165,7 @@ def numbers(text: str, option: str, low: float = 1, kind: type = int) -> list:
     values = []
     for word in text.split(","):
         try:
-            value = kind(word)
+            value = COUNT.value(word) if kind is int else kind(word)
         except ValueError:
             raise InputError(
                 f"{option}: {word!r} is no {kind.__name__}; allowed: numbers >= {low}, with commas"

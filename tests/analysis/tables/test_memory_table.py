@@ -28,7 +28,7 @@ from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 ROOT = Path(__file__).resolve().parents[3]
 MILLISECONDS = [f"{cause}_ms" for cause in CAUSES]
-COSTS = ("--affine", "2000,100", "--bandwidth", "1", "--latency-us", "1", "--expert-bytes", "4000")
+COSTS = ("--affine", "2000,100", "--bandwidth", "1", "--latency", "1us", "--expert-bytes", "4000")
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_printed_columns_are_those_that_differ_or_count_something():
 
 def test_rows_of_other_links_and_schedules_never_read_alike(call, path, tmp_path):
     """The same cache over two links and with two rates: a row each, told apart by what differs."""
-    words = ("--affine", "2000,100", "--latency-us", "1", "--expert-bytes", "4000", "--slots", "2", "--cache", "lru")
+    words = ("--affine", "2000,100", "--latency", "1us", "--expert-bytes", "4000", "--slots", "2", "--cache", "lru")
     for bandwidth in ("1", "2"):
         for rate in ("9.5", "100"):
             status, _, said = call("simulate", simulate_app, "memory", path, *words, "--bandwidth", bandwidth,

@@ -21,7 +21,7 @@ SIZES = [
     "4",
     "--k",
     "2",
-    "--dmodel",
+    "--width",
     "8",
     "--hidden",
     "8",
@@ -66,7 +66,7 @@ def test_quality_stands_beside_the_n_grams(folder):
 @pytest.mark.parametrize("phase", ["prefill", "stepwise", "decode"])
 def test_traces_know_domain_position_and_step(folder, phase):
     out = folder / f"{phase}.trace.parquet"
-    sizes = ["--windows", 2, "--requests", 6, "--prompt", "3-8", "--new", "4-9", "--slots", 2, "--candidates", 3]
+    sizes = ["--windows", 2, "--requests", 6, "--prompt", "3-8", "--decode", "4-9", "--in-flight", 2, "--candidates", 3]
     done = run(folder, "language-route", "--checkpoint", folder / "model.pt", "--phase", phase, *sizes, "--out", out)
     assert done.exit_code == 0, done.output
     trace = load_trace(out)
@@ -83,7 +83,7 @@ def test_traces_know_domain_position_and_step(folder, phase):
         (["--phase", "both"], "unknown phase 'both'; known: decode, prefill, stepwise"),
         (["--candidates", "1"], "--candidates 1: allowed 2..4"),
         (["--prompt", "few"], "--prompt is 'few', allowed a number"),
-        (["--prompt", "30", "--new", "9"], "allowed together up to the window, 32"),
+        (["--prompt", "30", "--decode", "9"], "allowed together up to the window, 32"),
         (["--checkpoint", "absent.pt"], "absent.pt: no such checkpoint"),
     ],
 )
@@ -97,7 +97,9 @@ def test_an_execution_with_slots_learns_on_one_half_and_serves_the_other(folder)
     """By default; a trace that is given, or hindsight by name, lets it serve the whole. The headers say which."""
     trace, costs = folder / "learned.trace.parquet", folder / "load.parquet"
     model = ["--checkpoint", folder / "model.pt"]
-    done = run(folder, "language-route", *model, "--phase", "stepwise", "--windows", 2, "--slots", 2, "--out", trace)
+    done = run(
+        folder, "language-route", *model, "--phase", "stepwise", "--windows", 2, "--in-flight", 2, "--out", trace
+    )
     assert done.exit_code == 0, done.output
     plain = lambda *words: CliRunner().invoke(app, [*map(str, words), "--data-dir", str(folder)])  # noqa: E731
     done = plain("costs", *model, "--sizes", "1,2,4", "--repetitions", 1, "--slots", 2, "--out", costs)

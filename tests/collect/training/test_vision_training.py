@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CPU = alone(torch.device("cpu"))
 SMALL = VisionConfig(width=16, hidden=24, depth=2, heads=2, patch=5)
 RANDOM = replace(SMALL, variant="random", experts=3)
-DIGITS = ("--data", "digits", "--patch", "4", "--depth", "1", "--dmodel", "16", "--hidden", "16", "--heads", "2")
+DIGITS = ("--data", "digits", "--patch", "4", "--depth", "1", "--width", "16", "--hidden", "16", "--heads", "2")
 
 
 def collect(*words):

@@ -48,7 +48,7 @@ def table(path):
 
 def test_a_table_and_where_it_came_from(misses, path, tmp_path):
     out = tmp_path / "flat.csv"
-    words = (path, "--mode", "flat", "--policy", "lru,lfu,belady,none", "--slots", "2,4", "--out", out)
+    words = (path, "--mode", "flat", "--cache", "lru,lfu,belady,none", "--slots", "2,4", "--out", out)
     status, printed, _ = misses(*words)
     assert status == 0
     rows = table(out)
@@ -81,7 +81,7 @@ def test_a_table_and_where_it_came_from(misses, path, tmp_path):
 
 def test_group_mode_with_prefetchers_and_another_trace_for_popularity(misses, path, tmp_path):
     out = tmp_path / "group.csv"
-    words = ("--scope", "global", "--policy", "lifo,belady,static", "--prefetch", "none,oracle,popularity")
+    words = ("--scope", "global", "--cache", "lifo,belady,static", "--prefetch", "none,oracle,popularity")
     assert misses(path, *words, "--slots", "6", "--known", path, "--k", "1", "--out", out)[0] == 0
     rows = {(row["policy"], row["prefetcher"]): row for row in table(out)}
     assert len(rows) == 9
@@ -99,21 +99,21 @@ def test_group_mode_with_prefetchers_and_another_trace_for_popularity(misses, pa
 @pytest.mark.parametrize(
     ("policies", "slots", "said"),
     [
-        ("lru,belady,static", "4", "belady keeps what it loads: it is no bound for static; --policy belady-bypass is"),
-        ("lru,belady", "2,4", "it is no bound for an engine of up to 2 slots; --policy belady-bypass is"),
+        ("lru,belady,static", "4", "belady keeps what it loads: it is no bound for static; --cache belady-bypass is"),
+        ("lru,belady", "2,4", "it is no bound for an engine of up to 2 slots; --cache belady-bypass is"),
         ("lru,belady", "4", ""), ("lru,belady,belady-bypass,none", "2", ""), ("static,none", "2", ""),
     ],
 )  # fmt: skip
 def test_an_optimum_that_is_no_bound_says_so(misses, path, policies, slots, said):
-    status, printed, _ = misses(path, "--policy", policies, "--slots", slots)
+    status, printed, _ = misses(path, "--cache", policies, "--slots", slots)
     assert status == 0
     assert said in printed
     assert bool(said) == ("no bound" in printed)
 
 
 def test_every_number_of_slots_and_caches_emptied_per_sequence(misses, path, tmp_path):
-    for out, words in ((tmp_path / "kept.csv", ()), (tmp_path / "emptied.csv", ("--reset-per-sequence",))):
-        assert misses(path, "--policy", "lru", *words, "--out", out)[0] == 0
+    for out, words in ((tmp_path / "kept.csv", ()), (tmp_path / "emptied.csv", ("--emptied", "sequence"))):
+        assert misses(path, "--cache", "lru", *words, "--out", out)[0] == 0
     kept, emptied = ([int(row["misses"]) for row in table(tmp_path / f"{name}.csv") if row["layer"] == "all"]
                      for name in ("kept", "emptied"))  # fmt: skip
     assert len(kept) == len(emptied) == 6
@@ -126,7 +126,7 @@ def test_every_number_of_slots_and_caches_emptied_per_sequence(misses, path, tmp
         (("--slots", "7"), "slots is 7, allowed 1..6, the experts that share them"),
         (("--slots", "0"), "--slots: 0 is not allowed; allowed: numbers >= 1"),
         (
-            ("--policy", "lur"),
+            ("--cache", "lur"),
             "unknown cache policy 'lur'; known: belady, belady-bypass, fifo, importance, ",
         ),
         (("--mode", "flat", "--prefetch", "oracle"), "prefetcher 'oracle' needs groups; allowed in mode 'group' only"),
@@ -135,7 +135,7 @@ def test_every_number_of_slots_and_caches_emptied_per_sequence(misses, path, tmp
         (("--scope", "device"), "unknown scope 'device'; known: global, layer"),
         (("--mode", "group", "--group", "batch"), "unknown grouping 'batch'; known: pass, step"),
         (("--k", "3"), "k is 3, allowed 1..2"),
-        (("--policy", "importance"), "importance needs norm_TL and scores"),
+        (("--cache", "importance"), "importance needs norm_TL and scores"),
     ],
 )
 def test_refusals(misses, path, tmp_path, words, line):
@@ -153,6 +153,6 @@ def test_a_name_that_is_no_table_and_a_trace_of_another_model(misses, path, tmp_
     other = tmp_path / "other.trace.parquet"
     spec = SyntheticSpec(layers=2, experts=8, k=2, sequences=2)
     save_trace(synthetic_trace(spec, np.random.default_rng(0)).trace, other)
-    status, _, said = misses(path, "--policy", "static", "--known", other, "--out", tmp_path / "x.csv")
+    status, _, said = misses(path, "--cache", "static", "--known", other, "--out", tmp_path / "x.csv")
     assert status == 2
     assert "2 layers of 8 experts, allowed 2 of 6, as in the trace replayed" in said[0]

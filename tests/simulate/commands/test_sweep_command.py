@@ -107,10 +107,7 @@ def test_points_that_fail_are_told_and_kept(simulate, tmp_path):
         (("--grid", "none.toml"), "none.toml: no such file"),
         ((), "nothing to sweep; allowed: --axis or --grid"),
         (("--axis", "k=9"), "k is 9, allowed 1..6"),
-        (("--axis", "k=1", "--backend", "slurm"), "unknown backend 'slurm'; known: dask, joblib"),
-        (("--axis", "k=1", "--backend", "dask"), "--backend dask and --scheduler ADDRESS belong together"),
-        (("--axis", "k=1", "--scheduler", "tcp://x:1"), "--backend dask and --scheduler ADDRESS belong together"),
-        (("--axis", "k=1", "--backend", "dask", "--scheduler", "x:1", "--jobs", 2), "--jobs has no meaning"),
+        (("--axis", "k=1", "--dask", "x:1", "--jobs", 2), "--jobs has no meaning beside --dask"),
         (("--axis", "k=1", "--engine", "fast"), "unknown engine 'fast'; known: auto, compiled, simpy"),
         (("--axis", "k=1", "--costs", "toy.trace.parquet"), "holds 'trace', expected 'costs'"),
         (("--axis", "k=1", "--resample"), "only measured repetitions can be resampled"),
@@ -126,6 +123,6 @@ def test_bad_input_is_one_line_and_status_2(simulate, words, message, tmp_path):
 
 
 def test_a_command_without_what_changes_no_result():
-    command = "python -m simulate sweep x --jobs 2 --axis k=1 --backend=dask --scheduler tcp://a:1 --engine simpy"
-    kept = without_options(command.split(), ("--jobs", "--backend", "--scheduler"))
+    command = "python -m simulate sweep x --jobs 2 --axis k=1 --dask=tcp://a:1 --engine simpy"
+    kept = without_options(command.split(), ("--jobs", "--dask"))
     assert " ".join(kept) == "python -m simulate sweep x --axis k=1 --engine simpy"

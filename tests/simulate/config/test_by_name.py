@@ -126,4 +126,4 @@ def test_a_link_needs_copies_by_one_stream(tmp_path):
 
 def test_numbers_stand_where_no_link_is_named():
     assert link_fields(None, None, None) == {"link_latency_ns": 10_000, "link_bytes_per_s": 16e9}
-    assert link_fields(None, 2.0, 0.5) == {"link_latency_ns": 500, "link_bytes_per_s": 2e9}
+    assert link_fields(None, 2e9, 500) == {"link_latency_ns": 500, "link_bytes_per_s": 2e9}

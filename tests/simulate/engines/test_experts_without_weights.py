@@ -95,7 +95,7 @@ def test_commands_say_what_takes_no_time_and_is_no_access(trace, tmp_path):
         "--out",
         "s.parquet",
     ]
-    misses = ["simulate", "misses", "x.trace.parquet", "--policy", "lru", "--slots", "2"]
+    misses = ["simulate", "misses", "x.trace.parquet", "--cache", "lru", "--slots", "2"]
     for words, label in ((run, "no expert's time: "), (sweep, "no expert's time: "), (misses, "no access: ")):
         done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, env=HERE)
         assert done.returncode == 0, done.stderr

@@ -101,9 +101,9 @@ def test_the_command_plans_from_files(tmp_path):
     words = [
         "plan",
         *map(str, files),
-        "--memory-bytes",
+        "--memory",
         "1080,1120",
-        "--latency-ms",
+        "--pass-latency",
         "5",
         "--out",
         str(tmp_path / "p.csv"),
@@ -116,7 +116,7 @@ def test_the_command_plans_from_files(tmp_path):
     for row in rows:
         assert float(row["predicted_memory_bytes"]) <= float(row["memory_budget"])
         assert float(row["seconds"]) < 10
-    done = CliRunner().invoke(app, ["plan", str(files[0]), "--memory-bytes", "1020"])
+    done = CliRunner().invoke(app, ["plan", str(files[0]), "--memory", "1020"])
     assert "no plan meets the budget: memory: 1020 bytes, the smallest plan needs 1030, 10 more" in str(done.exception)
 
 

@@ -161,7 +161,7 @@ def test_misses_counts_the_policy_itself_in_every_mode(mine, call, tmp_path):
     for mode in ("flat", "group"):
         out = tmp_path / f"{mode}.csv"
         names = "lru,mine:Same,mine:MRU,belady,mine:SameOptimum,belady-bypass,mine:SameDeclining"
-        words = ("misses", "toy.trace.parquet", "--policy", names, "--slots", "2,4", "--mode", mode, "--out", out)
+        words = ("misses", "toy.trace.parquet", "--cache", names, "--slots", "2,4", "--mode", mode, "--out", out)
         status, printed, said = call(*words)
         assert (status, said) == (0, said)
         assert "mine:MRU" in printed
@@ -198,11 +198,11 @@ def test_every_way_to_name_it_wrongly_is_one_line(mine, call, tmp_path):
         f"{'m' * 80}:MRU": "allowed: MODULE:NAME, of letters, digits, _ and dots, at most 80 in all",
     }
     for name, line in lines.items():
-        status, _, said = call("misses", "toy.trace.parquet", "--policy", name, "--slots", "2")
+        status, _, said = call("misses", "toy.trace.parquet", "--cache", name, "--slots", "2")
         assert (status, said) == (2, [f"simulate: cache policy {name!r}: {line}"])
     status, _, said = call("run", "toy.trace.parquet", "--affine", "1,1", "--arrivals", "mine:MRU", "--out", "runs")
     assert (status, said) == (2, ["simulate: arrivals 'mine:MRU': MRU is no function"])
-    status, _, said = call("misses", "toy.trace.parquet", "--policy", "mru", "--slots", "2")
+    status, _, said = call("misses", "toy.trace.parquet", "--cache", "mru", "--slots", "2")
     assert status == 2
     assert said[0].startswith("simulate: unknown cache policy 'mru'; known: belady, ")
 

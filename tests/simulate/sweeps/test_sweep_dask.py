@@ -78,7 +78,7 @@ def test_workers_know_what_was_registered_here(cluster, tmp_path):
 def test_no_scheduler_is_one_line(tmp_path):
     study = toy_study(tmp_path)
     for address in ("tcp://127.0.0.1:1", "nowhere", "tcp://nowhere.invalid:1"):
-        with pytest.raises(InputError, match=f"--scheduler {address}: no Dask scheduler answers"):
+        with pytest.raises(InputError, match=f"--dask {address}: no Dask scheduler answers"):
             swept(study, closed_loops(), tmp_path / "sweep.parquet", scheduler=address)
 
 

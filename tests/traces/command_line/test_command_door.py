@@ -71,13 +71,13 @@ def test_infinity_is_allowed_where_it_means_something():
     app, seen = new_app("a stub"), []
 
     @app.command()
-    def one(bandwidth: float = 1, latency_us: float = 1, count: int = 1):
+    def one(bandwidth: float = 1, latency: float = 1, count: int = 1):
         """Take numbers."""
-        seen.append((bandwidth, latency_us, count))
+        seen.append((bandwidth, latency, count))
 
-    assert INFINITE == ("bandwidth",)
+    assert INFINITE == ("--bandwidth",)
     assert status_of(app, "stub", ["--bandwidth", "inf"]) == 0
-    for words in (["--latency-us", "inf"], ["--bandwidth", "nan"], ["--count", "1" + "0" * 30]):
+    for words in (["--latency", "inf"], ["--bandwidth", "nan"], ["--count", "1" + "0" * 30]):
         assert status_of(app, "stub", words) == 2
     assert seen == [(np.inf, 1, 1)]
 

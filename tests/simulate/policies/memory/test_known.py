@@ -28,7 +28,7 @@ from moe_replay.traces.selections import Trace
 
 ROOT = Path(__file__).resolve().parents[4]
 LAYERS, EXPERTS, K, SLOTS = 8, 32, 2, 8
-COSTS = ("--affine", "1000,10", "--no-dense", "--bandwidth", "1", "--latency-us", "0", "--expert-bytes", "1000")
+COSTS = ("--affine", "1000,10", "--no-dense", "--bandwidth", "1", "--latency", "0", "--expert-bytes", "1000")
 
 
 def uniform(seed, sequences=40, tokens=10):
@@ -246,7 +246,7 @@ HALVES = "known: held-out: learned on the first 4 of 8 sequences, counted on the
 )
 def test_every_output_carries_the_mark_and_all_rows_count_the_same(call, path, tmp_path, words, mark, said, accesses):
     policies, known = words[0], [path if word == "ITSELF" else word for word in words[1:]]
-    status, printed, _ = call("misses", path, "--policy", policies, "--slots", 4, *known, "--out", tmp_path / "m.csv")
+    status, printed, _ = call("misses", path, "--cache", policies, "--slots", 4, *known, "--out", tmp_path / "m.csv")
     assert status == 0
     assert said in printed
     with open(tmp_path / "m.csv", newline="") as opened:
@@ -286,11 +286,11 @@ def test_one_sequence_of_one_step_is_refused_by_the_name_of_the_option(call, tmp
     path = tmp_path / "one.trace.parquet"
     trace = uniform(7, sequences=1, tokens=4)
     save_trace(replace(trace, step_T=np.zeros(4, np.int32), phase_T=np.zeros(4, np.int8)), path)
-    status, _, said = call("misses", path, "--policy", "static", "--slots", 2)
+    status, _, said = call("misses", path, "--cache", "static", "--slots", 2)
     assert status == 2
     assert "allowed: --known TRACE, another trace, or --known hindsight" in said[0]
-    assert call("misses", path, "--policy", "static", "--slots", 2, "--known", "hindsight")[0] == 0
-    assert call("misses", path, "--policy", "lru", "--slots", 2)[0] == 0
+    assert call("misses", path, "--cache", "static", "--slots", 2, "--known", "hindsight")[0] == 0
+    assert call("misses", path, "--cache", "lru", "--slots", 2)[0] == 0
 
 
 def test_executed_runs_are_repeated_with_what_they_knew(call, path, tmp_path):
