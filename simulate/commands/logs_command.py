@@ -11,6 +11,7 @@ from moe_replay.simulate.sweeps.log_questions import questions_of
 from moe_replay.traces.command_line.child_process import stage_words
 from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.side_by_side import side_by_side
+from moe_replay.traces.command_line.units import COUNT
 
 PROGRESS = "simulating"  # how lines of progress begin
 
@@ -18,8 +19,8 @@ PROGRESS = "simulating"  # how lines of progress begin
 def logs_command(
     logs: Annotated[Path, typer.Argument(metavar="LOGS", help="Folder of sets: LOGS/DEVICE/DATA.")],
     out: Annotated[Path, typer.Option(help="Folder for OUT/DEVICE/DATA; what is complete there is kept.")],
-    replications: Annotated[int, typer.Option(min=0, help="Seeds 0..n-1 of every configuration besides.")] = 20,
-    jobs: Annotated[int, typer.Option(min=0, help="Simulations side by side; 0 is one per core.")] = 0,
+    replications: Annotated[int, COUNT.option(low=0, help="Seeds 0..n-1 of every configuration besides.")] = 20,
+    jobs: Annotated[int, COUNT.option(low=0, help="Simulations side by side; 0 is one per core.")] = 0,
     listed: Annotated[bool, typer.Option("--list", help="Print the commands and run none.")] = False,
 ) -> None:
     """Simulate what a folder of logs asks for: all executed runs of every set, with and without expert memory.
