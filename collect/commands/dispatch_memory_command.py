@@ -33,7 +33,7 @@ from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, SIZE
 from moe_replay.traces.errors import InputError, unknown_name
 
-MEMORY = replace(SIZE, example="40GiB (without a unit: GiB)", bare=2**30, whole=False, rounded=True)
+MEMORY = replace(SIZE, example="40GiB", bare=2**30, whole=False, rounded=True)
 CAPACITIES = "CS:0.05,CS:1,CS/E:1.25,CSk/E:1.2,CSk/E:2.4"  # Huang's two, Switch's, FastMoE's two
 
 

@@ -7,6 +7,7 @@ FORMER = {  # former name: today's, and the unit of a number, which the former n
     "--memory-bytes": ("--memory", "B"), "--most-gib": ("--most-memory", "GiB"), "--policy": ("--cache", ""),
     "--dmodel": ("--width", ""), "--new": ("--decode", ""),
 }  # fmt: skip
+FLAGS = {"--reset-per-sequence": ("--emptied", "sequence")}  # a flag that has become a word
 
 
 def present_words(words: list[str]) -> list[str]:
@@ -16,7 +17,9 @@ def present_words(words: list[str]) -> list[str]:
         if word == "--":
             return found + words[place:]
         name, equals, value = word.partition("=")
-        if name in FORMER:
+        if word in FLAGS:
+            found += FLAGS[word]
+        elif name in FORMER:
             new, unit = FORMER[name]
             found.append(f"{new}={with_unit(value, unit)}" if equals else new)
             unit = "" if equals else unit

@@ -79,13 +79,21 @@ class Quantity:
         """Return in words what is allowed."""
         bounds = [f">= {low:g}" if low is not None else "", f"<= {high:g}" if high is not None else ""]
         limits = " and ".join(each for each in bounds if each)
-        return f"{self.name}s such as {self.example}" + (f", {limits}" if limits else "")
+        bare = f", without a unit in {self.bare_unit}" if self.bare_unit else ""
+        return f"{self.name}s such as {self.example}{bare}" + (f", {limits}" if limits else "")
+
+    @property
+    def bare_unit(self) -> str | None:
+        """The unit of a number without one; None where it is no multiple of any."""
+        return next((name for name, factor in self.units.items() if factor == self.bare), None)
 
     def option(
-        self, *names: str, low: float | None = None, high: float | None = None, **others: object
+        self, *names: str, low: float | None = None, high: float | None = None, help: str = "", **others: object
     ) -> typer.models.OptionInfo:
         """Return a typer option that takes such a quantity; a command gets it in the base unit."""
-        return typer.Option(*names, parser=self.parser(low, high), metavar=self.metavar(low), **others)
+        if self.bare_unit:
+            help = f"{help} Without a unit: {self.bare_unit}."
+        return typer.Option(*names, parser=self.parser(low, high), metavar=self.metavar(low), help=help, **others)
 
     def metavar(self, low: float | None) -> str:
         """Return what help shows in the place of a value."""
@@ -113,17 +121,17 @@ class Quantity:
 
 def time_in(unit: str) -> Quantity:
     """Return times in whole ns; a bare number is in `unit`."""
-    return Quantity("time", f"200us, 1.5ms or 2min (without a unit: {unit})", NS, NS[unit], rounded=True)
+    return Quantity("time", "200us, 1.5ms or 2min", NS, NS[unit], rounded=True)
 
 
 def duration_in(unit: str) -> Quantity:
     """Return times in `unit`, with fractions; a bare number is in it too."""
     units = {name: Fraction(factor, NS[unit]) for name, factor in NS.items()}
-    return Quantity("time", f"200us, 1.5ms or 2min (without a unit: {unit})", units)
+    return Quantity("time", "200us, 1.5ms or 2min", units)
 
 
-SIZE = Quantity("size", "90MB or 1.5GiB (without a unit: bytes)", BYTES, whole=True)
-BANDWIDTH = Quantity("bandwidth", "25GB/s or 900MiB/s (without a unit: GB/s)", PER_SECOND, 10**9, infinite=True)
+SIZE = Quantity("size", "90MB or 1.5GiB", BYTES, whole=True)
+BANDWIDTH = Quantity("bandwidth", "25GB/s or 900MiB/s", PER_SECOND, 10**9, infinite=True)
 SHARE = Quantity("share", "0.4 or 40%", {"%": Fraction(1, 100)})
 PERCENT = Quantity("percentage", "45 or 45%", {"%": 1})
 SECONDS = duration_in("s")
