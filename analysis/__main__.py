@@ -16,6 +16,7 @@ from rich.table import Table
 
 from moe_replay.analysis.column_meanings import columns_of, shown_columns
 from moe_replay.analysis.parallel_builds import build_all
+from moe_replay.analysis.reading.counted_misses import read_misses
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import find_log_sets
 from moe_replay.analysis.table_builds import BUILDS
@@ -165,27 +166,22 @@ def locality_command(
 
 @app.command("miss-ratio", no_args_is_help=True)
 def miss_ratio_command(
-    paths: Annotated[list[Path], typer.Argument(help="Traces of tokens, recorded or imported.")],
+    paths: Annotated[list[Path], typer.Argument(help="Tables of `simulate miss-curves`, one for each trace.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the table and its claim.")] = None,
-    emptied: Annotated[str, typer.Option(help="When slots are emptied: never, or before every sequence.")] = "never",
     force: Force = False,
 ) -> None:
     """Misses against slots per layer, by access and step by step: how far are caches from the optimum, is LIFO better?
 
-    Emptied per sequence, passes stand in the place of steps; LRU by access is then that of `locality`.
     `python -m figures OUT --only miss_ratio` draws the table in OUT.
 
-    Example: `python -m analysis miss-ratio toy.trace.parquet --out misses`
+    Example: `python -m simulate miss-curves toy.trace.parquet --out toy.csv`, then
+    `python -m analysis miss-ratio toy.csv --out misses`
     """
-    check_emptied(emptied)
-    rows: list[dict] = []
-    for path in track(paths, "counting", transient=True, disable=len(paths) == 1):
-        name = path.name.removesuffix(".trace.parquet")
-        rows += trace_rows(name, name, load_trace(path), per_sequence=emptied == "sequence")
+    rows = [row for path in paths for row in trace_rows(path.stem, path.stem, read_misses(path))]
     table = pd.DataFrame(rows)
     if out is not None:
         with staged(out, paths, force, folder=True, is_ours=is_of_this_command) as written:
-            write_miss_ratio(written, rows, {path.name: sha256_of(path) for path in paths if path.is_file()})
+            write_miss_ratio(written, rows, {path.name: sha256_of(path) for path in paths})
             keep_claims(written, out)
     print_table(shown_misses(table))
     print(miss_ratio_claim(table)["claim"])

@@ -44,10 +44,8 @@ def flat_panel(axes: Axes, trace: str, rows: pd.DataFrame) -> None:
 
 def step_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw how many more misses than LRU each policy has, at a few numbers of slots."""
-    lru = rows[rows["policy"] == "lru"].set_index("slots")["misses"]
     for policy, own in rows.groupby("policy", sort=False):
-        more = 100 * (own.set_index("slots")["misses"] / lru - 1)
-        axes.plot(more.index, more, label=label(policy), **look(policy))
+        axes.plot(own["slots"], own["over_lru_percent"], label=label(policy), **look(policy))
     axes.set_title(f"by step: each of its {rows['experts_per_step'].iloc[0]:.0f} experts per layer once, ascending")
     axes.set_xticks(sorted(rows["slots"].unique()))
     axes.set(xlabel=f"expert slots per layer, of {rows['experts'].iloc[0]}", ylabel="misses, % more than LRU's")

@@ -9,6 +9,7 @@ from moe_replay.simulate.commands.compose_command import compose_command
 from moe_replay.simulate.commands.like_command import like_command
 from moe_replay.simulate.commands.logs_command import logs_command
 from moe_replay.simulate.commands.memory_command import memory_command
+from moe_replay.simulate.commands.miss_curves_command import miss_curves_command
 from moe_replay.simulate.commands.misses_command import misses_command
 from moe_replay.simulate.commands.open_loop_command import open_loop_command
 from moe_replay.simulate.commands.plan_command import plan_command
@@ -20,7 +21,7 @@ app = command.new_app("Simulate: what a recorded workload costs under another qu
 COMMANDS = {
     "run": run_command, "logs": logs_command, "compose": compose_command, "like": like_command,
     "open-loop": open_loop_command, "sweep": sweep_command, "compile": compile_command, "misses": misses_command,
-    "memory": memory_command, "plan": plan_command, "costs": costs_command,
+    "miss-curves": miss_curves_command, "memory": memory_command, "plan": plan_command, "costs": costs_command,
 }  # fmt: skip
 for name, each in COMMANDS.items():
     app.command(name)(each)

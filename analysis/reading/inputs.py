@@ -50,6 +50,18 @@ class Inputs:
         self._digests[f"{log_set.name}/{name}"] = sha256_of(path)
         return content, ""
 
+    def read_simulated(self, log_set: LogSet, name: str, reader: Callable[[Path], object]) -> tuple[object | None, str]:
+        """Return (content of a file among a set's simulated ones, ""), or (None, why not), and note its digest."""
+        if log_set.simulated is None or not (log_set.simulated / name).exists():
+            return None, f"{name}, which `python -m simulate logs` makes: no such file"
+        path = log_set.simulated / name
+        try:
+            content = reader(path)
+        except InputError as error:
+            return None, str(error).replace(f"{log_set.simulated}/", "")
+        self._digests[f"{log_set.name}/{name}"] = sha256_of(path)
+        return content, ""
+
     def note(self, place: str, digest: str) -> None:
         """Note the digest of something that was read otherwise."""
         self._digests[place] = digest

@@ -6,47 +6,48 @@ layer run in ascending order, once each, as batched engines do: there the rule o
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from moe_replay.analysis.reading.counted_misses import MISSES, read_misses
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.knowledge_words import said_of_knowledge
-from moe_replay.analysis.reading.log_sets import LANGUAGE_TRACES, STEPWISE_TRACE
+from moe_replay.analysis.reading.log_sets import LANGUAGE_TRACES, STEPWISE_TRACE, LogSet
 from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
-from moe_replay.simulate.misses.miss_tables import MissPlan, miss_rows
-from moe_replay.simulate.policies.memory.expert_worth import known_from
-from moe_replay.traces.describe import slots
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.glossary.lookup import title
-from moe_replay.traces.selections import Trace
 
 NAME = "miss_ratio"
-FLAT = ("lru", "fifo", "lfu", "sieve", "belady", "belady-bypass")
-GROUPED = ("lru", "fifo", "lifo", "lfu", "belady", "belady-bypass")
 OPTIMA = ("belady", "belady-bypass")
-KEPT = ("policy", "slots", "known", "mode", "grouping", "emptied", "accesses", "misses", "miss_ratio")
 TRACES = (*LANGUAGE_TRACES, STEPWISE_TRACE)
-SHARES = (8, 4, 2, 4 / 3)  # experts over slots, of the replays step by step
 
 
 def build_miss_ratio(inputs: Inputs, out: Path) -> list[str]:
-    """Write the table `miss_ratio` and its claim, from every trace of a language model."""
+    """Write the table `miss_ratio` and its claim, from what was counted on every trace of a language model."""
     rows: list[dict] = []
     for log_set in inputs.sets:
         for name in TRACES:
             if (log_set.folder / name).exists():
-                trace, reason = inputs.read(log_set, name, load_trace)
-                short = name.removesuffix(".trace.parquet")
-                if trace is None:
-                    rows.append({**hole_row(log_set.name, None, reason), "trace": short})
-                else:
-                    rows += trace_rows(log_set.name, short, trace)
+                rows += set_rows(inputs, log_set, name)
     if not rows:
         rows.append(hole_row("all sets", None, f"no set holds {TRACES[0]}"))
     used = {path: digest for name in TRACES for path, digest in inputs.used(name).items()}
-    return holes(write_miss_ratio(out, rows, used))
+    return holes(write_miss_ratio(out, rows, used | inputs.within(MISSES)))
+
+
+def set_rows(inputs: Inputs, log_set: LogSet, name: str) -> list[dict]:
+    """Return the rows of one trace of a set, or a hole: what could not be read, or was not counted."""
+    short = name.removesuffix(".trace.parquet")
+    trace, reason = inputs.read(log_set, name, load_trace)
+    if trace is not None:
+        read = partial(read_misses, digest=trace.digest)
+        counted, reason = inputs.read_simulated(log_set, f"{MISSES}/{short}.csv", read)
+        if counted is not None:
+            return trace_rows(log_set.name, short, counted)
+    return [{**hole_row(log_set.name, None, reason), "trace": short}]
 
 
 def write_miss_ratio(out: Path, rows: list[dict], digests: dict[str, str]) -> pd.DataFrame:
@@ -56,40 +57,19 @@ def write_miss_ratio(out: Path, rows: list[dict], digests: dict[str, str]) -> pd
     return table
 
 
-def trace_rows(
-    name: str, source: str, trace: Trace, grouped: tuple[str, ...] = GROUPED, per_sequence: bool = False
-) -> list[dict]:
-    """Return the rows of one trace: flat at every number of slots, step by step at a few.
-
-    With `per_sequence` every sequence meets empty slots; its passes then run one by one, since a step serves several.
-    """
-    k = trace.header.model.used_k
-    few = tuple(sorted({max(1, round(trace.E / share)) for share in SHARES}))
-    plans = [
-        MissPlan(FLAT, mode="flat", k=k, reset_per_sequence=per_sequence),
-        MissPlan(grouped, few, grouping="pass" if per_sequence else "step", k=k, reset_per_sequence=per_sequence),
-    ]
-    rows = []
-    for plan in plans:
-        found = miss_rows(trace, plan, known_from(trace, k, plan.needs()))
-        rows += [
-            {
-                "set": name, "trace": source, "status": "ok", "reason": "",
-                **{column: row[column] for column in KEPT}, "experts": trace.E,
-                "experts_per_step": group_size(row, trace) if plan.mode == "group" else 1.0,
-            }
-            for row in found if row["layer"] == "all"
-        ]  # fmt: skip
-    return rows
+def trace_rows(name: str, source: str, counted: list[dict]) -> list[dict]:
+    """Return the rows of one trace from its miss counts, each beside LRU's with as many slots."""
+    lru = {(row["mode"], row["slots"]): row["misses"] for row in counted if row["policy"] == "lru"}
+    return [
+        {"set": name, "trace": source, "status": "ok", "reason": "", **row,
+         "over_lru_percent": over_percent(row["misses"], lru[row["mode"], row["slots"]])}
+        for row in counted
+    ]  # fmt: skip
 
 
-def group_size(row: dict, trace: Trace) -> float:
-    """Return how many distinct experts of a layer a step (or pass) runs, on average over those that run any there."""
-    runs_TL = (slots(trace, trace.header.model.used_k) >= 0).any(2)
-    passes = trace.passes
-    pass_T = np.repeat(np.arange(len(passes)), passes.last_row_P - passes.first_row_P + 1)
-    group_T = trace.step_T if row["grouping"] == "step" else pass_T
-    return row["accesses"] / sum(len(set(group_T[runs_T].tolist())) for runs_T in runs_TL.T)
+def over_percent(misses: int, of_lru: int) -> float:
+    """Return how many percent more misses than LRU a policy has; NaN where LRU has none."""
+    return 100 * (misses / of_lru - 1) if of_lru else math.nan
 
 
 def shown_misses(rows: pd.DataFrame) -> pd.DataFrame:

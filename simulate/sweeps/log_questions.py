@@ -51,6 +51,10 @@ def questions_of_set(folder: Path, out: Path, replications: int) -> list[Questio
         words = ("open-loop", folder / f"{model}.trace.parquet", folder / "rules", "--costs", costs)
         sequences = ("--sequences", OPEN_LOOP_SEQUENCES)
         asked.append((said, (*words, *sequences, *many, "--out", out / "open_loop" / model)))
+    for name in ("prefill", "decode", "stepwise"):
+        if (trace := folder / f"language-{name}.trace.parquet").exists():
+            words = ("miss-curves", trace, "--out", out / "misses" / f"language-{name}.csv")
+            asked.append((f"how often would caches miss in the {name} trace of {name_of(folder)}?", words))
     return [Question(said, tuple(map(str, words))) for said, words in asked]
 
 

@@ -9,7 +9,7 @@ from layer_logs import write_layer_logs
 from memory_logs import write_memory_log
 from operating_worlds import study_world
 from serving_worlds import serve_point
-from swapping_logs import write_memory_runs, write_swapping_logs
+from swapping_logs import write_memory_runs, write_misses, write_swapping_logs
 from vision_logs import write_vision_logs
 
 from moe_replay.traces.file.trace_file import save_trace
@@ -55,7 +55,9 @@ def folders(tmp_path, one_at_a_time):
     text = toy_trace()
     domains = np.array(["code", "docs", "novels"])[text.sequences_S % 3]
     (logs / "cpu-toy" / "text").mkdir()
-    save_trace(replace(text, domain_S=domains), logs / "cpu-toy" / "text" / "language-decode.trace.parquet")
+    text = replace(text, domain_S=domains)
+    save_trace(text, logs / "cpu-toy" / "text" / "language-decode.trace.parquet")
+    write_misses(simulated / "cpu-toy" / "text", "language-decode", text)
     bits = [("code", "language model", 1.5, 0.1, 0.0, 0.0), ("code", "5-gram", 2.0, 0.1, 0.5, 0.02)]
     names = ["domain", "model", "bits_per_byte", "standard_error", "lead", "lead_error"]
     table = pd.DataFrame(bits, columns=names).assign(segments=9, segment_bytes=4)

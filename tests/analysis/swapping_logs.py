@@ -2,10 +2,12 @@
 
 import json
 
+from moe_replay.simulate.commands.miss_curves_command import write_curves
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import trace_workload
 from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.simulate.misses.miss_curves import curve_rows
 from moe_replay.simulate.policies.run_log import run_header
 from moe_replay.traces.command_line.files import write_rows
 
@@ -24,6 +26,12 @@ def write_memory_runs(folder, simulated, trace):
             if cost == 1100:
                 header |= {"quality": {"bits_per_byte": 2.0}, "device_bytes": 500}
             simulate(trace_workload(trace, config), config, lambda *_, cost=cost: cost, header).save(place, config.name)
+
+
+def write_misses(simulated, name, trace):
+    """Write what `simulate miss-curves` counts on a trace."""
+    (simulated / "misses").mkdir(parents=True, exist_ok=True)
+    write_curves(simulated / "misses" / f"{name}.csv", curve_rows(trace), trace.digest)
 
 
 def write_swapping_logs(folder):

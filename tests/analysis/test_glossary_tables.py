@@ -116,7 +116,8 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(analysis_app, "memory", tmp_path / "memory", "--quality", quality, "--out", made / "memory.csv")
     call(analysis_app, "runs", made / "sweep.parquet", "--out", made / "runs.csv")
     call(analysis_app, "locality", trace)
-    call(analysis_app, "miss-ratio", trace)
+    call(simulate_app, "miss-curves", trace, "--out", made / "curves.csv")
+    call(analysis_app, "miss-ratio", made / "curves.csv")
     call(analysis_app, "open-loop", logs, simulated)
     call(analysis_app, "columns", "busy")
     shapes = logs / "cpu-toy" / "shapes"

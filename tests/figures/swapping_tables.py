@@ -21,7 +21,7 @@ def miss_rows(name):
             yield {"set": name, "trace": "language-decode", **FINE, "policy": policy, "slots": slots,
                    "known": "none", "mode": mode, "grouping": "step", "emptied": "never",
                    "accesses": 100, "misses": 90 - 10 * slots, "miss_ratio": 0.9 - 0.1 * slots, "experts": 8,
-                   "experts_per_step": 3.0}  # fmt: skip
+                   "experts_per_step": 3.0, "over_lru_percent": 0.0}  # fmt: skip
 
 
 def quality_rows(name):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from moe_replay.analysis.tables.miss_ratio import shown_misses, trace_rows
+from moe_replay.simulate.misses.miss_curves import curve_rows
 from moe_replay.traces.header import Header, ModelInfo
 from moe_replay.traces.selections import Trace
 
@@ -29,7 +30,8 @@ def decoding(batch, steps=1500):
 @pytest.mark.parametrize("batch", [1, 3, 4])
 def test_distinct_experts_of_a_step_are_counted_and_printed(batch):
     trace = decoding(batch)
-    rows = pd.DataFrame(trace_rows("s", "toy", trace, grouped=("lru", "fifo", "lifo", "lfu", "belady")))
+    counts = curve_rows(trace, grouped=("lru", "fifo", "lifo", "lfu", "belady"))
+    rows = pd.DataFrame(trace_rows("s", "toy", counts))
     found = rows.loc[rows["mode"] == "group", "experts_per_step"].unique()
     counted = np.mean([
         len(np.unique(trace.experts_TLK[trace.step_T == step, layer]))

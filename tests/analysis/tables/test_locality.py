@@ -15,7 +15,7 @@ from moe_replay.analysis.tables.locality.drift import divergence, domain_drift, 
 from moe_replay.analysis.tables.locality.reuse import adjacent_reuse, counts, distances
 from moe_replay.analysis.tables.locality.rows import curve_rows, drift_rows, heat_rows, locality_rows
 from moe_replay.analysis.tables.locality.streams import EMPTIED, Streams, streams_of
-from moe_replay.analysis.tables.miss_ratio import trace_rows
+from moe_replay.simulate.misses.miss_curves import curve_rows as miss_rows
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
@@ -175,7 +175,7 @@ def test_one_question_has_one_answer_in_both_miss_tables(text, emptied, per_sequ
     """LRU by access: `locality` and `miss-ratio` agree where slots are emptied alike, and both say when that is."""
     curve = pd.DataFrame(curve_rows("set", "text", text, np.random.default_rng(0), emptied))
     hits = curve[curve["order"] == "recorded"].set_index("slots")["hit_ratio"]
-    table = pd.DataFrame(trace_rows("set", "text", text, per_sequence=per_sequence))
+    table = pd.DataFrame(miss_rows(text, per_sequence=per_sequence))
     lru = table[(table["policy"] == "lru") & (table["mode"] == "flat")].set_index("slots")
     np.testing.assert_allclose(hits, 1 - lru["miss_ratio"], atol=1e-9)
     assert set(curve["emptied"]) == set(table["emptied"]) == {emptied}

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from swapping_logs import CONFIGS, write_memory_runs, write_swapping_logs
+from swapping_logs import CONFIGS, write_memory_runs, write_misses, write_swapping_logs
 
 from moe_replay.analysis.estimates.intervals import half_width
 from moe_replay.analysis.reading.inputs import Inputs
@@ -34,6 +34,7 @@ def logs(tmp_path, trace):
     folder.mkdir(parents=True)
     save_trace(trace, folder / "language-decode.trace.parquet")
     write_memory_runs(folder, simulated, trace)
+    write_misses(simulated.parent, "language-decode", trace)
     write_swapping_logs(folder)
     return tmp_path
 
@@ -167,6 +168,26 @@ def test_misses_never_fall_below_the_optimum(logs):
         assert (table.drop(columns="belady-bypass").ge(table["belady"], axis=0)).all(axis=None), mode
         assert np.all(np.diff(table["belady"]) <= 0)
     assert "language-decode: with 4 slots per layer" in claims["miss_ratio"]["claim"]
+    of_lru = tables["miss_ratio"].pivot(index=["mode", "slots"], columns="policy", values="misses")["lru"]
+    beside = tables["miss_ratio"].join(of_lru, on=["mode", "slots"])
+    np.testing.assert_allclose(beside["over_lru_percent"], 100 * (beside["misses"] / beside["lru"] - 1), atol=1e-6)
+
+
+def test_misses_that_were_not_counted_are_a_hole_with_a_name(logs, trace):
+    counted = logs / "simulated" / "toy" / "text" / "misses" / "language-decode.csv"
+    about = counted.with_suffix(".json")
+    told, rows = about.read_text(), counted.read_text()
+    about.write_text(told.replace(trace.digest, "another"))
+    assert "was counted on trace another, the trace is" in build(build_miss_ratio, logs)[0][0]
+    about.unlink()
+    assert "misses/language-decode.csv: No such file or directory; allowed: what" in build(build_miss_ratio, logs)[0][0]
+    about.write_text(told)
+    counted.write_text(rows.replace("lru,1,", "lru,one,"))
+    assert "misses/language-decode.csv: is no table of miss curves" in build(build_miss_ratio, logs)[0][0]
+    counted.unlink()
+    (hole,), tables, _ = build(build_miss_ratio, logs)
+    assert "misses/language-decode.csv, which `python -m simulate logs` makes: no such file" in hole
+    assert tables["miss_ratio"][["trace", "status"]].values.tolist() == [["language-decode", "missing"]]
 
 
 @pytest.mark.parametrize(

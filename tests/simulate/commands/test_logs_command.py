@@ -20,6 +20,7 @@ open-loop LOGS/cpu/images/served.trace.parquet LOGS/cpu/images/rules --costs LOG
 like LOGS/cpu/text/memory-executed LOGS/cpu/text/language-stepwise.trace.parquet
  --known LOGS/cpu/text/language-prefill.trace.parquet --costs LOGS/cpu/text/memory-costs --jobs 1
  --out OUT/cpu/text/memory-simulated
+miss-curves LOGS/cpu/text/language-stepwise.trace.parquet --out OUT/cpu/text/misses/language-stepwise.csv
 like LOGS/gpu/shape/executed LOGS/gpu/shape/executed.trace.parquet --costs LOGS/gpu/shape/costs.parquet
  --replications 7 --jobs 1 --out OUT/gpu/shape
 like LOGS/gpu/shape/memory-executed LOGS/gpu/shape/memory.trace.parquet --costs LOGS/gpu/shape/memory-costs --jobs 1
@@ -77,9 +78,9 @@ def test_one_that_fails_leaves_the_others_their_chance(logs, tmp_path, monkeypat
     words = ["logs", str(logs), "--out", str(tmp_path / "out"), "--replications", "3", "--jobs", "2"]
     assert command.status_of(app, "simulate", words) == 1
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "== simulate: 6 grids side by side, 3 replications of every configuration"
+    assert said[0] == "== simulate: 7 grids side by side, 3 replications of every configuration"
     assert said[1:3] == ["== simulate: what would each executed run of cpu/images have cost?", "said like"]
-    assert sum(line.startswith("said") for line in said) == 6
+    assert sum(line.startswith("said") for line in said) == 7
     script.write_text("")
     assert command.status_of(app, "simulate", words) == 0
 
@@ -88,6 +89,6 @@ def test_listing_runs_nothing(logs, tmp_path, capsys):
     out = tmp_path / "out"
     assert command.status_of(app, "simulate", ["logs", str(logs), "--out", str(out), "--list"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 6
+    assert len(said) == 7
     assert all(line.startswith("python -m simulate ") for line in said)
     assert not out.exists()
