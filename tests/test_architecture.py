@@ -23,7 +23,6 @@ SIBLINGS = {
         "simulate.policies.memory.knowledge_source",
         "simulate.policies.memory.swap_scheduler",
         "simulate.sweeps.regret",
-        "simulate.misses.stack_kernels",
     ),
     "figures": ("traces.command_line", "traces.errors"),
 }

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from moe_replay.analysis.tables.locality.streams import Streams
-from moe_replay.simulate.misses.stack_kernels import lru_curve
 from moe_replay.traces.routes import routed_rows
+
+CHUNK = 4096  # selections whose distances are found at once
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,31 @@ def distances(streams: Streams) -> np.ndarray:
     for layer, found_X in enumerate(found):
         expert_TK = streams.experts_TLK[:, layer]
         filled_TK = expert_TK >= 0
+        start_T = streams.start_X[streams.stream_T] if len(streams.stream_T) else streams.stream_T
         before_T = np.append(0, np.cumsum(filled_TK.sum(1)))
-        misses_C = lru_curve(expert_TK[filled_TK].astype(np.int32), before_T[streams.start_X], streams.experts)
-        found_X[:] = -np.diff(misses_C, append=0)
+        start_A = np.repeat(before_T[start_T], filled_TK.sum(1))
+        found_X[:] = distances_of(expert_TK[filled_TK], start_A, streams.experts)
     return found
+
+
+def distances_of(expert_A: np.ndarray, start_A: np.ndarray, experts: int) -> np.ndarray:
+    """Return how many selections of one layer have which distance, int64 [E + 1].
+
+    `start_A` is the first selection of the stream of each. A selection whose expert came last at `last` is as far as
+    experts came after that, which their own last selections tell.
+    """
+    counted_X = np.zeros(experts + 1, np.int64)
+    last_E = np.full(experts, -1, np.int32)
+    for first in range(0, len(expert_A), CHUNK):
+        part = expert_A[first : first + CHUNK]
+        rows = np.arange(len(part))
+        last_AE = np.full((len(part) + 1, experts), -1, np.int32)
+        last_AE[0] = last_E
+        last_AE[rows + 1, part] = first + rows
+        np.maximum.accumulate(last_AE, axis=0, out=last_AE)
+        last_A = last_AE[rows, part]
+        distance_A = (last_AE[:-1] > last_A[:, None]).sum(1)
+        distance_A[last_A < start_A[first : first + CHUNK]] = experts
+        counted_X += np.bincount(distance_A, minlength=experts + 1)
+        last_E = last_AE[-1].copy()
+    return counted_X
