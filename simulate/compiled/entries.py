@@ -10,6 +10,7 @@ import numpy as np
 from moe_replay.simulate.compiled.caches.cache import admit
 from moe_replay.simulate.compiled.instant import go_on
 from moe_replay.simulate.compiled.jit import entry
+from moe_replay.simulate.compiled.memory.cache_replay import REPLAY, replay_all
 from moe_replay.simulate.compiled.memory.memory_accessors import filling_F, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import MEMORY
 from moe_replay.simulate.compiled.run_layout import RUN
@@ -43,3 +44,10 @@ def fill(memories: np.ndarray) -> int:
         key_at(memory, key).in_flight = 0
         key_at(memory, key).unused = 0
     return len(filling_F(memory))
+
+
+@entry(REPLAY, MEMORY)
+def replay_accesses(replays: np.ndarray, memories: np.ndarray) -> int:
+    """Replay accesses through empty caches; return the expert that found no slot, -1 if each did."""
+    replay_all(replays[0], memories[0])
+    return memories[0].broken

@@ -6,23 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 from moe_replay.simulate.misses.access_streams import Stream
-from moe_replay.simulate.misses.queue_kernels import fifo_misses, lfu_misses, s3fifo_misses, sieve_misses
-from moe_replay.simulate.misses.stack_kernels import bypass_curve, lru_curve, lru_misses, optimum_curve
+from moe_replay.simulate.misses.compiled_replay import COMPILED_CACHES, Accesses, Seed, compiled_counts
+from moe_replay.simulate.misses.stack_kernels import NARROW, bypass_curve, lru_curve, optimum_curve
 from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
 from moe_replay.simulate.policies.caches.cache import Cache, Counts
 from moe_replay.simulate.policies.caches.cache_names import CACHES, new_cache
-from moe_replay.simulate.policies.caches.fifo import FIFO
-from moe_replay.simulate.policies.caches.lfu import LFU
 from moe_replay.simulate.policies.caches.lru import LRU
-from moe_replay.simulate.policies.caches.s3fifo import S3FIFO
-from moe_replay.simulate.policies.caches.sieve import Sieve
 from moe_replay.simulate.policies.memory.filling import fill_all
 from moe_replay.simulate.policies.memory.knowledge import Future, Knowledge
 
-Seed = int | list[int]
-# The kernels of policies by class: another class under the same name, or a subclass, is counted by its objects.
-CURVES = {LRU: lru_curve, Belady: optimum_curve}  # every capacity in one pass
-ONE_CAPACITY = {LRU: lru_misses, FIFO: fifo_misses, LFU: lfu_misses, Sieve: sieve_misses, S3FIFO: s3fifo_misses}
+CURVES = {LRU: lru_curve, Belady: optimum_curve}  # by class; every number of slots in one pass
 
 
 def flat_counts(
@@ -30,25 +23,22 @@ def flat_counts(
 ) -> list[Counts]:
     """Return what a policy does on a stream, with each number of slots.
 
-    Compiled kernels count for the policies that have one where slots are not `filled` at first, the policy object for
-    the others; both count the same. The future of an oracle is the stream itself. Raises InputError as `new_cache` and
-    `fill` do.
+    Where slots are not `filled` at first, a curve or the compiled caches count for the policies that have one, the
+    policy object for the others; all count the same. The future of an oracle is the stream itself. Raises InputError
+    as `new_cache` and `fill` do.
     """
     knowledge = replace(knowledge, future=Future(()), rng=np.random.default_rng(seed))
-    for each in slots:
-        new_cache(policy, each, stream.keys, knowledge)
-    arrays, accesses = (stream.expert_A, stream.start_S, len(stream.keys)), len(stream.expert_A)
-    kind = CACHES[policy]
-    if filled:
+    caches = [new_cache(policy, each, stream.keys, knowledge) for each in slots]
+    arrays, kind = (stream.expert_A, stream.start_S, len(stream.keys)), CACHES[policy]
+    if kind not in COMPILED_CACHES or filled:
         return [flat_counts_by_object(stream, policy, each, knowledge, seed, filled) for each in slots]
     if kind is BeladyBypass:
         return bypass_counts(*arrays, slots)
-    if kind in CURVES and (len(slots) > 1 or kind not in ONE_CAPACITY):
+    if kind is Belady or (kind is LRU and (len(slots) > 1 or len(stream.keys) <= NARROW)):
         curve = CURVES[kind](*arrays)
-        return [of_misses(int(curve[each]), accesses) for each in slots]
-    if kind in ONE_CAPACITY:
-        return [of_misses(int(ONE_CAPACITY[kind](*arrays, each)), accesses) for each in slots]
-    return [flat_counts_by_object(stream, policy, each, knowledge, seed) for each in slots]
+        return [of_misses(int(curve[each]), len(stream.expert_A)) for each in slots]
+    accesses = Accesses.of_stream(stream)
+    return [compiled_counts(accesses, [cache], knowledge.experts, seed)[0] for cache in caches]
 
 
 def bypass_counts(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots: Sequence[int]) -> list[Counts]:
@@ -58,7 +48,7 @@ def bypass_counts(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots
 
 
 def of_misses(misses: int, accesses: int, declined: int = 0) -> Counts:
-    """Return the counts of a kernel's policy; evictions are not counted there."""
+    """Return the counts of a curve's policy; evictions are not counted there."""
     return Counts(accesses=accesses, hits=accesses - misses, misses=misses, loads=misses - declined, declined=declined)
 
 

@@ -5,17 +5,20 @@ groups follows when its last expert has run. The rules are those of `policies.me
 no expert that the same proposal holds or has brought.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from moe_replay.simulate.misses.compiled_replay import COMPILED_CACHES, Accesses, compiled_counts
+from moe_replay.simulate.misses.flat_misses import flat_counts
+from moe_replay.simulate.policies.caches.belady import BeladyBypass
 from moe_replay.simulate.policies.caches.cache import Cache, Counts
 from moe_replay.simulate.policies.caches.cache_names import CACHES, key_ranges, new_caches
 from moe_replay.simulate.policies.memory.filling import fill_all
 from moe_replay.simulate.policies.memory.knowledge import Future, Group, Knowledge
 from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
-from moe_replay.simulate.policies.prefetchers.prefetcher_names import new_prefetcher
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS, new_prefetcher
 from moe_replay.traces.errors import InputError
 
 
@@ -47,6 +50,29 @@ def group_counts(
         replay_groups(groups, caches, new_prefetcher(prefetcher, known))
         totals = [total + cache.counts for total, cache in zip(totals, caches, strict=True)]
     return totals
+
+
+def is_compiled(policy: str, prefetcher: str) -> bool:
+    """Say whether the compiled caches count for a policy where a prefetcher proposes: only for none that does."""
+    return CACHES[policy] in COMPILED_CACHES and PREFETCHERS[prefetcher] is Prefetcher
+
+
+def compiled_group_counts(
+    accesses: Accesses, policy: str, slots: Sequence[int], scope: str, knowledge: Knowledge, seed: int
+) -> Iterator[list[Counts]]:
+    """Yield, for each number of slots, what `group_counts` returns where nothing is prefetched.
+
+    The optimum that may decline is counted for all of them at once: no member of a group is in another's way there.
+    """
+    caches = len(key_ranges(scope, knowledge.layers, knowledge.experts))
+    if CACHES[policy] is BeladyBypass:
+        streams = [accesses.stream(cache) for cache in range(caches)]
+        yield from zip(*(flat_counts(each, policy, slots, knowledge, seed) for each in streams), strict=True)
+        return
+    known = replace(knowledge, rng=np.random.default_rng(seed))
+    for each in slots:
+        empty = new_caches(policy, [each] * caches, scope, known, [Future(())] * caches)
+        yield compiled_counts(accesses, empty, knowledge.experts, seed)
 
 
 def futures(groups: Sequence[Group], policy: str, scope: str, knowledge: Knowledge) -> list[Future] | None:

@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moe_replay.simulate.misses.access_streams import flat_streams, group_stretches
+from moe_replay.simulate.misses.compiled_replay import Accesses
 from moe_replay.simulate.misses.flat_misses import flat_counts
-from moe_replay.simulate.misses.group_misses import group_counts
-from moe_replay.simulate.misses.turn_kernels import COUNTED, turns_of
+from moe_replay.simulate.misses.group_misses import compiled_group_counts, group_counts, is_compiled
 from moe_replay.simulate.policies.caches.cache import Counts
 from moe_replay.simulate.policies.caches.cache_names import CACHES, filled_by, key_ranges, new_cache
 from moe_replay.simulate.policies.memory.expert_worth import needs_of
 from moe_replay.simulate.policies.memory.knowledge import Future, Knowledge
 from moe_replay.simulate.policies.memory.knowledge_source import mark_of
-from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS, new_prefetcher
 from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.selections import Trace
@@ -124,7 +123,7 @@ def tasks(plan: MissPlan, knowledge: Knowledge) -> int:
 
 
 def flat_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge: Knowledge, advance: Advance) -> Keyed:
-    """Yield the counts of flat mode; a kernel gives all numbers of slots of one cache at once."""
+    """Yield the counts of flat mode; a curve gives all numbers of slots of one cache at once."""
     streams = flat_streams(trace, plan.k, plan.scope, plan.reset_per_sequence)
     for policy in plan.policies:
         per_cache = []
@@ -138,16 +137,18 @@ def flat_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge:
 def group_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge: Knowledge, advance: Advance) -> Keyed:
     """Yield the counts of group mode; there every number of slots is a replay of its own.
 
-    Compiled kernels count for the policies that have one where nothing is prefetched, objects otherwise.
+    The compiled caches count where nothing is prefetched or filled and they have the policy, objects otherwise.
     """
     stretches = group_stretches(trace, plan.k, plan.grouping, plan.reset_per_sequence)
-    ranges = key_ranges(plan.scope, knowledge.layers, knowledge.experts)
-    turns = [turns_of(stretches, keys, layer if plan.scope == "layer" else None) for layer, keys in enumerate(ranges)]
+    accesses = Accesses.of_groups(stretches, key_ranges(plan.scope, knowledge.layers, knowledge.experts))
     for policy in plan.policies:
         for prefetcher in plan.prefetchers:
+            compiled = is_compiled(policy, prefetcher) and not plan.filled
+            if compiled:
+                counted = compiled_group_counts(accesses, policy, wanted, plan.scope, knowledge, plan.seed)
             for each in wanted:
-                if CACHES[policy] in COUNTED and PREFETCHERS[prefetcher] is Prefetcher and not plan.filled:
-                    counts = [own.counts(CACHES[policy], each) for own in turns]
+                if compiled:
+                    counts = next(counted)
                 else:
                     how = (plan.scope, prefetcher, knowledge, plan.seed, plan.filled)
                     counts = group_counts(stretches, policy, each, *how)

@@ -32,17 +32,6 @@ def bypass_curve(expert_A: np.ndarray, start_S: np.ndarray, experts: int) -> tup
     return misses_from_depths(depth_D), misses_from_depths(place_D)
 
 
-def lru_misses(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots: int) -> int:
-    """Return the misses of LRU with one number of slots, by whichever pass is faster.
-
-    A byte per expert makes the whole stack cheaper than a branch that is predicted wrongly, and misses are such
-    branches; where they are rare, or the stack is long, following one cache wins (measured at 16 to 256 experts).
-    """
-    if experts <= NARROW and 2 * slots <= experts:
-        return int(lru_curve(expert_A, start_S, experts)[slots])
-    return one_lru(expert_A, start_S, experts, slots)
-
-
 def misses_from_depths(depth_D: np.ndarray) -> np.ndarray:
     """Return the misses with 0..N slots from how many accesses there were at each depth."""
     return np.cumsum(depth_D[::-1])[::-1]
@@ -183,30 +172,3 @@ def bypass_depths(next_A: np.ndarray, start_S: np.ndarray, experts: int) -> tupl
             held += depth == held
             stack_N[depth] = carried
     return depth_D, place_D
-
-
-@njit(cache=True, nogil=True)
-def one_lru(expert_A: np.ndarray, start_S: np.ndarray, experts: int, slots: int) -> int:
-    """Return the misses of one LRU cache. `oldest` walks along the accesses and stops at those that are still the last.
-
-    Every access is passed once, so that finding a victim costs the same on average whatever the number of slots.
-    """
-    misses = 0
-    for s in range(len(start_S)):
-        end = start_S[s + 1] if s + 1 < len(start_S) else len(expert_A)
-        last_N = np.full(experts, -1, np.int32)  # -1: holds no slot
-        held = 0
-        oldest = start_S[s]
-        for a in range(start_S[s], end):
-            expert = expert_A[a]
-            if last_N[expert] < 0:
-                misses += 1
-                if held < slots:
-                    held += 1
-                else:
-                    while last_N[expert_A[oldest]] != oldest:
-                        oldest += 1
-                    last_N[expert_A[oldest]] = -1
-                    oldest += 1
-            last_N[expert] = a
-    return misses

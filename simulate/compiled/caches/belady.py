@@ -5,7 +5,7 @@ from __future__ import annotations
 from moe_replay.simulate.compiled.caches.cache_orders import any_may_leave, is_kept
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, first_use_K, key_at, uses_U
-from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.memory.memory_layout import NO_USE, Memory
 
 
 @compiled
@@ -14,7 +14,7 @@ def next_use(memory: Memory, key: int, position: int) -> int:
     own, end = key_at(memory, key), first_use_K(memory)[key + 1]
     while own.next_use_at < end and uses_U(memory)[own.next_use_at] < position:
         own.next_use_at += 1
-    return uses_U(memory)[own.next_use_at] if own.next_use_at < end else 1 << 62
+    return uses_U(memory)[own.next_use_at] if own.next_use_at < end else NO_USE
 
 
 @compiled

@@ -51,14 +51,19 @@ def uses_of(order: Order | None, cache_K: np.ndarray) -> dict[str, np.ndarray]:
     for keys in (key_A, member_M):
         if len(keys) and not 0 <= keys.min() <= keys.max() < len(cache_K):
             raise InputError(f"the order of accesses names experts {keys.min()}..{keys.max()} of {len(cache_K)}")
+    by_key = np.argsort(key_A, kind="stable")
+    return {
+        "uses_U": positions(key_A, cache_K)[by_key],
+        "first_use_K": starts(np.bincount(key_A, minlength=len(cache_K))),
+        "known_G": np.array(start_G, np.int64), "known_member_M": np.array(member_M, np.int64),
+    }  # fmt: skip
+
+
+def positions(key_A: np.ndarray, cache_K: np.ndarray) -> np.ndarray:
+    """Return where each access stands among those of its cache, from 0 on."""
     cache_A = cache_K[key_A]
     by_cache = np.argsort(cache_A, kind="stable")
     first_of_cache = np.searchsorted(cache_A[by_cache], np.arange(int(cache_K.max()) + 1))
     position_A = np.empty(len(key_A), np.int64)
     position_A[by_cache] = np.arange(len(key_A)) - first_of_cache[cache_A[by_cache]]
-    by_key = np.argsort(key_A, kind="stable")
-    return {
-        "uses_U": position_A[by_key],
-        "first_use_K": starts(np.bincount(key_A, minlength=len(cache_K))),
-        "known_G": np.array(start_G, np.int64), "known_member_M": np.array(member_M, np.int64),
-    }  # fmt: skip
+    return position_A

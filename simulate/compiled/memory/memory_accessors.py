@@ -6,7 +6,9 @@ from moe_replay.simulate.compiled.arrays import array, element
 from moe_replay.simulate.compiled.memory.memory_layout import ARRAYS
 
 key_at = element(ARRAYS, "keys_K")
+keys_K = array(ARRAYS, "keys_K")
 cache_at = element(ARRAYS, "caches_C")
+caches_C = array(ARRAYS, "caches_C")
 link_at = element(ARRAYS, "links_D")
 links_D = array(ARRAYS, "links_D")
 transfer_at = element(ARRAYS, "transfers_A")

@@ -28,7 +28,7 @@ from moe_replay.simulate.compiled.pointers import Pointed
 from moe_replay.simulate.compiled.run_build import writable
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
-from moe_replay.simulate.policies.caches.cache import Counts
+from moe_replay.simulate.policies.caches.cache import Cache, Counts
 from moe_replay.simulate.policies.caches.cache_names import key_ranges
 from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
 from moe_replay.simulate.policies.memory.knowledge import AccessOrder, Knowledge
@@ -66,8 +66,12 @@ def new_memory(
     device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
     reference = reference_memory(workload, config, known, device_LB)
     caches = len(reference.caches_DC[0])
-    keys = new_keys(reference, caches, workload)
-    records = new_caches(reference, caches)
+    flat = [cache for each in reference.caches_DC for cache in each]
+    layer_K, expert_K = np.divmod(np.arange(workload.layers * workload.experts), workload.experts)
+    keys = new_keys(flat, np.array(reference.device_K) * caches + layer_K % caches)
+    keys["device"], keys["queue"] = reference.device_K, layer_K * (workload.experts + 1) + 1 + expert_K
+    records = new_caches(flat)
+    records["device"] = np.arange(len(flat)) // caches
     made = assembled(workload, config, known, reference, keys, records, order, transfer_ns, logs)
     if len(made["filling_F"]):
         fill(made)
@@ -76,33 +80,35 @@ def new_memory(
     return made, reference.sharing
 
 
-def new_keys(reference: ExpertMemory, caches: int, workload: Workload) -> np.ndarray:
-    """Return the records of all experts."""
-    count = len(reference.device_K)
-    keys = np.zeros(count, KEY)
-    layer_K, expert_K = np.divmod(np.arange(count), workload.experts)
-    keys["device"] = reference.device_K
-    keys["cache"] = np.array(reference.device_K) * caches + layer_K % caches
-    keys["queue"] = layer_K * (workload.experts + 1) + 1 + expert_K
-    flat = [cache for each in reference.caches_DC for cache in each]
-    keys["wanted"] = [flat[cache].wants(key, 0) for key, cache in enumerate(keys["cache"].tolist())]
+def new_keys(caches: list[Cache], cache_K: np.ndarray, first_key: int = 0) -> np.ndarray:
+    """Return the records of the experts from `first_key` on, which hold no slots; `cache_K` says whose they are."""
+    keys = np.zeros(len(cache_K), KEY)
+    keys["cache"] = cache_K
+    keys["wanted"] = [caches[cache].wants(key, 0) for key, cache in enumerate(cache_K.tolist(), first_key)]
     for name in ("slot", "older", "newer", "before", "after", "ghost_before", "ghost_after"):
         keys[name] = -1
     return keys
 
 
-def new_caches(reference: ExpertMemory, caches: int) -> np.ndarray:
-    """Return the records of all caches of all devices, whose slots are free."""
-    records = np.zeros(len(reference.caches_DC) * caches, CACHE)
-    for number, (device, index) in enumerate(np.ndindex(len(reference.caches_DC), caches)):
-        cache, rec = reference.caches_DC[device][index], records[number]
-        rec["device"], rec["slots"], rec["free"] = device, cache.slots, cache.slots
+def new_caches(caches: list[Cache]) -> np.ndarray:
+    """Return the records of caches, whose slots are free."""
+    records = np.zeros(len(caches), CACHE)
+    for cache, rec in zip(caches, records, strict=True):
+        rec["slots"], rec["free"] = cache.slots, cache.slots
         rec["small_slots"] = getattr(cache, "small_slots", 0)
         rec["first_key"], rec["keys"] = cache.keys.start, len(cache.keys)
     for name in ("oldest", "newest", "first", "last", "main_first", "main_last", "ghost_first", "ghost_last", "hand",
                  "passing"):  # fmt: skip
         records[name] = -1
     return records
+
+
+def free_slots(records: np.ndarray) -> np.ndarray:
+    """Return `free_CS`: the slots of every cache as a stack, the first on top."""
+    free_CS = np.zeros((len(records), int(records["slots"].max())), np.int64)
+    for row, slots in zip(free_CS, records["slots"].tolist(), strict=True):
+        row[:slots] = np.arange(slots)[::-1]
+    return free_CS
 
 
 def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns: int, logs: Logs) -> dict[str, float]:
@@ -127,14 +133,11 @@ def assembled(
 ) -> Pointed:  # fmt: skip
     """Return the memory with all its arrays, those that this run does not need with one element."""
     count, per_device = len(keys), len(reference.caches_DC[0])
-    free_CS = np.zeros((len(caches), int(caches["slots"].max())), np.int64)
-    for row, slots in zip(free_CS, caches["slots"].tolist(), strict=True):
-        row[:slots] = np.arange(slots)[::-1]
     made = Pointed(MEMORY, ARRAYS, **state_fields(workload, config, per_device, transfer_ns, logs))
     room = int(made.room)
     worth = known.importance if known.importance is not None else np.zeros(count)
     made.put(
-        keys_K=keys, caches_C=caches, links_D=new_links(config.devices), free_CS=free_CS,
+        keys_K=keys, caches_C=caches, links_D=new_links(config.devices), free_CS=free_slots(caches),
         # These five are lengthened before they are full (`host_link.has_room`).
         transfers_A=np.zeros(8 * room, TRANSFER), log_A=np.zeros(1, np.int64), log_group_G=np.zeros((1, 3), np.int64),
         log_member_M=np.zeros(1, np.int64),
@@ -208,6 +211,11 @@ def candidates_of(workload: Workload) -> dict[str, np.ndarray]:
 
 
 def random_bits(config: RunConfig, count: int) -> np.ndarray:
-    """Return the first `count` words of 32 bits that numpy's generator of the memory's stream uses, low half first."""
-    raw = config.generator("memory").bit_generator.random_raw(-(-count // 2))
+    """Return the first `count` words of the memory's stream (`words_of`)."""
+    return words_of(config.generator("memory"), count)
+
+
+def words_of(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return the next `count` words of 32 bits that numpy's generator uses, low half first."""
+    raw = rng.bit_generator.random_raw(-(-count // 2))
     return raw.astype("<u8").view("<u4").astype(np.uint32)

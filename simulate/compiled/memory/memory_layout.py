@@ -24,6 +24,7 @@ MISS, HIT, DELAYED = int(Access.MISS), int(Access.HIT), int(Access.DELAYED)
 ASIDE, REST = 1, 2  # a queue that is parked until its expert is there; one that is accessed behind the batch that runs
 STEP = -1  # stands for the passes of a lockstep step where a pass is expected
 SMALL, MAIN = 1, 2  # queues of S3-FIFO
+NO_USE = 1 << 62  # the position of a use that does not come
 
 KEY = np.dtype([
     ("cache", "i4"), ("slot", "i4"), ("queue", "i4"), ("device", "i4"), ("older", "i4"), ("newer", "i4"),
