@@ -1,4 +1,4 @@
-"""Miss counts without time: kernels against policy objects, brute force, theory and published counts."""
+"""Miss counts without time: curves and compiled caches against objects, brute force, theory and published counts."""
 
 import os
 import subprocess
@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moe_replay.simulate.compiled.bounds import VARIABLE
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.misses.access_streams import Stream, flat_streams, group_stretches
-from moe_replay.simulate.misses.flat_misses import CURVES, ONE_CAPACITY, flat_counts, flat_counts_by_object
-from moe_replay.simulate.misses.group_misses import group_counts
+from moe_replay.simulate.misses.compiled_replay import Accesses, compiled_counts
+from moe_replay.simulate.misses.flat_misses import flat_counts, flat_counts_by_object
+from moe_replay.simulate.misses.group_misses import compiled_group_counts, group_counts
 from moe_replay.simulate.misses.miss_tables import MissPlan, miss_rows
-from moe_replay.simulate.misses.stack_kernels import NARROW, bypass_curve, lru_curve, one_lru, optimum_curve
-from moe_replay.simulate.misses.turn_kernels import COUNTED, turns_of
-from moe_replay.simulate.policies.caches.cache_names import CACHES
+from moe_replay.simulate.misses.stack_kernels import NARROW, bypass_curve, lru_curve, optimum_curve
+from moe_replay.simulate.policies.caches.cache_names import CACHES, key_ranges, new_cache
 from moe_replay.simulate.policies.memory.expert_worth import EXPERT_NORMS, importance_LE, known_from, known_of
-from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
+from moe_replay.simulate.policies.memory.knowledge import Future, Group, Knowledge
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.header import Header, ModelInfo
 from moe_replay.traces.importers.import_source import Options
@@ -145,21 +146,39 @@ def streams(draw):
     return one_stream(accesses, experts, np.cumsum([0, *lengths[:-1]]))
 
 
-@settings(max_examples=80, deadline=None)
+def learned(keys):
+    """What policies of a fixed worth are told: two experts are worth the same."""
+    worth = [float(each // 2) for each in range(keys)]
+    return {"popularity": worth, "importance": worth}
+
+
+def without_evictions(counts):
+    return [replace(each, evictions=0) for each in counts]
+
+
+@settings(max_examples=60, deadline=None)
 @given(streams())
-def test_kernels_count_what_the_policy_objects_count(stream):
+def test_every_policy_counts_what_its_object_counts(stream):
+    """By a curve or by the compiled cache, with one number of slots and with all of them; emptied and not."""
+    every = range(1, len(stream.keys) + 1)
+    known = Knowledge(1, len(stream.keys), **learned(len(stream.keys)))
+    for policy in CACHES:
+        by_object = without_evictions(flat_counts_by_object(stream, policy, slots, known, 7) for slots in every)
+        assert without_evictions(flat_counts(stream, policy, every, known, 7)) == by_object
+        assert without_evictions(flat_counts(stream, policy, [slots], known, 7)[0] for slots in every) == by_object
+
+
+@settings(max_examples=60, deadline=None)
+@given(streams())
+def test_compiled_caches_count_what_the_policy_objects_count(stream):
+    """Curves stand in front of some of them: here the compiled caches of all policies are asked, evictions included."""
     experts = len(stream.keys)
-    every = range(1, experts + 1)
-    known = Knowledge(1, experts)
-    for policy in [name for name, kind in CACHES.items() if kind in {**CURVES, **ONE_CAPACITY}]:
-        by_kernel = [flat_counts(stream, policy, [slots], known, 0)[0].misses for slots in every]
-        assert by_kernel == [flat_counts_by_object(stream, policy, slots, known, 0).misses for slots in every]
-        assert by_kernel == [counts.misses for counts in flat_counts(stream, policy, every, known, 0)]
-    by_object = [flat_counts_by_object(stream, BYPASS, slots, known, 0) for slots in every]
-    assert flat_counts(stream, BYPASS, every, known, 0) == [replace(each, evictions=0) for each in by_object]
-    assert [one_lru(stream.expert_A, stream.start_S, experts, slots) for slots in every] == [
-        lru_curve(stream.expert_A, stream.start_S, experts)[slots] for slots in every
-    ]
+    known = Knowledge(1, experts, future=Future(()), rng=np.random.default_rng(7), **learned(experts))
+    for policy in CACHES:
+        for slots in range(1, experts + 1):
+            cache = new_cache(policy, slots, stream.keys, known)
+            (found,) = compiled_counts(Accesses.of_stream(stream), [cache], experts, 7)
+            assert found == flat_counts_by_object(stream, policy, slots, known, 7), (policy, slots)
 
 
 @st.composite
@@ -173,30 +192,47 @@ def stretches_of_groups(draw):
     return experts, draw(st.lists(st.lists(groups, min_size=1, max_size=40), min_size=1, max_size=3))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(stretches_of_groups())
-def test_kernels_of_groups_count_what_the_policy_objects_count(drawn):
+def test_compiled_caches_of_groups_count_what_the_policy_objects_count(drawn):
     experts, stretches = drawn
-    caches = {"layer": [range(experts), range(experts, 2 * experts)], "global": [range(2 * experts)]}
-    for scope, ranges in caches.items():
-        turns = [turns_of(stretches, keys, layer if scope == "layer" else None) for layer, keys in enumerate(ranges)]
-        for policy in [name for name, kind in CACHES.items() if kind in COUNTED]:
-            for slots in range(1, len(ranges[0]) + 1):
-                expected = group_counts(stretches, policy, slots, scope, "none", Knowledge(2, experts), 0)
+    known = Knowledge(2, experts, **learned(2 * experts))
+    for scope in ("layer", "global"):
+        ranges = key_ranges(scope, 2, experts)
+        accesses, every = Accesses.of_groups(stretches, ranges), range(1, len(ranges[0]) + 1)
+        for policy in CACHES:
+            found = compiled_group_counts(accesses, policy, every, scope, known, 7)
+            for slots, counts in zip(every, found, strict=True):
+                expected = group_counts(stretches, policy, slots, scope, "none", known, 7)
                 if policy == BYPASS:
-                    expected = [replace(each, evictions=0) for each in expected]
-                assert [each.counts(CACHES[policy], slots) for each in turns] == expected
+                    expected = without_evictions(expected)
+                assert list(counts) == expected, (policy, scope, slots)
+
+
+@settings(max_examples=30, deadline=None)
+@given(stretches_of_groups())
+def test_the_compiled_optimum_that_may_decline_counts_what_its_object_counts(drawn):
+    experts, stretches = drawn
+    known = Knowledge(2, experts, future=Future(()))
+    accesses = Accesses.of_groups(stretches, [range(2 * experts)])
+    for slots in range(1, 2 * experts + 1):
+        cache = new_cache(BYPASS, slots, range(2 * experts), known)
+        expected = group_counts(stretches, BYPASS, slots, "global", "none", known, 0)
+        assert compiled_counts(accesses, [cache], experts, 0) == expected
 
 
 @pytest.mark.parametrize("experts", [NARROW - 1, NARROW, NARROW + 1, 600])
 def test_ranks_of_one_byte_and_wider_ones(experts):
-    """Every expert is used, so that the deepest rank occurs; the other LRU kernel knows no ranks."""
+    """Every expert is used, so that the deepest rank occurs; the compiled cache knows no ranks."""
     rng = np.random.default_rng(0)
     accesses = np.concatenate([rng.permutation(experts) for _ in range(3)] + [rng.integers(experts, size=3000)])
     curve = lru_curve(accesses.astype(np.int32), START, experts)
     assert curve[experts] == experts
+    stream = one_stream(accesses, experts)
     for slots in (1, 7, experts // 2, experts - 1, experts):
-        assert curve[slots] == one_lru(accesses.astype(np.int32), START, experts, slots)
+        cache = new_cache("lru", slots, stream.keys, Knowledge(1, experts))
+        assert curve[slots] == compiled_counts(Accesses.of_stream(stream), [cache], experts, 0)[0].misses
+        assert curve[slots] == misses("lru", accesses, experts, [slots])[0]
 
 
 def test_no_policy_beats_the_optimum_and_more_slots_never_hurt_a_stack():
@@ -377,11 +413,11 @@ def test_refusals():
         group_counts(None, "lru", 2, "layer", "none", nothing, 0)
 
 
-def test_kernels_stay_within_the_bounds_of_their_arrays(tmp_path):
-    """Tests of kernels once more, in a process whose numba checks every index."""
+def test_no_count_goes_beyond_the_bounds_of_arrays(tmp_path):
+    """The tests of counts once more, in a process that checks every index: numba's own check, and the checked form."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "kernels and count"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "counts_what or count_what"],
         cwd=Path(__file__).parents[3], capture_output=True, text=True,
-        env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
+        env={**os.environ, "NUMBA_BOUNDSCHECK": "1", VARIABLE: "1", "NUMBA_CACHE_DIR": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
