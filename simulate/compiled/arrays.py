@@ -52,7 +52,9 @@ def array(arrays: Arrays, name: str) -> Callable:
     def cube_of(record: np.void) -> np.ndarray:
         return held(record, carray(first(record), (rows(record), columns(record), layers(record))))
 
-    return inlined((list_of, table_of, cube_of)[dimensions - 1])
+    array_of = (list_of, table_of, cube_of)[dimensions - 1]
+    array_of.__qualname__ = f"array_{name}"  # machine code calls it so: the same name in every process, and no other's
+    return inlined(array_of)
 
 
 def element(arrays: Arrays, name: str) -> Callable:
@@ -65,4 +67,5 @@ def element(arrays: Arrays, name: str) -> Callable:
     def element_of(record: np.void, number: int) -> np.void:
         return array_of(record)[np.uint64(number)]
 
+    element_of.__qualname__ = f"element_{name}"
     return inlined(element_of)

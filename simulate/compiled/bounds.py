@@ -22,7 +22,12 @@ def asked_for() -> bool:
 def form_of(record: np.dtype) -> np.dtype:
     """Return the type of a record in the form that is to run."""
     # In front: numba takes a record with more fields behind those of another for one of the same kind.
-    return np.dtype([(MARK, "i8"), *record.descr]) if asked_for() else record
+    return forms_of(record)[asked_for()]
+
+
+def forms_of(record: np.dtype) -> tuple[np.dtype, np.dtype]:
+    """Return the types of a record in the usual and in the checked form."""
+    return record, np.dtype([(MARK, "i8"), *record.descr])
 
 
 def beyond(name: str, index: int, length: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from moe_replay.simulate.compiled.bounds import asked_for, beyond, form_of
+from moe_replay.simulate.compiled.bounds import asked_for, beyond, form_of, forms_of
 from moe_replay.simulate.compiled.machine_code import alone, cache_folder, nothing_collected, refuse_changed_sources
 from moe_replay.simulate.compiled.pointers import Pointed
 
@@ -28,6 +28,10 @@ class Entry:
     def __init__(self, function: Callable[..., int], records: tuple[np.dtype, ...]) -> None:
         self.name, self.__doc__, self.records = function.__name__, function.__doc__, records
         self.ready: set[bool] = set()  # forms: whether checked
+        # Machine code names a record's type by a number that numba counts up in every process. Types that are met in
+        # one order everywhere have one number each; else two processes may call two functions the same, and a third,
+        # which loads both, runs the wrong one.
+        self.types = [numba.typeof(np.zeros(1, form)) for record in records for form in forms_of(record)]
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder())
         try:
             self.function = numba.njit(function, cache=True, **OPTIONS)

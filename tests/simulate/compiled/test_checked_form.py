@@ -1,5 +1,9 @@
 """The checked form of compiled code: whatever is read or written beyond its bounds is refused, by name."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +15,8 @@ PAIR = np.dtype([("mine", "i4"), ("its", "i4")])
 ARRAYS = {"ones_N": (np.dtype("i8"), 1), "cubes_ABC": (np.dtype("i2"), 3), "pairs_N": (PAIR, 1)}
 RECORD = np.dtype([("unused", "i8"), pointers_field(ARRAYS)])
 ones_of, cubes_of, pair_at = array(ARRAYS, "ones_N"), array(ARRAYS, "cubes_ABC"), element(ARRAYS, "pairs_N")
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @jit.compiled
@@ -122,3 +128,20 @@ def test_the_form_is_asked_for_by_the_environment(monkeypatch, value, marked):
     if value is not None:
         monkeypatch.setenv(bounds.VARIABLE, value)
     assert (bounds.MARK in Pointed(RECORD, ARRAYS).record.dtype.names) == marked
+
+
+def test_types_of_records_have_one_number_each_in_every_process():
+    """Machine code names functions by them: two processes that number them otherwise make code that cannot be mixed."""
+    code = """if True:
+        import os, sys
+        import numpy as np
+        from moe_replay.simulate.compiled import bounds, entries
+        os.environ[bounds.VARIABLE] = sys.argv[1]
+        import numba
+        made = [entries.play_resident, entries.play_with_memory, entries.play_masked, entries.fill]
+        numba.typeof(np.zeros(1, bounds.form_of(made[0].records[0])))
+        print(*(kind.dtype.mangling_args for entry in made for kind in entry.types))
+    """
+    said = [subprocess.check_output([sys.executable, "-c", code, form], cwd=ROOT, text=True) for form in ("0", "1")]
+    assert said[0] == said[1]
+    assert said[0].count("Record") >= 8
