@@ -1,5 +1,6 @@
 """One training over several processes: torch's DistributedDataParallel, on GPUs (nccl) or CPU cores (gloo)."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -66,8 +67,9 @@ def join(device: torch.device) -> Processes:
 
 
 def leave() -> None:
-    """Take this process out of the group, if it joined one."""
+    """Take this process out of the group, if it joined one; what held on to it is collected before its threads end."""
     if distributed.is_initialized():
+        gc.collect()
         distributed.destroy_process_group()
 
 
