@@ -1,11 +1,11 @@
 """What does it take to bring an expert from host memory to the device? A panel per device."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_panels import panel_per_set
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "links"
@@ -13,16 +13,7 @@ NAME = "links"
 
 def draw(tables: TableFiles) -> Figure:
     """Return the figure: time of copies against their bytes, measured and as fitted."""
-    rows = tables.rows(NAME)
-    sets = list(dict.fromkeys(rows["set"])) if "copies" in rows else []
-    count = max(1, len(sets))
-    figure, grid = plt.subplots(1, count, figsize=(6.5 * count, 4.6), layout="constrained", squeeze=False)
-    for axes, name in zip(grid[0], sets, strict=False):
-        panel(axes, name, rows[rows["set"] == name])
-    if not sets:
-        style.hole(grid[0][0], tables.missing(NAME))
-    style.footer(figure, tables.footer())
-    return figure
+    return panel_per_set(tables, NAME, "copies", (6.5, 4.6), panel)
 
 
 def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:

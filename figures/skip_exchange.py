@@ -1,12 +1,12 @@
 """Does it matter which expert runs? Half of the experts skipped, or exchanged, in the first layer and in all layers."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_panels import panel_per_set
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "skip_exchange"
@@ -17,16 +17,7 @@ LABELS = {"bits_per_byte": "bits per byte (held-out text)", "accuracy": "accurac
 
 def draw(tables: TableFiles) -> Figure:
     """Return the figure: a panel per set, quality of the model under each treatment."""
-    rows = tables.rows(NAME)
-    sets = list(dict.fromkeys(rows["set"])) if "loss" in rows else []
-    count = max(1, len(sets))
-    figure, grid = plt.subplots(1, count, figsize=(6 * count, 4), layout="constrained", squeeze=False)
-    for axes, name in zip(grid[0], sets, strict=False):
-        panel(axes, name, rows[rows["set"] == name])
-    if not sets:
-        style.hole(grid[0][0], tables.missing(NAME))
-    style.footer(figure, tables.footer())
-    return figure
+    return panel_per_set(tables, NAME, "loss", (6, 4), panel)
 
 
 def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:

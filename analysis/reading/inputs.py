@@ -42,24 +42,22 @@ class Inputs:
 
     def read(self, log_set: LogSet, name: str, reader: Callable[[Path], object]) -> tuple[object | None, str]:
         """Return (content of a file of a set, ""), or (None, why it cannot be read), and note its digest."""
-        path = log_set.folder / name
-        try:
-            content = reader(path)
-        except InputError as error:
-            return None, str(error).replace(f"{log_set.folder}/", "")
-        self._digests[f"{log_set.name}/{name}"] = sha256_of(path)
-        return content, ""
+        return self._read_in(log_set.folder, log_set, name, reader)
 
     def read_simulated(self, log_set: LogSet, name: str, reader: Callable[[Path], object]) -> tuple[object | None, str]:
         """Return (content of a file among a set's simulated ones, ""), or (None, why not), and note its digest."""
         if log_set.simulated is None or not (log_set.simulated / name).exists():
             return None, f"{name}, which `python -m simulate logs` makes: no such file"
-        path = log_set.simulated / name
+        return self._read_in(log_set.simulated, log_set, name, reader)
+
+    def _read_in(
+        self, folder: Path, log_set: LogSet, name: str, reader: Callable[[Path], object]
+    ) -> tuple[object | None, str]:
         try:
-            content = reader(path)
+            content = reader(folder / name)
         except InputError as error:
-            return None, str(error).replace(f"{log_set.simulated}/", "")
-        self._digests[f"{log_set.name}/{name}"] = sha256_of(path)
+            return None, str(error).replace(f"{folder}/", "")
+        self._digests[f"{log_set.name}/{name}"] = sha256_of(folder / name)
         return content, ""
 
     def note(self, place: str, digest: str) -> None:
