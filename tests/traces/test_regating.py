@@ -1,8 +1,5 @@
 """Re-gating: a recorded trace under another rule for K, by hand, against a plain loop, and where it is refused."""
 
-import runpy
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,18 +159,10 @@ def test_a_partner_has_the_same_data_model_training_and_tokens(rng):
 
 
 @pytest.fixture
-def traces(tmp_path, monkeypatch, capsys):
-    """A function that runs `python -m traces WORDS` in an empty folder and returns status, output and errors."""
-    monkeypatch.chdir(tmp_path)
+def traces(traces, monkeypatch):
+    """The function that runs `python -m traces WORDS`, on a wide terminal."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(words):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "traces" / "__main__.py"), *shlex.split(words)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module("traces", run_name="__main__")
-        return ended.value.code, *capsys.readouterr()
-
-    return run
+    return traces
 
 
 def test_the_command_writes_what_the_function_makes(traces, rng):

@@ -1,8 +1,6 @@
 """`python -m traces` as a user meets it: what it prints, where, and with which status."""
 
 import re
-import runpy
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,21 +11,6 @@ from tiny_traces import random_trace
 from moe_replay.traces.file.trace_file import load_trace, parts_folder, save_trace
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def traces(capsys, monkeypatch, tmp_path):
-    """Run `python -m traces ...` in this process, in an empty folder; return status, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(words):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "traces" / "__main__.py"), *shlex.split(words)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module("traces", run_name="__main__")
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_make_check_describe(traces, tmp_path):

@@ -1,17 +1,14 @@
 """`python -m simulate open-loop`: both traces of a rule meet the same arrivals, and a wrong partner is refused."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from moe_replay.simulate.__main__ import app
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.sweeps.points import simulated
 from moe_replay.simulate.sweeps.shared_inputs import Study
-from moe_replay.traces.command_line import command
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.header import Header, ModelInfo
 from moe_replay.traces.k_rules import KRule
@@ -21,20 +18,6 @@ from moe_replay.traces.runs.sweep_table import load_sweep, measured_point
 from moe_replay.traces.selections import Trace
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def simulate(capsys, monkeypatch):
-    """Call the command in this process; return (exit status, stdout, stderr)."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "simulate" / "__main__.py"), *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            command.run(app, "simulate")
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def source_trace():

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moe_replay.simulate.__main__ import app
 from moe_replay.simulate.config.costs import CostModel
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.policies.run_log import run_header
 from moe_replay.simulate.sweeps.run_folder import Runs, choices_only
-from moe_replay.traces.command_line import command
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.header import Header, ModelInfo
 from moe_replay.traces.runs.cost_table import CostTable
@@ -20,20 +18,6 @@ from moe_replay.traces.runs.run_records import RunRecords, load_run, run_names
 from moe_replay.traces.selections import Trace
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def simulate(capsys, monkeypatch):
-    """Call the command in this process; return (exit status, stdout, stderr)."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "simulate" / "__main__.py"), *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            command.run(app, "simulate")
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def toy_trace(seed=0):

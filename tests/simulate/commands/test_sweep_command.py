@@ -1,32 +1,20 @@
 """`python -m simulate sweep`: a grid from options or a file, one table, and one line for what is no grid."""
 
-import sys
-
 import pytest
-from sweep_worlds import ROOT, toy_study, toy_trace
+from sweep_worlds import toy_study, toy_trace
 
 from moe_replay.analysis.tables.what_if import runs_table
-from moe_replay.simulate.__main__ import app
 from moe_replay.simulate.commands.sweep_command import without_options
-from moe_replay.traces.command_line import command
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.runs.sweep_table import load_sweep
 
 
 @pytest.fixture
-def simulate(capsys, monkeypatch, tmp_path):
+def simulate(simulate, monkeypatch, tmp_path):
     """Call the command in this process, in a folder with a trace; return (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     toy_study(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "simulate" / "__main__.py"), *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            command.run(app, "simulate")
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return call
+    return simulate
 
 
 TOY = ("toy.trace.parquet", "--affine", "2000,100")

@@ -3,9 +3,7 @@
 import base64
 import io
 import json
-import runpy
 import shlex
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,21 +17,6 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.importer_names import KINDS
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def traces(capsys, monkeypatch, tmp_path):
-    """Run `python -m traces ...` in this process, in an empty folder; return status, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(words):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "traces" / "__main__.py"), *shlex.split(words)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module("traces", run_name="__main__")
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 def npz(rng):
