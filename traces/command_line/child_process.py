@@ -10,9 +10,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 GRACE_S = 3.0  # between asking a process to end and ending it
 DIES_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
+
+
+class Watch(Protocol):
+    """What knows the processes that run: a set of them, or one that may end them."""
+
+    def add(self, process: subprocess.Popen, /) -> object:
+        """Take a process in that has begun."""
+
+    def discard(self, process: subprocess.Popen, /) -> object:
+        """Forget a process that has ended."""
 
 
 def stage_words(stage: str) -> tuple[str, ...]:
@@ -22,13 +33,13 @@ def stage_words(stage: str) -> tuple[str, ...]:
 
 def run_until(
     words: Sequence[str], seconds: float | None, say: Callable[[str], object],
-    running: set[subprocess.Popen] | None = None,
+    watch: Watch | None = None,
 ) -> int | None:  # fmt: skip
     """Run a program and pass its lines to `say`; return its exit status, None where it was ended after `seconds`.
 
     A program that cannot be started counts as one that failed with status 127. Its whole session ends with it, and,
-    on Linux, with the thread that called this, however that ends. `seconds` None lets it take its time; it stands in
-    `running` meanwhile, for others to `end` it.
+    on Linux, with the thread that called this, however that ends. `seconds` None lets it take its time; `watch` knows
+    it meanwhile, for others to `end` it.
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
     try:
@@ -39,8 +50,8 @@ def run_until(
     except OSError as error:
         say(f"{words[0]}: cannot be started ({error.strerror})")
         return 127
-    running = set() if running is None else running
-    running.add(process)
+    watch = set() if watch is None else watch
+    watch.add(process)
     reader = threading.Thread(target=pass_on, args=(process.stdout, say), daemon=True)
     reader.start()
     try:
@@ -48,7 +59,7 @@ def run_until(
     except subprocess.TimeoutExpired:
         return None
     finally:
-        running.discard(process)
+        watch.discard(process)
         end(process)
         reader.join(GRACE_S)
 

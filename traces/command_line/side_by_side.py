@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Lock
 
 from moe_replay.traces.command_line.child_process import end, run_until
 
@@ -15,11 +15,12 @@ STOPPED = 130  # the status of what was not begun, or ended, because others are 
 class Beside:
     """Commands that run while this process goes on: one after another, none behind one that failed.
 
-    Used with `with`: leaving it by an exception ends what runs.
+    Used with `with`: leaving it by an exception ends what runs. It watches its processes (`child_process.Watch`): one
+    that begins while others are being stopped ends at once.
     """
 
     def __init__(self, at_once: int = 1) -> None:
-        self.pool, self.stopped = ThreadPoolExecutor(at_once), Event()
+        self.pool, self.lock, self.stopped = ThreadPoolExecutor(at_once), Lock(), False
         self.running: set[subprocess.Popen] = set()
 
     def __enter__(self) -> Beside:
@@ -30,19 +31,33 @@ class Beside:
             self.stop()
         self.pool.shutdown()
 
+    def add(self, process: subprocess.Popen) -> None:
+        """Take a process in that has begun; end it where nothing is to run any more."""
+        with self.lock:
+            self.running.add(process)
+            stopped = self.stopped
+        if stopped:
+            end(process)
+
+    def discard(self, process: subprocess.Popen) -> None:
+        """Forget a process that has ended."""
+        with self.lock:
+            self.running.discard(process)
+
     def stop(self) -> None:
         """End what runs and begin nothing more."""
-        self.stopped.set()
-        while self.running:
-            end(next(iter(self.running.copy())))
+        with self.lock:
+            self.stopped, running = True, list(self.running)
+        for process in running:
+            end(process)
 
     def run(self, commands: Sequence[Sequence[str]]) -> tuple[int, list[str]]:
         """Return the exit status of the first command that fails, else 0, and what all of them said."""
         lines: list[str] = []
         for words in commands:
-            if self.stopped.is_set():
+            if self.stopped:
                 return STOPPED, lines
-            if status := run_until(words, None, lines.append, self.running):
+            if status := run_until(words, None, lines.append, self):
                 return status, lines
         return 0, lines
 

@@ -1,6 +1,7 @@
 """Commands side by side: each says its lines whole and in order, a failure is its own, none is left behind."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -45,6 +46,22 @@ def test_an_exception_ends_what_runs_and_begins_nothing_more(tmp_path):
     assert later.result() == (STOPPED, [])
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
+
+
+def test_what_begins_while_others_are_stopped_ends_at_once(monkeypatch):
+    """The moment between the question whether to begin and the process that has begun."""
+    began = time.monotonic()
+    with Beside() as beside:
+        started = subprocess.Popen
+
+        def stopped_meanwhile(*words, **options):
+            beside.stop()
+            return started(*words, **options)
+
+        monkeypatch.setattr(subprocess, "Popen", stopped_meanwhile)
+        status, _ = beside.run([program("import time; time.sleep(60)")])
+    assert status < 0
+    assert time.monotonic() - began < 30
 
 
 def test_a_command_may_take_its_time():
