@@ -55,8 +55,7 @@ def run(app: typer.Typer, name: str) -> None:
     for command in app.registered_commands:
         command.epilog = command.epilog or GLOSSARY
     status = status_of(app, name)
-    if "torch" not in sys.modules:  # whose objects may own threads, which have to be collected before they end
-        gc.freeze()  # Python would look through all of numba and pandas once more, although all of it ends now
+    gc.freeze()  # Python would look through all of numba and pandas for garbage once more, although all of it ends now
     sys.exit(status)
 
 
