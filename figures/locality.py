@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_panels import trace_name
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "locality"
@@ -18,12 +19,12 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: heat over time, a row per trace that has it; then reuse, LRU hits and drift over all sets."""
     rows, heat = tables.rows(NAME), tables.rows(f"{NAME}_heat")
     hits, drift = tables.rows(f"{NAME}_hits"), tables.rows(f"{NAME}_drift")
-    traces = list(dict.fromkeys(heat["trace"])) if "share" in heat else []
+    traces = list(heat.groupby(["set", "trace"], sort=False)) if "share" in heat else []
     figure, grid = plt.subplots(
         len(traces) + 1, COLUMNS, figsize=(15, 3.4 * len(traces) + 4.2), layout="constrained", squeeze=False
     )
-    for row, name in zip(grid, traces, strict=False):
-        heat_panels(row, name, heat[heat["trace"] == name])
+    for row, (names, own) in zip(grid, traces, strict=False):
+        heat_panels(row, trace_name(*names), own)
     if "reuse" not in rows or rows.empty:
         for axes in grid[-1]:
             style.hole(axes, tables.missing(NAME))
@@ -71,22 +72,22 @@ def trace_panel(axes: Axes, whole: pd.DataFrame) -> None:
         place + 0.2, 100 * whole["reuse_shuffled"], 0.4, color=style.LIGHT, edgecolor=style.DARK, hatch="//",
         label="shuffled, exact mean",
     )  # fmt: skip
-    axes.set_xticks(place, [label(row) for row in whole.to_dict("records")], fontsize="x-small")
-    axes.set(xlabel="trace and its tokens", ylabel="% of a token's experts", ylim=(0, 119))
+    axes.set_xticks(place, [label(row) for row in whole.to_dict("records")], fontsize="x-small", rotation=90)
+    axes.set(ylabel="% of a token's experts", ylim=(0, 119))
     axes.legend(loc="upper left", ncols=2, fontsize="x-small")
 
 
 def label(row: dict) -> str:
-    """Return a trace's name with its size, in short lines."""
-    return "-\n".join(row["trace"].split("-")) + f"\n{int(row['tokens']):,}"
+    """Return a trace's name and, in a second line, its size."""
+    return f"{trace_name(row['set'], row['trace'])}\n{int(row['tokens']):,} tokens"
 
 
 def layer_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw reuse over layers and domains of the trace with the most layers."""
     rows = rows[rows["layer"].astype(str) != ALL]
-    source = rows.groupby("trace")["layer"].nunique().sort_index().idxmax()
-    own = rows[rows["trace"] == source]
-    axes.set_title(f"{source}: reuse by layer\nfull recorded, hollow shuffled", fontsize="small")
+    source = rows.groupby(["set", "trace"])["layer"].nunique().sort_index().idxmax()
+    own = rows[(rows["set"] == source[0]) & (rows["trace"] == source[1])]
+    axes.set_title(f"{trace_name(*source)}: reuse by layer\nfull recorded, hollow shuffled", fontsize="small")
     domains = [name for name in dict.fromkeys(own["domain"]) if name != ALL] or [ALL]
     for index, domain in enumerate(domains):
         part, look = own[own["domain"] == domain], style.look(index)
@@ -101,7 +102,7 @@ def layer_panel(axes: Axes, rows: pd.DataFrame) -> None:
 def hits_panel(axes: Axes, hits: pd.DataFrame) -> None:
     """Draw LRU's hit ratio against the share of experts that fit."""
     axes.set_title("LRU hits, emptied where a sequence starts\nfull recorded, hollow shuffled", fontsize="small")
-    for index, ((_, source), own) in enumerate(hits.groupby(["set", "trace"], sort=False)):
+    for index, (names, own) in enumerate(hits.groupby(["set", "trace"], sort=False)):
         look = {**style.look(index), "markevery": 4}
         for order, part in own.groupby("order", sort=False):
             faint = (
@@ -109,7 +110,7 @@ def hits_panel(axes: Axes, hits: pd.DataFrame) -> None:
             )
             experts = part["slots"].max()
             axes.plot(100 * part["slots"] / experts, 100 * part["hit_ratio"], **{**look, **faint},
-                      label=source if order == "recorded" else None)  # fmt: skip
+                      label=trace_name(*names) if order == "recorded" else None)  # fmt: skip
     axes.set(xlabel="expert slots per layer, % of the experts", ylabel="% of selections that hit")
     axes.legend(fontsize="x-small", loc="lower right")
 
@@ -120,10 +121,12 @@ def drift_panel(axes: Axes, drift: pd.DataFrame) -> None:
     if "divergence_bits" not in drift or drift.empty:
         style.absent(axes, "no trace has several domains")
         return
-    for index, ((_, source), own) in enumerate(drift.groupby(["set", "trace"], sort=False)):
+    for index, (names, own) in enumerate(drift.groupby(["set", "trace"], sort=False)):
         layers = own[own["layer"].astype(str) != ALL]
         p, look = own.loc[own["layer"].astype(str) == ALL, "p"].iloc[0], style.look(index)
-        axes.plot(layers["layer"].astype(int), layers["divergence_bits"], **look, label=f"{source}: p = {p:.3f}")
+        axes.plot(
+            layers["layer"].astype(int), layers["divergence_bits"], **look, label=f"{trace_name(*names)}: p = {p:.3f}"
+        )
         faint = {**look, "linestyle": style.DOTTED, "markerfacecolor": "none", "linewidth": 1}
         axes.plot(layers["layer"].astype(int), layers["permuted_95"], **faint)
     highest = drift["divergence_bits"].max()

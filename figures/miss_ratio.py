@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_panels import trace_name
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "miss_ratio"
@@ -23,8 +24,8 @@ def draw(tables: TableFiles) -> Figure:
     figure, grid = plt.subplots(
         max(1, len(pairs)), 2, figsize=(10, 3.6 * max(1, len(pairs))), layout="constrained", squeeze=False
     )
-    for row, ((_, trace), own) in zip(grid, pairs, strict=False):
-        flat_panel(row[0], trace, own[own["mode"] == "flat"])
+    for row, (names, own) in zip(grid, pairs, strict=False):
+        flat_panel(row[0], trace_name(*names), own[own["mode"] == "flat"])
         step_panel(row[1], own[own["mode"] == "group"])
     if not pairs:
         for axes in grid[0]:

@@ -46,3 +46,8 @@ def departures(config: dict, used_k: int | None) -> str:
     if config.get("memory"):
         parts.append("{cache} C={slots} {miss}".format(**config["memory"]))
     return ", ".join(parts)
+
+
+def trace_words(set_name: str, trace: str) -> str:
+    """Return what a trace is called among those of several sets; one that was given by itself is its own set."""
+    return trace if set_name == trace else f"{set_name} {trace}"

@@ -16,6 +16,7 @@ from moe_replay.analysis.reading.counted_misses import MISSES, read_misses
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.knowledge_words import said_of_knowledge
 from moe_replay.analysis.reading.log_sets import LANGUAGE_TRACES, STEPWISE_TRACE, LogSet
+from moe_replay.analysis.reading.setting_words import trace_words
 from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.glossary.lookup import title
@@ -101,10 +102,11 @@ def miss_ratio_claim(rows: pd.DataFrame) -> dict:
         losses = [slots for slots in grouped.index if slots not in wins]
         size = own.loc[own["mode"] == "group", "experts_per_step"].iloc[0]
         said = ", ".join(map(str, wins)) if wins else "no number of slots tried"
+        also = f" and not at {', '.join(map(str, losses))} slots." if losses and wins else "."
         sentences.append(
-            f"{source}: with {half} slots per layer {best} misses {at[best]:.1%} of accesses, the optimum "
-            f"{at['belady']:.1%}; step by step ({size:.1f} experts per layer and step) LIFO misses least of LIFO, LRU "
-            f"and FIFO at {said}" + (f" and not at {', '.join(map(str, losses))} slots." if losses and wins else ".")
+            f"{trace_words(name, source)}: with {half} slots per layer {best} misses {at[best]:.1%} of accesses, the "
+            f"optimum {at['belady']:.1%}; step by step ({size:.1f} experts per layer and step) LIFO misses least of "
+            f"LIFO, LRU and FIFO at {said}{also}"
         )
         numbers[f"{name} {source}"] = {
             "slots": half, **{f"flat {policy}": value for policy, value in at.items()},

@@ -1,4 +1,4 @@
-"""Figures that are a row of panels, one for each set that a table holds."""
+"""Panels of sets: a row of them, one for each set that a table holds, and what a trace of a set is called."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def panel_per_set(
         style.hole(grid[0][0], tables.missing(name))
     style.footer(figure, tables.footer())
     return figure
+
+
+def trace_name(set_name: str, trace: str) -> str:
+    """Return what a trace is called among those of several sets; one that was given by itself is its own set."""
+    return trace if set_name == trace else f"{set_name}: {trace}"

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from moe_replay.analysis.reading.setting_words import trace_words
+
 ALL = "all"
 KEPT = (
     "tokens", "reuse", "reuse_shuffled", "slots_quarter", "hits_quarter", "hits_quarter_shuffled", "median_distance",
@@ -34,10 +36,11 @@ def locality_claim(rows: pd.DataFrame, drift: pd.DataFrame) -> dict:
 
 def reuse_sentence(row: dict) -> str:
     """Return what one trace reuses."""
+    name = trace_words(row["set"], row["trace"])
     if not row["reuse_shuffled"] > 0:  # also where it is not known
-        return f"{row['trace']}: too few tokens follow each other, so nothing can be said about reuse."
+        return f"{name}: too few tokens follow each other, so nothing can be said about reuse."
     return (
-        f"{row['trace']}: {FOLLOWS[row['stream']]} selects "
+        f"{name}: {FOLLOWS[row['stream']]} selects "
         f"{100 * row['reuse']:.0f} % of its experts again, {row['reuse'] / row['reuse_shuffled']:.2f} times as many as "
         f"in random order ({100 * row['reuse_shuffled']:.0f} %); LRU with {row['slots_quarter']} slots per layer, "
         f"{EMPTIED[row['emptied']]}, hits "
@@ -48,7 +51,8 @@ def reuse_sentence(row: dict) -> str:
 def drift_sentence(row: dict) -> str:
     """Return whether domains use different experts in one trace."""
     verdict = "differ" if row["p"] < 0.05 else "are not shown to differ"
+    divergence = f"mean Jensen-Shannon divergence {row['divergence_bits']:.3f} bits"
     return (
-        f"{row['trace']}: the experts of {row['domains']} domains {verdict} (mean Jensen-Shannon divergence "
-        f"{row['divergence_bits']:.3f} bits, {row['permuted_mean']:.3f} with sequences permuted, p = {row['p']:.3f})."
+        f"{trace_words(row['set'], row['trace'])}: the experts of {row['domains']} domains {verdict} ({divergence}, "
+        f"{row['permuted_mean']:.3f} with sequences permuted, p = {row['p']:.3f})."
     )
