@@ -5,7 +5,7 @@ For programs: `load_trace`, `trace_from_arrays` and `synthetic` return a `Trace`
 budget. Bad input raises `InputError`, in one line. Each is imported when it is first asked for.
 
 The rooms are packages of this one: `moe_replay.traces`, `moe_replay.collect`, `moe_replay.simulate`,
-`moe_replay.analysis`, `moe_replay.figures`. In a checkout they stand beside this file; an installation puts them below
+`moe_replay.analysis`, `moe_replay.figures`. In a checkout they are beside this file; an installation puts them below
 it. The package's path is the folder of this file in both cases.
 """
 

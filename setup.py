@@ -36,7 +36,7 @@ class EditableRooms(editable_wheel):
     """Installs moe_replay.py alone, as the module that it is in a checkout."""
 
     def finalize_options(self) -> None:
-        """Let the wheel point here, as it does where all packages stand below one folder."""
+        """Let the wheel point here, as it does where all packages are below one folder."""
         self.distribution.packages = []
         self.distribution.py_modules = [TOP]
         self.distribution.package_dir = {"": "."}

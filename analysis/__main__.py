@@ -101,7 +101,7 @@ def runs_command(
 ) -> None:
     """Throughput, latency, fill and utilisation of every configuration, replications combined.
 
-    Rows are sorted by their settings; printed are those that differ, all columns stand in the CSV.
+    Rows are sorted by their settings; those that differ are printed, and the CSV has all columns.
 
     Example: `python -m analysis runs simulated --out what_if.csv`
     """

@@ -48,7 +48,7 @@ def write_claims(folder: Path, claims: dict[str, dict]) -> None:
 
 
 def keep_claims(written: Path, out: Path) -> None:
-    """Add to the claims that were just written those of other figures that stand in a folder already."""
+    """Add the claims of other figures that a folder has already to those just written."""
     known = claims_in(out / CLAIMS)
     if known:
         write_json(written / CLAIMS, known | claims_in(written / CLAIMS))
@@ -61,7 +61,7 @@ def claims_in(path: Path) -> dict[str, dict]:
 
 
 def is_of_this_command(path: Path) -> bool:
-    """Say whether a file is a table, or stands beside one, that the running command wrote and nobody changed since.
+    """Say whether a file is a table, or is beside one, that the running command wrote and nobody changed since.
 
     Which tables were asked for makes no other command. Claims are everybody's: those of other figures are kept.
     """

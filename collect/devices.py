@@ -1,4 +1,4 @@
-"""Which device a collector runs on, and the name under which its logs stand."""
+"""Which device a collector runs on, and the name of the folder that holds its logs."""
 
 import platform
 import re

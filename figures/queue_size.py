@@ -45,7 +45,7 @@ def rows_of(plain: pd.DataFrame, name: str) -> int:
 
 
 def source_legend() -> list[Line2D]:
-    """Return what points, lines and dots stand for, for the whole figure."""
+    """Return what points, lines and dots mean, for the whole figure."""
     return [
         Line2D([], [], color=style.DARK, marker="o", linestyle="none", label="executed, 95 % interval"),
         Line2D([], [], color=style.DARK, label="simulated"),

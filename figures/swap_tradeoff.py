@@ -26,7 +26,7 @@ UNITS = {"bits_per_byte": "loss of quality, bits per byte", "accuracy": "loss of
 def draw(tables: TableFiles) -> Figure:
     """Return the figure: a row per set; its quality, lost mass against it, and the latency of executed runs.
 
-    Sets of random weights have no quality: their latencies stand in the last row, side by side.
+    Sets of random weights have no quality: their latencies share the last row, side by side.
     """
     quality, latency = tables.rows(NAME), tables.rows(LATENCY)
     sets = list(dict.fromkeys(quality["set"])) if "loss" in quality else []

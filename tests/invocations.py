@@ -104,7 +104,7 @@ def input_files(folder: Path) -> None:
 def paths(folder: Path) -> list[str]:
     """Return places that are right for some commands and wrong for most; none but new ones lie outside the folder.
 
-    Invocations are carried out, by whoever runs the tests: no device, no system folder may stand here.
+    Invocations are carried out, by whoever runs the tests: no device and no system folder may be named here.
     """
     inside = [str(path) for path in sorted(folder.iterdir())]
     return [

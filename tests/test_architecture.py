@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "moe_replay"
 STAGES = ("collect", "traces", "simulate", "analysis", "figures")  # named here as folders, imported as moe_replay.STAGE
-# What each stage may import of the others; a name with a dot stands for the modules that begin with it.
+# What each stage may import of the others; a name with a dot means the modules that begin with it.
 SIBLINGS = {
     "traces": (),
     "collect": ("traces", "simulate.config", "simulate.policies"),
@@ -45,7 +45,7 @@ OUTSIDERS = {
 }
 NAMES_OF_NOTHING = ("utils", "util", "helpers", "helper", "common", "misc")
 LARGEST_MODULE, LARGEST_FUNCTION, LARGEST_FOLDER = 300, 40, 20
-# Where a module's name may stand again, since it means the same there: (pattern of a dotted name, what it means).
+# Where a module's name may be used again, since it means the same there: (pattern of a dotted name, what it means).
 SAME_THING = (
     (r"\w+\.__main__", "a command line"),
     (r"(?:simulate\.policies|simulate\.compiled)\.(.+)", r"the rule \1"),
@@ -89,7 +89,7 @@ def in_package(name):
 
 
 def within(name, allowed):
-    """Whether a dotted name is one of the allowed ones or stands below one."""
+    """Whether a dotted name is one of the allowed ones or below one."""
     return any(name == each or name.startswith(f"{each}.") for each in allowed)
 
 
@@ -162,7 +162,7 @@ def test_simpy_stands_in_few_modules_of_the_simulator():
     assert len(found) <= 3
 
 
-# What stands in these may be another tomorrow, in numba as in llvmlite.
+# What these hold may be another tomorrow, in numba as in llvmlite.
 PRIVATE = re.compile(r"numba\.(core|cpython|misc|np|parfors)\b|(numba|llvmlite)\..*\b_")
 
 
@@ -211,7 +211,7 @@ def test_modules_are_short_documented_and_well_named():
 
 
 def meaning(name):
-    """What a module's last name stands for: the same in mirrored folders, else in this place alone."""
+    """What a module's last name means: the same in mirrored folders, else in this place alone."""
     for pattern, said in SAME_THING:
         if found := re.fullmatch(pattern, name):
             return found.expand(said)
@@ -285,14 +285,14 @@ def test_functions_are_short():
 
 
 def test_no_two_test_modules_share_a_name():
-    """They stand in folders without `__init__`, so that pytest knows them by their name alone."""
+    """They are in folders without `__init__`, so that pytest knows them by their name alone."""
     names = [path.name for path in modules("tests") if path.name != "conftest.py"]
     assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]
     assert not {Path(name).stem for name in names} & {*sys.stdlib_module_names, *STAGES}
 
 
 def test_rooms_of_tests_are_rooms_of_the_code():
-    """Folders of tests are on the path: one named `datasets` would stand in for a library of that name."""
+    """Folders of tests are on the path: one named `datasets` would hide a library of that name."""
     rooms = {path.parent.relative_to(ROOT / "tests") for path in modules("tests")}
     others = {Path("benchmarks"), Path("collect/data_sets")}
     assert others <= rooms

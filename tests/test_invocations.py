@@ -107,7 +107,7 @@ def fault_of(app, stage, command, words):
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """(pristine inputs, a copy of them that commands are given, an empty folder to stand in)."""
+    """(pristine inputs, a copy of them that commands are given, an empty folder to work in)."""
     pristine, inputs = tmp_path_factory.mktemp("pristine") / "inputs", tmp_path_factory.mktemp("given") / "inputs"
     pristine.mkdir()
     right_inputs(pristine)
@@ -173,7 +173,7 @@ def test_wrong_and_extreme_invocations(stage, command, places, monkeypatch):
         monkeypatch.setattr(sys, "argv", [f"{stage}/__main__.py", *words])
         fault = fault_of(app, stage, command, words)
         assert not fault, f"{shown}\n{fault}"
-        check_kept(shown, words, before, pristine, inputs)  # the folder stays: worker processes may stand in it
+        check_kept(shown, words, before, pristine, inputs)  # the folder stays: worker processes may be in it
 
 
 def check_kept(shown, words, before, pristine, inputs):

@@ -146,7 +146,7 @@ def test_nothing_is_lost(name, run, tmp_path):
 
 @pytest.mark.parametrize("name", WRITING)
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(name, run, tmp_path):
-    """A limit on the size of files stands for the disk: what is written fails in the middle."""
+    """A limit on the size of files serves as a full disk: what is written fails in the middle."""
     stage = name.split()[0]
     if stage == "collect":
         pytest.importorskip("torch")

@@ -128,11 +128,42 @@ def test_the_first_readme_is_read_in_one_sitting():
     assert len(text_of("README.md").splitlines()) <= MOST_LINES
 
 
+def headings(readme):
+    """The headings of a README; those of a longer name count under what is before the colon, too."""
+    found = re.findall(r"^#+ (.+)$", FENCE.sub("", text_of(readme)), flags=re.MULTILINE)
+    return {*found, *(name.partition(":")[0] for name in found)}
+
+
+def anchor(heading):
+    """A heading as the part of a link behind `#`: words in lower case, with hyphens."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 @pytest.mark.parametrize("readme", READMES)
-def test_links_lead_to_files(readme):
-    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", text_of(readme))
-    broken = [link for link in links if not (ROOT / readme).parent.joinpath(link).exists()]
-    assert not broken
+def test_links_lead_to_files_and_sections(readme):
+    for link, section in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text_of(readme)):
+        target = (ROOT / readme).parent.joinpath(link) if link else ROOT / readme
+        assert target.exists(), f"{readme}: {link}"
+        assert not section or section in map(anchor, headings(target)), f"{readme}: {link}#{section}"
+
+
+def sources():
+    """Every file of code and script that is written by hand."""
+    return [*ROOT.glob("*.py"), *(path for room in READMES[1:] for path in (ROOT / room).parent.rglob("*.py"))]
+
+
+def test_sections_that_sources_point_to_exist():
+    """A docstring names the README of a room and the section behind it in brackets, for nobody knows "the README"."""
+    pointed = 0
+    for path in sources():
+        for readme, section in re.findall(r"""([\w/.]*README[\w.]*),? \(["']([^"']+)["']\)""", path.read_text()):
+            assert readme in READMES, f"{path.relative_to(ROOT)}: {readme} ({section})"
+            assert section in headings(readme), f"{path.relative_to(ROOT)}: {readme} has no section {section}"
+            pointed += 1
+        if not path.is_relative_to(ROOT / "tests"):
+            loose = re.search(r"README(?!\.md\b)", path.read_text())
+            assert loose is None, f"{path.relative_to(ROOT)}: which README? Write ROOM/README.md"
+    assert pointed >= 4
 
 
 @pytest.mark.parametrize("readme", READMES)

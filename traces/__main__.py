@@ -177,7 +177,7 @@ class ImportOptions:
     layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None
     hidden_layers: Annotated[int | None, COUNT.option(low=1, help="all layers, dense ones too")] = None
     score_kind: Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_KINDS)}, or none: leave them out")] = None
-    ranked: Annotated[bool | None, typer.Option("--ranked", help="experts stand best first")] = None
+    ranked: Annotated[bool | None, typer.Option("--ranked", help="experts are best first")] = None
     phase: Annotated[str | None, typer.Option(help=", ".join(PHASES))] = None
     start_token: Annotated[int | None, COUNT.option(low=0, help="the request's first token that has rows")] = None
     sequence_tokens: Annotated[int | None, COUNT.option(low=1, help="tokens per sequence of a stream")] = None

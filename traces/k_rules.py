@@ -62,7 +62,7 @@ def delta(ranked: Ranked, factor: float) -> Ranked:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleKind:
-    """What stands in the table of rules: the function, its threshold's range, and the weights its experts get.
+    """An entry in the table of rules: the function, its threshold's range, and the weights its experts get.
 
     `open_low`: the lowest value itself is not allowed. `renormalised`: in a gate that is trained with the rule, weights
     are divided by their sum over the chosen experts; else they stay probabilities over all E. `rises`: a larger

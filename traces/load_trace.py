@@ -156,7 +156,7 @@ def from_columns(columns: dict[str, np.ndarray], header: dict) -> LoadTrace:
         numbers = found if name in NUMBERED else np.arange(len(found))
         expected = np.broadcast_to(along(numbers, name), shape)
         if columns[name].size != expected.size or (columns[name] != expected.ravel()).any():
-            raise InputError(f"column {name}: rows do not stand as a full grid of {', '.join(ID_COLUMNS)}")
+            raise InputError(f"column {name}: rows are not a full grid of {', '.join(ID_COLUMNS)}")
     return LoadTrace(
         model=model,
         load_SRMLE=columns["selections"].reshape(shape),

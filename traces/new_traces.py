@@ -22,7 +22,7 @@ class ArraySource(Source):
     """Arrays of a running program: what an `.npz` file would hold, without the file."""
 
     def data(self, files: list[Path]) -> dict:
-        """Return the header's `data`; there is no file whose digest could stand there."""
+        """Return the header's `data`; there is no file to take a digest of."""
         return {"name": "arrays", "digest": None, "note": "arrays of a Python program"}
 
 
@@ -43,12 +43,12 @@ def trace_from_arrays(
 ) -> Trace:
     """Return the trace of the experts that tokens selected; arrays are copied.
 
-    `experts_TLK` [T, L, K] holds whole numbers: the experts of token t in MoE layer l, -1 in empty slots, which stand
+    `experts_TLK` [T, L, K] holds whole numbers: the experts of token t in MoE layer l, -1 in empty slots, which are
     last. Sequence i is rows `offsets[i]` to `offsets[i + 1] - 1`; sequences run one after another. `experts` is the
     number of experts that a router chooses among; the last `zero_experts` of them have no weights. `phase` says what
     rows are: `prefill` (all tokens of a sequence in one pass), `decode` (a pass each), or `both`: then `prompt_len`
     has the tokens of every sequence's prompt. `k` is how many experts the model uses of the K that are recorded (all),
-    `ranked` says that the slots stand in the router's order, best first. `scores_TLK` [T, L, K] are the router's
+    `ranked` says that the slots are in the router's order, best first. `scores_TLK` [T, L, K] are the router's
     scores, and `score_kind` (softmax, sigmoid, logits, ...) says what they are. `layer_ids` are the model's own numbers
     of the L layers, 0 to L-1 unless given.
 

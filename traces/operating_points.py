@@ -42,7 +42,7 @@ class OperatingPoints:
         sample_PN = self.columns["sample"].reshape(points, -1)
         point_PN = self.columns["point"].reshape(points, -1)
         if (sample_PN != sample_PN[0]).any() or (point_PN != np.arange(points)[:, None]).any():
-            raise InputError("operating points: rows must stand by point, each with the same samples in the same order")
+            raise InputError("operating points: rows must be sorted by point, each with equal samples in equal order")
         if len(self.header.get("labels", ())) != rows // points:
             raise InputError(
                 f"operating points: {len(self.header.get('labels', ()))} labels for {rows // points} samples; "

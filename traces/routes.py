@@ -18,7 +18,7 @@ EMPTY, WEIGHTLESS = -1, -2
 
 
 def routed_rows(experts_TLK: np.ndarray) -> np.ndarray:
-    """Return which rows (T, L) hold an expert, one without weights too; none stands behind an empty slot."""
+    """Return which rows (T, L) hold an expert, also one without weights; no expert follows an empty slot."""
     return experts_TLK[:, :, 0] != EMPTY
 
 

@@ -37,7 +37,7 @@ LARGEST_ROWS = 2**31 - 1  # tokens are numbered in int32
 
 @dataclass(frozen=True)
 class Passes:
-    """The passes of a trace in execution order; a pass is the rows with equal (sequence, step), which stand together.
+    """The passes of a trace in execution order; a pass is the rows with equal (sequence, step), which are together.
 
     `first_row_P` and `last_row_P` (both belong to the pass), `sequence_P`, `step_P`: int32 arrays.
     """
@@ -62,7 +62,7 @@ class Trace:
     label_S, prediction_S, prompt_len_S  int32 (labels: -1 unknown), arrival_ns_S  int64, domain_S  text: optional,
     in ascending order of the sequence ids (`sequences_S`)
 
-    Rows stand in execution order: steps never run backwards, the rows of a (sequence, step) stand together with
+    Rows are in execution order: steps never run backwards, the rows of a (sequence, step) are together with
     ascending positions. Positions of different passes are free: a rejected draft token is computed again.
     Where `ranked`, scores never rise along a row; a router that ranks by something else (a biased score) is not ranked.
     Raises InputError naming row, column, value, what is allowed and how many such rows there are.
@@ -238,6 +238,6 @@ def field_root(name: str, shape: tuple[int, ...], leaves: Sequence[bytes]) -> st
 
 
 def field_digest(name: str, values: np.ndarray, layers: int) -> str:
-    """Return a field's digest; what stands per sequence is one run."""
+    """Return a field's digest; a field with a value per sequence is digested as one run."""
     runs = [slice(None)] if name in SEQUENCE_FIELDS else chunks(len(values), layers)
     return field_root(name, values.shape, in_threads(lambda rows: field_leaf(name, values[rows]), runs))

@@ -10,7 +10,7 @@ seeds at hand. Drawing S of S seeds makes that part's variance (S - 1) / S of th
 quantile for Student's t: with 8 seeds an interval that owed all its width to the seeds would be 0.78 as wide as the t
 interval and cover 89 % rather than 95 %. Against that, noise of single answers (seed times sample) is counted up to
 three times over (Owen 2007, The pigeonhole bootstrap), which errs on the safe side; `crossed_variance` does neither,
-and stands beside. A verdict that hangs on the third digit of a limit is not supported by 8 seeds.
+and is shown beside it. A verdict that hangs on the third digit of a limit is not supported by 8 seeds.
 """
 
 import numpy as np

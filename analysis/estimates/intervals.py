@@ -9,7 +9,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its confidence interval; the ends are NaN where fewer than two values stand behind it."""
+    """A mean and the ends of its confidence interval; the ends are NaN where it is made of fewer than two values."""
 
     mean: float
     low: float

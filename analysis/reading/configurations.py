@@ -25,7 +25,7 @@ INPUTS = (
 NOT_SETTINGS = ("seed", "memory")  # replications differ in their seed only; a memory's fields are columns themselves
 MEMORY = tuple(each.name for each in dataclasses.fields(MemoryConfig))
 ORDER = (*(name for name in DEFAULTS if name not in NOT_SETTINGS), *MEMORY)
-SWEPT = ("queue_size", "max_step", "slots")  # rows are sorted by them last, so that a curve stands together
+SWEPT = ("queue_size", "max_step", "slots")  # rows are sorted by them last, so that a curve's rows follow each other
 # Fields that mean nothing elsewhere keep a default there, which a table need not tell.
 WHERE = ONLY_UNDER | {"look_ahead": ("prefetch", "oracle"), "host_factor": ("miss", "host")}
 SHORT_DIGEST = 8

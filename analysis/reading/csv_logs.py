@@ -13,7 +13,7 @@ Allowed = tuple[float, float] | frozenset[str] | None
 def read_csv_log(path: Path | str, columns: dict[str, Allowed]) -> pd.DataFrame:
     """Return a CSV log. `columns`: every needed column with what it allows.
 
-    That is numbers (low, high), words of which one stands in all rows, or None for any text. InputError names a
+    `Allowed` is numbers (low, high), the words of which every row has one, or None for any text. InputError names a
     missing column, or the first row of a value that is not allowed.
     """
     try:

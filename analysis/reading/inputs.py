@@ -135,7 +135,7 @@ class Inputs:
         return {path: digest for path, digest in sorted(self._digests.items()) if path.endswith(endings)}
 
     def within(self, folder: str) -> dict[str, str]:
-        """Return the digests of what stands in a folder of the sets."""
+        """Return the digests of the files in a folder of the sets."""
         return {path: digest for path, digest in sorted(self._digests.items()) if f"/{folder}/" in path}
 
     def served(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where the inputs of a table stand: one set per device and data set, with the runs that were simulated for it."""
+"""Where the inputs of a table are: one set per device and data set, with the runs that were simulated for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class LogSet:
 
     @property
     def name(self) -> str:
-        """`device/data`, as it stands in the column `set` of every table."""
+        """`device/data`, as the column `set` of every table has it."""
         return f"{self.device}/{self.data}"
 
     @property

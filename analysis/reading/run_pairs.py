@@ -70,7 +70,7 @@ def present_files(folder: Path | None, name: str) -> list[Path]:
 
 
 def check_source(records: RunRecords, source: str) -> None:
-    """Refuse records that stand in the wrong folder: a simulation is no evidence for itself."""
+    """Refuse records in the wrong folder: a simulation is no evidence for itself."""
     found = records.header.get("source")
     if found != source:
         raise InputError(f"the records say they were {found}, expected {source}")

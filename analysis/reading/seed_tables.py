@@ -1,4 +1,4 @@
-"""What many seeds of the simulated configurations say: the table that stands beside their single runs."""
+"""What many seeds of the simulated configurations say: the table beside their single runs."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Serving at operating points: throughput and latency of fixed and dynamic K under the same arrivals.
 
-A set's `serving/NAME/` holds the executed runs of the trace `rules/NAME.trace.parquet`; the simulated ones stand under
+A set's `serving/NAME/` holds the executed runs of the trace `rules/NAME.trace.parquet`; the simulated ones are under
 the same name. Points differ in their rule for K alone: model, device, queue size and arrivals are the same.
 """
 

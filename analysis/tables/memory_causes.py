@@ -179,7 +179,7 @@ def shown_memory(table: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the columns that a person reads first, as text; left out are empty ones, and settings alike in all rows.
 
     Of the numbers those that are zero in every row are left out, and of times that which nothing lost is counted in.
-    Where all do not stand side by side, the causes of lost time are a table of their own, row by row of the first.
+    Where they do not all fit side by side, the causes of lost time are a table of their own, row by row of the first.
     """
     settings = table[list(table.columns[: table.columns.get_loc("replications")])]
     apart = [name for name in settings if name in {*differing(settings), *ALWAYS, "world"}]

@@ -73,7 +73,7 @@ def quality_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
 
 
 def read_about(path: Path) -> dict:
-    """Return what stands beside a table; InputError where it cannot be read."""
+    """Return the JSON beside a table; InputError where it cannot be read."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -61,9 +61,10 @@ class RunsTable:
 def runs_table(path: Path, with_worlds: bool = False) -> RunsTable:
     """Return one row per configuration in a folder of run records, or in the table of a sweep (`simulate sweep`).
 
-    Replications are combined, intervals stand beside the means. A configuration that cannot be measured is a row with
-    status `failed` and the reason. In a folder, worlds in which links do what no link can (`simulate memory` explains
-    lost time by them) are left out and counted, unless `with_worlds`. InputError where a folder holds no complete run.
+    Replications are combined: means, with their intervals beside them. A configuration that cannot be measured is a
+    row with status `failed` and the reason. In a folder, worlds in which links do what no link can (`simulate memory`
+    explains lost time by them) are left out and counted, unless `with_worlds`. InputError where a folder holds no
+    complete run.
     """
     measured: dict[tuple, tuple[dict, list[RunStatistics]]] = {}
     failed, worlds = [], 0

@@ -30,7 +30,7 @@ def device_command(
     device: Device = "auto",
     kind: Annotated[bool, typer.Option("--kind", help="Print cpu or cuda instead of the name.")] = False,
 ) -> None:
-    """Print the name under which this device's logs stand.
+    """Print the name of the folder that holds this device's logs.
 
     Example: `python -m collect device --device cpu`
     """

@@ -223,7 +223,7 @@ class RecordedOptions:
 @grouped
 def language_route_command(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
+    out: Annotated[Path, typer.Option(help="Trace to write; while it is recorded, a folder beside it.")],
     text: TextOptions,
     served: ServedOptions,
     recorded: RecordedOptions,

@@ -87,7 +87,7 @@ def sizes(model: torch.nn.Module) -> dict:
 
 @dataclass(frozen=True)
 class ResidentOptions:
-    """Which experts are resident, and what becomes of a choice of others."""
+    """Which experts are resident, and what happens where others are chosen."""
 
     slots: Annotated[str, typer.Option(help="Experts of a layer that are resident, with commas.")] = "4,8,16,24"
     period: Annotated[str, typer.Option(help="SwapMoE: units between new residents, with commas.")] = "1,8,64"

@@ -108,7 +108,7 @@ class PromptOptions:
 @app.command("route")
 @grouped
 def route_command(
-    out: Annotated[Path, typer.Option(help="Trace to write; a recording in progress stands beside it as a folder.")],
+    out: Annotated[Path, typer.Option(help="Trace to write; while it is recorded, a folder beside it.")],
     source: SourceOptions,
     images: RoutedImageOptions,
     machine: TorchOptions,

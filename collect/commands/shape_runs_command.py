@@ -199,7 +199,7 @@ def said(name: str, since: float) -> None:
 
 
 def keep(path: Path, trace: Trace) -> None:
-    """Save a trace that the runs are driven by; InputError where another one stands there."""
+    """Save a trace that the runs are driven by; InputError where the path holds another trace."""
     if not path.exists():
         save_trace(trace, path)
     elif load_trace(path).digest != trace.digest:

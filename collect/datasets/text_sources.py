@@ -72,7 +72,7 @@ def novels(data_dir: Path | None) -> Iterator[Document] | None:
 
 
 def chapters(books: Iterator[Document]) -> Iterator[Document]:
-    """Yield every book's chapters; what stands before the first is the first document."""
+    """Yield every book's chapters; what comes before the first is the first document."""
     for book in books:
         parts = re.split(rb"(?m)^(?=chapter\b)", book.text, flags=re.IGNORECASE)
         for number, text in enumerate(part for part in parts if part.strip()):

@@ -22,7 +22,7 @@ class Blocks:
 
     `experts_TLK`: the recorded selections to replay, -1 marks an empty slot. The gate runs for real on every token and
     gives the weights; *which* experts run is read from the trace, because the last bits of a matrix product depend on
-    the batch it stands in, and one choice that flips on a near-tie would send execution and simulation down different
+    the batch it is in, and one choice that flips on a near-tie would send execution and simulation down different
     paths. `disagreements` counts such flips. `renormalised`: the weights of a token's experts sum to one. `outputs`:
     the classes, or the bytes that may come next. `source` runs an expert: the model's own weights, until someone sets
     another. `dtype`: that of the experts' weights and inputs; the residual stream and the gate are float32.

@@ -9,7 +9,7 @@ to visit all experts once: dense blocks then follow each other and experts follo
 third more than in the runs it was to predict.) The inputs are never those of the predicted runs. With expert memory the
 calibration runs have it too, with a victim drawn at random: experts then run from slots that copies change beside them,
 on a device that has just waited for them, and what a copy takes is measured in passing. (Blocks cost up to twice as
-much there as where all experts are resident, so a table stands for one of the two.) Masked gating does not wait: its
+much there as where all experts are resident, so a table serves one of the two.) Masked gating does not wait: its
 runs are calibrated with a slot for every expert.
 """
 

@@ -67,7 +67,7 @@ class ExpertSlots:
         self.where[transfer.key] = self.row_of(transfer)
 
     def row_of(self, transfer: Transfer) -> int:
-        """Return the row of a transfer's slot: caches stand one behind the other."""
+        """Return the row of a transfer's slot: caches follow one another."""
         index = transfer.key // self.experts % len(self.first_row_C)
         return self.first_row_C[index] + transfer.slot
 

@@ -23,7 +23,7 @@ class LanguageBlocks(Blocks):
 
     `bytes_T`, `position_T` and `group_T`: value, place and sequence instance of every token. A sequence has keys and
     values from its first byte in the first layer until its last byte has passed the head; `sequences` may have them at
-    once. The tokens of a batch stand pass by pass; tokens of one sequence that follow each other attend together.
+    once. The tokens of a batch are in order of passes; tokens of one sequence that follow each other attend together.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 The wall clock tells it of every batch. On a CPU the work ends where the block's code ends, on a GPU where the device
 is done: what the executor decides while the device runs costs nothing. The rest is choosing a batch, noting its end,
-and, with expert slots, how late an expert's arrival was noticed. On a GPU CUDA events stand around the kernels of some
+and, with expert slots, how late an expert's arrival was noticed. On a GPU CUDA events enclose the kernels of some
 batches beside it: they leave out how long the processor takes to notice the end, and take time themselves, so that
 their share is the larger one.
 """
@@ -59,8 +59,8 @@ class WorkMeter:
     def summary(self, batches: Mapping[str, np.ndarray]) -> dict:
         """Return what a record's header says: the share over all batches and its quantiles, by size, and by events.
 
-        `batches` are the columns of the run's records, which stand in the order in which the batches ran. Sizes are in
-        tokens, in classes of powers of two: `4` stands for 4 to 7.
+        `batches` are the columns of the run's records, in the order in which the batches ran. Sizes are in
+        tokens, in classes of powers of two: `4` means 4 to 7.
         """
         if not self.took_ns:
             return {}

@@ -108,7 +108,7 @@ class Copier:
 
 
 def link_fields(device: torch.device, bytes_per_s: float | None, latency_ns: int | None, expert_bytes: int) -> dict:
-    """Return the fields of a MemoryConfig that say what a transfer takes; None stands for the device's own."""
+    """Return the fields of a MemoryConfig that say what a transfer takes; None means the device's own."""
     nominal_bytes_per_s, nominal_ns = NOMINAL[device.type]
     return {
         "link_latency_ns": nominal_ns if latency_ns is None else latency_ns,

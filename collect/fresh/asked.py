@@ -10,7 +10,7 @@ from moe_replay.collect.fresh.scale import Scale
 
 @dataclass(frozen=True)
 class Files:
-    """A word that stands for files which an earlier command makes: all that match, sorted."""
+    """A word of a command that means files which an earlier command makes: all that match, sorted."""
 
     pattern: Path
 

@@ -31,7 +31,7 @@ class Selection(NamedTuple):
     loss: torch.Tensor
 
 
-Selector = Callable[[int, torch.Tensor], Selection]  # (layer, its normed inputs [N, M]) -> what stands for its gate
+Selector = Callable[[int, torch.Tensor], Selection]  # (layer, its normed inputs [N, M]) -> instead of its gate
 
 
 def choose(logits_NE: torch.Tensor, k: ExpertsPerRow, renormalised: bool = True) -> tuple[torch.Tensor, torch.Tensor]:

@@ -136,7 +136,7 @@ def generate(model: nn.Module, prompts: list[Prompt], plan: Plan, first: int) ->
 
 
 def pads_right(model: nn.Module) -> bool:
-    """Whether padding stands behind a prompt: in an encoder, where nothing is generated behind it.
+    """Whether padding follows a prompt: in an encoder, where nothing is generated behind it.
 
     Where experts have a capacity, earlier tokens are served first. Padding that comes last takes none of it away.
     """
@@ -266,7 +266,7 @@ def shared_experts(model: nn.Module, router: Router, config: object) -> int:
 def zero_experts(block: nn.Module, experts: int) -> int:
     """Return how many of the experts, the last ones, have no weights; InputError where others have none.
 
-    Of weights that stand in one tensor, the first axis counts the experts that have them. Where a tensor is longer
+    Of weights in one tensor, the first axis counts the experts that have them. Where a tensor is longer
     than another (LongCat-Flash), what it holds beyond is not used.
     """
     inner = getattr(block, "experts", None)
@@ -286,7 +286,7 @@ def zero_experts(block: nn.Module, experts: int) -> int:
 def expert_bytes(block: nn.Module, experts: int) -> int | None:
     """Return the bytes of one expert's weights, None where the block does not keep them under `experts`.
 
-    Of several that stand in one tensor, the first axis counts them: a router may choose more than have weights.
+    Of several in one tensor, the first axis counts them: a router may choose more than have weights.
     """
     inner = getattr(block, "experts", None)
     if not isinstance(inner, nn.Module):

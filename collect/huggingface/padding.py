@@ -18,7 +18,7 @@ TRIED_TOKENS = 16
 def check_padding_changes_nothing(
     routers: list[Router], prompts: Sequence[Prompt], run: Callable[[list[Prompt]], torch.Tensor]
 ) -> None:
-    """Refuse a model whose routers see another prompt where padding stands in front of it, or behind that in decode.
+    """Refuse a model whose routers see another prompt where padding is in front of it, or behind that in decode.
 
     `run` generates behind prompts and returns the tokens, prompts included. The half of a prompt runs alone, then
     beside the whole. What changes most router logits by more than rounding does is no chance.

@@ -36,7 +36,7 @@ class Batch:
 
 
 class Recording:
-    """Stands on a model's hooks while it is used as a context; `start(batch)` before every generate().
+    """Holds a model's hooks while it is used as a context; `start(batch)` before every generate().
 
     `watched` is the module whose calls are forward calls: the model, or its encoder or decoder. `ends` are the tokens
     after which a sequence has ended: such a token is input only because others of its batch still run. `candidates`:

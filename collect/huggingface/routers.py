@@ -58,7 +58,7 @@ class Router:
         return replace(self, probabilities=True), choice._replace(logits_NE=as_logits(choice.logits_NE))
 
     def read(self, output: object) -> Choice:
-        """Return what an output of this module says, as it stands there."""
+        """Return what an output of this module says, unchanged."""
         tensors = output if isinstance(output, tuple) else ()
         if not all(isinstance(each, torch.Tensor) for each in tensors):
             tensors = ()

@@ -69,7 +69,7 @@ def order_of(grams: np.ndarray, counts: np.ndarray) -> Order:
 def interpolated(order: Order, grams: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """Return P of each n-gram's last byte from this order's counts and `lower`, P by the order below.
 
-    Behind a context that was never seen that P stands as it is.
+    After a context that was never seen, P is the lower order's.
     """
     count = looked_up(order.grams, order.counts, grams)
     context = grams >> np.uint64(8)

@@ -45,7 +45,7 @@ class ClassifierConfig:
 
 CONFIGURATIONS: dict[str, ClassifierConfig] = {
     "base": ClassifierConfig(),  # small enough to train at every k with several seeds on a CPU
-    "wide": ClassifierConfig(width=256, hidden=2048),  # experts of 4 MiB: their service time stands clear of the loop's
+    "wide": ClassifierConfig(width=256, hidden=2048),  # experts of 4 MiB: their service time is well above the loop's
     "one-layer": ClassifierConfig(layers=1, experts=10, k=4, width=None, hidden=128, w_balance=0.01),
 }
 

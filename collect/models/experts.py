@@ -11,8 +11,8 @@ from moe_replay.simulate.policies.memory.expert_worth import EXPERT_NORMS
 class Experts(nn.Module):
     """E two-layer perceptrons of equal shape, [width -> hidden -> outputs], with their weights stacked.
 
-    Which rows an expert gets is a dispatch's business (`collect.dispatch`); here stands what it does with them. A row
-    of a running expert holds `INNER` times H values beside its input and output.
+    Which rows an expert gets is a dispatch's business (`collect.dispatch`); here is what it computes of them. A row of
+    a running expert holds `INNER` times H values beside its input and output.
     """
 
     INNER = 1

@@ -15,7 +15,7 @@ from moe_replay.collect.models.experts import expert_norms
 
 
 class MaskedGates:
-    """Stands in the place of a model's gates: only the experts in `here_LE` may run.
+    """Replaces a model's gates while it is used as a context: only the experts in `here_LE` may run.
 
     `redirect` takes the k best residents of a token, otherwise selections of absent experts are dropped; either way
     weights are a softmax over what runs where the gate's own are (`renormalised`). What the gates *selected* counts for
@@ -88,7 +88,7 @@ class MaskedGates:
 class Altered:
     """Gates whose selections of some experts are dropped (`skip`), or run by another of them (`exchange`).
 
-    `affected_LE` marks those experts. Exchanged experts stand in a circle, each runs in the place of the next; weights
+    `affected_LE` marks those experts. Exchanged experts form a circle, each runs in the place of the next; weights
     stay those of the expert that was selected. After a skip the weights of the rest are as in masked gating.
     """
 

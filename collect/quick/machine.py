@@ -36,7 +36,7 @@ def said_of_packages(steps: list[Step]) -> list[str]:
 
 
 def about_machine(device: torch.device, name: str) -> dict:
-    """Return what stands in the journal of a quick run: device, driver, versions."""
+    """Return what the journal of a quick run says: device, driver, versions."""
     import torch  # late: the clock over the steps needs none
 
     found = {"device": name, "python": platform.python_version(), "torch": torch.__version__}

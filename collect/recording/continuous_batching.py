@@ -76,7 +76,7 @@ def serve(
 ) -> Iterator[Step]:
     """Serve requests in order, `slots` at once, and yield every step right after `select` has seen its layers.
 
-    A step computes the prompt of every sequence that joins and one byte of every other; sequences stand in the order
+    A step computes the prompt of every sequence that joins and one byte of every other; sequences are in the order
     they joined. A sequence draws its bytes from (seed, sequence) alone, so its text does not depend on the others.
     The byte generated last is never computed: it has no row.
     """

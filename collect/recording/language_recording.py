@@ -21,7 +21,7 @@ from moe_replay.traces.selections import Trace
 
 
 class Recorder:
-    """Stands in the place of the gates of a model: selects as they do, and keeps the order that selected.
+    """Takes the place of the gates of a model: selects as they do, and keeps the order that selected.
 
     `take` returns what the layers of the last forward call saw: experts [N, L, C] best first, their softmax over all
     E, and the norm of every layer's input [N, L]. One order serves record and run, ties included.

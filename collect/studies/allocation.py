@@ -1,6 +1,6 @@
 """How many bytes of device memory a piece of work allocates: one interface, from CUDA's allocator or counted on a CPU.
 
-Both count from the moment of entering: weights and inputs that stand there before are no part of it.
+Both count from the moment of entering: weights and inputs that were in memory before are not counted.
 """
 
 import weakref
@@ -69,7 +69,7 @@ class StorageAllocation(TorchDispatchMode):
     """Follows every storage that a torch operation returns, from the operation that makes it until it is freed.
 
     A storage counts once, at its own size, however many views it has and however often it is written to; one that is
-    first seen as an operation's argument stood there before and does not count. What a kernel allocates for itself and
+    first seen as an operation's argument was there before and does not count. What a kernel allocates for itself and
     frees before it returns is not seen (for the operations of a dispatch that is a sort's scratch space at most).
     """
 

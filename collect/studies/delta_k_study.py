@@ -1,7 +1,8 @@
 """The operating points of the delta-MoE study: every model of the family, fixed and dynamic K, and their controls.
 
 What was fixed before anything was measured: the rule in question is delta, its target a mean K of 2, thresholds come
-from validation images, and a difference counts from 0.3 points of accuracy on. Other rules and targets stand beside.
+from validation images, and a difference counts from 0.3 points of accuracy on. Other rules and targets are measured
+too.
 
 Of every seed:
 fixed      each fixed-k model at its own k; fixed-4 also at every k = 1..E, the dynamic ones at k = 1..8 (the same

@@ -1,6 +1,6 @@
 """What the quality of a model is measured on: held-out text window by window, or test images one by one.
 
-A probe scores *units* under any selector that stands in the place of the model's gates, always the same units, so that
+A probe scores *units* under any selector that replaces the model's gates, always the same units, so that
 two treatments can be compared pair by pair.
 """
 

@@ -1,7 +1,7 @@
 """The panels of the figure delta_k: accuracy against mean K, the forest of differences, oracle and luck, who gets many.
 
 A dynamic point is named `model + rule` where the rule was applied afterwards, and by its model where that was trained
-with it. Diamonds are the comparisons that were stated beforehand, hollow circles stand beside them.
+with it. Diamonds are the comparisons that were stated beforehand, hollow circles are all others.
 """
 
 import numpy as np

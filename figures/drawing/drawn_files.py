@@ -1,4 +1,4 @@
-"""The list of figures that stands beside them: which command drew them, and the digest of every file."""
+"""The list of figures beside them: which command drew them, and the digest of every file."""
 
 from pathlib import Path
 

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from moe_replay.figures.drawing import style
 
-ASIDE = 1.07  # executed points of neighbouring series stand apart by this factor of B, so that intervals can be told
+ASIDE = 1.07  # neighbouring series draw their executed points this factor of B apart, so that intervals can be told
 PERCENTILES = {"latency_p50_ms": "p50", "latency_p95_ms": "p95"}
 
 
@@ -18,7 +18,7 @@ def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: st
     """Draw one series from two sources: executed as points with intervals, simulated as a line in its band.
 
     The band is the 95 % interval of the mean over the simulated replications, often thinner than the line. Where
-    nothing was executed the line carries hollow markers, so that series still differ without colour. The points stand
+    nothing was executed the line carries hollow markers, so that series still differ without colour. The points are
     at `aside` times their x.
     """
     look = style.look(index)

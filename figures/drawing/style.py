@@ -30,7 +30,7 @@ DPI = 150
 def apply_style() -> None:
     """Set fonts, lines and the deterministic options of the writers, for every figure of this process.
 
-    Titles stand right above their axes, since no axes have ticks there: to look for some takes a tenth of the time.
+    Titles are right above their axes, since no axes have ticks there: to look for some takes a tenth of the time.
     """
     matplotlib.rcParams.update({
         "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": "medium", "axes.titlelocation": "left",

@@ -1,4 +1,4 @@
-"""Reads the tables and claims that stand in a folder, and remembers what was missing."""
+"""Reads the tables and claims in a folder, and remembers what was missing."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ class TableFiles:
             self.holes.append(f"{path.name}: no such file")
             return pd.DataFrame()
         except pd.errors.EmptyDataError:
-            table = pd.DataFrame()  # a table without rows: what is missing stands in the table it was made from
+            table = pd.DataFrame()  # a table without rows: the table it was made from says what is missing
         except (OSError, ValueError) as error:
             self.holes.append(f"{path.name}: not a CSV table ({str(error)[:60]})")
             return pd.DataFrame()

@@ -53,7 +53,7 @@ def like_command(
     """Simulate every executed run's own configuration, under its own name.
 
     Where runs keep experts differently `--costs` is a folder with resident.parquet, load.parquet, masked.parquet.
-    With `--replications` the statistics of many seeds stand in OUT/replications.parquet, a table of a sweep.
+    With `--replications` the statistics of many seeds are in OUT/replications.parquet, a table of a sweep.
     With folders of both (operating points, say) the runs in EXECUTED/NAME are simulated on TRACE/NAME.trace.parquet.
 
     Example: `python -m simulate like executed wide.trace.parquet --costs costs.parquet --out simulated`

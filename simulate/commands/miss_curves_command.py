@@ -24,7 +24,7 @@ def miss_curves_command(
 ) -> None:
     """Count misses against slots for the usual policies and both optima, by access and step by step.
 
-    Emptied per sequence, passes stand in the place of steps; LRU by access is then that of `analysis locality`.
+    Emptied per sequence, passes take the place of steps; LRU by access is then that of `analysis locality`.
     `python -m analysis miss-ratio TABLE.csv` compares them; `misses` counts whatever else is asked.
 
     Example: `python -m simulate miss-curves toy.trace.parquet --out toy.csv`

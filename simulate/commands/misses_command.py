@@ -129,7 +129,7 @@ def how_counted(row: dict) -> str:
 
 
 def no_bound(rows: list[dict], k: int) -> str:
-    """Return what must be said where Belady's optimum stands in a table that it does not bound; empty elsewhere."""
+    """Return the warning that Belady's optimum is no bound of this table; empty where it is, or was not asked for."""
     policies = {row["policy"] for row in rows}
     if "belady" not in policies or "belady-bypass" in policies:
         return ""

@@ -56,7 +56,7 @@ def plan_command(profiles: Profiles, asked: BudgetOptions, out: Out = None, forc
     """Which experts' slots should each layer get, and how often should residents change, within a budget?
 
     Fits models of quality, latency and memory to the profile and searches them twice: exactly, by dynamic programming,
-    and by the paper's genetic algorithm; the best plan that gives all layers the same stands beside them. `collect
+    and by the paper's genetic algorithm; the best plan that gives all layers the same is shown beside them. `collect
     swap-profile --plans` measures what plans really give; its table is a profile again, and makes the next plan better.
 
     Example: `python -m simulate plan profile.csv --memory 30MB --pass-latency 4ms`

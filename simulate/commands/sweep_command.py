@@ -84,7 +84,7 @@ def sweep_command(
 
 
 def report(points: list[SweepPoint], out: Path) -> None:
-    """Say what became of the points; name the reasons of those that failed, and end with an error if there are any."""
+    """Say how the points ended; name the reasons of those that failed, and end with an error if there are any."""
     count = Counter(point.status for point in points)
     print(f"{out}: {len(points)} points, " + ", ".join(f"{number} {status}" for status, number in count.most_common()))
     if count["short"] or count["unstable"]:

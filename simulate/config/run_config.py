@@ -41,7 +41,7 @@ ONLY_UNDER = {
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run. `as_dict` of it stands in the header of the run's records; `name` is their file name.
+    """One run. The header of the run's records holds `as_dict` of it; `name` is their file name.
 
     `queue_size` is B of the expert queues, `dense_queue_size` that of dense queues (None: the same B), `max_step` the
     most passes in a step of lockstep (None: all that wait). Arrivals: `in_flight` sequences under `closed`,

@@ -97,7 +97,7 @@ def build_workload(
 
     `served` is the part of the trace that they are taken from, one of `simulate.policies.halves.SERVED`. `rng` permutes
     them, anew in every round where the trace is cycled; None keeps their order in the trace.
-    Raises InputError for an empty trace or a pass whose rows do not stand together.
+    Raises InputError for an empty trace or a pass whose rows are not together.
     """
     if len(sequence_T) == 0:
         raise InputError("the trace has no rows, so there is nothing to serve")
@@ -167,7 +167,7 @@ def find_passes(sequence_T: np.ndarray, step_T: np.ndarray) -> tuple[np.ndarray,
     pairs, count = np.unique(pair, return_counts=True)
     if (count > 1).any():
         sequence, step = divmod(int(pairs[count.argmax()]), 1 << 32)
-        raise InputError(f"the rows of sequence {sequence} in step {step} do not stand together: not one pass")
+        raise InputError(f"the rows of sequence {sequence} in step {step} are not together: not one pass")
     return first_row, np.diff(first_row, append=len(sequence_T))
 
 

@@ -41,7 +41,7 @@ class Engine:
         self.completed: list[Batch] = []
         self.here: list[Transfer] = []
         self.timeout_ns = config.timeout_ns
-        self.planned_ns: int | None = None  # when the next wake-up for an arrival or a time-out stands in the calendar
+        self.planned_ns: int | None = None  # when the next wake-up for an arrival or a time-out is in the calendar
 
     def run(self) -> None:
         """Run until every pass has finished."""
@@ -114,7 +114,7 @@ class Engine:
             raise too_long(batches, starts, self.timeout_ns)
 
     def _plan_wake_up(self) -> None:
-        """Put the next arrival or time-out that is due by itself into the calendar, unless it stands there."""
+        """Put the next arrival or time-out that is due by itself into the calendar, unless it is there."""
         due_ns = self.replay.next_due()
         if due_ns is not None and (self.planned_ns is None or due_ns < self.planned_ns):
             self.planned_ns = due_ns

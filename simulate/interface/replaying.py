@@ -59,7 +59,7 @@ class Run:
 
     @cached_property
     def statistics(self) -> RunStatistics:
-        """Throughput, latency, fill, busy shares and status; units stand in the names of `statistics.values`."""
+        """Throughput, latency, fill, busy shares and status; the names say their units: `statistics.values`."""
         return run_statistics(self.records)
 
     def __repr__(self) -> str:

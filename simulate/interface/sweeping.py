@@ -51,7 +51,7 @@ class SweepResult:
     def to_pandas(self) -> pd.DataFrame:
         """Return a row per point: the settings of the run, `status`, `reason`, and statistics with units in the names.
 
-        Settings of an expert memory stand there where any point has one. Times of settings are in ns.
+        Settings of an expert memory have columns where any point has one. Times of settings are in ns.
         """
         import pandas as pd
 

@@ -39,7 +39,7 @@ def flat_streams(trace: Trace, k: int | None, scope: str, reset_per_sequence: bo
     """Return the stream of every cache: rows in stored order, in each the first k selections in stored order.
 
     Under the global scope a row is accessed layer by layer. With `reset_per_sequence` every sequence meets empty
-    caches: its rows stand together in the stream, even where the trace ran several sequences at once.
+    caches: its rows are together in the stream, even where the trace ran several sequences at once.
     """
     ranges = key_ranges(scope, trace.L, trace.E)
     experts_TLK, first_row_S = slots(trace, k), np.zeros(1, np.int64)
@@ -70,7 +70,7 @@ def group_stretches(
 
     A group is what one pass (or one step: all passes of a forward call) selects in one layer; it goes through the
     layers in order, and its experts run in ascending order. A step may serve several sequences, so that emptying the
-    caches per sequence is allowed for passes only; the passes of a sequence then stand together.
+    caches per sequence is allowed for passes only; the passes of a sequence are then together.
     """
     if grouping not in GROUPINGS:
         raise unknown_name("grouping", grouping, GROUPINGS)

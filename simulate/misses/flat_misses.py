@@ -1,4 +1,4 @@
-"""Miss counts in flat mode: each access stands alone, in stored order, and a miss is loaded at once."""
+"""Miss counts in flat mode: each access counts by itself, in stored order, and a miss is loaded at once."""
 
 from collections.abc import Sequence
 from dataclasses import replace

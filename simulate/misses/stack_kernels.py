@@ -1,7 +1,7 @@
 """Whole miss-ratio curves in one pass: LRU and both optima are stack algorithms (Mattson et al. 1970).
 
 An access at depth d of the stack hits in every cache of more than d slots, so that the counts of depths give the misses
-of every capacity. Stacks stand in small arrays, because a cache serves few experts. Letters: A accesses, S stretches
+of every capacity. Stacks are small arrays, because a cache serves few experts. Letters: A accesses, S stretches
 (the caches are emptied where one starts), N experts that share the cache, D = N + 1 depths, the last of them for
 first accesses. A kernel calls nothing of another file: numba's cache would not notice that it changed.
 """
@@ -52,7 +52,7 @@ def lru_depths(expert_A: np.ndarray, start_S: np.ndarray, rank_WN: np.ndarray) -
         start = start_S[s]
         length = (start_S[s + 1] if s + 1 < len(start_S) else len(expert_A)) - start
         half = length // 2
-        depth_D[experts] += length % 2  # of an odd number, the first access stands apart: no stretch holds it before
+        depth_D[experts] += length % 2  # of an odd number, the first access is apart: no stretch holds it before
         begin = start + length % 2
         stack_before(expert_A, start, begin, first_N, used_N)
         stack_before(expert_A, start, begin + half, second_N, used_by_second_N)
@@ -75,7 +75,7 @@ def lru_depths(expert_A: np.ndarray, start_S: np.ndarray, rank_WN: np.ndarray) -
 def stack_before(expert_A: np.ndarray, start: int, stop: int, rank_N: np.ndarray, used_N: np.ndarray) -> None:
     """Set ranks and who has been used to those after the accesses start..stop-1 of an empty stack.
 
-    Experts that have not been used stand in any order below all that have: that moves no depth of the latter.
+    Experts that have not been used are in any order below all that have: that moves no depth of the latter.
     """
     used_N[:] = False
     found = 0
@@ -112,7 +112,7 @@ def next_uses(expert_A: np.ndarray, start_S: np.ndarray, experts: int) -> np.nda
 def optimum_depths(next_A: np.ndarray, start_S: np.ndarray, experts: int) -> np.ndarray:
     """Return depth_D of the optimum. The stack holds next uses only: the expert accessed now is the one due now.
 
-    The accessed expert goes to the top. From there down to where it stood, the one with the farther next use of two
+    The accessed expert goes to the top. From there down to where it was, the one with the farther next use of two
     is carried on.
     """
     depth_D = np.zeros(experts + 1, np.int64)
@@ -149,9 +149,9 @@ def bypass_depths(next_A: np.ndarray, start_S: np.ndarray, experts: int) -> tupl
     """Return (depth_D, place_D) of the optimum that may decline; the stack holds next uses only, as the optimum's.
 
     On a miss C slots keep, of what they hold and the new expert, all but the farthest next use. By induction over the
-    accesses C + 1 slots then hold what C slots hold and one more, so that one stack stands for all capacities: from the
-    top down to where the accessed expert stood, the farther of two is carried on, first of all the accessed one itself.
-    It finds its place where another is carried on instead; as many slots as stand above that place decline it.
+    accesses C + 1 slots then hold what C slots hold and one more, so that one stack serves all capacities: from the
+    top down to where the accessed expert was, the farther of two is carried on, first of all the accessed one itself.
+    It finds its place where another is carried on instead; as many slots as are above that place decline it.
     """
     depth_D, place_D = np.zeros(experts + 1, np.int64), np.zeros(experts + 1, np.int64)
     stack_N = np.empty(experts, np.int32)

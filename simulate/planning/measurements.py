@@ -133,5 +133,5 @@ def number_of(path: Path | str, row: int, name: str, text: str) -> float:
 
 
 def text_of(slots_L: list[int] | np.ndarray) -> str:
-    """Return slots per layer as they stand in profiles and plans."""
+    """Return slots per layer as profiles and plans write them."""
     return ".".join(str(int(each)) for each in slots_L)

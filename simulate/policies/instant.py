@@ -1,7 +1,7 @@
-"""One instant of a run, in the order that the README ("Time") fixes. Simulation and execution both play it.
+"""One instant of a run, in the order of simulate/README.md ("Time"). Simulation and execution both play it.
 
 A driver knows the time and what a batch takes: it calls `Replay.play` at every instant at which something is due,
-and is told through `launch` which batches start. Everything else about a run stands here and in the policies.
+and is told through `launch` which batches start. This module and the policies decide everything else about a run.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Replay:
     def play(self, now: int, completed: Sequence[Completed] = (), here: Sequence[Transfer] = ()) -> None:
         """Play the instant `now`. `completed`: its batches with what `rules.retire` returned, devices ascending.
 
-        `here`: the transfers that are complete, links ascending. A round is the README's list; what a round creates
-        at the same instant is handled in a further round.
+        `here`: the transfers that are complete, links ascending. A round is the list of simulate/README.md ("Time");
+        what a round creates at the same instant is handled in a further round.
         """
         rules, recording = self.rules, self.recording
         arriving = self.arrivals.due(now)

@@ -11,7 +11,7 @@ from moe_replay.traces.errors import InputError
 def contiguous(layers: int, experts: int, devices: int) -> np.ndarray:
     """Return device_LB (L+1, 1+E): neighbours stay together.
 
-    Expert e of every layer stands on device e * devices // experts. The dense blocks, of which there are L+1, are
+    Expert e of every layer is on device e * devices // experts. The dense blocks, of which there are L+1, are
     shared out in the same manner over the layers, so that no device carries all of them.
     """
     device_LB = np.empty((layers + 1, experts + 1), np.int64)

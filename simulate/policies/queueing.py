@@ -1,4 +1,4 @@
-"""The queues: what "queue size B" means, as the README ("Queues") has it."""
+"""The queues: what "queue size B" means, by the rules of simulate/README.md ("Queues")."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class QueueScheduler(Scheduler):
         self.dense_size = config.dense_queue_size or config.queue_size
         self.timeout_ns = config.timeout_ns
         self.queues: list[deque[int]] = [deque() for _ in self.device_Q]
-        self.listed_Q = [False] * len(self.device_Q)  # stands in the ready list, or will join it in `settle`
+        self.listed_Q = [False] * len(self.device_Q)  # is in the ready list, or will join it in `settle`
         self.forced_Q = [False] * len(self.device_Q)
         self.joining: list[int] = []  # became ready since the last `settle`
         self.timeouts: list[tuple[int, int]] = []  # heap of (due, queue); entries go stale when their head is bound

@@ -16,8 +16,8 @@ from moe_replay.traces.errors import InputError, unknown_name
 OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 REGISTERED = re.compile(r"[A-Za-z]\w*", re.ASCII)  # no hyphen: it parts the words of a run's file name
 RECORDED = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
-LONGEST = 80  # letters of a name, which stands in file names
-RESERVED = ("resident",)  # stands for no cache at all where caches are swept
+LONGEST = 80  # letters of a name, which is part of file names
+RESERVED = ("resident",)  # means no cache at all where caches are swept
 
 Rule = TypeVar("Rule")
 
@@ -84,7 +84,7 @@ class Rules(dict[str, Rule]):
         return self._checked(what, getattr(module, attribute))
 
     def check(self, name: object) -> None:
-        """Refuse a name that stands for no rule; nothing is imported for it yet."""
+        """Refuse a name that no rule has; nothing is imported for it yet."""
         if not isinstance(name, str) or (":" not in name and name not in self and not isinstance(name, NotKnownHere)):
             raise unknown_name(self.kind, name, self)
         if ":" in name and (not OWN.fullmatch(name) or len(name) > LONGEST):
@@ -95,7 +95,7 @@ class Rules(dict[str, Rule]):
     def register(self, name: str, rule: Rule) -> Rule:
         """Give a user's own rule a name, in this process and those it starts; return the rule.
 
-        InputError for a name that is taken or cannot stand in a file name, and for what is no rule of this kind.
+        InputError for a name that is taken or cannot be part of a file name, and for what is no rule of this kind.
         """
         self._filled()
         what = f"{self.kind} {name!r}"
@@ -117,11 +117,11 @@ class Rules(dict[str, Rule]):
         return name
 
     def is_own(self, name: str) -> bool:
-        """Say whether a name stands for a user's own rule."""
+        """Say whether a name belongs to a rule of the user's own."""
         return name not in self.shipped
 
     def file_part(self, name: str) -> str:
-        """Return what stands for a rule in a run's file name: no two rules share it, nor does anything else."""
+        """Return the word for a rule in a run's file name: no two rules share it, nor does anything else."""
         return f"{self.field}={name.replace(':', '.')}" if self.is_own(name) else name
 
     @property

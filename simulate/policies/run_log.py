@@ -88,7 +88,7 @@ class Recording:
         passes = members.copy()
         passes[are_tokens] = self.workload.pass_N[members[are_tokens]]
         start_ns_P = np.array(self.arrival_ns_P)
-        # Batches stand in order of their start: written backwards, the first one is written last and stays.
+        # Batches are in order of their start: written backwards, the first one is written last and stays.
         start_ns_P[passes[::-1]] = np.repeat(batches["start_ns"], batches["size"])[::-1]
         return start_ns_P
 

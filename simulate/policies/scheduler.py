@@ -87,7 +87,7 @@ class Scheduler:
         """Put a ready queue at the end of its device's ready list, or, where the host computes misses, of the host's.
 
         Where misses are handed out with their stage its expert is accessed now; a queue whose expert has to come first
-        stands in no list until it is there.
+        is in no list until it is there.
         """
         self.ready_ns_Q[queue] = now
         server = self.device_Q[queue]

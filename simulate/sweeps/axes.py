@@ -41,7 +41,7 @@ Capacity = Callable[[int | None, int, bool, int, str], float]  # (k, B, dense, d
 def read_axes(options: list[str], grid: Path | None) -> dict[str, list]:
     """Return {axis: values} of options `NAME=V1,V2` and of a TOML file of lists or single values.
 
-    InputError for a name that is no axis or stands twice, for a value of another type, and where nothing is swept.
+    InputError for a name that is no axis or is given twice, for a value of another type, and where nothing is swept.
     """
     found: dict[str, list] = {}
     if grid is not None:
@@ -53,7 +53,7 @@ def read_axes(options: list[str], grid: Path | None) -> dict[str, list]:
         if not equals:
             raise InputError(f"--axis: {option!r} is not allowed; allowed: NAME=V1,V2,...")
         if known_axis(name) in found:
-            raise InputError(f"axis {name} stands twice; allowed: all its values in one place")
+            raise InputError(f"axis {name} is given twice; allowed: all its values in one place")
         found[name] = [typed(name, word) for word in text.split(",") if word]
     empty = [name for name, values in found.items() if not values]
     if empty or not found:
@@ -62,7 +62,7 @@ def read_axes(options: list[str], grid: Path | None) -> dict[str, list]:
 
 
 def read_toml(path: Path) -> dict:
-    """Return what stands in a TOML file."""
+    """Return what a TOML file holds."""
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:

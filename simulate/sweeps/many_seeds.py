@@ -16,7 +16,7 @@ from moe_replay.traces.runs.sweep_table import REPLICATIONS, SweepPoint
 def replicate(
     study: Study, configs: Iterable[RunConfig], replications: int, folder: Path, jobs: int, force: bool = False
 ) -> list[SweepPoint]:
-    """Simulate each configuration with the seeds 0..n-1, whatever its own; the table stands in `folder`.
+    """Simulate each configuration with the seeds 0..n-1, whatever its own seed; the table goes to `folder`.
 
     All meet the same seeds (common random numbers). InputError as in `simulate.sweeps.sweep.sweep`.
     """

@@ -2,7 +2,7 @@
 
 Everything is a sweep's table: `OUT/NAME/regated.parquet` and `OUT/NAME/recorded.parquet` hold the runs of one rule,
 `OUT/source.parquet` the closed loop of the source trace at its own k, which is the answer of one who does not re-gate
-at all. Workers open traces by path, so the re-gated one stands beside its table, as `OUT/NAME/regated.trace.parquet`.
+at all. Workers open traces by path, so the re-gated one is a file beside its table: `OUT/NAME/regated.trace.parquet`.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def memory_configs(
 ) -> dict[str, RunConfig]:
     """Return {name: configuration} of every base under every memory, with `explain` also of the worlds behind it.
 
-    Without it the run with all experts resident stands beside them. `experts`: as in `worlds`.
+    Without it the run with all experts resident is added. `experts`: as in `worlds`.
     """
     check_room("the grid: runs", len(base) * len(memories) * (MOST_WORLDS if explain else 2), CONFIGURATION)
     found = {}

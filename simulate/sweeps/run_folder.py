@@ -33,7 +33,7 @@ class Runs:
 
     Of the trace its choices are enough (`choices_only`), but for masked gating. `known` is what cache policies know,
     `known_digest` that of the trace they know it from, `engine` one of `simulate.engines.engine_choice.ENGINES`.
-    `force` lets other runs that stand under the same names be replaced.
+    `force` lets other runs of the same names be replaced.
     """
 
     trace: Trace

@@ -61,7 +61,7 @@ class Study:
         return replace(self, digests=digests)
 
     def absolute(self) -> Study:
-        """Return the study for a process that may stand in another folder."""
+        """Return the study for a process whose working folder may be another."""
         paths = {name: path for name in ("trace", "costs", "known") if (path := getattr(self, name)) is not None}
         return replace(self, **{name: path.resolve() for name, path in paths.items()})
 

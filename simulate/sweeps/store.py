@@ -1,6 +1,6 @@
 """A sweep on disk: finished points in part files while it runs, one table when it is done.
 
-The parts of `X.parquet` stand in the folder `X.parts/`, beside `grid.json`, which says whose they are. A part gets its
+The parts of `X.parquet` are in the folder `X.parts/`, beside `grid.json`, which says whose they are. A part gets its
 name only when it is whole; so after a crash everything is there but what finished in the last second. The table
 is written beside the folder, which goes away last. Both name the grid, and are never taken for those of another one.
 """
@@ -47,11 +47,11 @@ class SweepIdentity:
 
     @property
     def header(self) -> dict:
-        """What stands in the header of the table, and in the folder of parts."""
+        """What the header of the table and the folder of parts hold."""
         return {**self.about, "grid_digest": self.digest, "provenance": self.provenance}
 
     def check(self, path: Path, other: dict) -> None:
-        """Refuse the header `other` of what stands at `path` if it is of another grid."""
+        """Refuse the header `other` of what is at `path` if it is of another grid."""
         if other.get("grid_digest") == self.digest:
             return
         names = [name for name, value in self.about.items() if other.get(name) != value]
@@ -189,7 +189,7 @@ def is_complete(out: Path, grid: SweepIdentity) -> bool:
 
 
 def remove_other(out: Path, grid: SweepIdentity) -> None:
-    """Remove what stands at the output unless it is this grid's: a table, any other file, or unfinished parts."""
+    """Remove what is at the output unless it is this grid's: a table, any other file, or unfinished parts."""
     parts = parts_folder(out)
     if parts.is_dir() and header_of(parts).get("grid_digest") != grid.digest:
         discard(out)

@@ -30,7 +30,7 @@ def sweep(
 ) -> list[SweepPoint]:  # fmt: skip
     """Carry out every named configuration that is not on disk yet; return all points, in the order of `configs`.
 
-    They stand in the table `out`, while the sweep lasts in the folder of its parts: the same call continues there.
+    They are in the table `out`; while the sweep lasts, in the folder of its parts, where the same call continues.
     `jobs` processes or threads (0: one per core), or with `scheduler` the Dask cluster of that address. `provenance`
     is that of the running command unless another is given; of a sweep that was begun earlier it is that of its
     beginning. InputError for another output there, unless `force` replaces it, and, with what is finished kept, where a

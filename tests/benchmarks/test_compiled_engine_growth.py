@@ -10,7 +10,7 @@ than all of its work, and one that takes more than 4 GB, does.
 
 Memory is the largest resident set of the whole process, the random trace and the imports included. Seconds of a first
 run begin after `simulate.engines.engine_choice` has been imported, and include all that it imports, compiles or loads
-when it is first asked for the compiled engine; the import before it stands beside them.
+when it is first asked for the compiled engine; the import before it is shown beside them.
 """
 
 import json

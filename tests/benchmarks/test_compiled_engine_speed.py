@@ -5,7 +5,7 @@
 World: L=24, E=64, K=4, B=16, random selections, costs 20,000 + 1,500 n ns. Targets on one core: 10 million selections/s
 without caches, 3 million with caches and links; 200 times a SimPy model with one process per token and 15 times the
 SimPy reference engine. Counted is the whole of `simulate`: arrays, loop and record tables (under `belady` also the run
-that tells the order of accesses); beside it stands what each part takes. All are seconds of the processor, after one
+that tells the order of accesses); beside it is what each part takes. All are seconds of the processor, after one
 run that compiles or loads machine code. A slow machine fails nothing here; other records than the reference's do, and
 doing less than all of the work.
 """

@@ -8,7 +8,7 @@ times above. FIFO and LFU are replayed by the compiled caches of the engine and 
 fails nothing here; another miss count than libcachesim's does, for every number of slots.
 
 Both are measured in seconds of CPU, in turn. libcachesim reads its own binary format, with next accesses stored in it,
-from a file that stands in memory; building its cache and opening the file are not counted, and its hash table has the
+from a file in memory; building its cache and opening the file are not counted, and its hash table has the
 size, default or small, that is faster in a trial. Our seconds include everything from the array of accesses on: the
 optimum's next accesses are found anew each time.
 """

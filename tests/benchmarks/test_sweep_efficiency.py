@@ -4,7 +4,7 @@
 
 Target: at least 90 % of two cores, the start of the two processes included. The grid is swept in four parts, each by
 one process and by two in turn, so that a change of the machine's speed meets both alike. Other programs that take a
-core away cost two processes more than one: beside the clock's efficiency stands the share of the processor's time that
+core away cost two processes more than one: beside the clock's efficiency is the share of the processor's time that
 went into the points. A slow machine fails nothing here; other results than one process gives do.
 """
 

@@ -4,7 +4,7 @@
 
 Target: under 2.5 s and under 1.5 GB resident on 2 cores. Each load runs in a process of its own: seconds are those of
 `load_trace` alone (wall clock and processor, imports not counted), memory is the largest resident set of the whole
-process as the kernel counts it. Beside it stands what pyarrow takes to read the same file into a table, its checksums
+process as the kernel counts it. Beside it is shown what pyarrow takes to read the same file into a table, its checksums
 verified but no digest and no value, since that is what the file's format costs on the machine at hand. A slow or busy
 machine fails nothing here; a load that does less than all of its work does: the digest that the reader states from the
 bytes it verified must be the one that the writing process computed from its arrays.

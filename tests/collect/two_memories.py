@@ -204,7 +204,7 @@ class Event:
 
 
 def functions(memory):
-    """Return what stands in the place of functions of `torch.cuda`."""
+    """Return what replaces functions of `torch.cuda`."""
 
     def reset(device=None):
         memory.peak = memory.alive

@@ -1,4 +1,4 @@
-"""The figure delta_k: what was stated beforehand stands out, nothing outside a scale is lost, holes are named."""
+"""The figure delta_k: what was stated beforehand is marked, nothing outside a scale is lost, holes are named."""
 
 import pandas as pd
 import pytest

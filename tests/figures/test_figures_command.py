@@ -36,7 +36,7 @@ def panels_titled(figure, start):
 
 
 def words_of(figure):
-    """Return every text that stands in a figure."""
+    """Return every text in a figure."""
     texts = (text.get_text() for text in figure.findobj(Text))
     return " ".join(" ".join(texts).split())
 

@@ -1,4 +1,4 @@
-"""The figure gating_memory: what is drawn is what stands in the tables, and a panel without data says so."""
+"""The figure gating_memory: what is drawn is what the tables say, and a panel without data says so."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The figures layer_costs and links: what is drawn is what stands in the tables."""
+"""The figures layer_costs and links: what is drawn is what the tables say."""
 
 from matplotlib.axes import Axes
 

@@ -9,7 +9,7 @@ from worlds import config, world
 
 @st.composite
 def workloads(draw, several=None, max_experts=4):
-    """Draw a workload of up to 24 tokens, 3 layers and a few experts; rows of a pass stand together.
+    """Draw a workload of up to 24 tokens, 3 layers and a few experts; rows of a pass are together.
 
     Rows select up to all experts, or none; passes are tokens of a decode or whole prompts. Sequences arrive at times
     that `recorded` arrivals take.
@@ -27,7 +27,7 @@ def workloads(draw, several=None, max_experts=4):
         sequence += [owner] * tokens
         step += [count.get(owner, 0)] * tokens
         count[owner] = count.get(owner, 0) + 1
-    by_step = sorted(range(len(step)), key=lambda t: step[t])  # stable: rows stand in execution order
+    by_step = sorted(range(len(step)), key=lambda t: step[t])  # stable: rows are in execution order
     made = world(
         [experts[t] for t in by_step], E, [sequence[t] for t in by_step], [step[t] for t in by_step],
         sequences=draw(st.none() | st.integers(1, 8)),

@@ -133,8 +133,8 @@ def changed_table(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c, h: c["layer"].__setitem__(3, 0), "column layer: rows do not stand as a full grid"),
-        (lambda c, h: c.update({name: values[:-1] for name, values in c.items()}), "do not stand as a full grid"),
+        (lambda c, h: c["layer"].__setitem__(3, 0), "column layer: rows are not a full grid"),
+        (lambda c, h: c.update({name: values[:-1] for name, values in c.items()}), "are not a full grid"),
         (lambda c, h: c.pop("rank"), "columns are iteration, microbatch"),
         (lambda c, h: c.update(selections=c["selections"] / 1), "as whole numbers"),
         (lambda c, h: c["selections"].__setitem__(0, -4), "selections are -4"),

@@ -33,7 +33,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 INFINITE = ("--bandwidth",)  # options that may be inf: a link without a limit
 
-Force = Annotated[bool, typer.Option("--force", help="Replace what stands at the output, whoever made it.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is at the output, whoever made it.")]
 
 
 def new_app(help_text: str) -> typer.Typer:

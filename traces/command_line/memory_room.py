@@ -14,7 +14,7 @@ CONFIGURATION = 1500  # bytes of one configuration of a grid, its name and its p
 
 
 def check_room(what: str, count: int, bytes_each: float) -> None:
-    """Refuse what would take more memory than is free; the estimate stands in the message.
+    """Refuse what would take more memory than is free; the estimate is in the message.
 
     `what` says what is counted, such as `--replications: runs`; `count` is how many there are, `bytes_each` what one
     takes.

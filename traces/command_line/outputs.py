@@ -1,4 +1,4 @@
-"""What may stand at an output: nothing that is there is lost unasked, and an input is never an output.
+"""What an output may replace: nothing that is there is lost unasked, and an input is never an output.
 
 An output that exists is refused, unless it is the same command's (it is left or continued) or `--force` is given.
 Files are written into a folder beside their place and moved there once all of them are whole.
@@ -215,7 +215,7 @@ def said_of(out: Path, written: Path) -> Iterator[None]:
 
 
 def move(room: Path, place: Path, inputs: list[Path], force: bool, is_ours: Callable[[Path], bool]) -> None:
-    """Move all files from a folder to another one, none of them unless every one may stand there."""
+    """Move all files from a folder to another one: all of them or, where one may not replace what is there, none."""
     moving = {}
     for path in sorted(path for path in room.rglob("*") if path.is_file()):
         target = place / path.relative_to(room)

@@ -38,7 +38,7 @@ def provenance(seed: int | None = None, command: list[str] | None = None) -> dic
     """Return the dictionary that every output carries so that it can be made again.
 
     `command` is an argument vector; None takes the running one. Absolute paths in it are shortened to their
-    last part, because a machine's folders say nothing to another reader. `inputs` stand there where they were noted.
+    last part, because a machine's folders say nothing to another reader. It holds `inputs` where they were noted.
     """
     made = {
         "command": shortened(without_options(command if command is not None else running_command(), ())),
@@ -100,7 +100,7 @@ def installed(package: str) -> str | None:
 
 
 def is_checkout() -> bool:
-    """Say whether this runs from a checkout (or a link to one), where the stages stand beside moe_replay.py."""
+    """Say whether this runs from a checkout (or a link to one), where the stages are beside moe_replay.py."""
     return (ROOT / "moe_replay.py").is_file()
 
 

@@ -66,7 +66,7 @@ def outside(run: Selections) -> np.ndarray:
 
 
 def after_empty(run: Selections) -> np.ndarray:
-    """Mark experts that stand behind an empty slot; filled from the front, the first k of a row are a prefix."""
+    """Mark experts that follow an empty slot; filled from the front, the first k of a row are a prefix."""
     marked_nLK = np.zeros(run.experts_nLK.shape, bool)
     if run.has_empty:
         marked_nLK[..., 1:] = run.empty_nLK[..., :-1] & ~run.empty_nLK[..., 1:]
@@ -210,7 +210,7 @@ def check_tokens(trace: Recorded) -> None:
 
 
 def check_whole_passes(sequence_T: np.ndarray, step_T: np.ndarray, first_row_P: np.ndarray) -> None:
-    """Refuse a (sequence, step) whose rows stand in two places."""
+    """Refuse a (sequence, step) whose rows are in two places."""
     key_P = (step_T[first_row_P].astype(np.int64) << 32) | sequence_T[first_row_P]
     if not (key_P[1:] > key_P[:-1]).all():
         order_P = np.argsort(key_P, kind="stable")

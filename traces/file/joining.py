@@ -20,7 +20,7 @@ class Groups:
     def collapse(self, name: str, values_X: np.ndarray, meaning: np.ndarray | None = None) -> np.ndarray:
         """Return one value per sequence, ascending by id; InputError if a sequence has two values.
 
-        Where a `meaning` is given, values are places in it, and what stands there is returned.
+        Where a `meaning` is given, values are places in it, and the entries there are returned.
         """
         values_S = values_X[self.first_S]
         marked_X = values_S[self.index_X] != values_X

@@ -86,7 +86,7 @@ def one_per_token(part: Part, name: str, values_TL: np.ndarray, first_row: int) 
 
 
 def check_row_numbers(part: Part, rows: slice, row_TL: np.ndarray, layer_TL: np.ndarray) -> None:
-    """Refuse rows that do not stand as row 0, layer 0; row 0, layer 1; ..."""
+    """Refuse rows in another order than row 0, layer 0; row 0, layer 1; ..."""
     shape = row_TL.shape
     row_T, layer_L = np.arange(rows.start, rows.stop, dtype=np.int32), np.arange(shape[1], dtype=np.int16)
     wrong = row_TL.reshape(-1) != np.repeat(row_T, shape[1])
@@ -94,12 +94,12 @@ def check_row_numbers(part: Part, rows: slice, row_TL: np.ndarray, layer_TL: np.
     if wrong.any():
         at, layer = divmod(int(wrong.argmax()), shape[1])
         found = f"row {row_TL[at, layer]}, layer {layer_TL[at, layer]}"
-        raise InputError(f"{part.path}: {found} stands where row {rows.start + at}, layer {layer} belongs")
+        raise InputError(f"{part.path}: {found} is where row {rows.start + at}, layer {layer} belongs")
 
 
 @dataclass
 class Assembly:
-    """The arrays of a trace being read; what is known per sequence stands per token until all of it is there."""
+    """The arrays of a trace being read; what is known per sequence is kept per token until all of it is there."""
 
     layout: Layout
     tokens: int

@@ -41,7 +41,7 @@ def absolute(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def ends_between(asked_ns: np.ndarray, ends_ns: np.ndarray, start_ns: np.ndarray) -> np.ndarray:
-    """Return how many places before its own row the end stands that equals a time, among all ends in order, int64.
+    """Return how many places before its own row the end that equals a time is, among all ends in order, int64.
 
     Where there is none, minus the time until the row's start: never positive, so both stay apart.
     """
@@ -83,7 +83,7 @@ def name_by(name: str, other: str | None) -> str:
 
 
 def order_of(values: np.ndarray) -> np.ndarray:
-    """Return the rows in the order of their values; equal ones as they stand."""
+    """Return the rows in the order of their values; equal ones keep their order."""
     if len(values) and values.min() >= 0 and values.max() < 1 << 16:
         values = values.astype(np.uint16)  # sorted by their digits, ten times faster
     return np.argsort(values, kind="stable")

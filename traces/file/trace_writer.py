@@ -1,6 +1,6 @@
 """Long recordings: finished parts in a folder, merged and renamed at the end; `kill -9` loses the part being written.
 
-The parts of `X.trace.parquet` stand in `X.trace.parts/`, each a trace's file of its own under a name that it gets only
+The parts of `X.trace.parquet` are in `X.trace.parts/`, each a trace's file of its own under a name that it gets only
 when it is whole. `close` merges them under a temporary name, renames the result, and only then takes the folder away,
 by one rename too. So at every moment either the folder or the file can be read, and holds all that was finished.
 """
@@ -29,7 +29,7 @@ class Order:
         self.in_step: set[int] = set()
 
     def add(self, chunk: Trace) -> None:
-        """Take the next chunk; InputError if it cannot stand behind the ones before."""
+        """Take the next chunk; InputError if it cannot follow the ones before."""
         passes = chunk.passes
         step, sequences = int(passes.step_P[0]), passes.sequence_P[passes.step_P == passes.step_P[0]].tolist()
         if step < self.step:
@@ -75,7 +75,7 @@ class TraceWriter:
             self.resume()
 
     def resume(self) -> None:
-        """Stand behind the finished parts, whose header must be this one."""
+        """Continue after the finished parts, whose header must be this one."""
         paths = part_paths(self.folder)
         for path in paths:
             part = load_trace(path)

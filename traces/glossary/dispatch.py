@@ -18,7 +18,7 @@ COLUMNS = (
     Column("waste_measured", "", "rows computed per pair asked for"),
     Column("waste_of_kept", "", "rows computed per pair that is not dropped"),
     Column("weights_bytes", "bytes", "weights of all experts"),
-    Column("input_bytes", "bytes", "what stands in memory before dispatch begins"),
+    Column("input_bytes", "bytes", "what is in memory before dispatch begins"),
     Column("rows", "rows", "rows that experts compute, padding included"),
     Column("peak_bytes", "bytes", "most memory allocated beyond the input"),
     Column("current_bytes", "bytes", "memory still allocated at the end"),

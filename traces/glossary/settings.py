@@ -28,7 +28,7 @@ COLUMNS = (
     Column("used_k", "experts", "experts per token and layer that the model was trained to use"),
     Column("sequences", "sequences", "sequences that were served; of a trace, sequences in it"),
     Column("seed", "", "number that draws were made from"),
-    Column("seeds", "", "how many seeds stand behind the row"),
+    Column("seeds", "", "how many seeds the row combines"),
     Column("dense", "", "whether dense blocks are part of the run"),
     Column("devices", "", "devices that experts are placed on"),
     Column("placement", "", "rule by which experts are placed on devices"),

@@ -1,7 +1,7 @@
 """The per_token mode of SGLang's recorder: records of passes become rows of a trace.
 
 The recorder keeps no request ids, so a sequence of the trace is what one request has in one pass: prompts are whole
-where prefill is not chunked, and every decoded token stands alone.
+where prefill is not chunked, and every decoded token is a sequence of its own.
 """
 
 from pathlib import Path

@@ -98,7 +98,7 @@ def tensors(path: Path) -> dict[tuple[int, int], np.ndarray]:
             raise InputError(f"{path}: tensor {name!r:.40}, allowed names '<iteration>_<layer>'")
         at = int(key[1]), int(key[2])
         if at in found:
-            raise InputError(f"{path}: tensor {name!r}: iteration {at[0]}, layer {at[1]} stands twice, allowed once")
+            raise InputError(f"{path}: tensor {name!r}: iteration {at[0]}, layer {at[1]} is there twice, allowed once")
         found[at] = tensor(f"{path}: tensor {name!r}", entry, raw)
     if not found:
         raise InputError(f"{path}: no tensors, allowed one per iteration and layer")

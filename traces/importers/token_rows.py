@@ -111,7 +111,7 @@ def without_dense(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...
 
 @dataclass(frozen=True)
 class Sequences:
-    """Where S sequences stand in a file's rows: `length_S` rows each, of which the first `prefill_S` are prompt.
+    """Where S sequences are in a file's rows: `length_S` rows each, of which the first `prefill_S` are prompt.
 
     `first_position_S` is the position of a sequence's first row.
     """

@@ -57,7 +57,7 @@ def torch_content(path: Path) -> dict:
 
 
 def reason(error: Exception) -> str:
-    """Return what an error of torch.load says; its unpickler's own words stand behind a page of advice."""
+    """Return what an error of torch.load says; its unpickler's own words come after a page of advice."""
     said = " ".join(str(error).split()).rpartition(UNPICKLER)[2]
     return said.partition(" Check the documentation")[0].partition(". ")[0][:120] or type(error).__name__
 

@@ -67,7 +67,7 @@ def filled(experts_TLK: np.ndarray) -> np.ndarray:
 
 
 def long_runs(expert_TL: np.ndarray, experts: int, choice: str | None) -> np.ndarray:
-    """Return which rows (T, L) of one slot stand in a run of one filling in all layers that is too long for chance."""
+    """Return which rows (T, L) of one slot are in a run of one filling in all layers that is too long for chance."""
     tokens, layers = expert_TL.shape
     marked_T = np.zeros(tokens, bool)
     if choice == REAL or experts < 2:

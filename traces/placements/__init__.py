@@ -1,1 +1,1 @@
-"""Which expert stands in which slot of which device, and placements balanced by load."""
+"""Which expert is in which slot of which device, and placements balanced by load."""

@@ -1,7 +1,7 @@
 """A placement balanced by load: the experts with most load are replicated, and devices get about equal loads.
 
 Greedy, as DeepSeek's EPLB does it within one group of devices: a replica at a time goes to the expert with the largest
-load per replica; then the heaviest stand first, each on the least loaded device that has room and does not hold it.
+load per replica; then the heaviest come first, each on the least loaded device that has room and does not hold it.
 Swaps that relieve the fullest device follow. Loads that are equal count by the expert's number, so the same loads give
 the same placement.
 """

@@ -1,4 +1,4 @@
-"""Which expert stands in which slot of which device, replicas included: what planners make and engines read."""
+"""Which expert is in which slot of which device, replicas included: what planners make and engines read."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ KIND = "placement"
 class ExpertPlacement:
     """`expert_LP` int16: the expert in each of P physical slots of every layer; device of slot p is p // (P / devices).
 
-    Every expert stands in one slot of every layer at least; what stands in more is replicated, on devices of its own.
+    Every expert is in at least one slot of every layer; one in several slots is replicated, on devices of its own.
     `layer_ids` are the model's own numbers of the L layers. Raises InputError naming layer, slot and value.
     """
 
@@ -48,7 +48,7 @@ class ExpertPlacement:
         for layer, expert_P in zip(self.layer_ids, self.expert_LP, strict=True):
             absent = np.setdiff1d(np.arange(self.experts), expert_P)
             if len(absent):
-                raise InputError(f"layer {layer}: expert {absent[0]} stands in no slot ({len(absent)} such experts)")
+                raise InputError(f"layer {layer}: expert {absent[0]} is in no slot ({len(absent)} such experts)")
         self.check_replicas()
 
     def check_replicas(self) -> None:

@@ -17,7 +17,7 @@ COST_COLUMNS = {
     "service_ns": np.int64,
 }
 TRANSFER = (-1, -1)  # layer and block of a transfer, whose batch has one token
-ANY_LAYER = (-1, 0)  # layer and block of a dense block that stands for every layer which has none of its own
+ANY_LAYER = (-1, 0)  # layer and block of a dense block that serves every layer which has none of its own
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ OF_HEADER = {
 class RunRecords:
     """The record tables of one run, and a header that says what ran.
 
-    `passes`, `batches` and `transfers` map the column names above to arrays. Batches stand in the order in which they
+    `passes`, `batches` and `transfers` map the column names above to arrays. Batches are in the order in which they
     started, transfers in the order in which they were asked for; None where all experts were resident.
     The header holds `source` (`executed` or `simulated`), `config` (a RunConfig as a dictionary), `device`,
     digests of the trace and the cost table, and `provenance`.

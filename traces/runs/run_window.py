@@ -54,7 +54,7 @@ class Window:
     def holds(self, times_ns: np.ndarray) -> np.ndarray:
         """Return a mask of the moments inside; a whole run holds all that is in it.
 
-        A window is half open, since a release and a completion stand on both ends.
+        A window is half open, since a release and a completion are at both ends.
         """
         if self.kind == WHOLE_RUN:
             return np.ones(len(times_ns), bool)

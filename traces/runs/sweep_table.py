@@ -24,7 +24,7 @@ from moe_replay.traces.runs.run_records import RunRecords
 from moe_replay.traces.runs.run_statistics import RunStatistics, run_statistics
 
 KIND = "sweep"
-REPLICATIONS = "replications.parquet"  # the name of a table that stands beside the records of single runs
+REPLICATIONS = "replications.parquet"  # the name of a table beside the records of single runs
 FAILED = "failed"
 WHOLE = ("passes", "makespan_ns", "sojourn_mean_ms")  # first arrival to last end; mean time from arrival to end
 TEXTS = ("run", "engine", "known", "status", "reason", "values_of")

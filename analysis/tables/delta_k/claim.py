@@ -54,7 +54,7 @@ def tally(rows: pd.DataFrame) -> str:
 
 
 def primary_sentence(row: dict, rows: pd.DataFrame) -> str:
-    """Return the primary comparison of one model in words, with what stands beside it."""
+    """Return the primary comparison of one model in words, with the comparisons beside it."""
     how = f"{row['rule']} applied afterwards" if row["model"].startswith(FIXED_MODEL) else f"trained with {row['rule']}"
     start = f"{row['model']}, {how} (mean K {row['mean_k']:.2f}{varies(row)})"
     if row["status"] != "ok":
@@ -68,7 +68,7 @@ def primary_sentence(row: dict, rows: pd.DataFrame) -> str:
 
 
 def beside_text(row: dict) -> str:
-    """Return one of the comparisons that stand beside the primary one."""
+    """Return one of the comparisons beside the primary one."""
     name = {SHUFFLED: "the same numbers dealt to other samples", EQUAL_TIME: "the same weights at equal time"}.get(
         row["baseline"], row["baseline"]
     )

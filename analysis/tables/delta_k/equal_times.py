@@ -1,7 +1,7 @@
 """Which fixed number of experts takes as long as a dynamic rule? From measured times of one machine.
 
 A point's time is the median over its repetitions, per image. Between measured numbers of experts it is interpolated
-linearly; where a larger k was measured faster than a smaller one (noise) the smaller one's time stands for both. The
+linearly; where a larger k was measured faster than a smaller one (noise) the smaller one's time is taken for both. The
 scatter of the times is not part of any interval: it is told apart, as the range over repetitions.
 """
 

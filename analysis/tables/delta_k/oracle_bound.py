@@ -1,8 +1,8 @@
 """How far could choosing K go, and how much of that is luck?
 
 The *oracle* answers a sample right if any of k = 1..n does. Whoever may try n times is right more often by chance
-alone, so beside it stand n *noisy tries*: the same model at its own k with noise on the gates, each try as accurate as
-a fixed k is on average (matched on validation images). What noise reaches too is no evidence that K matters.
+alone, so it is shown beside n *noisy tries*: the same model at its own k with noise on the gates, each try as accurate
+as a fixed k is on average (matched on validation images). A gain that noise reaches too is no evidence that K matters.
 """
 
 import numpy as np

@@ -93,7 +93,7 @@ def arranged(points: OperatingPoints) -> Study:
         of_series = places.setdefault(series_of(point), {})
         if of_series.setdefault(point["seed"], place) != place:
             raise InputError(
-                f"operating points: point {place}: {described(point)} stands twice for seed {point['seed']}"
+                f"operating points: point {place}: {described(point)} is there twice for seed {point['seed']}"
             )
     for found in places.values():
         lacking = [seed for seed in seeds if seed not in found]

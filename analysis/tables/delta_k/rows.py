@@ -4,7 +4,7 @@ Fixed beforehand: the rule is delta, its target a mean K of 2, the margin 0.3 po
 images. Two comparisons are primary: delta applied afterwards to a model trained at fixed k, against the same weights at
 fixed K (only the choice of K differs), and the model trained with delta, against models trained at fixed k (what one
 would have trained instead); of several models trained with delta, the one with the best validation accuracy at that
-target. All else stands beside them.
+target. All else is shown beside them.
 
 same weights         the same model at fixed k, read at the point's own mean K
 trained at fixed k   the models trained at fixed k, each at its own k, read at the point's own mean K

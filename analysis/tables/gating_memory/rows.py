@@ -44,7 +44,7 @@ def read_memory(path: Path) -> pd.DataFrame:
 
 
 def refuse_repeated(path: Path, table: pd.DataFrame) -> None:
-    """InputError where a configuration stands in the table twice."""
+    """Refuse a table that has a configuration twice, with InputError."""
     repeated = table.duplicated([*KEY, "dispatch", "convention", "capacity_factor"])
     if repeated.any():
         raise InputError(f"{path}: row {int(repeated.to_numpy().argmax())} repeats the configuration of an earlier one")

@@ -1,7 +1,7 @@
 """Streams: the order in which tokens follow each other, and the control that shuffles it.
 
 A text's stream is a sequence, token after token. A video's stream is one patch of one sequence, frame after frame:
-what stood before is the same place in the frame before. A trace says which it is (`notes.stream`), text if it does not.
+what came before is the same place in the frame before. A trace says which it is (`notes.stream`), text if it does not.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Expert memory of a run with time: what a device may run now, what it must fetch first, and what the links carry.
 
-Schedulers ask; drivers move the weights and say when they are there. The rules of a single cache stand in `cache`,
-their place in the order of an instant in the README ("Time").
+Schedulers ask; drivers move the weights and say when they are there. The rules of a single cache are in
+`policies.caches.cache`, their place in the order of an instant in simulate/README.md ("Time").
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ExpertMemory:
     def _worth(self) -> Sequence[float] | None:
         return self.knowledge.importance if self.config.cache == "importance" else self.knowledge.popularity
 
-    # Where a queue's expert stands.
+    # Where a queue's expert is: resident, on its way, or absent.
 
     def key_of(self, queue: int) -> int:
         """Return the key of an expert's queue."""

@@ -58,7 +58,7 @@ class Knowledge:
     them, layer after layer): selections, and SwapMoE's score. `future` is that of one cache, `groups` are all groups
     to come, in order; `look_ahead` says how many of them the oracle prefetcher may see. `rng` draws random victims.
     `learned` marks popularity and importance: `held-out`, or `hindsight` where they come from what is replayed.
-    `held` are the experts that stand on the cache's device, None: all; the others are never asked of it.
+    `held` are the experts of the cache's device, None: all; the others are never asked of it.
     InputError for another number of popularities or importances than of keys.
     """
 

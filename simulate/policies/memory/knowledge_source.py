@@ -127,7 +127,7 @@ def other(trace: Trace, source: Trace, name: str) -> Lesson:
     if all(source.field_digests[field] == trace.field_digests[field] for field in CHOICES):
         return Lesson(source, ALL, HINDSIGHT, f"known: hindsight: {name} is the very trace that is counted")
     if both := shared_sequences(trace, source):
-        said = f"known: hindsight: {both} of the {trace.S} sequences that are counted stand in {name} too"
+        said = f"known: hindsight: {both} of the {trace.S} sequences that are counted are in {name} too"
         return Lesson(source, ALL, HINDSIGHT, said)
     return Lesson(source, ALL, HELD_OUT, f"known: held-out: what is learned beforehand comes from {name}")
 

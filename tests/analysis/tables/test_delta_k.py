@@ -252,7 +252,7 @@ def test_a_study_with_missing_seeds_is_refused():
         arranged(without(lambda point: point["seed"] == 1))
     whole.points[1]["seed"] = 0
     whole.points[1].update(whole.points[0])
-    with pytest.raises(InputError, match="stands twice for seed 0"):
+    with pytest.raises(InputError, match="is there twice for seed 0"):
         arranged(whole)
 
 

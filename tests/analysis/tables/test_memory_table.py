@@ -86,7 +86,7 @@ def test_causes_add_up_to_the_time_lost(call, path, tmp_path, devices):
 
 
 def assert_held_against(whole, table):
-    """All experts resident come first, a bound stands before its runs and is slower than none of its slots and miss."""
+    """All experts resident come first, a bound comes before its runs and is slower than none of its slots and miss."""
     resident = whole.iloc[0]
     assert (resident["cache"], resident["slowdown"], resident["lost_ms"]) == ("resident", 1, 0)
     np.testing.assert_allclose(whole["slowdown"], whole["ms_per_pass"] / resident["ms_per_pass"])

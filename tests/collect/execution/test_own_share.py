@@ -1,4 +1,4 @@
-"""The executor's own share of a batch: its arithmetic, and where it stands in records, on a CPU and on a GPU."""
+"""The executor's own share of a batch: its arithmetic, and its place in records, on a CPU and on a GPU."""
 
 import numpy as np
 import pytest

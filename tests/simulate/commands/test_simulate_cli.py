@@ -83,7 +83,7 @@ def test_a_grid_is_written_and_what_is_complete_is_kept(simulate, logs, tmp_path
 
 
 def test_another_cost_law_does_not_count_as_complete(simulate, logs, tmp_path):
-    """Its runs are refused, and what stands there is neither lost nor taken for them, unless that is asked for."""
+    """Its runs are refused, and what is there is neither lost nor taken for them, unless that is asked for."""
 
     def run(law, *more):
         return simulate("run", logs / "toy.trace.parquet", "--affine", law, "--out", tmp_path, "--jobs", "1", *more)

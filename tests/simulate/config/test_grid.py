@@ -82,7 +82,7 @@ def test_a_machine_that_never_waits_works_at_its_capacity():
 
 
 def test_of_several_devices_the_busiest_sets_the_capacity():
-    """On device 0 stand experts 0 and 1, which get 6 of 8 selections, and the dense blocks of layers 0 and 1."""
+    """Device 0 has experts 0 and 1, which get 6 of 8 selections, and the dense blocks of layers 0 and 1."""
     workload, cost = world([[[0], [1]]] * 3 + [[[2], [3]]], 4), affine(1000, 50)
     full = 1400 / 8
     found = [capacity_per_s(workload, cost, 8, dense, devices=2) for dense in (False, True)]

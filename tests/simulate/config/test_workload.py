@@ -12,7 +12,7 @@ from moe_replay.traces.selections import Trace
 
 
 def decode_world(**more):
-    """Two sequences, prompts of 2 and 1 tokens, then one token each in two decode steps; rows stand in step order."""
+    """Two sequences, prompts of 2 and 1 tokens, then one token each in two decode steps; rows are in step order."""
     return world([[[0]]] * 7, 1, [5, 5, 9, 5, 9, 5, 9], [0, 0, 0, 1, 1, 2, 2], **more)
 
 
@@ -65,7 +65,7 @@ def test_selections_are_counted_without_empty_slots():
 
 
 def test_rows_of_a_pass_that_do_not_stand_together_are_refused():
-    with pytest.raises(InputError, match="sequence 0 in step 0 do not stand together"):
+    with pytest.raises(InputError, match="sequence 0 in step 0 are not together"):
         world([[[0]]] * 3, 1, sequence=[0, 1, 0])
 
 

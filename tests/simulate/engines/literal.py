@@ -1,4 +1,4 @@
-"""The README's rules for queues once more, as literally and as slowly as possible: the reference for random worlds.
+"""The rules of simulate/README.md ("Queues") once more, as literally and slowly as possible: to hold engines against.
 
 Shares the workload, the arrival processes and the placement with the real thing, and nothing else: no stages, no
 counters, no lists per device, no lazily deleted time-outs. Everything is looked up anew in every round.
@@ -87,7 +87,7 @@ class Literal:
                 return
 
     def round(self, now, arriving, forced):
-        """Play one round of the README's list; return the passes it releases."""
+        """Play one round of the list in simulate/README.md ("Time"); return the passes it releases."""
         finished = []
         for batch in sorted(self.running, key=lambda batch: batch["device"]):
             if batch["end_ns"] == now and not batch.get("fresh"):

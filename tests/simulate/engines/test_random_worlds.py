@@ -1,4 +1,4 @@
-"""On random worlds the engine does what the README says, read literally, and loses, doubles and reorders nothing."""
+"""On random worlds the engine does what simulate/README.md says, literally, and loses, doubles and reorders nothing."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace

@@ -167,7 +167,7 @@ def test_every_policy_counts_what_its_object_counts(stream):
 @settings(max_examples=60, deadline=None)
 @given(streams())
 def test_compiled_caches_count_what_the_policy_objects_count(stream):
-    """Curves stand in front of some of them: here the compiled caches of all policies are asked, evictions included."""
+    """Curves answer for some of them: here the compiled caches of all policies are asked, evictions included."""
     experts = len(stream.keys)
     known = Knowledge(1, experts, future=Future(()), rng=np.random.default_rng(7), **learned(experts))
     for policy in CACHES:

@@ -1,7 +1,7 @@
 """The engine meets the closed forms of queues of size B, within what its replications leave open.
 
 One layer, one expert, one selection per token, Poisson arrivals. The unit of time is 1 ms of simulated time. Where
-values stand in the tests they are those of the published forms, computed independently of
+values are in the tests they are those of the published forms, computed independently of
 `analysis.estimates.closed_forms`.
 """
 

@@ -104,7 +104,7 @@ def test_a_toml_file_holds_the_same_axes(tmp_path):
         (["queue_sise=8"], "unknown axis 'queue_sise'; known: arrivals, asks, cache, dense"),
         (["seed=1,2"], "seed is no axis: --replications N"),
         (["queue_size"], "--axis: 'queue_size' is not allowed; allowed: NAME=V1,V2"),
-        (["queue_size=8", "queue_size=9"], "axis queue_size stands twice"),
+        (["queue_size=8", "queue_size=9"], "axis queue_size is given twice"),
         (["queue_size="], "axis queue_size has no values"),
         ([], "nothing to sweep"),
         (["queue_size=8,many"], "axis queue_size: 'many' is not allowed; allowed: int"),

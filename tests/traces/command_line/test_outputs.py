@@ -1,4 +1,4 @@
-"""What may stand at an output: nothing that is there is lost unasked, and an input is never an output."""
+"""What an output may replace: nothing that is there is lost unasked, and an input is never an output."""
 
 import json
 import os

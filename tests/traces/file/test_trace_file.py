@@ -1,4 +1,4 @@
-"""The trace on disk: what goes in comes out, other programs can read it, and it stands there whole or not at all."""
+"""The trace on disk: what goes in comes out, other programs can read it, and it is there whole or not at all."""
 
 import json
 from dataclasses import replace

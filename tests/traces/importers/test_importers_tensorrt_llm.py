@@ -91,7 +91,7 @@ MALFORMED = {
     "no object": (lambda t: (2).to_bytes(8, "little") + b"[]", "the header is list, allowed an object"),
     "no tensors": (lambda t: safetensors({}), "no tensors"),
     "another name": (lambda t: safetensors({**t, "weight": [0] * 8}), "tensor 'weight', allowed names"),
-    "a layer twice": (lambda t: safetensors({**t, "100_03": t["100_3"]}), "iteration 100, layer 3 stands twice"),
+    "a layer twice": (lambda t: safetensors({**t, "100_03": t["100_3"]}), "iteration 100, layer 3 is there twice"),
     "fractions": (lambda t: safetensors(t, dtype="F32"), "dtype is 'F32', allowed I64, I32"),
     "no dtype": (lambda t: safetensors(t, dtype=None), "dtype is None"),
     "two dimensions": (lambda t: safetensors(t, shape=[2, 4]), "shape is [2, 4], allowed one dimension"),

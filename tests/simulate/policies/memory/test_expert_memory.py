@@ -140,7 +140,7 @@ def test_a_proposal_does_not_replace_what_it_names_itself():
 @pytest.mark.parametrize("scope", ["layer", "global"])
 @pytest.mark.parametrize("scheduler", [{"scheduler": "lockstep"}, {"queue_size": 1}], ids=str)
 def test_each_device_keeps_its_own_most_popular_experts_for_good(scheduler, scope):
-    """Experts 0 and 1 stand on device 0, 2 and 3 on device 1: the most popular of all takes no slot of the other."""
+    """Experts 0 and 1 are on device 0, 2 and 3 on device 1: the most popular of all takes no slot of the other."""
     passes = world([[[0, 3]], [[1, 2]], [[0, 3]]], E=4, sequence=[0, 0, 0], step=[0, 1, 2])
     kept = memory(cache="static", slots=1, scope=scope, miss="host", filled=True)
     run = config(**scheduler, arrivals="closed", in_flight=1, devices=2, memory=kept)

@@ -63,7 +63,7 @@ def test_a_layer_takes_the_longer_of_both_lanes_however_experts_are_numbered(sch
 
 @BOTH
 def test_misses_of_several_devices_join_the_hosts_list_in_order_of_their_blocks(scheduler):
-    """Experts 0 and 1 stand on device 0, 2 and 3 on device 1; 0 and 3 are absent."""
+    """Experts 0 and 1 are on device 0, 2 and 3 on device 1; 0 and 3 are absent."""
     one = world([[[3, 2, 1, 0]]], E=4)
     run = config(**scheduler, devices=2, memory=memory(slots=1, **HOST))
     batches, _ = logs_of_both(one, run, TEN, Known(popularity=[0, 1, 1, 0]))

@@ -1,4 +1,4 @@
-"""What policies know beforehand: learned on one half and counted on the other, marked wherever a number stands."""
+"""What policies know beforehand: learned on one half and counted on the other, marked wherever a number is shown."""
 
 import csv
 import sys
@@ -157,7 +157,7 @@ def test_a_trace_that_holds_what_is_counted_is_hindsight_under_any_name(tmp_path
     )
     found = lesson_of(trace, str(part), needs)
     assert (found.mark, found.said) == (
-        "hindsight", "known: hindsight: 13 of the 40 sequences that are counted stand in part.trace.parquet too",
+        "hindsight", "known: hindsight: 13 of the 40 sequences that are counted are in part.trace.parquet too",
     )  # fmt: skip
     nothing = lesson_of(trace, None, {"rng"})
     assert (nothing.mark, nothing.said, nothing.counted(trace)) == ("none", "", trace)
@@ -294,7 +294,7 @@ def test_one_sequence_of_one_step_is_refused_by_the_name_of_the_option(call, tmp
 
 
 def test_executed_runs_are_repeated_with_what_they_knew(call, path, tmp_path):
-    """Records of `simulate memory` stand for executed ones: the header says where they learned, and it is kept to."""
+    """Records of `simulate memory` serve as executed ones: the header says where they learned, and it is kept to."""
     words = ("--cache", "static", "--slots", 4, "--miss", "block", "--no-explain", "--jobs", 1)
     for known in ((), ("--known", "hindsight")):
         runs, again = tmp_path / f"runs{len(known)}", tmp_path / f"again{len(known)}"
