@@ -13,7 +13,7 @@ STAGES = ("collect", "traces", "simulate", "analysis", "figures")  # named here 
 # What each stage may import of the others; a name with a dot means the modules that begin with it.
 SIBLINGS = {
     "traces": (),
-    "collect": ("traces", "simulate.config", "simulate.policies"),
+    "collect": ("traces", "simulate.config", "simulate.policies", "simulate.ordering"),
     "simulate": ("traces",),
     # What the simulator was asked, and how it names things; it runs nothing here: stages meet on disk.
     "analysis": (
@@ -37,7 +37,7 @@ OUTSIDERS = {
     "dask": ("simulate.sweeps.dask_cluster",),
     "distributed": ("simulate.sweeps.dask_cluster",),
     "transformers": ("collect.huggingface",),
-    "scipy": ("analysis", "simulate.planning"),
+    "scipy": ("analysis", "simulate.planning", "simulate.ordering"),
     "pandas": ("analysis", "figures", "simulate.interface", "collect.studies.accuracy_vs_k_study", "collect.datasets"),
     "matplotlib": ("figures",),
     "fcntl": (),  # is not there on every system: filelock is

@@ -1,0 +1,1 @@
+"""Graphs of one training iteration: operations, the storages they touch, and what must run before what."""
