@@ -13,12 +13,19 @@ from rich.progress import Progress
 from rich.table import Table
 
 from moe_replay.collect.commands.app import Checkpoint, Force, ScoreBits, TorchOptions, app
+from moe_replay.collect.commands.load_options import Balance, LoadOptions
 from moe_replay.collect.datasets.text_corpus import Corpus, read_corpus
 from moe_replay.collect.datasets.text_sources import SOURCES
 from moe_replay.collect.devices import device_name
 from moe_replay.collect.models.language_model import LanguageConfig
 from moe_replay.collect.recording.continuous_batching import draw_requests
-from moe_replay.collect.recording.language_recording import Recorder, language_header, record_decode, record_prefill
+from moe_replay.collect.recording.language_recording import (
+    Recorder,
+    language_header,
+    language_model_info,
+    record_decode,
+    record_prefill,
+)
 from moe_replay.collect.recording.score_rounding import FULL_PRECISION
 from moe_replay.collect.studies.language_quality import measure_bits
 from moe_replay.collect.training.language_training import LanguageTraining, restore_language, train_language
@@ -70,10 +77,13 @@ class ModelOptions:
     hidden: Annotated[int, COUNT.option(low=1, help="Hidden units of each expert.")] = 128
     heads: Annotated[int, COUNT.option(low=1, help="Attention heads.")] = 4
     window: Annotated[int, COUNT.option(low=2, help="Longest sequence, bytes.")] = 256
+    balance: Balance = 0.01
 
     def config(self) -> LanguageConfig:
         """Return the configuration."""
-        return LanguageConfig(self.layers, self.experts, self.k, self.width, self.hidden, self.heads, self.window)
+        return LanguageConfig(
+            self.layers, self.experts, self.k, self.width, self.hidden, self.heads, self.window, self.balance
+        )
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ def language_command(
     sizes: ModelOptions,
     asked: StepOptions,
     machine: TorchOptions,
+    recorded: LoadOptions,
     start: Annotated[
         Path | None, typer.Option(help="Go on from a finished training's weights, with new steps.")
     ] = None,
@@ -120,6 +131,7 @@ def language_command(
     """
     asked.set_precision()
     check_place(out, [start])
+    counter = recorded.counter([out, start])
     where, corpus = machine.pick(), text.read()
     config, training = sizes.config(), asked.training()
     if asked.seconds is not None:
@@ -127,15 +139,21 @@ def language_command(
         print(f"{out}: {training.steps} steps fit into {asked.seconds:g} s")
     with Progress(transient=True) as progress:
         task = progress.add_task("training", total=training.steps)
-        _, about = train_language(
+        model, about = train_language(
             corpus, config, training, where, out,
             on_step=lambda step, loss: progress.update(
                 task, completed=step, description=f"training, {loss / np.log(2):.2f} bits per byte"
             ),
-            start=start,
+            start=start, counter=counter,
         )  # fmt: skip
     last = about["history"][-1]
     print(f"{out}: {last['step']} steps, {last['loss'] / np.log(2):.3f} bits per training byte at the end")
+    recorded.write(counter, language_model_info(model), trained_on(corpus), about)
+
+
+def trained_on(corpus: Corpus) -> dict:
+    """Return what a load trace says of the text that its model was trained on."""
+    return {"name": "text", "digest": corpus.digest, "note": "training documents of " + ", ".join(corpus.names)}
 
 
 @app.command("language-quality")

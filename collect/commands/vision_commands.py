@@ -1,6 +1,6 @@
 """Commands about vision transformers: train one, train all of a comparison, measure their times."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +11,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from moe_replay.collect.commands.app import Device, Epochs, Force, ImageOptions, Jobs, app
+from moe_replay.collect.commands.load_options import Balance, LoadOptions
 from moe_replay.collect.datasets.images import Images
 from moe_replay.collect.devices import device_name, pick_device
 from moe_replay.collect.models.vision_transformer import VARIANTS, VisionConfig
+from moe_replay.collect.recording.clip_recording import switch_model_info
 from moe_replay.collect.studies.vision_grid import contenders, summary, tables_of, train_all
 from moe_replay.collect.studies.vision_times import inference_seconds, measure_times
 from moe_replay.collect.training import processes
@@ -24,6 +26,7 @@ from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, check_place, is_by_this_command, is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, PERCENT
+from moe_replay.traces.errors import InputError
 
 Threshold = Annotated[float, PERCENT.option(low=0, high=100, help="Accuracy (%) whose first epoch is reported.")]
 Variants = Annotated[str, typer.Option(help=f"VARIANT[:EXPERTS[:consistency]], with commas; {', '.join(VARIANTS)}.")]
@@ -63,6 +66,11 @@ class VariantOptions:
     experts: Annotated[int, COUNT.option(low=1, help="Experts per layer; dense has 1.")] = 1
     consistency: Annotated[bool, typer.Option("--consistency", help="Random routing: AdaMix's two passes.")] = False
     seed: Annotated[int, COUNT.option(low=0)] = 0
+    balance: Balance = 0.01
+
+    def config(self, sizes: SizeOptions) -> VisionConfig:
+        """Return the configuration."""
+        return replace(sizes.config(self.variant, self.experts), w_balance=self.balance)
 
     def training(self, steps: StepOptions) -> VisionTraining:
         """Return the training."""
@@ -79,6 +87,7 @@ def vision_command(
     chosen: VariantOptions,
     sizes: SizeOptions,
     steps: StepOptions,
+    recorded: LoadOptions,
     gpus: Annotated[int, COUNT.option(low=1, help="Processes, one GPU each; on a CPU, processes of one thread.")] = 1,
     device: Device = "auto",
     threshold: Threshold = 45.0,
@@ -94,32 +103,44 @@ def vision_command(
     torch.set_num_threads(1)
     check_place(out)
     check_output(out.with_suffix(".json"), [], force)
-    config, training = sizes.config(chosen.variant, chosen.experts), chosen.training(steps)
+    config, training = chosen.config(sizes), chosen.training(steps)
     training.check(config, gpus)
+    check_counted(recorded, config, gpus)
     where = pick_device(device)
     processes.check_count(gpus, where)
     taken = images.read()
     if gpus > 1 and not processes.launched():
         check_plan(taken, config, training, out)
         raise typer.Exit(processes.launch(gpus))
-    train_here(taken, config, training, where, out, threshold, force)
+    train_here(taken, config, training, where, out, threshold, force, recorded)
 
 
 def train_here(
     images: Images, config: VisionConfig, training: VisionTraining, where: torch.device, out: Path, threshold: float,
-    force: bool,
+    force: bool, recorded: LoadOptions,
 ) -> None:  # fmt: skip
     """Train in this process, alone or with those beside it; the first of them reports."""
     place = processes.join(where) if processes.launched() else processes.alone(where)
+    counter = recorded.counter([out])
     try:
         model, about = train_vision(
             images, config, training, place, out,
-            lambda epoch, entry: print(f"epoch {epoch}/{training.epochs}: {entry}", flush=True),
+            lambda epoch, entry: print(f"epoch {epoch}/{training.epochs}: {entry}", flush=True), counter,
         )  # fmt: skip
     finally:
         processes.leave()
     if place.first:
         report(model, about, images, out, threshold, device_name(place.device), force)
+    if counter:
+        recorded.write(counter, switch_model_info(model, images.name), images.about, about)
+
+
+def check_counted(recorded: LoadOptions, config: VisionConfig, gpus: int) -> None:
+    """Refuse to count the loads of a model whose gates select nothing, or of one process among several."""
+    if recorded.record_loads is not None and config.variant != "switch":
+        raise InputError(f"--record-loads: variant {config.variant} has no gate that learns, allowed: switch")
+    if recorded.record_loads is not None and gpus > 1:
+        raise InputError(f"--record-loads: counts the loads of one process, --gpus is {gpus}; allowed: 1")
 
 
 def check_plan(images: Images, config: VisionConfig, training: VisionTraining, out: Path) -> None:

@@ -68,16 +68,21 @@ def frame_rows(header: Header, seen: list, first: int, frames: int, score_bits: 
     )  # fmt: skip
 
 
+def switch_model_info(model: VisionTransformer, data: str) -> ModelInfo:
+    """Return what a trace says of a switch transformer that was trained on these images."""
+    config = model.config
+    return ModelInfo(
+        name=f"switch-vit-{data}", experts=config.experts, used_k=1, layer_ids=tuple(range(config.depth)),
+        d_model=config.width, d_ff=config.hidden,
+        expert_bytes=model.blocks[0].feed_forward.experts.expert_bytes, dtype="float32",
+    )  # fmt: skip
+
+
 def clip_header(model: VisionTransformer, description: dict, clip: Clip, camera: str, score_bits: int) -> Header:
     """Return the header of a clip's trace."""
-    config = model.config
     note = f"every {clip.every}. frame, middle square, {model.shape[1]} x {model.shape[2]} pixels"
     return Header(
-        model=ModelInfo(
-            name=f"switch-vit-{description['data']}", experts=config.experts, used_k=1,
-            layer_ids=tuple(range(config.depth)), d_model=config.width, d_ff=config.hidden,
-            expert_bytes=model.blocks[0].feed_forward.experts.expert_bytes, dtype="float32",
-        ),
+        model=switch_model_info(model, description["data"]),
         gate_rule=PROBABILITIES, score_kind="softmax", ranked=True,
         data={"name": clip.name, "digest": clip.digest, "note": note}, device=device_name(model.mean_F.device),
         provenance=provenance(description["training"]["seed"]),

@@ -50,16 +50,21 @@ class Recorder:
         }  # fmt: skip
 
 
+def language_model_info(model: LanguageModel) -> ModelInfo:
+    """Return what a trace says of the language model."""
+    config = model.config
+    return ModelInfo(
+        name="byte-moe", experts=config.experts, used_k=config.k, layer_ids=tuple(range(config.layers)),
+        d_model=config.width, d_ff=config.hidden, expert_bytes=model.experts[0].expert_bytes, dtype="float32",
+    )  # fmt: skip
+
+
 def language_header(
     model: LanguageModel, description: dict, corpus: Corpus, device: torch.device, seed: int, notes: dict
 ) -> Header:
     """Return the header of a language model's trace; `notes` say how it was recorded."""
-    config = model.config
     return Header(
-        model=ModelInfo(
-            name="byte-moe", experts=config.experts, used_k=config.k, layer_ids=tuple(range(config.layers)),
-            d_model=config.width, d_ff=config.hidden, expert_bytes=model.experts[0].expert_bytes, dtype="float32",
-        ),
+        model=language_model_info(model),
         gate_rule=OVER_CHOSEN, score_kind="softmax", ranked=True,
         data={"name": "text", "digest": corpus.digest, "note": "held-out documents of " + ", ".join(corpus.names)},
         device=device_name(device), provenance=provenance(seed),

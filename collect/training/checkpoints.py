@@ -20,13 +20,17 @@ DAMAGE = (
 
 
 def save_checkpoint(
-    path: Path, description: dict, model: nn.Module, optimizer: torch.optim.Optimizer | None, history: list
-) -> None:
-    """Write a checkpoint, whole or not at all. `optimizer` None: the training is finished and needs no state of it."""
+    path: Path, description: dict, model: nn.Module, optimizer: torch.optim.Optimizer | None, history: list,
+    loads: dict | None = None,
+) -> None:  # fmt: skip
+    """Write a checkpoint, whole or not at all. `optimizer` None: the training is finished and needs no state of it.
+
+    `loads`: the counts of a training that counts how many tokens select each expert.
+    """
     content = {
         "description": description, "history": history, "model_state": model.state_dict(),
         "optimizer_state": optimizer.state_dict() if optimizer else None,
-    }  # fmt: skip
+    } | ({} if loads is None else {"loads": loads})  # fmt: skip
     made = io.BytesIO()
     torch.save(content, made)  # not to the file: what torch says of a full disk tells nobody what is wrong
     with replacing(path) as temporary:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from moe_replay.collect.datasets.text_corpus import Corpus
 from moe_replay.collect.models.language_model import LanguageConfig, LanguageModel
+from moe_replay.collect.recording.load_counting import LoadCounter
 from moe_replay.collect.training.checkpoints import first_difference, load_checkpoint, save_checkpoint
 from moe_replay.traces.errors import InputError
 
@@ -53,22 +54,27 @@ def describe(corpus: Corpus, config: LanguageConfig, training: LanguageTraining)
 def train_language(
     corpus: Corpus, config: LanguageConfig, training: LanguageTraining, device: torch.device, checkpoint: Path,
     every_s: float = 180.0, on_step: Callable[[int, float], object] | None = None, start: Path | None = None,
+    counter: LoadCounter | None = None,
 ) -> tuple[LanguageModel, dict]:  # fmt: skip
     """Train, or finish a training that was cut off, and return (model, description with history).
 
     Every step draws its windows from (seed, step) alone, so an interrupted training resumes to the bytes of an
     uninterrupted one (on CPU). A checkpoint is written every `every_s` seconds and at the end; `on_step(step, loss)`
     gets the mean cross-entropy (nats) of every step. `start` is a finished training of the same model and text whose
-    weights this one goes on from, with a schedule of its own; the description tells of it. InputError where
-    `checkpoint` belongs to another training, or `start` to another model or text.
+    weights this one goes on from, with a schedule of its own; the description tells of it. `counter` counts what the
+    gates select. InputError where `checkpoint` belongs to another training, or `start` to another model or text.
     """
     model, description = begin(corpus, config, training, start)
     model = model.to(device)
     optimizer = optimizer_of(model, training)
-    history = resume(checkpoint, description, model, optimizer, training.steps)
+    if counter:
+        counter.watch(model.gates)
+    history = resume(checkpoint, description, model, optimizer, training.steps, counter)
     step = history[-1]["step"] if history else 0
     saved, seconds, losses = time.perf_counter(), history[-1]["seconds"] if history else 0.0, []
     while step < training.steps:
+        if counter:
+            counter.before_step(step)
         losses.append(train_step(model, optimizer, corpus, training, step, device))
         step += 1
         if on_step:
@@ -77,7 +83,8 @@ def train_language(
         if elapsed >= every_s or step == training.steps:
             seconds += elapsed
             history.append({"step": step, "loss": float(np.mean(losses)), "seconds": round(seconds, 1)})
-            save_checkpoint(checkpoint, description, model, optimizer if step < training.steps else None, history)
+            going_on = optimizer if step < training.steps else None
+            save_checkpoint(checkpoint, description, model, going_on, history, counter and counter.state())
             saved, losses = time.perf_counter(), []
     return model.eval(), {**description, "history": history}
 
@@ -104,12 +111,15 @@ def begin(
 
 
 def resume(
-    checkpoint: Path, description: dict, model: LanguageModel, optimizer: torch.optim.Optimizer, steps: int
-) -> list[dict]:
+    checkpoint: Path, description: dict, model: LanguageModel, optimizer: torch.optim.Optimizer, steps: int,
+    counter: LoadCounter | None = None,
+) -> list[dict]:  # fmt: skip
     """Take up a checkpoint where there is one and return its history."""
     if not checkpoint.exists():
         return []
     stored = load_checkpoint(checkpoint, description)
+    if counter:
+        counter.resume(stored.get("loads"), checkpoint)
     model.load_state_dict(stored["model_state"])
     if stored["history"][-1]["step"] < steps:
         optimizer.load_state_dict(stored["optimizer_state"])

@@ -18,6 +18,7 @@ from moe_replay.collect.datasets.images import Images
 from moe_replay.collect.devices import on_device, synchronise
 from moe_replay.collect.models.expert_averaging import deployed
 from moe_replay.collect.models.vision_transformer import AVERAGED, VisionConfig, VisionTransformer
+from moe_replay.collect.recording.load_counting import LoadCounter
 from moe_replay.collect.training.checkpoints import load_checkpoint, save_checkpoint
 from moe_replay.collect.training.classifier_training import TrainingConfig, set_learning_rate
 from moe_replay.collect.training.processes import Processes
@@ -60,13 +61,14 @@ def new_vision_model(images: Images, config: VisionConfig, seed: int) -> VisionT
 
 def train_vision(
     images: Images, config: VisionConfig, training: VisionTraining, processes: Processes, checkpoint: Path,
-    on_epoch: Callable[[int, dict], object] | None = None,
+    on_epoch: Callable[[int, dict], object] | None = None, counter: LoadCounter | None = None,
 ) -> tuple[VisionTransformer, dict]:  # fmt: skip
     """Train, or finish a training that was cut off; return (model in evaluation mode, description with history).
 
     An entry of the history: epoch, loss (cross-entropy), test_accuracy (of what would be deployed: random routing's
     averaged model), drawn_accuracy (random routing with its draws; else None), seconds (training only). The first
-    process evaluates and writes. InputError where `checkpoint` belongs to another model, data set or training.
+    process evaluates and writes. `counter` counts what switch gates select in a single process. InputError where
+    `checkpoint` belongs to another model, data set or training.
     """
     training.check(config, processes.count)
     description, device = describe(images, config, training), processes.device
@@ -74,12 +76,14 @@ def train_vision(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
     )
-    history = resume(checkpoint, description, model, optimizer) if checkpoint.exists() else []
+    if counter:
+        counter.watch([block.feed_forward.gate for block in model.blocks])
+    history = resume(checkpoint, description, model, optimizer, counter) if checkpoint.exists() else []
     runner = processes.wrap(model)
     for epoch in range(len(history), training.epochs):
         synchronise(device)
         started = time.perf_counter()
-        loss = train_epoch(runner, optimizer, images, training, epoch, processes)
+        loss = train_epoch(runner, optimizer, images, training, epoch, processes, counter)
         synchronise(device)
         seconds = round(time.perf_counter() - started, 2)
         if processes.first:
@@ -87,15 +91,21 @@ def train_vision(
                 {"epoch": epoch + 1, "loss": loss, **tested(model, images, training.seed), "seconds": seconds}
             )
             finished = epoch + 1 == training.epochs
-            save_checkpoint(checkpoint, description, model, None if finished else optimizer, history)
+            going_on = None if finished else optimizer
+            save_checkpoint(checkpoint, description, model, going_on, history, counter and counter.state())
             if on_epoch:
                 on_epoch(epoch + 1, history[-1])
     return model.eval(), {**description, "history": history}
 
 
-def resume(checkpoint: Path, description: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict]:
-    """Take up a checkpoint's weights and optimiser; return its history."""
+def resume(
+    checkpoint: Path, description: dict, model: nn.Module, optimizer: torch.optim.Optimizer,
+    counter: LoadCounter | None = None,
+) -> list[dict]:  # fmt: skip
+    """Take up a checkpoint's weights, optimiser and counts; return its history."""
     stored = load_checkpoint(checkpoint, description)
+    if counter:
+        counter.resume(stored.get("loads"), checkpoint)
     model.load_state_dict(stored["model_state"])
     if len(stored["history"]) < description["training"]["epochs"]:
         optimizer.load_state_dict(stored["optimizer_state"])
@@ -104,7 +114,7 @@ def resume(checkpoint: Path, description: dict, model: nn.Module, optimizer: tor
 
 def train_epoch(
     runner: nn.Module, optimizer: torch.optim.Optimizer, images: Images, training: VisionTraining, epoch: int,
-    processes: Processes,
+    processes: Processes, counter: LoadCounter | None = None,
 ) -> float:  # fmt: skip
     """Run one epoch and return its mean cross-entropy over all processes."""
     runner.train()
@@ -120,6 +130,8 @@ def train_epoch(
         chosen = order[step * training.batch : (step + 1) * training.batch]
         if len(chosen) < processes.count:
             break  # a rest too small for every process to have a row
+        if counter:
+            counter.before_step(epoch * steps + step)
         rows = on_device(processes.share(chosen), device)
         batch_NF = augment(train_NF[rows], on_device(shift_N3[processes.share(chosen)], device), images.shape)
         set_learning_rate(optimizer, training, epoch + step / steps)
