@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from moe_replay.collect.fresh.asked import Call, Files, Fresh, Part
 
 WAYS = {"resident": (), "load": ("--slots", 8), "masked": ("--slots", 8, "--miss", "redirect")}  # of expert memory
@@ -23,7 +25,7 @@ def parts_of(fresh: Fresh) -> list[Part]:
     """Return all parts in the order in which they run."""
     return [
         *classifiers(fresh), *rules(fresh), dispatch_memory(fresh), dynamic_k(fresh), vision(fresh), *video(fresh),
-        *language(fresh), *expert_memory(fresh),
+        *language(fresh), training_loads(fresh), *expert_memory(fresh),
     ]  # fmt: skip
 
 
@@ -150,6 +152,26 @@ def language(fresh: Fresh) -> list[Part]:
     dense = call("language", *options, *scale.dense_language, "--out", fresh.models / "language-dense.pt")
     said = "language: a byte-level MoE language model, its held-out bits per byte, prefill and decode traces"
     return [Part(said, (trained,), beside=(dense,)), Part("", routes, beside=(quality,))]
+
+
+def training_loads(fresh: Fresh) -> Part:
+    """Loads over training of two models, each with and without balance loss: one pair beside the other."""
+    scale, device = fresh.scale, ("--device", fresh.device, *fresh.source)
+    switch = ("--data", fresh.data, *device, *scale.vision_images, *scale.vision_model, *scale.vision_batch,
+              "--variant", "switch", "--experts", 32)  # fmt: skip
+
+    def pair(command: str, folder: Path, *words: object) -> tuple[Call, ...]:
+        return tuple(
+            call(command, *words, *balance, "--record-loads", folder / "training" / f"{name}.loads.parquet",
+                 "--out", fresh.models / f"{folder.name}-{name}.pt")
+            for name, balance in (("balanced", ()), ("unbalanced", ("--balance", 0)))
+        )  # fmt: skip
+
+    return Part(
+        "language, vision: how does load move while a model trains, with and without balance loss?",
+        pair("language", fresh.text, *device, *scale.text_loads),
+        beside=pair("vision", fresh.set, *switch, *scale.vision_loads),
+    )
 
 
 def expert_memory(fresh: Fresh) -> list[Part]:

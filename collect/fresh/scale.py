@@ -17,8 +17,9 @@ class Scale:
     """What decides how long collecting takes. Fields that hold options are words for the commands of their name.
 
     `image_sizes` cuts the data set for classifiers, `vision_images` for vision transformers; `validation` is how many
-    training images choose thresholds. `seen` is the vision transformer that watches clips. `megabytes` are the memory
-    budgets of plans in bytes, which suit the size of the language model.
+    training images choose thresholds. `seen` is the vision transformer that watches clips. `text_loads` and
+    `vision_loads` say how long those models train whose loads are recorded. `memory_budgets` are budgets of plans in
+    bytes, which suit the size of the language model.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Scale:
     vision_epochs: int
     vision_timed: Words
     seen: str
+    text_loads: Words
+    vision_loads: Words
     language: Words
     dense_language: Words
     segments: int
@@ -56,6 +59,8 @@ GPU = Scale(
     vision="dense,switch:32,switch:64,random:32", vision_images=(),
     vision_model=words("--patch 4 --width 300 --heads 6 --hidden 600"), vision_batch=words("--batch 256"),
     vision_epochs=20, vision_timed=(), seen="switch32",
+    text_loads=words("--steps 4000 --batch 32 --width 256 --hidden 256 --loads-every 20"),
+    vision_loads=words("--epochs 10 --loads-every 10"),
     language=words("--steps 20000 --batch 32 --width 256 --hidden 256"),
     dense_language=words("--experts 1 --k 1 --steps 20000 --batch 32 --width 256 --hidden 1024"),
     segments=1000, windows=32, requests=384, masked_units=240, configurations=60,
@@ -69,6 +74,7 @@ CPU = Scale(
     memory=words("--batch 100,400 --repetitions 3"), vision="dense,switch:4,switch:8,random:4",
     vision_images=words("--train-images 4000 --test-images 2000"), vision_model=words("--patch 8"), vision_batch=(),
     vision_epochs=3, vision_timed=words("--training-images 1280 --inference-images 5000"), seen="switch8",
+    text_loads=words("--steps 300 --loads-every 2"), vision_loads=words("--epochs 5 --loads-every 1"),
     language=words("--steps 600"), dense_language=words("--experts 1 --k 1 --steps 600 --hidden 512"),
     segments=200, windows=6, requests=72, masked_units=60, configurations=16, memory_budgets="12MB,18MB,24MB,30MB",
 )  # fmt: skip

@@ -61,10 +61,11 @@ class LoadCounter:
 
     def resume(self, state: dict | None, checkpoint: Path) -> None:
         """Take up the counts in a checkpoint; InputError where it has none, or of other steps."""
-        found = state and state["every"]
-        if found != self.every:
-            had = "was begun without counting loads" if state is None else f"counts the loads of every step in {found}"
-            raise InputError(f"{checkpoint}: {had}; allowed: {self.every} as there, or a checkpoint of its own")
+        if state is None:
+            raise InputError(f"{checkpoint}: was begun without counting loads; allowed: a checkpoint that counts")
+        if state["every"] != self.every:
+            found = f"counts loads every {state['every']} steps, not every {self.every}"
+            raise InputError(f"{checkpoint}: {found}; allowed: {state['every']}, or another checkpoint")
         self.steps, self.counts = list(state["steps"]), list(state["counts"])
 
 
