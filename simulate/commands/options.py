@@ -15,7 +15,7 @@ from moe_replay.simulate.engines.engine_choice import ENGINES
 from moe_replay.simulate.policies.arrivals import ARRIVALS
 from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
 from moe_replay.simulate.policies.memory.knowledge_source import HELP
-from moe_replay.simulate.policies.placement import PLACEMENTS
+from moe_replay.simulate.policies.placement import PLACEMENTS, placement_name
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.units import COUNT, time_in
 
@@ -49,7 +49,10 @@ Sequences = Annotated[int | None, COUNT.option(low=1, help="Sequences to serve, 
 Replications = Annotated[int, COUNT.option(low=0, help="Seeds 0..n-1; 0: one run in the trace's order.")]
 NoDense = Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")]
 Devices = Annotated[int, COUNT.option(low=1, help="Devices; communication is not modelled.")]
-Placement = Annotated[str, typer.Option(help=f"{PLACEMENTS.choices}.")]
+Placement = Annotated[
+    str,
+    typer.Option(metavar="NAME|FILE", callback=placement_name, help=f"{PLACEMENTS.choices}; or a placement's file."),
+]
 EngineName = Annotated[str, typer.Option(help=f"{', '.join(ENGINES)}: the same records, the compiled one sooner.")]
 Jobs = Annotated[int, COUNT.option(low=0, help="Processes, or threads of compiled runs; 0 is one per core.")]
 Known = Annotated[str | None, typer.Option(metavar="TRACE|hindsight", help=HELP)]

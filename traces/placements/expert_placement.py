@@ -1,7 +1,9 @@
 """Which expert is in which slot of which device, replicas included: what planners make and engines read."""
 
+import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,17 @@ from moe_replay.traces.errors import InputError
 
 KEYS = ("schema", "kind", "model", "experts", "devices", "layer_ids", "expert_LP", "provenance")
 KIND = "placement"
+EMPTY = -1  # what an empty slot holds
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExpertPlacement:
-    """`expert_LP` int16: the expert in each of P physical slots of every layer; device of slot p is p // (P / devices).
+    """`expert_LP` int16: the expert in each of P physical slots of every layer, -1 in an empty slot.
 
-    Every expert is in at least one slot of every layer; one in several slots is replicated, on devices of its own.
-    `layer_ids` are the model's own numbers of the L layers. Raises InputError naming layer, slot and value.
+    Slots are numbered device by device, devices node by node: slot p is on device p // (P / devices), device d in node
+    d // (devices / nodes). Every expert is in at least one slot of every layer; what is in several is replicated, on
+    different devices. `layer_ids` are the model's own numbers of the L layers. Raises InputError naming layer, slot
+    and value.
     """
 
     model: str
@@ -27,6 +32,7 @@ class ExpertPlacement:
     devices: int
     layer_ids: tuple[int, ...]
     expert_LP: np.ndarray
+    nodes: int = 1
 
     def __post_init__(self) -> None:
         if self.expert_LP.ndim != 2 or len(self.expert_LP) != len(self.layer_ids):
@@ -36,14 +42,16 @@ class ExpertPlacement:
         slots = self.expert_LP.shape[1]
         if self.devices < 1 or slots % self.devices or slots == 0:
             raise InputError(f"{slots} slots on {self.devices} devices, allowed: equally many on each")
+        if self.nodes < 1 or self.devices % self.nodes:
+            raise InputError(f"{self.devices} devices in {self.nodes} nodes, allowed: equally many in each")
         if list(self.layer_ids) != sorted({*self.layer_ids}) or self.layer_ids[0] < 0:
             raise InputError(f"layer_ids are {list(self.layer_ids)}, allowed ascending whole numbers >= 0")
-        outside = np.argwhere((self.expert_LP < 0) | (self.expert_LP >= self.experts))
+        outside = np.argwhere((self.expert_LP < EMPTY) | (self.expert_LP >= self.experts))
         if len(outside):
             layer, slot = outside[0]
             raise InputError(
                 f"layer {self.layer_ids[layer]}, slot {slot} holds expert {self.expert_LP[layer, slot]}, "
-                f"allowed 0..{self.experts - 1} ({len(outside)} such slots)"
+                f"allowed 0..{self.experts - 1}, or -1 for an empty slot ({len(outside)} such slots)"
             )
         for layer, expert_P in zip(self.layer_ids, self.expert_LP, strict=True):
             absent = np.setdiff1d(np.arange(self.experts), expert_P)
@@ -54,7 +62,7 @@ class ExpertPlacement:
     def check_replicas(self) -> None:
         """Refuse two replicas of an expert on one device: they take a slot and balance nothing."""
         held_LDX = np.sort(self.expert_LP.reshape(len(self.layer_ids), self.devices, -1), axis=2)
-        twice = np.argwhere(held_LDX[:, :, 1:] == held_LDX[:, :, :-1])
+        twice = np.argwhere((held_LDX[:, :, 1:] == held_LDX[:, :, :-1]) & (held_LDX[:, :, 1:] != EMPTY))
         if len(twice):
             layer, device, at = twice[0]
             raise InputError(
@@ -71,7 +79,18 @@ class ExpertPlacement:
     @property
     def replicas_LE(self) -> np.ndarray:
         """How many slots every expert has."""
-        return np.stack([np.bincount(expert_P, minlength=self.experts) for expert_P in self.expert_LP])
+        return np.stack([np.bincount(row + 1, minlength=self.experts + 1)[1:] for row in self.expert_LP.astype(int)])
+
+    @property
+    def empty_slots(self) -> int:
+        """How many slots of all layers hold nothing."""
+        return int((self.expert_LP == EMPTY).sum())
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of what is where; the model's name and who made it do not count."""
+        content = [self.experts, self.devices, self.nodes, list(self.layer_ids), self.expert_LP.tolist()]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
     @property
     def slot_LEX(self) -> np.ndarray:
@@ -86,10 +105,10 @@ class ExpertPlacement:
 
 
 def save_placement(placement: ExpertPlacement, path: Path | str, provenance: dict) -> None:
-    """Write a placement as JSON, whole or not at all."""
+    """Write a placement as JSON, whole or not at all; `provenance` says how it was made."""
     write_json(path, {
         "schema": SCHEMA_VERSION, "kind": KIND, "model": placement.model, "experts": placement.experts,
-        "devices": placement.devices, "layer_ids": list(placement.layer_ids),
+        "devices": placement.devices, "nodes": placement.nodes, "layer_ids": list(placement.layer_ids),
         "expert_LP": placement.expert_LP.tolist(), "provenance": provenance,
     })  # fmt: skip
 
@@ -107,9 +126,10 @@ def load_placement(path: Path | str) -> ExpertPlacement:
     for key in KEYS:
         if key not in content:
             raise InputError(f"{path}: key {key!r} is missing; needed: {', '.join(KEYS)}")
-    sizes = [content["experts"], content["devices"], *(content["layer_ids"] or [None])]
+    nodes = content.get("nodes", 1)  # files of former versions do not have it
+    sizes = [content["experts"], content["devices"], nodes, *(content["layer_ids"] or [None])]
     if content["schema"] != SCHEMA_VERSION or not all(type(each) is int for each in sizes):
-        raise InputError(f"{path}: schema, experts, devices or layer_ids hold something else than whole numbers")
+        raise InputError(f"{path}: schema, experts, devices, nodes or layer_ids hold something else than whole numbers")
     try:
         expert_LP = np.array(content["expert_LP"])
         if expert_LP.dtype.kind != "i" or (expert_LP != expert_LP.astype(np.int16)).any():
@@ -120,7 +140,7 @@ def load_placement(path: Path | str) -> ExpertPlacement:
     try:
         return ExpertPlacement(
             model=str(content["model"]), experts=content["experts"], devices=content["devices"],
-            layer_ids=tuple(content["layer_ids"]), expert_LP=expert_LP,
+            layer_ids=tuple(content["layer_ids"]), expert_LP=expert_LP, nodes=nodes,
         )  # fmt: skip
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -135,7 +135,10 @@ def test_placements_come_back_from_disk(placed, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"expert_LP": [[0, 1, 2, 4], [0, 1, 2, 3]]}, "layer 1, slot 3 holds expert 4, allowed 0..3 (1 such slots)"),
+        (
+            {"expert_LP": [[0, 1, 2, 4], [0, 1, 2, 3]]},
+            "layer 1, slot 3 holds expert 4, allowed 0..3, or -1 for an empty slot (1 such slots)",
+        ),
         ({"expert_LP": [[0, 1, 2, 2], [0, 1, 2, 3]]}, "layer 1: expert 3 is in no slot (1 such experts)"),
         ({"devices": 3}, "4 slots on 3 devices, allowed: equally many on each"),
         ({"layer_ids": (3, 1)}, "layer_ids are [3, 1], allowed ascending"),

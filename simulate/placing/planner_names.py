@@ -1,0 +1,71 @@
+"""The table of planners: a new one is one new module in `planners` and one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from moe_replay.simulate.placing.cluster_shape import ClusterShape
+from moe_replay.simulate.placing.load_profile import LoadProfile
+from moe_replay.simulate.placing.planners import contiguous, lpt
+from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.placements.expert_placement import EMPTY
+
+Planner = Callable[[LoadProfile, ClusterShape], np.ndarray]
+PLANNERS: Rules[Planner] = Rules(
+    "planner", "planner", None,
+    {"contiguous": contiguous.plan, "lpt": lpt.plan},
+    arguments=("known", "shape"),
+)  # fmt: skip
+
+
+def planner(method: str) -> Planner:
+    """Return the planner of a method: a name, `MODULE:NAME` of a user's own, or `NAME=NUMBER` with its parameter.
+
+    The parameter is a planner's third argument. InputError for an unknown name, and a number where there is none.
+    """
+    name, equals, text = method.partition("=")
+    plan = PLANNERS[name]
+    if not equals:
+        return plan
+    parameter = parameter_of(name)
+    try:
+        return partial(plan, **{parameter: float(text)})
+    except ValueError:
+        raise InputError(f"planner {method!r}: allowed: {name}=NUMBER") from None
+
+
+def parameter_of(name: str) -> str:
+    """Return the name of a planner's own parameter; InputError where it has none."""
+    import inspect
+
+    names = list(inspect.signature(PLANNERS[name]).parameters)
+    if len(names) < 3:
+        raise InputError(f"planner {name!r} takes no number; allowed: the name alone")
+    return names[2]
+
+
+def planned(method: str, known: LoadProfile, shape: ClusterShape) -> np.ndarray:
+    """Return expert_LP int16 [L, P] of a method, -1 in empty slots; InputError if it is no placement.
+
+    An expert twice on one device is let through: EPLB does that, and `useless_replicas` counts it.
+    """
+    made = np.asarray(planner(method)(known, shape))
+    expected = (known.layers, shape.slots)
+    if made.shape != expected or made.dtype.kind not in "iu":
+        raise InputError(
+            f"planner {method!r} gives {made.dtype} of shape {made.shape}, allowed: integers of shape {expected}"
+        )
+    if made.min() < EMPTY or made.max() >= known.experts:
+        worst = made.min() if made.min() < EMPTY else made.max()
+        raise InputError(
+            f"planner {method!r} gives expert {worst}, allowed 0..{known.experts - 1}, -1 for an empty slot"
+        )
+    for layer, row in enumerate(made):
+        absent = np.setdiff1d(np.arange(known.experts), row)
+        if len(absent):
+            raise InputError(f"planner {method!r} leaves expert {absent[0]} of layer {layer} without a slot")
+    return made.astype(np.int16)

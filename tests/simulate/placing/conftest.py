@@ -1,0 +1,9 @@
+"""Worlds that tests of placing share."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(18)
