@@ -52,7 +52,7 @@ SAME_THING = (
     (r"figures\.(\w+)|analysis\.tables\.(\w+)|traces\.glossary\.(locality)", r"the figure \1\2\3"),
     (r"traces\.(?:glossary\.)?(selections)", r"the \1"),
     (r"analysis\.tables\.\w+\.(rows|build|claim)", r"\1 of a figure"),
-    (r"traces\.(?:importers|exporters)\.(\w+)", r"the program \1"),
+    (r"(?:traces\.(?:importers|exporters)|simulate\.placing\.planners)\.(\w+)", r"the program \1"),
 )
 
 

@@ -48,7 +48,5 @@ class LoadProfile:
     def tokens(self, layer: int) -> np.ndarray:
         """Return the experts of every token in a layer [T, K]; InputError where only counts are known."""
         if self.experts_TLK is None:
-            raise InputError(
-                "which experts a token selects together is not known from counts; allowed: a trace of tokens"
-            )
+            raise InputError("counts do not tell which experts a token selects together; allowed: a trace of tokens")
         return self.experts_TLK[:, layer]

@@ -9,7 +9,18 @@ import numpy as np
 
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.simulate.placing.load_profile import LoadProfile
-from moe_replay.simulate.placing.planners import contiguous, lpt
+from moe_replay.simulate.placing.planners import (
+    anti_correlation,
+    co_activation,
+    contiguous,
+    eplb,
+    exact,
+    greedy,
+    lpt,
+    node_co_activation,
+    round_robin,
+    smartmoe,
+)
 from moe_replay.simulate.policies.rule_names import Rules
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.placements.expert_placement import EMPTY
@@ -17,7 +28,11 @@ from moe_replay.traces.placements.expert_placement import EMPTY
 Planner = Callable[[LoadProfile, ClusterShape], np.ndarray]
 PLANNERS: Rules[Planner] = Rules(
     "planner", "planner", None,
-    {"contiguous": contiguous.plan, "lpt": lpt.plan},
+    {
+        "contiguous": contiguous.plan, "round-robin": round_robin.plan, "lpt": lpt.plan, "greedy": greedy.plan,
+        "anti-correlation": anti_correlation.plan, "smartmoe": smartmoe.plan, "eplb": eplb.plan, "exact": exact.plan,
+        "co-activation": co_activation.plan, "node-co-activation": node_co_activation.plan,
+    },
     arguments=("known", "shape"),
 )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
@@ -21,23 +23,37 @@ def filled_slots(device_LE: np.ndarray, shape: ClusterShape) -> np.ndarray:
     return expert_LP
 
 
-def least_loaded(load_LX: np.ndarray, devices: int, most: int) -> np.ndarray:
-    """Return device_LX: heaviest first, each on the least loaded of the devices that hold fewer than `most`.
+@dataclass(frozen=True)
+class Packing:
+    """Which device every item of every layer is on [L, X], and its place there in the order of packing."""
 
-    Of equal loads the lower number goes first, of equally loaded devices the lower number takes it.
+    device_LX: np.ndarray
+    place_LX: np.ndarray
+
+
+def least_loaded(load_LX: np.ndarray, devices: int, most: int, former_LX: np.ndarray | None = None) -> Packing:
+    """Return a packing: heaviest first, each on the least loaded of the devices that hold fewer than `most`.
+
+    Of equal loads the lower number goes first. Of equally loaded devices the item's `former_LX` device takes it where
+    it is among them, else the lowest.
     """
     layers, items = load_LX.shape
     order_LX = np.argsort(-load_LX, axis=1, kind="stable")
     sorted_LX = np.take_along_axis(load_LX, order_LX, 1)
+    before_LX = None if former_LX is None else np.take_along_axis(former_LX, order_LX, 1)
     fullness_LD, held_LD = np.zeros((layers, devices), load_LX.dtype), np.zeros((layers, devices), np.int64)
-    shut_LD = np.zeros((layers, devices))  # infinite where a device is full
-    chosen_LX, layer_L = np.empty((layers, items), np.int64), np.arange(layers)
-    for place in range(items):
-        device_L = (fullness_LD + shut_LD).argmin(1)
-        chosen_LX[:, place] = device_L
-        fullness_LD[layer_L, device_L] += sorted_LX[:, place]
+    shut_LD = np.zeros((layers, devices), load_LX.dtype if load_LX.dtype.kind == "f" else float)  # infinite where full
+    device_LX, place_LX = np.empty((layers, items), np.int64), np.empty((layers, items), np.int64)
+    layer_L = np.arange(layers)
+    for at in range(items):
+        open_LD = fullness_LD + shut_LD
+        device_L = open_LD.argmin(1)
+        if before_LX is not None:
+            stays_L = open_LD[layer_L, before_LX[:, at]] == open_LD[layer_L, device_L]
+            device_L = np.where(stays_L, before_LX[:, at], device_L)
+        device_LX[layer_L, order_LX[:, at]] = device_L
+        place_LX[layer_L, order_LX[:, at]] = held_LD[layer_L, device_L]
+        fullness_LD[layer_L, device_L] += sorted_LX[:, at]
         held_LD[layer_L, device_L] += 1
         shut_LD[layer_L, device_L] = np.where(held_LD[layer_L, device_L] == most, np.inf, 0)
-    device_LX = np.empty_like(chosen_LX)
-    np.put_along_axis(device_LX, order_LX, chosen_LX, 1)
-    return device_LX
+    return Packing(device_LX, place_LX)

@@ -9,4 +9,4 @@ from moe_replay.simulate.placing.slot_filling import filled_slots, least_loaded
 
 def plan(known: LoadProfile, shape: ClusterShape) -> np.ndarray:
     """Return expert_LP: heaviest experts first, each on the least loaded device that has a free slot."""
-    return filled_slots(least_loaded(known.load_LE, shape.devices, shape.slots_per_device), shape)
+    return filled_slots(least_loaded(known.load_LE, shape.devices, shape.slots_per_device).device_LX, shape)
