@@ -49,6 +49,7 @@ def shape_for(experts: int, devices: int, nodes: int = 1, redundant: int = 0) ->
     """
     if redundant < 0:
         raise InputError(f"redundant experts are {redundant}, allowed >= 0")
+    ClusterShape(devices, nodes)  # refuses devices and nodes that cannot be
     if devices > experts + redundant:
         raise InputError(f"devices is {devices}, allowed: at most one for each of the {experts + redundant} slots")
     if experts + redundant > experts * devices:
