@@ -11,8 +11,8 @@ from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.simulate.placing.load_profile import LoadProfile
 from moe_replay.simulate.placing.planners import (
     anti_correlation,
-    co_activation,
     contiguous,
+    device_co_activation,
     eplb,
     exact,
     greedy,
@@ -31,7 +31,7 @@ PLANNERS: Rules[Planner] = Rules(
     {
         "contiguous": contiguous.plan, "round-robin": round_robin.plan, "lpt": lpt.plan, "greedy": greedy.plan,
         "anti-correlation": anti_correlation.plan, "smartmoe": smartmoe.plan, "eplb": eplb.plan, "exact": exact.plan,
-        "co-activation": co_activation.plan, "node-co-activation": node_co_activation.plan,
+        "co-activation": device_co_activation.plan, "node-co-activation": node_co_activation.plan,
     },
     arguments=("known", "shape"),
 )  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.simulate.placing.load_profile import LoadProfile
-from moe_replay.simulate.placing.planners.co_activation import grouped_devices
+from moe_replay.simulate.placing.planners.device_co_activation import grouped_devices
 from moe_replay.simulate.placing.slot_filling import filled_slots, least_loaded
 
 SLACK = 0.02
