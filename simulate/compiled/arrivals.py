@@ -44,6 +44,7 @@ def release(world: World, p: int) -> None:
         follower = held_G(world)[world.held_back]
         world.held_back += 1
     if follower >= 0:
+        # Each pass arrives once, so that the list has room for all of them.
         arriving_P(world)[world.arriving] = follower
         world.arriving += 1
 
@@ -54,6 +55,7 @@ def release_step(world: World, step: int) -> None:
     steps_S(world)[step] -= 1
     if steps_S(world)[step] > 0 or step + 1 >= len(steps_S(world)):
         return
+    # A step's passes finish in any order and round; only the last of them releases, all of the next step at once.
     world.arriving = 0
     for at in range(start_S(world)[step + 1], start_S(world)[step + 2]):
         arriving_P(world)[world.arriving] = of_step_P(world)[at]
@@ -64,6 +66,7 @@ def release_step(world: World, step: int) -> None:
 def sort_arriving(world: World) -> None:
     """Bring the released passes into the order of the workload: by Shell's method, since most stand in it already."""
     arriving, gap = arriving_P(world), 1
+    # Gaps of Knuth's sequence, 1, 4, 13, ...: no recursion and no room of its own, unlike a library's sort.
     while gap < world.arriving // 3:
         gap = 3 * gap + 1
     while gap > 0:

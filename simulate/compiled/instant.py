@@ -67,23 +67,26 @@ from moe_replay.simulate.compiled.structures.clock import later
 def go_on(world: World, memory: Memory | None, masked: int | None) -> int:
     """Play instants until the run is over or something is needed; return which."""
     while True:
+        # `where` is in the record: after a return for room or a cost the loop enters again at the same place.
         if world.where == NEXT_INSTANT and not begin_instant(world, memory):
             return DONE
         if world.where == ROUND:
+            # Asked before the round, which cannot stop half-way: a batch per device and one on the host at most.
             if world.batches + world.devices + 1 > len(batches_A(world)):
                 return NEED_BATCHES
             if memory is not None and not has_room(world, memory):
                 return NEED_TRANSFERS
             play_round(world, memory, masked)
-        if world.where == LAUNCH:
-            if not launch(world):
+        if world.where == LAUNCH:  # batches are bound, their ends unknown
+            if not launch(world):  # the only question within a round
                 return NEED_COST
             leave(world, memory, masked)
         if memory is not None:
+            # One group at a time: there is room for what one makes a prefetcher ask for, not for all of a round.
             while prefetch_next(world, memory, masked):
                 if not has_room(world, memory):
                     return NEED_TRANSFERS
-            if memory.broken >= 0:
+            if memory.broken >= 0:  # noted where it was found: compiled code raises nothing
                 return BROKEN
         close_round(world, memory)
 
@@ -91,11 +94,12 @@ def go_on(world: World, memory: Memory | None, masked: int | None) -> int:
 @compiled
 def begin_instant(world: World, memory: Memory | None) -> bool:
     """Go to the next moment at which something is due; return False if there is none."""
-    now = min(next_arrival(world), next_due(world))
+    now = min(next_arrival(world), next_due(world))  # a look at each is quicker than a calendar
     for device in range(world.devices + 1):
         now = min(now, device_at(world, device).end_ns)
     if memory is not None:
         now = min(now, next_end(memory))
+    # Nothing will ever happen: the run is over, or all that is pending ends beyond the clock.
     if now == NEVER:
         return False
     world.now = now
@@ -125,7 +129,7 @@ def play_round(world: World, memory: Memory | None, masked: int | None) -> None:
             complete(world, memory, masked, device, now)
     if memory is not None:
         for link in range(world.devices):
-            while transfers_here(memory, link, now):
+            while transfers_here(memory, link, now):  # several over a wide link
                 arrive(world, memory, link, now)
     for i in range(world.arriving):
         p = arriving_P(world)[i]
@@ -139,7 +143,7 @@ def play_round(world: World, memory: Memory | None, masked: int | None) -> None:
         settle_step(world, memory, masked, now)
     else:
         settle_queues(world, memory, masked, now)
-    world.launched = world.batches
+    world.launched = world.batches  # those before have their ends
     start_batches(world, memory, masked, now)
     world.where = LAUNCH
 
@@ -199,7 +203,7 @@ def start(world: World, memory: Memory | None, masked: int | None, device: int, 
         if masked is None:
             row.hit = bound(world, memory, queue, device)
         else:
-            row.hit = 1
+            row.hit = 1  # what runs is resident: misses were counted when the pass was routed
     if world.scheduler != LOCKSTEP:
         rejoin(world, memory, masked, queue, now)
     world.batches += 1
@@ -242,7 +246,7 @@ def launch(world: World) -> bool:
 def slowed(service_ns: int, factor: float) -> int:
     """Return what a batch takes on the host, NEVER where 64 bits do not hold it."""
     on_host_ns = np.rint(service_ns * factor)
-    return int(on_host_ns) if on_host_ns < float(NEVER) else NEVER
+    return int(on_host_ns) if on_host_ns < float(NEVER) else NEVER  # beyond 64 bits it would convert to anything
 
 
 @compiled
@@ -250,16 +254,18 @@ def leave(world: World, memory: Memory | None, masked: int | None) -> None:
     """Record the passes that finished in this round, and list those that their end releases."""
     now = world.now
     for i in range(world.emptied):
+        # Behind the others, in the reference's order: which passes arrive next depends on it.
         finished_P(world)[world.finished + i] = emptied_P(world)[i]
     world.finished += world.emptied
     for i in range(world.finished):
         pass_at(world, finished_P(world)[i]).end_ns = now
     if masked is not None and world.finished:
-        passes_finished(world, memory, world.finished)
+        passes_finished(world, memory, world.finished)  # before exchanges: it may make a new plan
     for i in range(world.finished):
         release(world, finished_P(world)[i])
     sort_arriving(world)
     if masked is not None:
+        # SwapMoE's exchanges go by idle links, which carry no demands where gating is masked.
         exchange_planned(world, memory, now)
     world.where = PREFETCH
 
@@ -276,6 +282,7 @@ def close_round(world: World, memory: Memory | None) -> None:
             further = True
     if further:
         world.where = ROUND
+    # In lockstep every block with members is ready: it cannot stall.
     elif world.scheduler != LOCKSTEP and is_stalled(world, memory):
         force(world)
         world.where = ROUND

@@ -36,6 +36,7 @@ def retire_from_step(world: World, memory: Memory | None, masked: int | None, de
         rec = pass_at(world, member if dense else pass_N(world)[member])
         rec.start_ns = min(rec.start_ns, batch.start_ns)
         node = node_at(world, node).next
+    # Given back before the next stage queues: so nodes for all selections are enough (`run_build`).
     free_members(world, device)
     world.unfinished -= 1
     if world.unfinished > 0:
@@ -50,7 +51,7 @@ def retire_from_step(world: World, memory: Memory | None, masked: int | None, de
 
 @compiled
 def end_step(world: World) -> None:
-    """Let no step be under way."""
+    """End the step: none of its passes is present any more."""
     world.present -= world.step
     world.step = 0
 
@@ -59,6 +60,7 @@ def end_step(world: World) -> None:
 def gather_next_stage(world: World, masked: int | None) -> bool:
     """Move the step to its next stage in which any pass has members; return False where none follows."""
     for stage in range(world.stage + 1, 2 * world.layers + 1):
+        # Members are queued in the same sweep in which they are looked for, into chains of the blocks' queues.
         any_working = False
         for i in range(world.step):
             p = step_P(world)[i]
@@ -93,6 +95,7 @@ def mask_stage(world: World, memory: Memory, masked: int, now: int) -> bool:
         layer, left = world.stage >> 1, 0
         for i in range(world.step):
             if has_members(world, step_P(world)[i], world.stage):
+                # First all passes are routed, then members queue: none if the stage is left empty, as in the reference.
                 left += route(world, memory, step_P(world)[i], layer, now)
         if left > 0:
             for i in range(world.step):
@@ -132,6 +135,7 @@ def settle_step(world: World, memory: Memory | None, masked: int | None, now: in
     world.step = min(world.max_step, world.last_queued - world.first_queued)
     for i in range(world.step):
         step_P(world)[i] = queued_P(world)[world.first_queued + i]
+    # The list of waiting passes is never moved up: it has room for every pass of the run once.
     world.first_queued += world.step
     world.stage = -1
     gather_next_stage(world, masked)

@@ -38,14 +38,17 @@ def size_of(world: World, queue: int) -> int:
 def note_head(world: World, queue: int, entered_ns: int) -> None:
     """Note when the head of a queue began to wait, NEVER where there is none."""
     entered_Q(world)[queue] = entered_ns
+    # The soonest of a stretch is worked out when a stall asks for it: heads change often, stalls are rare.
     stale_R(world)[queue >> STRETCH_BITS] = 1
 
 
 @compiled
 def make_ready(world: World, queue: int) -> None:
-    """Let a queue join its ready list when ready queues do."""
+    """Mark a queue as ready: it joins its device's ready list when the round settles."""
+    # Unlike the reference's heap this one holds no stale entries: it has room for one of each queue.
     drop_timeout(world, queue)
     queue_at(world, queue).listed = 1
+    # At most once in a round, since `listed` is set: the list has room for every queue.
     joining_Q(world)[world.joining] = queue
     world.joining += 1
 
@@ -59,6 +62,7 @@ def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
     if length == size:
         if not queue_at(world, queue).listed:
             make_ready(world, queue)
+    # A listed queue is served anyway: its head needs no time-out.
     elif length == 1 and world.timeout_ns >= 0 and not queue_at(world, queue).listed:
         set_timeout(world, queue, later(now, world.timeout_ns))
 
@@ -67,6 +71,7 @@ def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
 def enter_stage(world: World, memory: Memory | None, masked: int | None, p: int, now: int) -> None:
     """Append a pass's members to the queues of its stage: tokens in row order, selections in rank order."""
     rec = pass_at(world, p)
+    # A loop in the place of the reference's recursion: masked gating may leave one layer after another empty.
     while True:
         rec.entered_ns = now
         layer = rec.stage >> 1
@@ -93,6 +98,7 @@ def append_selections(world: World, masked: int | None, p: int, layer: int, now:
     first_queue = layer * world.width + 1
     for i in range(rec.tokens):
         row, token = rec.first_row + i, rec.offset + i
+        # Token by token, then rank by rank: the order of members decides who is in which batch.
         for rank in range(world.k):
             expert = expert_of(world, masked, row, token, layer, rank)
             if expert >= 0:
@@ -102,6 +108,7 @@ def append_selections(world: World, masked: int | None, p: int, layer: int, now:
 @compiled
 def admit_to_queues(world: World, memory: Memory | None, masked: int | None, p: int, now: int) -> None:
     """Put an arriving pass into the queues of its first stage."""
+    # Before the pass moves on, which takes it back where no stage has a member.
     world.present += 1
     move_on(world, memory, masked, p, now)
 
@@ -125,9 +132,11 @@ def retire_from_queues(world: World, memory: Memory | None, masked: int | None, 
         member = node_at(world, node).member
         p = np.int64(member if dense else pass_N(world)[member])  # else what follows is compiled for 32 bits, too
         rec = pass_at(world, p)
+        # The first of its batches need not be the first to end.
         rec.start_ns = min(rec.start_ns, batch.start_ns)
         rec.left -= 1
         if rec.left == 0:
+            # Members queue before the batch gives its nodes back: the list of nodes has room for both (`run_build`).
             move_on(world, memory, masked, p, now)
         node = node_at(world, node).next
     free_members(world, device)
@@ -135,10 +144,11 @@ def retire_from_queues(world: World, memory: Memory | None, masked: int | None, 
 
 @compiled
 def settle_queues(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
-    """Due time-outs (4); ready queues join the list, ascending (layer, block) (5)."""
+    """Play due time-outs (4), and list ready queues, ascending (layer, block) (5)."""
     joining = joining_Q(world)
     while world.timed > 0 and queue_at(world, timed_Q(world)[0]).due_ns <= now:
         make_ready(world, timed_Q(world)[0])
+    # Sorted by insertion: few queues become ready in one round, and mostly in ascending order.
     for i in range(1, world.joining):
         queue, j = joining[i], i
         while j > 0 and joining[j - 1] > queue:
@@ -155,6 +165,7 @@ def bind_from_queue(world: World, device: int, queue: int) -> tuple[int, int, in
     """Bind the first min(B, length) members of a queue; return (how many, their checksum, whether it was forced)."""
     waiting, size = queue_at(world, queue), size_of(world, queue)
     count = min(size, waiting.length)
+    # The checksum is worked out while members are at hand; lists of them are not kept for the record.
     crc = bind_members(world, queue, device, count)
     forced, waiting.forced = waiting.forced, 0
     waiting.listed = 0
@@ -175,10 +186,12 @@ def rejoin(world: World, memory: Memory | None, masked: int | None, queue: int, 
     waiting, timeout_ns = queue_at(world, queue), world.timeout_ns
     if waiting.length == 0:
         return
+    # -1 says that there is no time-out: it must not be added.
     due_ns = later(entered_Q(world)[queue], max(0, timeout_ns))
     if waiting.length >= size_of(world, queue) or (timeout_ns >= 0 and due_ns <= now):
         waiting.listed = 1
         join(world, memory, masked, queue, now)
+    # The new head has waited since it entered, not since the batch was bound.
     elif timeout_ns >= 0:
         set_timeout(world, queue, due_ns)
 
@@ -186,7 +199,7 @@ def rejoin(world: World, memory: Memory | None, masked: int | None, queue: int, 
 @compiled
 def force(world: World) -> None:
     """The stall rule: on every device the queue whose head waited longest becomes ready (ties: lowest queue)."""
-    for device in range(world.devices):
+    for device in range(world.devices):  # the host has no queues of its own
         queue = longest_waiting(world, device)
         if queue >= 0:
             queue_at(world, queue).forced = 1
@@ -205,9 +218,11 @@ def longest_waiting(world: World, device: int) -> int:
         behind = min(first + STRETCH, len(entered))
         if stale_R(world)[stretch]:
             stale_R(world)[stretch] = 0
+            # Looked through again only where heads have changed since the last stall.
             soonest_R(world)[stretch] = soonest_of(world, first, behind)
         if soonest_R(world)[stretch] < soonest:
             for queue in range(first, behind):
+                # Less, not at most: of equals the lowest queue stays.
                 if entered[queue] < soonest and queue_at(world, queue).device == device:
                     found, soonest = queue, entered[queue]
     return found

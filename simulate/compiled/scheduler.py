@@ -10,6 +10,7 @@ from moe_replay.simulate.compiled.run_layout import World
 @inlined
 def expert_of(world: World, masked: int | None, row: int, token: int, layer: int, rank: int) -> int:
     """Return the expert that a token, recorded in a row, runs at a rank in a layer, -1 for an empty slot."""
+    # `masked` is known when this is compiled, so that the form for plain gating holds no test.
     return experts_TLK(world)[row, layer, rank] if masked is None else routed_NK(world)[token, rank]
 
 
@@ -20,6 +21,7 @@ def members_of(world: World, p: int, stage: int) -> int:
     layer = stage >> 1
     if stage & 1 == 0:
         return world.dense
+    # Most traces have no empty slot in any row: then nothing needs to be counted.
     if world.filled_rows:
         return rec.tokens * world.k
     count = 0
@@ -45,6 +47,7 @@ def advance(world: World, p: int) -> bool:
     while stage < stages:
         members = members_of(world, p, stage)
         if members:
+            # `left` by the recorded choices; masked gating sets it anew when the pass enters the layer.
             rec.stage, rec.left = stage, members
             return True
         stage += 1
@@ -62,5 +65,6 @@ def finish(world: World, p: int) -> None:
 @compiled
 def finish_empty(world: World, p: int) -> None:
     """Note that a pass is done because masked gating left it no member."""
+    # A list of their own, as in the reference: they are recorded behind those whose batches ended.
     emptied_P(world)[world.emptied] = p
     world.emptied += 1

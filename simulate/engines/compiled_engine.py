@@ -21,7 +21,7 @@ from moe_replay.simulate.policies.horizon import too_long
 from moe_replay.simulate.policies.memory.memory_setup import Known
 from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
 
-MOST_BATCHES = 1 << 20
+MOST_BATCHES = 1 << 20  # rows of one part of the log of batches, about 50 MB
 
 
 class CompiledRun:
@@ -41,6 +41,7 @@ class CompiledRun:
         if config.memory is not None:
             transfer_ns = config.memory.transfer_ns if transfer_ns is None else transfer_ns
             self.memory, self.sharing = new_memory(workload, config, known or Known(), order, transfer_ns, logs)
+        # Parts of the log of batches: its length is not known before the run is over.
         self.batches: list[np.ndarray] = []
 
     def run(self) -> None:
@@ -48,16 +49,20 @@ class CompiledRun:
 
         InputError where the clock would pass 64 bits.
         """
+        # Compiled code cannot allocate for Python to keep, nor call a cost function: it returns and says what it needs.
         give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
+        # Without expert memory the loop is compiled without it, and takes one record only.
         parts = [self.world] if self.memory is None else [self.world, self.memory]
         play = self._entry()
+        # Where the loop was is in the record, so that every call goes on there.
         while (asked := play(*parts)) != DONE:
-            if asked == BROKEN:
+            if asked == BROKEN:  # a fault of a policy, not of the input: the reference stops at the same place
                 raise RuntimeError(f"expert {self.memory.broken} cannot run: its weights are not in a slot")
             give[asked]()
-        self._refuse_late()
+        # The last part is kept before it is searched, so that a late batch is named as the reference names it.
         self._keep_batches()
         self._refuse_late()
+        # A pass without an end would otherwise come out as one that took no time.
         lost = int((self.world["passes_P"]["end_ns"] < 0).sum())
         if lost:
             raise RuntimeError(f"{lost} of {self.workload.passes} passes never finished")
@@ -66,8 +71,9 @@ class CompiledRun:
         """Raise InputError where the loop ended because what is pending would end beyond the clock."""
         width = self.workload.experts + 1
         late = [row for rows in self.batches for row in rows[rows["end_ns"] == NEVER]]
-        late.sort(key=lambda row: row["device"])
+        late.sort(key=lambda row: row["device"])  # the reference names that of the lowest device, too
         batches = [(*divmod(int(row["queue"]), width), int(row["tokens"]), int(row["start_ns"])) for row in late]
+        # Of the transfers on their way the first of each link is the oldest; all that are left would end too late.
         starts = []
         if self.memory is not None:
             moving = self.memory["links_D"]["first_moving"]
@@ -79,12 +85,14 @@ class CompiledRun:
         """Return the form of the loop that plays this run."""
         if self.memory is None:
             return entries.play_resident
+        # Masked gating has no demands: its loop is compiled without them, and the other without masks.
         return entries.play_masked if self.config.memory.is_masked else entries.play_with_memory
 
     def _keep_batches(self) -> None:
         world, rows = self.world, self.world["batches_A"]
         self.batches.append(rows[: world.batches])  # the loop gets other rows, these stay as they are
         world.record["batches"] = world.record["launched"] = 0
+        # Short runs need few rows, long ones many: parts grow, so that the loop is left seldom.
         world.put(batches_A=np.empty(min(4 * len(rows), MOST_BATCHES), BATCH))
 
     def _find_cost(self) -> None:
@@ -92,11 +100,14 @@ class CompiledRun:
         world, known = self.world, self.world["cost_CN"]
         queue, tokens = int(world.cost_queue), int(world.cost_tokens)
         layer, block = divmod(queue, self.workload.experts + 1)
+        # What 64 bits do not hold is NEVER to the loop: the batch then never ends, and the run is refused.
         service_ns = min(checked_ns(self.cost(layer, block, tokens), layer, block, tokens), NEVER)
+        # A user's own cost, or one drawn anew for every batch, may answer otherwise next time: it is asked each time.
         if type(self.cost) not in KEPT_COSTS:
             world.record["given_ns"] = service_ns
             return
         if tokens >= known.shape[1]:
+            # Doubled, so that a run whose batches grow asks for room a few times only.
             wider = np.full((len(known), max(2 * known.shape[1], tokens + 1)), -1, np.int64)
             wider[:, : known.shape[1]] = known
             world.put(cost_CN=wider)
@@ -107,9 +118,10 @@ class CompiledRun:
         memory, room = self.memory, int(self.memory.room)
         if memory.transfers + room > len(memory["transfers_A"]):
             memory.put(transfers_A=lengthened(memory["transfers_A"], room))
+        # The same stream from its beginning: words that were drawn stay what they were.
         if memory.drawn + room > len(memory["draws"]):
             memory.put(draws=random_bits(self.config, 2 * len(memory["draws"])))
-        if memory.logs:
+        if memory.logs:  # only in the run that an optimum or an oracle learns the order of accesses from
             least = int(self.world.queues)  # more than a group has members
             for name, used in (("log_A", "accesses"), ("log_group_G", "groups"), ("log_member_M", "group_members")):
                 if getattr(memory, used) + least > len(memory[name]):
@@ -127,6 +139,7 @@ class CompiledRun:
 
     def _pass_columns(self) -> dict[str, np.ndarray]:
         workload, passes = self.workload, self.world["passes_P"]
+        # A pass without members in any stage has no batch; it starts when it arrives, as in the reference.
         never_started = passes["start_ns"] == NEVER
         columns = {
             "pass_id": np.arange(workload.passes), "sequence": workload.sequence_P, "step": workload.step_P,
@@ -141,6 +154,7 @@ class CompiledRun:
         memory = self.memory
         found = {name: int(memory["caches_C"][name].sum()) for name in COUNTS} | {"experts": self.sharing}
         if self.config.memory.is_masked:
+            # Where every pass is empty no row was routed: nothing is lost then.
             found["lost_mass"] = float(memory.lost_mass) / max(1, int(memory.routed_rows))
         return found
 
@@ -156,6 +170,7 @@ def curves(workload: Workload, cost: Cost) -> np.ndarray:
     """Return the number of every queue's cost curve: those that a cost names, one for all where nothing is kept."""
     width = workload.experts + 1
     places = [divmod(queue, width) for queue in range((workload.layers + 1) * width)]
+    # Costs that are not kept have no table, so that all queues may share one curve.
     if type(cost) not in KEPT_COSTS:
         return np.zeros(len(places), np.int64)
     return np.unique([cost.curve(layer, block) for layer, block in places], return_inverse=True)[1].ravel()
@@ -177,6 +192,7 @@ def batch_columns(parts: list[np.ndarray], experts: int) -> dict[str, np.ndarray
 def transfer_columns(memory: Pointed, experts: int) -> dict[str, np.ndarray]:
     """Return the columns of the transfers that ended."""
     rows = memory["transfers_A"][: memory.transfers]
+    # A run may be over while weights that nobody waits for are on their way; they are no part of the records.
     rows = rows[rows["end_ns"] >= 0]
     layer, expert = np.divmod(rows["key"], experts)
     renamed = {"layer": layer, "expert": expert}
@@ -191,6 +207,7 @@ def order_of(workload: Workload, config: RunConfig, cost: Cost, transfer_ns: int
 
     See `simulate.engines.simpy_engine.order_of`.
     """
+    # Only an oracle asks for groups; an optimum needs the accesses.
     logs = ("accesses", "groups") if config.memory.needs_groups else ("accesses",)
     made = CompiledRun(workload, replace(config, memory=config.memory.plain), cost, None, transfer_ns, logs=logs)
     made.run()

@@ -41,6 +41,7 @@ def simulate(
     header = {**header, "engine": chosen}
     if chosen == "simpy":
         return simulate_by_simpy(workload, config, cost, header, known, transfer_ns)
+    # Loading numba makes very many objects that stay: looking for garbage among them would be time for nothing.
     with nothing_collected():
         from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled  # imports numba
     return simulate_compiled(workload, config, cost, header, known, transfer_ns)

@@ -34,10 +34,13 @@ class Engine:
         self.environment = simpy.Environment()
         self.replay = Replay(workload, config, self.launch, self.send, known)
         self.cost, self.memory, self.host = cost, config.memory, config.devices
+        # A cost table may have measured what a transfer takes; then that counts, not the link's formula.
         nominal_ns = config.memory.transfer_ns if config.memory is not None else 0
         self.transfer_ns = nominal_ns if transfer_ns is None else transfer_ns
+        # What was begun and would end beyond the clock: named in the error if the run gets that far.
         self.late: list[Batch] = []
         self.late_transfers: list[Transfer] = []
+        # What has ended in the present instant, collected until the calendar holds nothing more for it.
         self.completed: list[Batch] = []
         self.here: list[Transfer] = []
         self.timeout_ns = config.timeout_ns
@@ -45,22 +48,26 @@ class Engine:
 
     def run(self) -> None:
         """Run until every pass has finished."""
-        self._plan_wake_up()
+        self._plan_wake_up()  # everything else begins with an arrival
         self.environment.run()
 
     def launch(self, batch: Batch) -> bool:
         """Put the completion of a batch into the calendar; return True if it takes no time."""
         service_ns = self.cost(batch.layer, batch.block, batch.tokens)
+        # Called for every batch: a whole number in range, the usual answer, needs no further check.
         if type(service_ns) is not int or service_ns < 0:
             service_ns = checked_ns(service_ns, batch.layer, batch.block, batch.tokens)
         if batch.device == self.host:
+            # The factor may take a float beyond 64 bits, where it would round to a number that no record holds.
             on_host_ns = service_ns * self.memory.host_factor
             service_ns = round(on_host_ns) if on_host_ns < LAST_NS else LAST_NS
         batch.end_ns = batch.start_ns + service_ns
+        # A duration of zero makes no event: the replay completes the batch in a further round of this instant.
         if service_ns == 0:
             return True
         if batch.end_ns >= LAST_NS:
             self.late.append(batch)
+        # A bare event with a callback: a SimPy process per batch would be three events.
         simpy.Timeout(self.environment, service_ns, batch).callbacks.append(self._complete)
         return False
 
@@ -74,7 +81,7 @@ class Engine:
         return False
 
     def _arrive(self, event: simpy.Event) -> None:
-        self.here.append(event._value)
+        self.here.append(event._value)  # as `event.value`, without its check that the event has happened
         self._close_instant()
 
     def _complete(self, event: simpy.Event) -> None:
@@ -82,6 +89,7 @@ class Engine:
         self._close_instant()
 
     def _wake_up(self, event: simpy.Event) -> None:
+        # A wake-up that an earlier one overtook finds its work done, and is no longer the planned one.
         if self.planned_ns == self.environment.now:
             self.planned_ns = None
         self._close_instant()
@@ -90,16 +98,21 @@ class Engine:
         """Play the present instant, unless the calendar holds more events for it."""
         environment = self.environment
         now = environment._now
+        # What is due at one instant is played together: the last event of the instant plays it for all.
         if environment.peek() == now:
             return
+        # Python's numbers have no limit, those of the records have: the clock ends where 64 bits do.
         if now >= LAST_NS:
             self._refuse_late()
         completed = self.completed
         if len(completed) > 1:
+            # SimPy keeps the order in which events were planned; the rules say devices ascending.
             completed.sort(key=lambda batch: batch.device)
         retire = self.replay.rules.retire
+        # Successors are worked out before the instant is played, as an executor does while its device is busy.
         retired = [(batch, retire(batch)) for batch in completed]
         completed.clear()
+        # A stable sort: transfers of one link stay in the order in which they were asked for.
         here, self.here = sorted(self.here, key=lambda transfer: transfer.link), []
         self.replay.play(now, retired, here)
         self._plan_wake_up()
@@ -116,6 +129,7 @@ class Engine:
     def _plan_wake_up(self) -> None:
         """Put the next arrival or time-out that is due by itself into the calendar, unless it is there."""
         due_ns = self.replay.next_due()
+        # A wake-up that comes too early finds nothing due and changes nothing; only a sooner one needs a new event.
         if due_ns is not None and (self.planned_ns is None or due_ns < self.planned_ns):
             self.planned_ns = due_ns
             delay_ns = due_ns - self.environment.now

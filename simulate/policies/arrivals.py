@@ -28,11 +28,13 @@ class Arrivals:
 
     def __init__(self, workload: Workload, start_ns_G: np.ndarray) -> None:
         self._plan(start_ns_G, workload.first_pass_G[: len(start_ns_G)])
+        # The passes of a sequence are neighbours in a workload, so that the next one has the next number.
         last_of_group = np.append(workload.first_pass_G[1:], workload.passes) - 1
         self.follower_P = np.arange(1, workload.passes + 1)
         self.follower_P[last_of_group] = -1
 
     def _plan(self, arrival_ns_A: np.ndarray, planned_A: np.ndarray) -> None:
+        # Refused here, because a user's own process may hand in anything, and time must not run backwards.
         ns = np.asarray(arrival_ns_A)
         if ns.dtype.kind not in "iu" or len(ns) != len(planned_A) or (np.diff(ns, prepend=0) < 0).any():
             raise InputError(
@@ -70,6 +72,7 @@ class Arrivals:
 
     def after(self, finished: list[int]) -> list[int]:
         """Return the passes that the end of these passes releases, in the order of the workload."""
+        # In the order of the workload, not of ends: which of two batches of one instant ended first must not matter.
         return sorted(follower for p in finished if (follower := self.released_by(p)) >= 0)
 
     def released_by(self, finished_pass: int) -> int:
@@ -83,6 +86,7 @@ class Closed(Arrivals):
     def __init__(self, workload: Workload, in_flight: int) -> None:
         first_pass_G = workload.first_pass_G.tolist()
         super().__init__(workload, np.zeros(min(in_flight, len(first_pass_G)), np.int64))
+        # An iterator, since whoever ends first lets the next one in, whichever that is.
         self.held_back = iter(first_pass_G[in_flight:])
 
     def released_by(self, finished_pass: int) -> int:
@@ -95,12 +99,14 @@ class Steps(Arrivals):
     """The trace's own steps: step s+1 arrives when step s is done; a cycled trace continues with a new round."""
 
     def __init__(self, workload: Workload) -> None:
+        # A cycled trace repeats its step numbers: round and step together tell one engine step from another.
         key_P = np.stack([workload.round_P, workload.step_P])
         steps, step_of_P = np.unique(key_P, axis=1, return_inverse=True)
         self.step_of_P = step_of_P.ravel().tolist()
         self.passes_of_step: list[list[int]] = [[] for _ in range(steps.shape[1])]
         for p, step in enumerate(self.step_of_P):
             self.passes_of_step[step].append(p)
+        # A step is over with its last pass; passes of a step end at different times in queues.
         self.unfinished = [len(passes) for passes in self.passes_of_step]
         first = np.array(self.passes_of_step[0], np.int64)
         self._plan(np.zeros(len(first), np.int64), first)
@@ -130,6 +136,7 @@ def poisson_times_ns(count: int, rate_per_s: float, rng: np.random.Generator) ->
     InputError for a rate so low that the clock would pass 64 bits.
     """
     gaps_ns = np.rint(rng.standard_exponential(count) * (1e9 / rate_per_s))
+    # Compared as floats: beyond 64 bits a conversion would wrap without a word.
     fits = bool((gaps_ns < LAST_NS).all())
     times_ns = gaps_ns.astype(np.int64).cumsum() if fits else gaps_ns
     if not fits or (np.diff(times_ns, prepend=0) < 0).any():  # a sum beyond 64 bits comes out below the one before
@@ -163,6 +170,7 @@ def recorded(workload: Workload, config: RunConfig) -> Arrivals:
     arrival_ns_G = workload.arrival_ns_G
     if arrival_ns_G is None:
         raise InputError("arrivals 'recorded': the trace holds no arrival_ns, allowed: a trace that does")
+    # Sequences are served in the trace's order: to sort them by arrival would serve another workload.
     early = np.flatnonzero(np.diff(arrival_ns_G) < 0)
     if len(early):
         first = workload.sequence_P[workload.first_pass_G][early[0] + 1]

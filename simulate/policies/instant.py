@@ -34,6 +34,7 @@ class Replay:
         self, workload: Workload, config: RunConfig, launch: Callable[[Batch], bool | None],
         send: Callable[[Transfer], bool | None] | None = None, known: Known | None = None,
     ) -> None:  # fmt: skip
+        # Where blocks are is decided once: placement does not change during a run.
         device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
         self.memory = new_memory(workload, device_LB, config, known) if config.memory is not None else None
         self.rules = SCHEDULERS[config.scheduler](workload, device_LB, config, self.memory)
@@ -48,13 +49,15 @@ class Replay:
         what a round creates at the same instant is handled in a further round.
         """
         rules, recording = self.rules, self.recording
+        # Planned arrivals belong to the first round; later rounds bring the passes that ends have released.
         arriving = self.arrivals.due(now)
         while True:
             finished = []
             for batch, (moved, done) in completed:  # (1) completions
+                # Device by device: what an earlier device's end releases queues before what a later one's does.
                 rules.release(batch, now)
                 rules.enqueue(moved, now)
-                finished += done
+                finished += done  # recorded together at the end of the round, behind those that end without a batch
             for transfer in here:  # (2) transfers
                 transfer.end_ns = now
                 rules.arrived(transfer, now)
@@ -63,13 +66,18 @@ class Replay:
                 finished += rules.admit(arriving, now)
             started = rules.settle(now)  # (4) time-outs, (5) ready queues join a list, (6) free devices take
             recording.batches += started
+            # A batch that takes no time completes at this instant: its end is played in the next round.
             completed = [(batch, rules.retire(batch)) for batch in started if self.launch(batch)]
+            # Passes that masked gating left nothing to run; they end here, although no batch of theirs did.
             emptied, rules.emptied = rules.emptied, []
             finished += emptied
             arriving = self._leave(finished, now) if finished else ()
+            # Last, because a demand of this round goes before everything that is loaded ahead.
             here = [transfer for transfer in rules.begin_transfers(now) if self.send(transfer)]  # (7) links begin
+            # Whatever was created at this instant is played before time goes on.
             if completed or arriving or here or emptied:
                 continue
+            # Only here can a stall be told: all that is due has been played, and nothing runs.
             if not self.is_stalled():
                 return
             rules.force(now)
@@ -78,12 +86,13 @@ class Replay:
         """Record that passes finished; return the passes that their end releases."""
         self.recording.finished(finished, now)
         if self.memory is not None:
-            self.memory.finished(len(finished))
+            self.memory.finished(len(finished))  # SwapMoE counts passes to the end of a period
         return self.arrivals.after(finished)
 
     def is_stalled(self) -> bool:
         """Say whether passes wait although nothing runs and no transfer, arrival or time-out is pending."""
         rules = self.rules
+        # Cheapest first: asked at the end of every instant, and mostly answered by the first two.
         if rules.running or not rules.present or (self.memory is not None and self.memory.pending):
             return False
         return self.next_due() is None

@@ -29,8 +29,9 @@ class Lockstep(Scheduler):
         self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
     ) -> None:
         super().__init__(workload, device_LB, config, memory)
-        self.max_step = config.max_step or workload.passes
+        self.max_step = config.max_step or workload.passes  # without a limit everything that waits
         self.queued: deque[int] = deque()  # passes that wait for a step
+        # The passes of the step under way, and the stage that all of them are in.
         self.step: list[int] = []
         self.stage = -1
         self.members: dict[int, list[int]] = {}  # of the present stage, by queue
@@ -43,6 +44,7 @@ class Lockstep(Scheduler):
 
     def admit(self, passes: list[int], now: int) -> list[int]:
         """Let arriving passes wait for the next step."""
+        # A pass without any member is no part of a step: it would make the engine run empty steps.
         working = [p for p in passes if any(self.members_PS[p])]
         self.queued.extend(working)
         self.present += len(working)
@@ -51,6 +53,7 @@ class Lockstep(Scheduler):
     def retire(self, batch: Batch) -> tuple[list[int], list[int]]:
         """After the last batch of a stage the whole step moves on, or finishes."""
         self.unfinished -= 1
+        # Devices finish at their own times; the stage ends with the last of them.
         if self.unfinished:
             return [], []
         if self._gather_next_stage():
@@ -66,10 +69,12 @@ class Lockstep(Scheduler):
         """Make every block that has members in the step's present stage ready."""
         if not passes:
             return
+        # Masked gating may leave a stage without members, and the next, and so end the step here.
         if self.masked and not self._mask_stage(now):
             self.emptied += self._end_step()
             return
-        queues = sorted(self.members)
+        queues = sorted(self.members)  # ascending, as the step's experts run
+        # Announced before any of them joins, so that members lose their slots to each other last of all.
         if self.memory is not None and self.stage % 2:
             self._announce(queues, now)
         for queue in queues:
@@ -77,19 +82,23 @@ class Lockstep(Scheduler):
 
     def _announce(self, queues: list[int], now: int) -> None:
         """Tell the memory which experts run in this stage, and for which passes."""
+        # Masked gating has routed the stage to what is resident: nothing is demanded.
         if not self.masked:
             self.memory.begin_stage(queues, now)
         layer = self.stage // 2
+        # The step's passes together are one group: prefetchers see what runs, not who asked for it.
         self.note_group([p for p in self.step if self.members_PS[p][self.stage]], layer)
 
     def _mask_stage(self, now: int) -> bool:
         """Let masked gating choose the experts of the stage, or of the next that has any; return False if none has."""
+        # A stage that is left empty is over at once; the next one may be a dense block, which gating does not concern.
         while self.stage % 2:
             layer = self.stage // 2
             working = [p for p in self.step if self.members_PS[p][self.stage]]
             for p in working:
                 self.route(p, layer, now)
             self.members = self._by_expert(working, layer)
+            # Counted anew: recorded choices said how many blocks run, masked gating says how many do.
             self.unfinished = len(self.members)
             if self.members:
                 return True
@@ -99,9 +108,10 @@ class Lockstep(Scheduler):
 
     def settle(self, now: int) -> list[Batch]:
         """Take the waiting passes as the next step if none is under way; free devices take their next block."""
+        # A step is formed only when the engine is idle: who arrives later waits for the next one.
         if not self.running and not self.step and self.queued:
             self.step = [self.queued.popleft() for _ in range(min(self.max_step, len(self.queued)))]
-            self.stage = -1
+            self.stage = -1  # before the first stage, whether or not the first block has members
             self._gather_next_stage()
             self.enqueue(self.step, now)
         return self.start_batches(now)
@@ -118,6 +128,7 @@ class Lockstep(Scheduler):
                 layer, experts_run = divmod(stage, 2)
                 if not experts_run:
                     self.members = {layer * self.width: working}
+                # Masked gating chooses the members when the stage begins (`_mask_stage`).
                 elif not self.masked:
                     self.members = self._by_expert(working, layer)
                 self.stage, self.unfinished = stage, len(self.members)
@@ -127,6 +138,7 @@ class Lockstep(Scheduler):
     def _by_expert(self, passes: list[int], layer: int) -> dict[int, list[int]]:
         members: dict[int, list[int]] = {}
         for p in passes:
+            # Tokens in the order of the step, as a framework gathers them; a batch's members are recorded so.
             for token, queues in enumerate(self.rows_of(p, layer), self.token_offset_P[p]):
                 for queue in queues:
                     members.setdefault(queue, []).append(token)

@@ -36,11 +36,13 @@ class Scheduler:
         self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
     ) -> None:
         self.memory, self.masked = memory, memory is not None and memory.masked
-        self.hands_out = memory is not None and memory.hands_out
+        self.hands_out = memory is not None and memory.hands_out  # misses ask when their queue becomes ready
         self.width = workload.experts + 1  # queue number = layer * width + block: ascending (layer, block)
+        # As lists: Python reads single numbers out of a list several times faster than out of an array.
         self.device_Q = device_LB.ravel().tolist()
         self.ready_ns_Q = [0] * len(self.device_Q)
         self.host = config.devices  # the number of the host server
+        # The host server has a list and a place among the devices, and is served last.
         self.ready_D = [deque() for _ in range(config.devices + 1)]  # a device looks at its own list only
         self.free_D = [True] * (config.devices + 1)
         self.running = self.present = 0
@@ -72,7 +74,7 @@ class Scheduler:
         raise NotImplementedError
 
     def settle(self, now: int) -> list[Batch]:
-        """Let due time-outs happen, ready queues join the ready list, free devices take; return what starts."""
+        """Play due time-outs, list ready queues, and let free devices take; return the batches that start."""
         raise NotImplementedError
 
     def deadline(self) -> int | None:
@@ -89,12 +91,14 @@ class Scheduler:
         Where misses are handed out with their stage its expert is accessed now; a queue whose expert has to come first
         is in no list until it is there.
         """
-        self.ready_ns_Q[queue] = now
+        self.ready_ns_Q[queue] = now  # kept for the record: a batch says how long its queue was ready
         server = self.device_Q[queue]
-        if self.hands_out and queue % self.width:
+        if self.hands_out and queue % self.width:  # dense blocks are always resident
             met = self.memory.hand_out(queue, now)
+            # Its weights are on the way: no device looks at it before they are here.
             if queue in self.memory.parked:
                 return
+            # Here only where the host computes misses: a miss that is loaded has been parked.
             if met is Access.MISS:
                 server = self.host
         self.ready_D[server].append(queue)
@@ -107,17 +111,21 @@ class Scheduler:
         started: list[Batch] = []
         while True:
             before = len(started)
+            # The host comes last, so that devices have had their choice when it takes what is absent.
             for device, ready in enumerate(self.ready_D):
                 if ready and self.free_D[device]:
                     queue = self._take(device, ready, now)
+                    # A list that is not empty may hold nothing that can run: the weights are on their way.
                     if queue is not None:
                         self.free_D[device] = False
                         self.running += 1
                         started.append(self._start(queue, device, now))
+            # Only the host's batch can leave members behind that another server may run at this instant.
             if len(started) == before or started[-1].device != self.host:
                 return started
 
     def _take(self, device: int, ready: deque[int], now: int) -> int | None:
+        # Where every ready queue can run, first come first served is all there is to decide.
         if self.memory is None or self.masked or device == self.host:
             return ready.popleft()
         return self.memory.take(ready, now)
@@ -126,13 +134,14 @@ class Scheduler:
         batch = self.bind(queue, now)
         batch.device = device
         if batch.block and self.memory is not None:
+            # Before `rejoin`, which looks whether the expert runs.
             self.memory.bound(batch)
         self.rejoin(queue, now)
         return batch
 
     def rows_of(self, p: int, layer: int) -> list[list[int]]:
         """Return the queues that each token of a pass joins in a layer, in rank order."""
-        if self.masked:
+        if self.masked:  # what runs was decided when the pass entered the layer, and is not what the trace says
             return self.routed[p]
         first = self.first_row_P[p]
         return self.route_LT[layer][first : first + self.tokens_P[p]]
@@ -144,9 +153,11 @@ class Scheduler:
 
     def note_group(self, passes: list[int], layer: int) -> None:
         """Tell prefetchers which experts passes have selected together in a layer."""
+        # Nobody looks at groups then, and to gather them takes time.
         if self.memory is None or not self.memory.prefetches:
             return
         queues = {queue for p in passes for row in self.rows_of(p, layer) for queue in row}
+        # -1 where several sequences run together: a prefetcher then has no one's past to go by.
         sequence = self.sequence_P[passes[0]] if len(passes) == 1 else -1
         self.memory.enter(Group(layer, sequence, tuple(sorted(map(self.memory.key_of, queues)))))
 
@@ -163,11 +174,12 @@ class Scheduler:
         raise NotImplementedError
 
     def rejoin(self, queue: int, now: int) -> None:
-        """See to the members that a batch left behind in its queue."""
+        """List a queue again where its batch left members behind."""
 
     def new_batch(self, queue: int, members: list[int], now: int) -> Batch:
         """Return the batch of these members of a queue."""
         layer, block = divmod(queue, self.width)
+        # An expert's member is one token; a dense block runs all tokens of the passes that are its members.
         tokens = len(members) if block else sum(self.tokens_P[p] for p in members)
         return Batch(self.device_Q[queue], layer, block, members, tokens, self.ready_ns_Q[queue], now)
 
@@ -199,6 +211,7 @@ def routes(workload: Workload) -> list[list[list[int]]]:
     for layer in range(workload.layers):
         experts_TK = workload.experts_TLK[:, layer].astype(np.int64)
         queues = (experts_TK + (1 + layer * (workload.experts + 1))).tolist()
+        # An empty slot came out as the dense block's number or less; most traces have none, and need no second look.
         if (experts_TK < 0).any():
             base = layer * (workload.experts + 1)
             queues = [[queue for queue in row if queue > base] for row in queues]

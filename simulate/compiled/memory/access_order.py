@@ -22,6 +22,7 @@ class Order:
     @classmethod
     def of(cls, order: AccessOrder) -> Order:
         """Return the order that a reference run recorded."""
+        # Caches one after another: only the order within a cache is asked for.
         keys = [key for caches in order.keys_DC for keys in caches for key in keys]
         sizes = np.array([len(group.members) for group in order.groups], np.int64)
         members = [key for group in order.groups for key in group.members]
@@ -48,10 +49,11 @@ def uses_of(order: Order | None, cache_K: np.ndarray) -> dict[str, np.ndarray]:
         key_A, start_G, member_M = np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int64)
     else:
         key_A, start_G, member_M = order.key_A, order.start_G, order.member_M
+    # Refused here, because compiled code would read beyond its arrays.
     for keys in (key_A, member_M):
         if len(keys) and not 0 <= keys.min() <= keys.max() < len(cache_K):
             raise InputError(f"the order of accesses names experts {keys.min()}..{keys.max()} of {len(cache_K)}")
-    by_key = np.argsort(key_A, kind="stable")
+    by_key = np.argsort(key_A, kind="stable")  # stable: every key's accesses stay in their order
     return {
         "uses_U": positions(key_A, cache_K)[by_key],
         "first_use_K": starts(np.bincount(key_A, minlength=len(cache_K))),
@@ -62,6 +64,7 @@ def uses_of(order: Order | None, cache_K: np.ndarray) -> dict[str, np.ndarray]:
 def positions(key_A: np.ndarray, cache_K: np.ndarray) -> np.ndarray:
     """Return where each access stands among those of its cache, from 0 on."""
     cache_A = cache_K[key_A]
+    # Positions count within a cache: an optimum compares uses of experts that share its slots, and of no others.
     by_cache = np.argsort(cache_A, kind="stable")
     first_of_cache = np.searchsorted(cache_A[by_cache], np.arange(int(cache_K.max()) + 1))
     position_A = np.empty(len(key_A), np.int64)

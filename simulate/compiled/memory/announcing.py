@@ -21,12 +21,15 @@ def begin_stage(world: World, memory: Memory, first: int, now: int) -> None:
     for queue in range(first + 1, first + world.width):
         if queue_at(world, queue).length > 0:
             cache = key_at(memory, queue_at(world, queue).key).cache
+            # The first member of a cache in this stage ends the group announced before; the others join it.
             if cache_at(memory, cache).stamp != memory.stamp:
                 cache_at(memory, cache).stamp = memory.stamp
                 clear_protected(memory, cache)
             protect(memory, cache, queue_at(world, queue).key)
+    # Elsewhere each queue is accessed at its turn, or when it joins its list.
     if memory.miss != LOAD or memory.hands_out:
         return
+    # Only now, when all members are protected: a load must not take the slot of one that is about to run.
     for queue in range(first + 1, first + world.width):
         if queue_at(world, queue).length > 0:
             meet(world, memory, queue, now)
@@ -35,7 +38,7 @@ def begin_stage(world: World, memory: Memory, first: int, now: int) -> None:
 @compiled
 def note_group(world: World, memory: Memory, p: int, layer: int) -> None:
     """Note the group that a pass selected: prefetchers look at it when its own demands are on their way."""
-    if memory.prefetches:
+    if memory.prefetches:  # also where groups are only logged
         entered_EN(memory)[memory.entered, 0] = p
         entered_EN(memory)[memory.entered, 1] = layer
         memory.entered += 1

@@ -48,8 +48,10 @@ def replay_all(replay: Replay, memory: Memory) -> None:
         if fresh_G(replay)[g]:
             empty_caches(replay, memory)
         if replay.announces:
+            # A group's members are of one layer, and so of one cache: the first says which.
             clear_protected(memory, key_at(memory, key_A(replay)[first]).cache)
             for a in range(first, end):
+                # The whole group before its first access: a member that runs later must not leave for an earlier one.
                 protect(memory, key_at(memory, key_A(replay)[a]).cache, key_A(replay)[a])
         for a in range(first, end):
             demand(memory, key_A(replay)[a])
@@ -63,9 +65,10 @@ def demand(memory: Memory, key: int) -> None:
     own = key_at(memory, key)
     if access(memory, key) == MISS:
         admitted, _ = admit(memory, key, False)
-        own.in_flight = 0
+        own.in_flight = 0  # there is no time: what was asked for is here
         if not admitted:
             cache_at(memory, own.cache).declined += 1
+            # Not declined, and yet without a slot: nobody may leave, which no policy may bring about.
             if wants(memory, key):
                 memory.broken = key
     leave_turn(memory, own.cache, key)
@@ -75,6 +78,7 @@ def demand(memory: Memory, key: int) -> None:
 def empty_caches(replay: Replay, memory: Memory) -> None:
     """Forget everything but the counts, and go on to the uses behind the next end of a stretch."""
     for key in range(len(keys_K(memory))):
+        # The optimum's uses of different stretches are parted by NO_USE: those of the next stretch begin behind it.
         at, end = key_at(memory, key).next_use_at, first_use_K(memory)[key + 1]
         while at < end and uses_U(memory)[at] < NO_USE:
             at += 1
@@ -82,6 +86,7 @@ def empty_caches(replay: Replay, memory: Memory) -> None:
         key_at(memory, key).next_use_at = min(at + 1, end)
     for cache in range(len(caches_C(memory))):
         rec = cache_at(memory, cache)
+        # Saved field by field: a record as a whole would be a view of what is overwritten.
         accesses, hits, misses, loads = rec.accesses, rec.hits, rec.misses, rec.loads
         declined, evictions = rec.declined, rec.evictions
         caches_C(memory)[cache] = empty_C(replay)[cache]

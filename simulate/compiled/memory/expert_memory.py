@@ -49,6 +49,7 @@ def join(world: World, memory: Memory | None, masked: int | None, queue: int, no
         if waiting.met == MISS and memory.miss == HOST:
             server = world.devices
         elif waiting.met != HIT:
+            # In no list until its weights are here, so that no device looks at it in vain.
             waiting.parked = ASIDE
             return
     append_ready(world, server, queue)
@@ -61,10 +62,12 @@ def take(world: World, memory: Memory, device: int, now: int) -> int:
         queue = device_at(world, device).first_ready
         if queue % world.width == 0:
             return pop_ready(world, device)
+        # Accessed once for each batch, however often a device looks at it before it can run.
         if queue_at(world, queue).met == NOT_MET:
             meet(world, memory, queue, now)
         if is_here(memory, queue_at(world, queue).key):
             return pop_ready(world, device)
+        # The device waits for these weights, although queues behind this one may be able to run.
         if memory.ordered or memory.miss == BLOCK:
             return -1
         queue_at(world, pop_ready(world, device)).parked = ASIDE
@@ -74,7 +77,7 @@ def take(world: World, memory: Memory, device: int, now: int) -> int:
 @compiled
 def log_access(memory: Memory, key: int) -> None:
     """Note an access for those that will ask for the order of all."""
-    if memory.logs:
+    if memory.logs:  # only in the run from which an optimum or an oracle learns the order
         log_A(memory)[memory.accesses] = key
         memory.accesses += 1
 
@@ -87,12 +90,15 @@ def meet(world: World, memory: Memory, queue: int, now: int) -> None:
     log_access(memory, key)
     met = access(memory, key)
     queue_at(world, queue).met = met
+    # Handed out with its stage, it waits for its turn: until then its slot is not another's to take.
     own.promised = memory.hands_out
     if met == HIT:
         return
+    # A member that was not announced joins the group: `announce_anew` numbers those that are left of it.
     if not own.protected:
         announce_anew(memory, own.cache)
         protect(memory, own.cache, key)
+    # A delayed hit is on its way already; what the host computes needs no slot.
     if met == MISS and memory.miss != HOST:
         put_asking(memory, own.cache, key, cache_at(memory, own.cache).asking)
         grant(world, memory, own.cache, now)
@@ -102,9 +108,11 @@ def meet(world: World, memory: Memory, queue: int, now: int) -> None:
 def put_asking(memory: Memory, cache: int, key: int, at: int) -> None:
     """Put a demand at a place among those that wait for a slot."""
     rec, asking = cache_at(memory, cache), asking_CK(memory)
+    # Moved up one by one: few demands wait for a slot of one cache at a time.
     for i in range(rec.asking, at, -1):
         asking[cache, i] = asking[cache, i - 1]
     asking[cache, at] = key
+    # Counted at the key as well: a prefetcher asks whether an expert is coming (`without_coming`).
     rec.asking += 1
     key_at(memory, key).asking += 1
 
@@ -122,6 +130,7 @@ def pop_asking(memory: Memory, cache: int) -> None:
 @compiled
 def grant(world: World, memory: Memory, cache: int, now: int) -> None:
     """Give slots to the demands that wait for one, first come first served, as far as there are any."""
+    # First come first served: a demand that cannot have a slot holds those behind it back, whoever may leave for them.
     while cache_at(memory, cache).asking > 0 and try_admit(world, memory, asking_CK(memory)[cache, 0], now):
         pop_asking(memory, cache)
 
@@ -130,13 +139,15 @@ def grant(world: World, memory: Memory, cache: int, now: int) -> None:
 def try_admit(world: World, memory: Memory, key: int, now: int) -> bool:
     """Give a demand a slot, if it can have one."""
     own = key_at(memory, key)
-    if own.slot >= 0:
+    if own.slot >= 0:  # a prefetch has brought it since
         return True
+    # The policy gives it no slot: it crosses the link all the same, since it has to run.
     if not wants(memory, key):
         return pass_through(memory, key, now)
     admitted, leaving = admit(memory, key, False)
     if not admitted:
         return False
+    # A prefetched expert, demanded and not yet run: its demand needs a slot again.
     if leaving >= 0 and queue_at(world, key_at(memory, leaving).queue).met != NOT_MET:
         ask_again(memory, own.cache, leaving)
     wait_for_link(memory, ask(memory, key, own.slot, leaving, False, now))
@@ -159,11 +170,12 @@ def pass_through(memory: Memory, key: int, now: int) -> bool:
     """Give the extra slot to an expert that the policy declines, if nobody is in it."""
     own = key_at(memory, key)
     rec = cache_at(memory, own.cache)
-    if rec.passing >= 0:
+    if rec.passing >= 0:  # one at a time: the next demand waits until that one has run
         return False
     rec.passing = key
     rec.declined += 1
     own.in_flight = 1
+    # Slot number C, behind the cache's own: records say so where an expert only passed.
     wait_for_link(memory, ask(memory, key, rec.slots, -1, False, now))
     return True
 
@@ -176,6 +188,7 @@ def load_ahead(world: World, memory: Memory, key: int, now: int) -> bool:
     if not admitted:
         return False
     number = ask(memory, key, own.slot, leaving, True, now)
+    # A link that costs nothing and delays nobody: the bound on what prefetching may gain.
     if memory.free_prefetch:
         transfer_at(memory, number).start_ns = transfer_at(memory, number).end_ns = now
         own.in_flight = 0
@@ -190,15 +203,18 @@ def arrive(world: World, memory: Memory, device: int, now: int) -> None:
     """Note that the first transfer of a link is there; a queue that waited for it joins its device's ready list."""
     link = link_at(memory, device)
     row = transfer_at(memory, link.first_moving)
+    # Transfers of one link end in the order in which they began, so that the first is the one that is here.
     link.first_moving = row.next
     own = key_at(memory, row.key)
     own.in_flight = 0
     if queue_at(world, own.queue).parked == ASIDE:
         queue_at(world, own.queue).parked = 0
+        # To the end where order must not depend on time, else to the head: it has waited longest.
         if memory.ordered:
             append_ready(world, device, own.queue)
         else:
             put_first_ready(world, device, own.queue)
+    # An expert that has arrived may leave again, unless it is protected: somebody may be waiting for a slot.
     grant(world, memory, own.cache, now)
 
 
@@ -212,6 +228,7 @@ def bound(world: World, memory: Memory, queue: int, device: int) -> int:
     if device == own.device:
         start_running(memory, waiting.key)
     else:
+        # The host runs it: on the device its expert holds nothing, and waits for nothing any more.
         leave_turn(memory, own.cache, waiting.key)
     return hit
 
@@ -225,6 +242,7 @@ def released(world: World, memory: Memory, queue: int, device: int, now: int) ->
         own.running = 0
         if cache_at(memory, own.cache).passing == key:
             cache_at(memory, own.cache).passing = -1
+        # Demands that waited for this slot were there before a further access of the same expert.
         grant(world, memory, own.cache, now)
         if queue_at(world, queue).parked == REST:
             queue_at(world, queue).parked = 0

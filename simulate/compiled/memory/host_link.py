@@ -28,6 +28,7 @@ def has_room(world: World, memory: Memory) -> bool:
     masked there is a plan but no demand, else no plan: two for each expert (`room`). Each draws one random number, and
     seldom a few more. Logged are one group and, since misses are then loaded or block, one access for each queue.
     """
+    # Checked once a round and not at each transfer: compiled code has no way to stop within a round.
     if memory.transfers + memory.room > len(transfers_A(memory)) or memory.drawn + memory.room > len(draws(memory)):
         return False
     if not memory.logs:
@@ -57,6 +58,7 @@ def wait_for_link(memory: Memory, number: int) -> None:
     if link.first_waiting < 0:
         link.first_waiting = number
     else:
+        # A chain through the rows of the log: no list of its own, and no bound on how many wait.
         transfer_at(memory, link.last_waiting).next = number
     link.last_waiting = number
 
@@ -67,10 +69,12 @@ def begin_transfers(world: World, memory: Memory, now: int) -> bool:
     at_once = False
     for device in range(world.devices):
         link = link_at(memory, device)
+        # One at a time, so that each has the whole bandwidth; a wide link takes all that wait.
         while link.first_waiting >= 0 and (memory.wide or link.first_moving < 0):
             number = link.first_waiting
             row = transfer_at(memory, number)
             link.first_waiting = row.next
+            # NEVER where the clock would end first: the transfer is then pending for good, and the run is refused.
             row.start_ns, row.end_ns, row.next = now, later(now, memory.transfer_ns), -1
             if link.first_moving < 0:
                 link.first_moving = number
@@ -87,6 +91,7 @@ def next_end(memory: Memory) -> int:
     soonest = NEVER
     for device in range(len(links_D(memory))):
         number = link_at(memory, device).first_moving
+        # The first on its way ends first: transfers of a link take equally long.
         if number >= 0:
             soonest = min(soonest, transfer_at(memory, number).end_ns)
     return soonest

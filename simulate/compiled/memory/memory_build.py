@@ -47,11 +47,13 @@ def reference_memory(workload: Workload, config: RunConfig, known: Known, device
     keys = workload.layers * workload.experts
     importance = known.importance
     if memory.is_masked and memory.cache == "importance":
+        # SwapMoE learns importance as it runs: before the first window all are worth the same.
         importance = list(known.importance or [0.0] * keys)
     knowledge = Knowledge(
         workload.layers, workload.experts, known.popularity, importance, rng=config.generator("memory")
     )
     caches = len(key_ranges(memory.scope, workload.layers, workload.experts))
+    # The reference object needs an order to be built; the compiled run is given the real one as arrays.
     unknown_yet = AccessOrder([[[] for _ in range(caches)] for _ in range(config.devices)], [])
     return ExpertMemory(memory, device_LB, knowledge, config.runs_in_order, None if memory.is_masked else unknown_yet)
 
@@ -73,10 +75,11 @@ def new_memory(
     records = new_caches(flat)
     records["device"] = np.arange(len(flat)) // caches
     made = assembled(workload, config, known, reference, keys, records, order, transfer_ns, logs)
+    # By the compiled code itself, so that every policy notes its first experts as it would in a run.
     if len(made["filling_F"]):
         fill(made)
     for name in COUNTS:
-        records[name] = 0
+        records[name] = 0  # a filling is no access: the run counts from nothing
     return made, reference.sharing
 
 
@@ -84,6 +87,7 @@ def new_keys(caches: list[Cache], cache_K: np.ndarray, first_key: int = 0) -> np
     """Return the records of the experts from `first_key` on, which hold no slots; `cache_K` says whose they are."""
     keys = np.zeros(len(cache_K), KEY)
     keys["cache"] = cache_K
+    # Whether a fixed set (`static`, `none`) wants an expert is asked of the reference, once.
     keys["wanted"] = [caches[cache].wants(key, 0) for key, cache in enumerate(cache_K.tolist(), first_key)]
     for name in ("slot", "older", "newer", "before", "after", "ghost_before", "ghost_after"):
         keys[name] = -1
@@ -121,6 +125,7 @@ def state_fields(workload: Workload, config: RunConfig, caches: int, transfer_ns
         "free_prefetch": link == FREE_PREFETCH, "look_ahead": memory.look_ahead, "caches": caches,
         "prefetches": "groups" in logs or memory.prefetch != "none",
         "experts": workload.experts, "layers": workload.layers, "transfer_ns": transfer_ns,
+        # See `host_link.has_room`: what one round may ask for at most.
         "room": 2 * keys + DRAWN_ANEW, "logs": bool(logs), "broken": -1,
         "redirects": numbers["miss handling"] == REDIRECT,
         "candidates": workload.candidates_TLK.shape[2] if masked else 0, "period": memory.period or 0,
@@ -135,6 +140,7 @@ def assembled(
     count, per_device = len(keys), len(reference.caches_DC[0])
     made = Pointed(MEMORY, ARRAYS, **state_fields(workload, config, per_device, transfer_ns, logs))
     room = int(made.room)
+    # A run without importance still needs the array; nobody reads it then.
     worth = known.importance if known.importance is not None else np.zeros(count)
     made.put(
         keys_K=keys, caches_C=caches, links_D=new_links(config.devices), free_CS=free_slots(caches),
@@ -184,12 +190,15 @@ def remembered(workload: Workload, config: RunConfig, kind: int) -> dict[str, np
     experts, keys = workload.experts, workload.layers * workload.experts
     sequences = 1 + len(np.unique(workload.sequence_P))
     most = int(workload.tokens_P.max()) * workload.experts_TLK.shape[2]
+    # A lockstep step selects up to all experts of a layer, a pass no more than its tokens choose.
     most = experts if config.runs_in_order else min(experts, most)
     shapes = {PREVIOUS_TOKEN: (sequences, workload.layers, most), CO_ACTIVATION: (sequences, 1, most)}
     shape = shapes.get(kind, (1, 1, 1))
+    # It grows with the square of the experts: made only for the prefetcher that counts pairs.
     pairs = (keys, experts) if kind == CO_ACTIVATION else (1, 1)
     return {
         "pairs_KE": np.zeros(pairs, np.int64), "seen_K": np.zeros(keys, np.int64), "follow_E": np.zeros(experts),
+        # -1: nothing seen yet, which is not the same as a group without members.
         "last_SLM": np.zeros(shape, np.int16), "last_SL": np.full(shape[:2], -1, np.int64),
         "before_S": np.full(shape[0], -1, np.int64),
     }  # fmt: skip
@@ -217,5 +226,6 @@ def random_bits(config: RunConfig, count: int) -> np.ndarray:
 
 def words_of(rng: np.random.Generator, count: int) -> np.ndarray:
     """Return the next `count` words of 32 bits that numpy's generator uses, low half first."""
+    # The raw stream, because numpy's bounded draws consume it in the same words: both engines draw the same victims.
     raw = rng.bit_generator.random_raw(-(-count // 2))
     return raw.astype("<u8").view("<u4").astype(np.uint32)

@@ -91,6 +91,13 @@ def test_a_timeout_counts_only_if_somebody_waits_for_it():
         assert ends(engine, RunConfig(arrivals="closed", in_flight=2, **far), constant(10), both) == [20, 20]
 
 
+def test_a_batch_is_named_before_a_timeout_that_is_pending_as_well():
+    """B = 2: two of three tokens fill a queue, whose batch never ends; the third waits for a time-out beyond."""
+    config = RunConfig(arrivals="closed", in_flight=3, queue_size=2, dense=False, timeout_ns=LAST_NS)
+    said = refusals(config, constant(LAST_NS - 1), toy([(0, 0), (0, 0), (1, 0)]))
+    assert "the batch of 2 tokens in layer 1, expert 0 that starts at" in said
+
+
 @pytest.mark.parametrize("timeout_ns", [2**62, 2**62 - 1, 2**61])
 def test_timeouts_of_half_the_clock(timeout_ns):
     """Two layers wait in turn, for one sequence after another: four time-outs."""
