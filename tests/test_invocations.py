@@ -36,7 +36,7 @@ RIGHT_FOR = {  # where a name means something else in one command
 }  # fmt: skip
 TRAINING = (
     "language",
-    "memory",
+    "dispatch-memory",
     "quick",
     "fresh",
     "layer-costs",

@@ -47,7 +47,7 @@ WRITING = {
     "collect train": "--data digits --epochs 1 --train-images 200 --test-images 50 --device cpu --out x.pt",
     "collect layer-costs": "olmoe --scale 256 --sizes 1 --repetitions 1 --device cpu --out x",
     "collect link": "--shapes olmoe --scale 256 --repetitions 1 --device cpu --out x.parquet",
-    "collect memory": "--like none --batch 8 --experts 4 --k 1 --repetitions 1 --device cpu --out x.csv",
+    "collect dispatch-memory": "--like none --batch 8 --experts 4 --k 1 --repetitions 1 --device cpu --out x.csv",
 }  # fmt: skip
 LONG = {
     "simulate open-loop", "simulate plan", "collect quality", "collect family", "collect operating-points",

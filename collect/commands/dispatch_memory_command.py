@@ -1,4 +1,4 @@
-"""The command of the memory study: static against dynamic dispatch."""
+"""`collect dispatch-memory`: memory and time of static against dynamic dispatch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -86,9 +86,9 @@ class MeasuringOptions:
     seed: Annotated[int, COUNT.option(low=0)] = 0
 
 
-@app.command("memory")
+@app.command("dispatch-memory")
 @grouped
-def memory_command(
+def dispatch_memory_command(
     out: Annotated[Path, typer.Option(help="CSV to write; what it was made with goes beside it as JSON.")],
     asked: GridOptions,
     images: ImageOptions,
@@ -102,7 +102,7 @@ def memory_command(
     gate chose; `gathered` is dynamic dispatch that reorders all rows at once. For times let nothing else run. `--shape`
     measures one layer of a published shape in bfloat16, weights and inputs drawn at random, in the place of the grid.
 
-    Example: `python -m collect memory --like lm --batch 128 --experts 16 --out memory.csv`
+    Example: `python -m collect dispatch-memory --like lm --batch 128 --experts 16 --out memory.csv`
     """
     if is_made(out, [asked.checkpoint], force):
         return

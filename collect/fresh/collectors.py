@@ -81,8 +81,8 @@ def rules(fresh: Fresh) -> list[Part]:
 def dispatch_memory(fresh: Fresh) -> Part:
     """Memory and time of both ways of dispatch."""
     asked = ("--checkpoint", fresh.base, *fresh.scale.memory, "--out", fresh.set / "memory.csv")
-    said = "memory: bytes and time of static capacity and dynamic dispatch"
-    return Part(said, (call("memory", *fresh.images, *asked),))
+    said = "dispatch-memory: bytes and time of static capacity and dynamic dispatch"
+    return Part(said, (call("dispatch-memory", *fresh.images, *asked),))
 
 
 def dynamic_k(fresh: Fresh) -> Part:

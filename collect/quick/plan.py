@@ -123,7 +123,7 @@ def dispatch_memory(place: Place) -> Step:
     sizes = ("512,4096", "--most-memory", "40GiB") if place.on_gpu else ("32,128", "--repetitions", 2)
     out = folder / "memory.csv"
     command = place.command(
-        "memory", "--shape", EXECUTED, "--scale", place.scale, "--batch", *sizes, "--out", out, makes=(out,)
+        "dispatch-memory", "--shape", EXECUTED, "--scale", place.scale, "--batch", *sizes, "--out", out, makes=(out,)
     )
     packs = tuple(f"{folder.name}/memory.{kind}" for kind in ("csv", "json"))
     share_s = max(place.share(12), 10)  # of a short run too, for imports alone take seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -41,28 +42,32 @@ Link = Annotated[
     Path | None, typer.Option(metavar="NAME|FILE", help="A measured link, in place of --bandwidth and --latency.")
 ]
 Bandwidth = Annotated[
-    float | None,
-    BANDWIDTH.option("--bandwidth", low=1, help=f"Of the link to a device; default {BYTES_PER_S / 1e9:g}GB/s."),
+    str | None,
+    typer.Option(
+        help=f"Of the link to a device; default {BYTES_PER_S / 1e9:g}GB/s. Without a unit: GB/s. Several with commas."
+    ),
 ]
 Latency = Annotated[
-    int | None,
-    time_in("us").option(
-        "--latency", low=0, help=f"Of one transfer, beside its bytes; default {LATENCY_NS / 1e3:g}us."
+    str | None,
+    typer.Option(
+        help=f"Of one transfer, beside its bytes; default {LATENCY_NS / 1e3:g}us. Without a unit: us. Several: commas."
     ),
 ]
 
 
 @dataclass(frozen=True)
 class LinkOptions:
-    """What it takes to bring an expert to a device: a measured link, or two numbers."""
+    """What it takes to bring an expert to a device: a measured link, or every combination of two numbers."""
 
     link: Link = None
-    link_bytes_per_s: Bandwidth = None
-    link_latency_ns: Latency = None
+    bandwidth: Bandwidth = None
+    latency: Latency = None
 
-    def fields(self) -> dict:
-        """Return the fields of a memory; InputError for a link and numbers besides."""
-        return link_fields(self.link, self.link_bytes_per_s, self.link_latency_ns)
+    def each(self) -> list[dict]:
+        """Return the fields of a memory that each link gives; InputError for a measured one and numbers besides."""
+        bandwidths = BANDWIDTH.listed(self.bandwidth, "--bandwidth", 1) if self.bandwidth else [None]
+        latencies = time_in("us").listed(self.latency, "--latency", 0) if self.latency else [None]
+        return [link_fields(self.link, *numbers) for numbers in product(bandwidths, latencies)]
 
 
 def link_fields(link: Path | None, bytes_per_s: float | None, latency_ns: int | None) -> dict:

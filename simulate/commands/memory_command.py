@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -12,7 +12,8 @@ from moe_replay.simulate.commands import options
 from moe_replay.simulate.commands.by_name import LinkOptions, bytes_of_expert
 from moe_replay.simulate.config.memory_config import HANDLINGS, MemoryConfig
 from moe_replay.simulate.config.memory_grid import MemoryGrid
-from moe_replay.simulate.config.run_config import ONLY_UNDER, SCHEDULERS, RunConfig, has_meaning
+from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.run_grid import RunGrid, needed
 from moe_replay.simulate.policies.memory.filling import sharing
 from moe_replay.simulate.policies.memory.knowledge_source import file_of, lesson_of
 from moe_replay.simulate.policies.placement import place
@@ -48,47 +49,57 @@ class SlotOptions:
     ] = None
     host_factor: Annotated[float, typer.Option(min=1e-9, help="Host: its cost over the device's.")] = 10.0
 
-    def grid(self, expert_bytes: int, link: LinkOptions) -> MemoryGrid:
-        """Return the grid of memories, for experts of so many bytes that come over a link."""
-        return MemoryGrid(
-            caches=self.cache.split(","), slots=command.numbers(self.slots, "--slots"), misses=self.miss.split(","),
-            prefetchers=self.prefetch.split(","),
-            periods=command.numbers(self.period, "--period") if self.period else [None],
-            fixed={
-                "scope": self.scope, "filled": self.filled, "look_ahead": self.look_ahead,
-                "host_factor": self.host_factor, "expert_bytes": expert_bytes, **link.fields(),
-            },
-        )  # fmt: skip
+    def memories(self, expert_bytes: int, links: Sequence[dict]) -> list[MemoryConfig]:
+        """Return every memory over every link, for experts of so many bytes; InputError where none means anything."""
+        return [
+            memory
+            for link in links
+            for memory in MemoryGrid(
+                caches=self.cache.split(","), slots=command.numbers(self.slots, "--slots"), misses=self.miss.split(","),
+                prefetchers=self.prefetch.split(","),
+                periods=command.numbers(self.period, "--period") if self.period else [None],
+                fixed={
+                    "scope": self.scope, "filled": self.filled, "look_ahead": self.look_ahead,
+                    "host_factor": self.host_factor, "expert_bytes": expert_bytes, **link,
+                },
+            ).memories()
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ServedOptions:
-    """What is served and in which order: alike for all memories."""
+    """What is served and in which order: every memory meets every combination."""
 
-    scheduler: Annotated[str, typer.Option(help=f"{SCHEDULERS.choices}.")] = "lockstep"
-    queue_size: Annotated[int, COUNT.option(low=1, help="Queues: B.")] = 1
-    max_step: Annotated[int | None, COUNT.option(low=1, help="Lockstep: most passes in a step.")] = None
+    scheduler: options.Scheduler = "lockstep"
+    queue_size: options.QueueSize = "1"
+    max_step: options.MaxStep = None
     arrivals: options.ArrivalProcess = "closed"
-    in_flight: Annotated[int, COUNT.option(low=1, help="Closed loop: sequences in flight; 1 is batch 1.")] = 1
-    rate: Annotated[float | None, typer.Option(min=1e-9, help="Poisson: sequences per second.")] = None
+    in_flight: options.InFlight = "1"
+    rate: options.Rate = None
     sequences: options.Sequences = None
     replications: options.Replications = 0
-    k: Annotated[int | None, COUNT.option(low=1, help="Experts per token; default the model's own.")] = None
+    k: options.K = None
     no_dense: options.NoDense = False
     devices: Annotated[int, COUNT.option(low=1, help="Devices, each with its own slots and link.")] = 1
 
-    def base(self) -> RunConfig:
-        """Return the configuration that all memories share."""
-        kinds = {"scheduler": self.scheduler, "arrivals": self.arrivals}
-        fields = {
-            "queue_size": self.queue_size, "max_step": self.max_step, "in_flight": self.in_flight,
-            "rate_per_s": self.rate,
-        }  # fmt: skip
-        return RunConfig(
-            **kinds, sequences=self.sequences, k=self.k, dense=not self.no_dense, devices=self.devices,
-            **{name: value for name, value in fields.items() if has_meaning(name, kinds[ONLY_UNDER[name][0]])},
-            **({"seed": 0} if self.arrivals == "poisson" else {}),
-        )  # fmt: skip
+    def bases(self) -> list[RunConfig]:
+        """Return the configurations that every memory meets; InputError for what is no list of numbers."""
+        rates = command.listed(self.rate, "--rate", 1e-9, float)
+        if self.arrivals == "poisson":
+            needed(rates, "poisson", "--rate")  # a grid that lacks them asks for loads, too, which are none here
+        unseeded = [0 if self.arrivals == "poisson" else None]  # arrivals that are drawn need a seed
+        return RunGrid(
+            fixed={
+                "arrivals": self.arrivals, "sequences": self.sequences, "dense": not self.no_dense,
+                "devices": self.devices,
+            },
+            schedulers=self.scheduler.split(","), queue_sizes=command.numbers(self.queue_size, "--queue-size"),
+            max_steps=command.listed(self.max_step, "--max-step") or [None],
+            in_flight=command.listed(self.in_flight, "--in-flight"), loads=[],
+            rates_per_s=rates,
+            ks=command.listed(self.k, "--k") or [None],
+            seeds=command.seeds(self.replications) if self.replications else unseeded,
+        ).configs({})  # fmt: skip
 
 
 @grouped
@@ -96,23 +107,21 @@ def memory_command(
     trace_path: options.TracePath, out: options.Out, cost: options.CostOptions, slots: SlotOptions, link: LinkOptions,
     served: ServedOptions, running: options.RunningOptions, known: options.Known = None, no_explain: NoExplain = False,
 ) -> None:  # fmt: skip
-    """What do absent experts cost? Every cache, number of slots, miss handling and prefetcher, with time.
+    """What do absent experts cost? Every cache, number of slots, miss handling, prefetcher and link, with time.
 
     Beside them runs the same with all experts resident and, unless `--no-explain`, the worlds that tell why time is
     lost; `python -m analysis memory OUT` shows both.
 
     Example: `python -m simulate memory toy.trace.parquet --affine 20000,500 --cache lru,belady --slots 2,4
-    --miss load,block --bandwidth 1GB/s --expert-bytes 100kB --out memory`
+    --miss load,block --bandwidth 1GB/s,16GB/s --expert-bytes 100kB --out memory`
     """
     check_place(out, [trace_path, cost.costs, link.link, file_of(known)], folder=True)
     trace, cost_model = load_trace(trace_path), cost.read()
     expert_bytes = bytes_of_expert(slots.expert_bytes, cost_model, trace.header.model.expert_bytes)
-    grid, base = slots.grid(expert_bytes, link), served.base()
-    seeds = command.seeds(served.replications) if served.replications else [base.seed]
-    memories = grid.memories()
+    memories, bases = slots.memories(expert_bytes, link.each()), served.bases()
     lesson = lesson_of(trace, known, {need for memory in memories for need in memory.needs})
-    bases = lesson.shared(replace(base, seed=seed) for seed in seeds)
-    configs = memory_configs(bases, memories, experts_sharing(trace, base, memories), not no_explain)
+    experts = experts_sharing(trace, bases[0], memories)  # alike for all: devices and placement are not swept
+    configs = memory_configs(lesson.shared(bases), memories, experts, not no_explain)
     runs = new_runs(trace, cost_model, out, list(configs.values()), lesson, running.engine, running.force)
     report(runs, configs, running.jobs)
     if lesson.said:

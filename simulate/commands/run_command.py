@@ -49,11 +49,11 @@ class GridOptions:
             fixed={name: value for name, value in fixed.items() if value is not None},
             schedulers=self.scheduler.split(","),
             queue_sizes=command.numbers(self.queue_size, "--queue-size"),
-            max_steps=listed(self.max_step, "--max-step") or [None],
-            in_flight=listed(self.in_flight, "--in-flight"),
+            max_steps=command.listed(self.max_step, "--max-step") or [None],
+            in_flight=command.listed(self.in_flight, "--in-flight"),
             loads=SHARE.listed(self.load, "--load", 1e-9) if self.load else [],
-            rates_per_s=listed(self.rate, "--rate", 1e-9, float),
-            ks=listed(self.k, "--k") or [None], seeds=command.seeds(self.replications),
+            rates_per_s=command.listed(self.rate, "--rate", 1e-9, float),
+            ks=command.listed(self.k, "--k") or [None], seeds=command.seeds(self.replications),
         )  # fmt: skip
 
 
@@ -73,11 +73,6 @@ def run_command(
     configs = sweep.configs(capacities(sweep, trace, cost_model) if sweep.loads else {})
     runs = new_runs(trace, cost_model, out, configs, engine=running.engine, force=running.force)
     report(runs, {config.name: config for config in configs}, running.jobs)
-
-
-def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> list:
-    """Return the numbers of an option's value, none where it is not given."""
-    return command.numbers(text, option, low, kind) if text else []
 
 
 def capacities(sweep: RunGrid, trace: Trace, costs: CostModel) -> dict[int | None, float]:

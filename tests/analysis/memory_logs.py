@@ -1,4 +1,4 @@
-"""A log of the memory study with known answers, in the form that `collect memory` writes it."""
+"""A log of the memory study with known answers, in the form that `collect dispatch-memory` writes it."""
 
 import pandas as pd
 

@@ -71,7 +71,7 @@ def status_of(app: typer.Typer, name: str, words: list[str] | None = None) -> in
         for parameter in each.params:
             parameter.callback = parameter.callback or in_range
     try:
-        status = command(present_words(given), prog_name=f"python -m {name}", standalone_mode=False)
+        status = command(present_words([name, *given])[1:], prog_name=f"python -m {name}", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except InputError as error:
@@ -174,6 +174,11 @@ def numbers(text: str, option: str, low: float = 1, kind: type = int) -> list:
             raise InputError(f"{option}: {word} is not allowed; allowed: numbers >= {low}")
         values.append(value)
     return values
+
+
+def listed(text: str | None, option: str, low: float = 1, kind: type = int) -> list:
+    """Return the numbers of an option's value, none where it is not given."""
+    return numbers(text, option, low, kind) if text else []
 
 
 def seeds(replications: int) -> list[int | None]:

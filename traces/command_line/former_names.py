@@ -1,6 +1,8 @@
-"""Options that were called otherwise before: their former names go on working, and mean what they meant."""
+"""Options and commands that were called otherwise: their former names go on working, and mean what they meant."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 FORMER = {  # former name: today's, and the unit of a number, which the former name said
     "--timeout-us": ("--timeout", "us"), "--latency-us": ("--latency", "us"), "--latency-ms": ("--pass-latency", "ms"),
@@ -8,10 +10,15 @@ FORMER = {  # former name: today's, and the unit of a number, which the former n
     "--dmodel": ("--width", ""), "--new": ("--decode", ""),
 }  # fmt: skip
 FLAGS = {"--reset-per-sequence": ("--emptied", "sequence")}  # a flag that has become a word
+COMMANDS = {("collect", "memory"): "dispatch-memory"}  # (stage, a command's former name): today's
+LONGEST_PROGRAM = 3  # words before a stage's command: `python -m collect`
 
 
 def present_words(words: list[str]) -> list[str]:
-    """Return a command line in which options have today's names."""
+    """Return a command line, its stage first or behind the program's name, in which everything has today's name."""
+    words = list(words)
+    for place, pair in enumerate(pairwise(words[: LONGEST_PROGRAM + 1]), 1):
+        words[place] = COMMANDS.get(pair, words[place])
     found, unit = [], ""
     for place, word in enumerate(words):
         if word == "--":

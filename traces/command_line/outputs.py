@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from moe_replay.traces.command_line.files import sha256_of, sync_folder, write_json
+from moe_replay.traces.command_line.former_names import present_words
 from moe_replay.traces.command_line.provenance import FORCE, note_inputs, running_command, shortened, without_options
 from moe_replay.traces.errors import InputError
 
@@ -30,9 +31,9 @@ def is_by_this_command(path: Path, left_out: tuple[str, ...] = ()) -> bool:
 
 
 def compared(command: str, left_out: tuple[str, ...]) -> list[str]:
-    """Return the words of a command that say what it makes; how many jobs made it, or from where, is none of them."""
+    """Return the words of a command that say what it makes, former names as today's; who made it is none of them."""
     try:
-        return without_options(shlex.split(in_checkout(command)), ("--jobs", *left_out))
+        return without_options(present_words(shlex.split(in_checkout(command))), ("--jobs", *left_out))
     except ValueError:  # what no command looks like
         return [command]
 

@@ -85,6 +85,27 @@ def test_causes_add_up_to_the_time_lost(call, path, tmp_path, devices):
     assert all(width(text) <= WIDEST for text in shown_memory(whole))
 
 
+def test_every_loop_and_link_is_held_against_its_own(call, path, tmp_path):
+    """Two queue sizes, two loops, two links: the time lost is that beside the residents of the same loop."""
+    words = ("--scheduler", "queues", "--queue-size", "1,2", "--in-flight", "1,3", "--bandwidth", "0.1GB/s,1GB/s")
+    folder = tmp_path / "runs"
+    status, _, said = call(
+        "simulate", simulate_app, "memory", path, *COSTS, *words, "--cache", "lru", "--slots", "2", "--jobs", 1,
+        "--out", folder,
+    )  # fmt: skip
+    assert status == 0, said
+    whole = memory_table(folder)
+    assert whole["world"].value_counts().to_dict() == {"run": 8, "bound": 8, "resident": 4}
+    for _, loop in whole.groupby(["queue_size", "in_flight"]):
+        (resident,) = loop.loc[loop["world"] == "resident", "ms_per_pass"]
+        np.testing.assert_allclose(loop["slowdown"], loop["ms_per_pass"] / resident)
+        table = loop[loop["world"] == "run"].sort_values("link_bytes_per_s")
+        np.testing.assert_allclose(table[MILLISECONDS].sum(axis=1), table["lost_ms"], atol=1e-9)
+        np.testing.assert_allclose(table["lost_ms"], table["ms_per_pass"] - resident)
+        slow, quick = table["lost_ms"]
+        assert slow > quick > 0
+
+
 def assert_held_against(whole, table):
     """All experts resident come first, a bound comes before its runs and is slower than none of its slots and miss."""
     resident = whole.iloc[0]

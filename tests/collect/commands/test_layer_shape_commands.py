@@ -86,7 +86,7 @@ def test_options_that_name_no_subject_or_two_are_refused(folder, words, message)
     assert message in str(run("costs", *words, "--device", "cpu", "--out", folder / "costs.parquet").exception)
 
 
-@pytest.mark.parametrize("words", [["costs"], ["memory"]])
+@pytest.mark.parametrize("words", [["costs"], ["dispatch-memory"]])
 def test_weights_that_a_gpu_has_no_room_for_are_refused(folder, monkeypatch, words):
     with cuda_stand_in(monkeypatch):
         refused = run(*words, "--shape", "mixtral-8x7b", "--device", "cuda", "--out", folder / "out.csv")

@@ -77,7 +77,7 @@ def test_a_gpu_has_its_scale_for_small_data_too():
 
 
 def test_nothing_timed_runs_beside_anything():
-    timed = {"costs", "execute", "serve", "memory", "operating-times", "vision-times", "swap-profile"}
+    timed = {"costs", "execute", "serve", "dispatch-memory", "operating-times", "vision-times", "swap-profile"}
     for part in parts_of(fresh("cuda", "cifar10")):
         if part.beside:
             assert not {call.words[0] for call in (*part.calls, *part.beside)} & timed

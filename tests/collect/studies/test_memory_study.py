@@ -110,7 +110,7 @@ def test_a_trained_gate_is_measured_on_real_inputs(trained, blobs):
 
 
 def run(*words):
-    return CliRunner().invoke(app, ["memory", *map(str, words)])
+    return CliRunner().invoke(app, ["dispatch-memory", *map(str, words)])
 
 
 def test_the_command_writes_a_table_and_how_it_was_made(tmp_path):

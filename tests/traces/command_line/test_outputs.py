@@ -154,8 +154,15 @@ def test_a_measurement_is_left_where_the_same_command_made_it_of_the_same_files(
     source.write_text("other weights")
     with pytest.raises(InputError, match="made by this command from other inputs"):
         measure("3 ms")
+    source.write_text("weights")
+    note_inputs({})
+    command("make", "x", "--policy", "lru")
+    measure("2 ms", force=True)
+    command("make", "x", "--cache", "lru")  # today's name of the same option
+    measure("3 ms")
+    assert out.read_text() == "2 ms"
     command("make", "y")
-    with pytest.raises(InputError, match="made by `python -m traces make x --jobs 3`"):
+    with pytest.raises(InputError, match="made by `python -m traces make x --policy lru`"):
         measure("3 ms")
     (tmp_path / "x.json").unlink()
     with pytest.raises(InputError, match="does not say how it was made"):

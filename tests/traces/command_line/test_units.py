@@ -108,6 +108,8 @@ def test_former_names_mean_what_they_meant():
         "run", "--timeout", "500us", "--cache", "lru,lfu", "--pass-latency=4ms,5ms", "--out", "--", "--policy",
     ]  # fmt: skip
     assert present_words(["--reset-per-sequence", "--out", "x"]) == ["--emptied", "sequence", "--out", "x"]
+    assert present_words(["collect", "memory", "--k", "memory"]) == ["collect", "dispatch-memory", "--k", "memory"]
+    assert present_words(["simulate", "memory", "toy"]) == ["simulate", "memory", "toy"]
     assert present_words(["--memory-bytes", "12e6,18e6", "--most-gib", "40"]) == [
         "--memory", "12e6B,18e6B", "--most-memory", "40GiB",
     ]  # fmt: skip
