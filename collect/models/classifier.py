@@ -8,8 +8,9 @@ from torch import nn
 from moe_replay.collect.dispatch.dispatch_names import Dispatch
 from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
 from moe_replay.collect.gates.gate_names import GateOptions, build_gate
-from moe_replay.collect.gates.gate_result import ExpertsPerLayer, Selector
+from moe_replay.collect.gates.gate_result import ExpertsPerLayer, ExpertsPerRow, Selector
 from moe_replay.collect.models.experts import Experts
+from moe_replay.collect.models.layer_runs import LayerRun, directly
 from moe_replay.traces.errors import InputError
 
 
@@ -90,21 +91,28 @@ class Classifier(nn.Module):
 
     def forward(
         self, images_NF: torch.Tensor, k: ExpertsPerLayer | None = None, generator: torch.Generator | None = None,
-        dispatch: Dispatch = dynamic_dispatch, select: Selector | None = None,
+        dispatch: Dispatch = dynamic_dispatch, select: Selector | None = None, run_layer: LayerRun = directly,
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Return (class logits [N, classes], gate loss): experts per row by `k`, a number or a rule, one for all layers
         or a list with one each (default: the gates' own). `select(layer, h_NM)` returns a layer's selection in
-        the place of its gate."""
+        the place of its gate; `run_layer` runs every layer."""
         x_NM = self.embed(images_NF)
         loss = x_NM.new_zeros(())
         per_layer = k if isinstance(k, list) else [k] * self.config.layers
-        for layer, (norm, gate, experts) in enumerate(zip(self.norms, self.gates, self.experts, strict=True)):
-            h_NM = norm(x_NM)
-            chosen = select(layer, h_NM) if select else gate(h_NM, per_layer[layer], generator)
-            weights_NK, experts_NK, gate_loss = chosen
-            x_NM = self.combine(x_NM, dispatch(h_NM, weights_NK, experts_NK, experts))
+        for layer in range(self.config.layers):
+            x_NM, gate_loss = run_layer(self.layer, layer, x_NM, per_layer[layer], generator, dispatch, select)
             loss = loss + gate_loss
         return self.finish(x_NM), loss
+
+    def layer(
+        self, layer: int, x_NM: torch.Tensor, k: ExpertsPerRow | None, generator: torch.Generator | None,
+        dispatch: Dispatch, select: Selector | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Return (the state [N, M] after a layer, its gate's loss)."""
+        h_NM = self.norms[layer](x_NM)
+        chosen = select(layer, h_NM) if select else self.gates[layer](h_NM, k, generator)
+        weights_NK, experts_NK, gate_loss = chosen
+        return self.combine(x_NM, dispatch(h_NM, weights_NK, experts_NK, self.experts[layer])), gate_loss
 
 
 def seeded_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

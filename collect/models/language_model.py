@@ -10,11 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from moe_replay.collect.dispatch.dispatch_names import Dispatch
 from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
 from moe_replay.collect.gates.gate_result import Selector
 from moe_replay.collect.gates.top_k import TopK
 from moe_replay.collect.models.classifier import seeded_linear
 from moe_replay.collect.models.experts import Experts
+from moe_replay.collect.models.layer_runs import LayerRun, directly
 from moe_replay.traces.errors import InputError
 
 VOCABULARY = 256  # bytes
@@ -131,12 +133,12 @@ class LanguageModel(nn.Module):
 
     def forward(
         self, bytes_N: torch.Tensor, windows: int = 1, rows: Rows | None = None,
-        select: Selector | None = None,
+        select: Selector | None = None, dispatch: Dispatch = dynamic_dispatch, run_layer: LayerRun = directly,
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Return (logits of the next byte [N, 256], the gates' loss) of N bytes.
 
         The bytes are `windows` windows of equal length one behind the other, or with `rows` what those describe.
-        `select(layer, x_NM)` returns a layer's selection in the place of its gate.
+        `select(layer, x_NM)` returns a layer's selection in the place of its gate; `run_layer` runs every layer.
         """
         if rows is None:
             position_N = torch.arange(len(bytes_N) // windows, device=bytes_N.device).repeat(windows)
@@ -144,17 +146,24 @@ class LanguageModel(nn.Module):
             position_N = rows.position_N.to(bytes_N.device)
         rotation = rotary(position_N, self.config.width // self.config.heads)
         x_NM, loss = self.embedding[bytes_N], bytes_N.new_zeros((), dtype=torch.float32)
-        for layer, attention in enumerate(self.attentions):
-            normed_NM = self.attention_norms[layer](x_NM)
-            if rows is None:
-                x_NM = x_NM + attention(normed_NM, rotation, windows)
-            else:
-                x_NM = x_NM + attention.continued(normed_NM, rotation, rows, layer)
-            normed_NM = self.expert_norms[layer](x_NM)
-            chosen = select(layer, normed_NM) if select else self.gates[layer](normed_NM)
-            x_NM = x_NM + dynamic_dispatch(normed_NM, chosen.weights_NK, chosen.experts_NK, self.experts[layer])
-            loss = loss + chosen.loss
+        for layer in range(self.config.layers):
+            x_NM, gate_loss = run_layer(self.layer, layer, x_NM, rotation, windows, rows, select, dispatch)
+            loss = loss + gate_loss
         return self.head(self.norm(x_NM)), loss
+
+    def layer(
+        self, layer: int, x_NM: torch.Tensor, rotation: torch.Tensor, windows: int, rows: Rows | None,
+        select: Selector | None, dispatch: Dispatch,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Return (the state [N, M] after a layer, its gate's loss)."""
+        normed_NM, attention = self.attention_norms[layer](x_NM), self.attentions[layer]
+        if rows is None:
+            x_NM = x_NM + attention(normed_NM, rotation, windows)
+        else:
+            x_NM = x_NM + attention.continued(normed_NM, rotation, rows, layer)
+        normed_NM = self.expert_norms[layer](x_NM)
+        chosen = select(layer, normed_NM) if select else self.gates[layer](normed_NM)
+        return x_NM + dispatch(normed_NM, chosen.weights_NK, chosen.experts_NK, self.experts[layer]), chosen.loss
 
 
 def rotary(position_N: torch.Tensor, head_width: int) -> torch.Tensor:

@@ -11,10 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from moe_replay.collect.dispatch.dispatch_names import Dispatch
 from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
 from moe_replay.collect.gates.gate_names import GateOptions, build_gate
 from moe_replay.collect.models.classifier import seeded_linear
 from moe_replay.collect.models.experts import Experts
+from moe_replay.collect.models.layer_runs import LayerRun, directly
 from moe_replay.traces.errors import InputError, unknown_name
 
 VARIANTS = ("dense", "switch", "random", "random-per-token")
@@ -88,7 +90,9 @@ class FeedForward(nn.Module):
             else build_gate(config.variant, config.width, config.experts, options, generator)
         )
 
-    def forward(self, x_NM: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, x_NM: torch.Tensor, generator: torch.Generator | None, dispatch: Dispatch = dynamic_dispatch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (outputs [N, M] of all tokens, the gate's loss)."""
         if self.gate is None:
             return self.experts.run(0, x_NM), x_NM.new_zeros(())
@@ -96,7 +100,7 @@ class FeedForward(nn.Module):
             drawn = int(self.gate(x_NM[:1], generator=generator).experts_NK)
             return self.experts.run(drawn, x_NM), x_NM.new_zeros(())
         weights_NK, experts_NK, loss = self.gate(x_NM, generator=generator)
-        return dynamic_dispatch(x_NM, weights_NK, experts_NK, self.experts), loss
+        return dispatch(x_NM, weights_NK, experts_NK, self.experts), loss
 
 
 class Block(nn.Module):
@@ -108,10 +112,12 @@ class Block(nn.Module):
         self.attention = Attention(config.width, config.heads, generator)
         self.feed_forward = FeedForward(config, generator)
 
-    def forward(self, x_NPM: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, x_NPM: torch.Tensor, generator: torch.Generator | None, dispatch: Dispatch = dynamic_dispatch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (tokens [N, P, M], the gate's loss)."""
         x_NPM = x_NPM + self.attention(self.attention_norm(x_NPM))
-        out, loss = self.feed_forward(self.norm(x_NPM).flatten(0, 1), generator)
+        out, loss = self.feed_forward(self.norm(x_NPM).flatten(0, 1), generator, dispatch)
         return x_NPM + out.view(x_NPM.shape), loss
 
 
@@ -150,13 +156,17 @@ class VisionTransformer(nn.Module):
         return x.permute(0, 2, 4, 1, 3, 5).reshape(len(images_NF), -1, channels * patch**2)
 
     def forward(
-        self, images_NF: torch.Tensor, generator: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (class logits [N, classes], the sum of the gates' losses); `generator` draws jitter and experts."""
+        self, images_NF: torch.Tensor, generator: torch.Generator | None = None,
+        dispatch: Dispatch = dynamic_dispatch, run_layer: LayerRun = directly,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Return (class logits [N, classes], the sum of the gates' losses); `generator` draws jitter and experts.
+
+        `run_layer` runs every block.
+        """
         x_NPM = self.embedding(self.patches(images_NF)) + self.position_PM
         total = x_NPM.new_zeros(())
         for block in self.blocks:
-            x_NPM, loss = block(x_NPM, generator)
+            x_NPM, loss = run_layer(block, x_NPM, generator, dispatch)
             total = total + loss
         return self.head(self.last_norm(x_NPM).mean(1)), total
 
