@@ -1,1 +1,1 @@
-"""Training iterations as graphs: captured with make_fx, run in any order of their operations, and their memory measured."""
+"""Training iterations as graphs: captured with make_fx, run in any order of their operations, their memory measured"""

@@ -1,8 +1,8 @@
 """What the device's own allocator says while something runs: its peak, and what single operations need in between.
 
-On a CPU these are the events that torch's profiler records of every allocation, kernels' scratch space included. On a GPU
-they are the bytes that were asked for from CUDA's caching allocator: what it rounds up or leaves unsplit depends on the
-blocks that it happens to hold.
+On a CPU these are the events that torch's profiler records of every allocation, kernels' scratch space included. On a
+GPU they are the bytes that were asked for from CUDA's caching allocator: what it rounds up or leaves unsplit depends on
+the blocks that it happens to hold.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class CapturedStep:
         }  # fmt: skip
 
     def differs(self, ran: OrderedRun) -> str | None:
-        """Return what differs between a run and eager: a tensor of the state, the loss or a gradient; None if nothing."""
+        """Return what a run has other than eager: a tensor of the state, the loss or a gradient; None if nothing."""
         if differs := self.eager.state.differs_from(ran.state):
             return differs
         expected = (self.eager.loss, *self.eager.gradients)
@@ -69,10 +69,11 @@ def graph_of(program: Program, needs: dict[int, int], name: str, notes: dict) ->
     made = [0] * len(program.operations)
     for storage in program.storages:
         made[storage.producer] += storage.size
-    rows = zip(program.operations, phases(program), made, strict=True)
+    works = [max(needs[place] - own, 0) for place, own in enumerate(made)]
+    rows = zip(program.operations, phases(program), works, strict=True)
     return training_graph(
         name,
-        [(node.name, str(node.target), phase, max(needs[place] - own, 0)) for place, (node, phase, own) in enumerate(rows)],
+        [(node.name, str(node.target), phase, work) for node, phase, work in rows],
         [(each.size, each.producer, each.kept, each.users) for each in program.storages],
         list(program.edges),
         notes,

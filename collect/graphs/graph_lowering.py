@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -76,7 +76,7 @@ class Lowering:
             for each in dead_after[node]:
                 del self.values[each]
         made = tuple(each for each in self.storages if each.producer is not None)
-        return Program(self.traced, tuple(self.operations), made, tuple(sorted(self.edges)))
+        return Program(self.traced, tuple(self.operations), made, needed_edges(len(self.operations), made, self.edges))
 
     def run(self, node: fx.Node) -> object:
         """Return a node's value; an operation among them is noted."""
@@ -140,8 +140,6 @@ class Lowering:
         else:
             storage.readers.append(place)
         self.edges.update((each, place) for each in before)
-        # That a producer comes first is said by the storage itself.
-        self.edges.discard((storage.producer, place))
 
 
 def last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
@@ -186,6 +184,27 @@ def results_of(node: fx.Node, result: object) -> dict[int | None, torch.Tensor]:
     else:
         result = dict(enumerate(result))
     return {place: each for place, each in result.items() if isinstance(each, torch.Tensor)}
+
+
+def needed_edges(count: int, storages: Sequence[Storage], edges: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return the edges that do not follow from others: a producer comes before its users, and whoever before those."""
+    before = [set() for _ in range(count)]
+    for first, second in edges:
+        before[second].add(first)
+    produced = {(each.producer, user) for each in storages for user in each.users}
+    for first, second in produced:
+        before[second].add(first)
+    needed, ancestors = [], [0] * count  # sets of operations as the bits of one number
+    for place in range(count):
+        for first in before[place]:
+            ancestors[place] |= ancestors[first]
+        needed += [
+            (first, place) for first in sorted(before[place])
+            if (first, place) not in produced and not ancestors[place] >> first & 1
+        ]  # fmt: skip
+        for first in before[place]:
+            ancestors[place] |= 1 << first
+    return tuple(needed)
 
 
 def phases(program: Program) -> list[str]:

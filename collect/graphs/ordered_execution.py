@@ -1,8 +1,8 @@
 """Running a captured iteration node by node in any order, and counting what is there meanwhile in three ways.
 
 Predicted: the graph's own peak. Counted: the storages that torch really holds, each followed until it is freed.
-Allocated: what the device's allocator says. A value is let go where the graph says that its storage is touched last, and
-views are made anew wherever one is needed.
+Allocated: what the device's allocator says. A value is let go where the graph says that its storage is touched last,
+and views are made anew wherever one is needed.
 """
 
 from __future__ import annotations

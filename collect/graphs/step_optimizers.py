@@ -1,7 +1,7 @@
 """Optimizers of a captured iteration: torch's own, and the same update of one parameter as plain operations.
 
-torch's optimizers read the number of steps out of a tensor, which no captured graph can do, and loop over all parameters.
-An update of one parameter by itself gives the same bits, and may run as soon as that parameter's gradient is there.
+torch's optimizers read the number of steps out of a tensor, which no captured graph can do, and loop over all
+parameters. An update of one parameter gives the same bits, and may run as soon as that parameter's gradient is there.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ OPTIMIZERS: dict[str, OptimizerRule | None] = {
     "none": None,  # the iteration ends with its gradients
     "sgd": OptimizerRule((), lambda each: torch.optim.SGD(each, LEARNING_RATE, foreach=False), sgd),
     "adam": OptimizerRule(
-        ("exp_avg", "exp_avg_sq"), lambda each: torch.optim.Adam(each, LEARNING_RATE, BETAS, EPSILON, foreach=False), adam
+        ("exp_avg", "exp_avg_sq"),
+        lambda each: torch.optim.Adam(each, LEARNING_RATE, BETAS, EPSILON, foreach=False),
+        adam,
     ),
 }
 

@@ -84,9 +84,7 @@ def vision(sizes: ModelSizes, batch: int, draws: torch.Generator, how: Handling)
 
 def language(sizes: ModelSizes, batch: int, draws: torch.Generator, how: Handling) -> Subject:
     """Return the byte language model; a batch is so many windows."""
-    config = LanguageConfig(
-        sizes.layers, sizes.experts, sizes.k, sizes.width, sizes.hidden, window=sizes.window
-    )
+    config = LanguageConfig(sizes.layers, sizes.experts, sizes.k, sizes.width, sizes.hidden, window=sizes.window)
     windows_BW = torch.randint(VOCABULARY, (batch, sizes.window + 1), generator=draws)
 
     def loss(model: nn.Module, bytes_N: torch.Tensor, next_N: torch.Tensor) -> torch.Tensor:

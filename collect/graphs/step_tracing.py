@@ -1,7 +1,7 @@
 """A whole training iteration as one graph of torch's operations: forward, backward and optimizer under make_fx.
 
-Every operation is marked with its phase and, where it draws random numbers, with the state of the generator that it drew
-from: what is computed again by a checkpoint draws what was drawn before, in any order of the operations.
+Every operation is marked with its phase and, where it draws random numbers, with the state of the generator that it
+drew from: what is computed again by a checkpoint draws what was drawn before, in any order of the operations.
 """
 
 from __future__ import annotations
@@ -72,9 +72,7 @@ class WholeStep(nn.Module):
         return loss.detach(), torch.autograd.grad(loss, leaves, one, allow_unused=True)
 
 
-def iteration_of(
-    subject: Subject, rule: OptimizerRule | None, state: StepState
-) -> Callable[..., list[torch.Tensor]]:
+def iteration_of(subject: Subject, rule: OptimizerRule | None, state: StepState) -> Callable[..., list[torch.Tensor]]:
     """Return the function of a state's tensors, one by one, that takes the step after it in place.
 
     It returns what outlives it: the loss and, without an optimizer, the gradients.
@@ -95,7 +93,9 @@ def iteration_of(
                 return [loss, *found.values()]
             with torch.no_grad():
                 for name, gradient in found.items():
-                    rule.update(parameters[name], gradient, [tensors[each][name] for each in rule.moments], state.steps + 1)
+                    rule.update(
+                        parameters[name], gradient, [tensors[each][name] for each in rule.moments], state.steps + 1
+                    )
             return [loss]
 
     return iteration
