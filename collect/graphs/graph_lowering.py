@@ -87,9 +87,14 @@ class Lowering:
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), self.values.__getitem__)
         if node.target is operator.getitem:
             return args[0][args[1]]
+        given = list(tensors_in((args, kwargs)))
+        before = [bytes_of(each).clone() for each in given]
         result = node.target(*args, **kwargs)
-        touched = [self.storage_of(each) for each in tensors_in((args, kwargs))]
+        touched = [self.storage_of(each) for each in given]
         written = [self.storage_of(each) for each in tensors_in(written_in(node, args, kwargs))]
+        # Some schemas do not tell: batch normalisation's running mean is written by an operation that says it is read.
+        changed = zip(given, before, strict=True)
+        written += [self.storage_of(each) for each, was in changed if not torch.equal(bytes_of(each), was)]
         results = results_of(node, result)
         makes = not all(map(self.is_known, results.values()))
         if makes or written or DRAWN_FROM in node.meta or not touched:
@@ -163,6 +168,11 @@ def tensors_in(values: object) -> Iterator[torch.Tensor]:
     elif isinstance(values, list | tuple):
         for each in values:
             yield from tensors_in(each)
+
+
+def bytes_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the whole storage of a tensor as bytes."""
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
 
 
 def written_in(node: fx.Node, args: tuple, kwargs: dict) -> list[object]:

@@ -110,18 +110,25 @@ def trace_step(subject: Subject, rule: OptimizerRule | None, state: StepState) -
     """Return the graph of the iteration that follows a state, whose tensors stay as they are.
 
     Routing that the model reads out of tensors (`tolist`) is fixed as it is for this state. InputError where it reads
-    a number in a way that no graph can hold (`item`, `int`).
+    a number in a way that no graph can hold (`item`, `int`), or does anything else that cannot be traced.
     """
     iteration = iteration_of(subject, rule, state)
     try:
         with state.seeded():
             traced = make_fx(iteration, tracing_mode="real")(*state.copied().flat)
-    except RuntimeError as error:
-        if "tracing tensor" not in str(error):
-            raise
-        raise InputError(
-            f"{subject.name}: the iteration reads a number out of a tensor (item, int, a truth value), which a graph"
-            " cannot hold; allowed: tolist, or none"
-        ) from None
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's model does, and whatever torch says of it
+        raise InputError(f"{subject.name}: cannot be captured: {reason_of(error)}") from error
     traced.graph.eliminate_dead_code()
     return traced
+
+
+def reason_of(error: Exception) -> str:
+    """Return in a line why a model cannot be traced."""
+    said = str(error).strip()
+    if "tracing tensor" in said:
+        return "it reads a number out of a tensor (item, int, a truth value); allowed: tolist, or none"
+    if "checkpoint" in said.lower() and ".grad" in said:
+        return "a checkpoint with use_reentrant=True; allowed: use_reentrant=False"
+    return f"{type(error).__name__}: {said.splitlines()[0] if said else ''}"

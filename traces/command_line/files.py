@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +41,22 @@ def write_json(path: Path | str, content: object) -> None:
     """Write `content` as indented JSON with sorted keys, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text, whole or not at all; compressed where the name ends in `.gz`, the same text to the same bytes."""
+    content = text.encode()
+    with replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, mtime=0) if Path(path).suffix == ".gz" else content)
+
+
+def read_text(path: Path | str) -> str:
+    """Return the text that `write_text` wrote; OSError or ValueError for a file that cannot be read."""
+    content = Path(path).read_bytes()
+    try:
+        return (gzip.decompress(content) if Path(path).suffix == ".gz" else content).decode()
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"damaged: {error}") from None
 
 
 def write_rows(path: Path | str, rows: list[dict]) -> None:

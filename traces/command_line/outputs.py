@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from moe_replay.traces.command_line.files import sha256_of, sync_folder, write_json
+from moe_replay.traces.command_line.files import read_text, sha256_of, sync_folder, write_json
 from moe_replay.traces.command_line.former_names import present_words
 from moe_replay.traces.command_line.provenance import FORCE, note_inputs, running_command, shortened, without_options
 from moe_replay.traces.errors import InputError
@@ -72,10 +72,10 @@ def parquet_header(path: Path) -> dict:
 
 def json_in(path: Path) -> dict:
     """Return the object in a JSON file, empty where there is none."""
-    if path.suffix != ".json":
+    if path.suffix != ".json" and path.suffixes[-2:] != [".json", ".gz"]:
         return {}
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

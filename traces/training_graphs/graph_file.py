@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from moe_replay.traces.command_line.files import replacing
+from moe_replay.traces.command_line.files import read_text, write_text
 from moe_replay.traces.command_line.provenance import SCHEMA_VERSION
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.training_graphs.training_graph import PHASES, TrainingGraph, training_graph
@@ -39,7 +39,7 @@ def graph_rows(graph: TrainingGraph) -> dict[str, list[list]]:
 
 
 def save_graph(graph: TrainingGraph, path: Path | str) -> None:
-    """Write a graph, whole or not at all; the same graph gives the same bytes."""
+    """Write a graph, whole or not at all; the same graph gives the same bytes. A name in `.gz` compresses it."""
     rows, kinds = graph_rows(graph), sorted({*graph.kinds_N})
     place = {kind: at for at, kind in enumerate(kinds)}
     rows["operations"] = [[name, place[kind], *others] for name, kind, *others in rows["operations"]]
@@ -51,14 +51,13 @@ def save_graph(graph: TrainingGraph, path: Path | str) -> None:
     for key in ROWS:
         written = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows[key])
         lines.append(f"{json.dumps(key)}: [\n{written}\n]")
-    with replacing(path) as temporary:
-        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def load_graph(path: Path | str) -> TrainingGraph:
     """Return the graph in a file; InputError for a missing or damaged one, with the row that is wrong."""
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(read_text(path))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or 'cannot be read'}") from None
     except (ValueError, RecursionError) as error:
