@@ -37,7 +37,7 @@ OUTSIDERS = {
     "dask": ("simulate.sweeps.dask_cluster",),
     "distributed": ("simulate.sweeps.dask_cluster",),
     "transformers": ("collect.huggingface",),
-    "scipy": ("analysis", "simulate.ordering", "simulate.placing", "simulate.planning"),
+    "scipy": ("analysis", "simulate.ordering", "simulate.placing", "simulate.planning", "simulate.rebalancing"),
     "pandas": ("analysis", "figures", "simulate.interface", "collect.studies.accuracy_vs_k_study", "collect.datasets"),
     "matplotlib": ("figures",),
     "fcntl": (),  # is not there on every system: filelock is

@@ -13,6 +13,7 @@ from moe_replay.traces.glossary import (
     locality,
     memory,
     prediction,
+    rebalancing,
     records,
     runs,
     selections,
@@ -35,6 +36,7 @@ FAMILIES: dict[str, tuple[Column, ...]] = {
         dispatch,
         swapping,
         layers,
+        rebalancing,
     )
 }
 BY_NAME = {column.name: column for family in FAMILIES.values() for column in family}

@@ -31,7 +31,7 @@ COLUMNS = (
     Column("seeds", "", "how many seeds the row combines"),
     Column("dense", "", "whether dense blocks are part of the run"),
     Column("devices", "", "devices that experts are placed on"),
-    Column("placement", "", "rule by which experts are placed on devices"),
+    Column("placement", "", "rule by which experts are placed on devices; over time: rebalanced, or one that stays"),
     Column("cache", "", "policy that says which expert leaves its slot"),
     Column("slots", "experts", "expert slots of one cache (a layer's, or all layers' under scope global)", title="C"),
     Column("scope", "", "layer: a cache for each layer; global: one for all"),
