@@ -1,5 +1,6 @@
 """What `moe_replay` offers to Python programs: the results of the commands, as objects."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 
 import moe_replay
 from moe_replay.traces.file.mixed_table import load_mixed
@@ -65,7 +67,7 @@ def test_a_backend_of_matplotlib_stays_what_it_was(tmp_path):
         "import sys, moe_replay\n"
         "trace = moe_replay.synthetic(sequences=8)\n"
         "moe_replay.replay(trace, (1e-4, 1e-5), engine='simpy').summary()\n"
-        "moe_replay.count_misses(trace, slots=2, mode='group', policies='fifo').to_pandas()\n"
+        "moe_replay.count_misses(trace, slots=2, mode='group', cache='fifo').to_pandas()\n"
         "print(sorted({'matplotlib', 'torch', 'dask', 'transformers'} & {*sys.modules}))"
     )
     assert said_by(code, tmp_path) == "[]"
@@ -85,6 +87,18 @@ def test_settings_are_the_axes_of_a_sweep_with_times_in_seconds():
     from moe_replay.simulate.sweeps.axes import FIELDS
 
     assert {TIMES.get(name, name) for name in moe_replay.Settings.__annotations__} == set(FIELDS)
+
+
+def test_arguments_have_the_names_of_options():
+    """What an option takes with a unit says its SI unit in Python; `trace` and `profiles` are no options."""
+    from moe_replay.simulate.__main__ import app
+
+    commands = typer.main.get_command(app).commands
+    units = {"memory_bytes": "memory", "pass_latency_s": "pass_latency"}
+    for function, command in (("count_misses", "misses"), ("plan", "plan")):
+        options = {parameter.name for parameter in commands[command].params}
+        arguments = {*inspect.signature(getattr(moe_replay, function)).parameters} - {"trace", "profiles"}
+        assert {units.get(name, name) for name in arguments} == options - {"trace_path", "profiles", "out", "force"}
 
 
 def test_a_run_is_that_of_the_command(toy, toy_path):
@@ -126,7 +140,7 @@ def test_an_expert_memory_that_learns_is_that_of_the_command(toy, toy_path):
 def test_misses_are_those_of_the_command(toy, toy_path):
     command("misses", toy_path, "--cache", "lru,belady,static", "--slots", "2,4", "--out", "misses.csv",
             cwd=toy_path.parent)  # fmt: skip
-    found = moe_replay.count_misses(toy, policies=["lru", "belady", "static"], slots=[2, 4])
+    found = moe_replay.count_misses(toy, cache=["lru", "belady", "static"], slots=[2, 4])
     written = pd.read_csv(toy_path.parent / "misses.csv", keep_default_na=False, na_values={"miss_ratio": [""]})
     ours = found.to_pandas(per_layer=True).astype({"layer": str})
     pd.testing.assert_frame_equal(ours, written, check_dtype=False)
@@ -135,7 +149,7 @@ def test_misses_are_those_of_the_command(toy, toy_path):
     assert whole.pivot(index="slots", columns="policy", values="miss_ratio").shape == (2, 3)
     assert repr(found) == f"MissCounts({len(found.rows)} rows)"
     assert "held-out" in found.summary()
-    assert len(moe_replay.count_misses(toy, policies="fifo").to_pandas()) == 8  # every number of slots
+    assert len(moe_replay.count_misses(toy, cache="fifo").to_pandas()) == 8  # every number of slots
 
 
 def test_a_sweep_is_that_of_the_command(toy, toy_path):
@@ -182,7 +196,7 @@ def test_plans_are_those_of_the_command(tmp_path):
     (tmp_path / "profile.csv").write_text(PROFILE)
     command("plan", "profile.csv", "--memory", "6e6,7e6", "--pass-latency", 2.95, "--out", "plans.csv",
             cwd=tmp_path)  # fmt: skip
-    found = moe_replay.plan(tmp_path / "profile.csv", memory_bytes=[6e6, 7e6], latency_s=2.95e-3)
+    found = moe_replay.plan(tmp_path / "profile.csv", memory_bytes=[6e6, 7e6], pass_latency_s=2.95e-3)
     written = pd.read_csv(tmp_path / "plans.csv", dtype={"slots": str}).drop(columns="seconds")
     pd.testing.assert_frame_equal(found.to_pandas().drop(columns="seconds"), written, check_dtype=False)
     assert "exact" in found.summary()

@@ -10,16 +10,14 @@ from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
 from moe_replay.traces.command_line.outputs import check_output, staged
 from moe_replay.traces.command_line.provenance import provenance
-from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace
-
-EMPTIED = ("never", "sequence")
 
 
 def miss_curves_command(
     trace_path: options.TracePath,
     out: Annotated[Path, typer.Option(metavar="TABLE.csv", help="Table; TABLE.json beside it says how it came.")],
-    emptied: Annotated[str, typer.Option(help="When slots are emptied: never, or before every sequence.")] = "never",
+    emptied: options.Emptied = "never",
     force: Force = False,
 ) -> None:
     """Count misses against slots for the usual policies and both optima, by access and step by step.
@@ -31,13 +29,11 @@ def miss_curves_command(
     """
     from moe_replay.simulate.misses.miss_curves import curve_rows  # imports numba, which others do not need
 
-    if emptied not in EMPTIED:
-        raise unknown_name("--emptied", emptied, EMPTIED)
     if out.suffix != ".csv":
         raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")
     check_output(out, [trace_path], force)
     trace = load_trace(trace_path)
-    rows = curve_rows(trace, per_sequence=emptied == "sequence")
+    rows = curve_rows(trace, emptied)
     with staged(out, [trace_path], force) as written:
         write_curves(written, rows, trace.digest)
     print(f"{out}: {len(rows)} rows, {rows[0]['accesses']:,} accesses")

@@ -23,7 +23,7 @@ from moe_replay.traces.command_line.outputs import check_output, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.describe import default_k
-from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.glossary.lookup import titles
 from moe_replay.traces.routes import uncomputed
@@ -39,9 +39,6 @@ Out = Annotated[
 ]
 
 
-EMPTIED = ("never", "sequence")  # the second: before every one
-
-
 @dataclass(frozen=True)
 class CountOptions:
     """What is counted: the caches, and how they are asked."""
@@ -53,21 +50,19 @@ class CountOptions:
     prefetch: Annotated[str, typer.Option(help=f"Group mode: {PREFETCHERS.choices}; with commas.")] = "none"
     look_ahead: options.LookAhead = 1
     group: Annotated[str, typer.Option(help="Group mode: what runs together in a layer, pass or step.")] = "pass"
-    emptied: Annotated[str, typer.Option(help=f"When caches are emptied: {' or '.join(EMPTIED)}.")] = "never"
+    emptied: options.Emptied = "never"
     filled: options.Filled = False
     k: Annotated[int | None, typer.Option(help="Count the first k selections; default: the model's k.")] = None
     seed: Annotated[int, COUNT.option(low=0, help="Seed of the random policy.")] = 0
 
     def plan(self, trace: Trace) -> MissPlan:
-        """Return the plan for a trace; InputError for another word for when caches are emptied."""
+        """Return the plan for a trace; InputError for what cannot be."""
         from moe_replay.simulate.misses.miss_tables import MissPlan  # imports numba, which others do not need
 
-        if self.emptied not in EMPTIED:
-            raise unknown_name("--emptied", self.emptied, EMPTIED)
         return MissPlan(
             policies=tuple(self.cache.split(",")), slots=numbers_of_slots(self.slots), mode=self.mode,
             scope=self.scope, prefetchers=tuple(self.prefetch.split(",")), look_ahead=self.look_ahead,
-            grouping=self.group, reset_per_sequence=self.emptied == "sequence", filled=self.filled,
+            grouping=self.group, emptied=self.emptied, filled=self.filled,
             k=default_k(trace) if self.k is None else self.k, seed=self.seed,
         )  # fmt: skip
 

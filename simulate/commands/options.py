@@ -12,6 +12,7 @@ from moe_replay.simulate.commands.by_name import costs_by_name
 from moe_replay.simulate.config.costs import CostModel, read_costs
 from moe_replay.simulate.config.run_config import SCHEDULERS
 from moe_replay.simulate.engines.engine_choice import ENGINES
+from moe_replay.simulate.misses.access_streams import EMPTIED
 from moe_replay.simulate.policies.arrivals import ARRIVALS
 from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
 from moe_replay.simulate.policies.memory.knowledge_source import HELP
@@ -60,6 +61,8 @@ CacheNames = Annotated[str, typer.Option(help=f"{CACHES.choices}; several with c
 Scope = Annotated[str, typer.Option(help=f"{', '.join(SCOPES)}: a cache for each layer, or one for all.")]
 LookAhead = Annotated[int, COUNT.option(low=1, help="Groups that the oracle prefetcher sees ahead.")]
 Filled = Annotated[bool, typer.Option("--filled", help="Start with the most popular experts in the slots.")]
+
+Emptied = Annotated[str, typer.Option(help=f"{', '.join(EMPTIED)}: when slots are emptied, not or before every one.")]
 
 
 @dataclass(frozen=True)

@@ -33,19 +33,19 @@ def plan(
     profiles: Path | str | Sequence[Path | str],
     *,
     memory_bytes: float | Sequence[float],
-    latency_s: float | Sequence[float] | None = None,
+    pass_latency_s: float | Sequence[float] | None = None,
 ) -> Plans:
     """Plan how many experts of each layer stay on the device, and how often they change, within a budget.
 
     `profiles` are tables that `python -m collect swap-profile` wrote, of one model. `memory_bytes` is the most that may
-    lie on the device, `latency_s` the most seconds that a pass takes in the mean (None: any); several budgets are
+    lie on the device, `pass_latency_s` the most seconds that a pass takes in the mean (None: any); several budgets are
     combined. Three searches answer each: exact, genetic and uniform.
 
     InputError where the tables do not fit each other, or no plan meets any budget; `said` names single ones.
     """
     paths = [profiles] if isinstance(profiles, str | Path) else list(profiles)
     profile = read_profiles(paths)
-    latencies_ms = [None if each is None else each * 1e3 for each in numbers("latency_s", latency_s)]
+    latencies_ms = [None if each is None else each * 1e3 for each in numbers("pass_latency_s", pass_latency_s)]
     budgets = [
         Budget(float(memory), latency) for memory in numbers("memory_bytes", memory_bytes) for latency in latencies_ms
     ]
@@ -59,7 +59,7 @@ def numbers(name: str, given: float | Sequence[float] | None) -> list[float | No
     """Return one or several numbers; InputError for anything that is none, or not above 0."""
     values = list(given) if isinstance(given, list | tuple) else [given]
     for value in values:
-        missing = value is None and name == "latency_s"
+        missing = value is None and name == "pass_latency_s"
         if not missing and (isinstance(value, bool | str) or not isinstance(value, int | float) or not value > 0):
             raise InputError(f"{name} is {value!r}, allowed: numbers > 0")
     if not values:

@@ -42,14 +42,14 @@ class MissCounts(TableResult):
 def count_misses(
     trace: Trace | Path | str,
     *,
-    policies: str | Sequence[str] = ("lru", "belady"),
+    cache: str | Sequence[str] = ("lru", "belady"),
     slots: int | Sequence[int] | None = None,
     mode: str = "group",
     scope: str = "layer",
     prefetch: str | Sequence[str] = "none",
     look_ahead: int = 1,
     group: str = "pass",
-    reset_per_sequence: bool = False,
+    emptied: str = "never",
     filled: bool = False,
     k: int | None = None,
     known: Trace | Path | str | None = None,
@@ -57,22 +57,22 @@ def count_misses(
 ) -> MissCounts:
     """Count the misses of expert caches on a trace (or its file): every policy, number of slots and prefetcher.
 
-    `slots` is the number of experts that each cache holds, one or several; None counts all numbers of them. Mode
-    `group` asks for a layer's experts of a pass (or, with `group="step"`, of a step) together, as an engine does;
-    `flat` takes every selection for itself. `scope` is `layer`, a cache for each, or `global`. `look_ahead` is how many
-    groups the oracle prefetcher sees. `reset_per_sequence` empties the caches before every sequence; `filled` starts
-    with the most popular experts in the slots. `k` counts the first k selections (the model's own k). `known` is the
-    trace that policies learn from, or `hindsight`; left out, they learn from the first half, and the second is counted.
-    `seed` is that of the random policy.
+    Arguments have the names of the options of `python -m simulate misses`, and the rows are those of its table. `cache`
+    names policies. `slots` is the number of experts that each cache holds, one or several; None counts all numbers of
+    them. Mode `group` asks for a layer's experts of a pass (or, with `group="step"`, of a step) together, as an engine
+    does; `flat` takes every selection for itself. `scope` is `layer`, a cache for each, or `global`. `look_ahead` is
+    how many groups the oracle prefetcher sees. Caches are `emptied` `never`, or before every `sequence`; `filled`
+    starts with the most popular experts in the slots. `k` counts the first k selections (the model's own k). `known`
+    is the trace that policies learn from, or `hindsight`; left out, they learn from the first half, and the second is
+    counted. `seed` is that of the random policy.
 
-    The rows are those of `python -m simulate misses`. InputError for an unknown name, more slots than experts, and
-    what else cannot be.
+    InputError for an unknown name, more slots than experts, and what else cannot be.
     """
     trace = opened(trace)
     plan = MissPlan(
-        policies=names(policies), slots=(slots,) if isinstance(slots, int) else tuple(slots or ()), mode=mode,
+        policies=names(cache), slots=(slots,) if isinstance(slots, int) else tuple(slots or ()), mode=mode,
         scope=scope, prefetchers=names(prefetch), look_ahead=look_ahead, grouping=group,
-        reset_per_sequence=reset_per_sequence, filled=filled, k=default_k(trace) if k is None else k, seed=seed,
+        emptied=emptied, filled=filled, k=default_k(trace) if k is None else k, seed=seed,
     )  # fmt: skip
     lesson = learned_from(trace, known, plan.needs())
     knowledge = known_from(lesson.trace, plan.k, plan.needs(), lesson.mark)

@@ -12,6 +12,7 @@ from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.selections import Trace
 
 GROUPINGS = ("pass", "step")
+EMPTIED = ("never", "sequence")  # when caches are: not at all, or before every sequence
 LONGEST = 2**31 - 2  # positions are counted in int32
 
 
@@ -35,15 +36,15 @@ class Stream:
         return [keys[start:end] for start, end in zip(self.start_S.tolist(), ends, strict=True)]
 
 
-def flat_streams(trace: Trace, k: int | None, scope: str, reset_per_sequence: bool = False) -> list[Stream]:
+def flat_streams(trace: Trace, k: int | None, scope: str, emptied: str = "never") -> list[Stream]:
     """Return the stream of every cache: rows in stored order, in each the first k selections in stored order.
 
-    Under the global scope a row is accessed layer by layer. With `reset_per_sequence` every sequence meets empty
+    Under the global scope a row is accessed layer by layer. `emptied` before every `sequence`, each meets empty
     caches: its rows are together in the stream, even where the trace ran several sequences at once.
     """
     ranges = key_ranges(scope, trace.L, trace.E)
     experts_TLK, first_row_S = slots(trace, k), np.zeros(1, np.int64)
-    if reset_per_sequence:
+    if emptied == "sequence":
         order_T = np.argsort(trace.sequence_T, kind="stable")
         experts_TLK = experts_TLK[order_T]
         first_row_S = np.append(0, np.flatnonzero(np.diff(trace.sequence_T[order_T])) + 1)
@@ -63,9 +64,7 @@ def stream(expert_TK: np.ndarray, first_row_S: np.ndarray, keys: range, layer: i
     return Stream(expert_TK[filled_TK].astype(np.int32), before_T[first_row_S], keys, layer)
 
 
-def group_stretches(
-    trace: Trace, k: int | None, grouping: str = "pass", reset_per_sequence: bool = False
-) -> list[list[Group]]:
+def group_stretches(trace: Trace, k: int | None, grouping: str = "pass", emptied: str = "never") -> list[list[Group]]:
     """Return the groups of a trace in order, cut where the caches are emptied.
 
     A group is what one pass (or one step: all passes of a forward call) selects in one layer; it goes through the
@@ -74,13 +73,14 @@ def group_stretches(
     """
     if grouping not in GROUPINGS:
         raise unknown_name("grouping", grouping, GROUPINGS)
-    if reset_per_sequence and grouping != "pass":
+    by_sequence = emptied == "sequence"
+    if by_sequence and grouping != "pass":
         raise InputError(f"emptying the caches per sequence is not allowed for groups of a {grouping}; allowed: pass")
-    sequence_P, group_T = grouped_rows(trace, grouping, reset_per_sequence)
+    sequence_P, group_T = grouped_rows(trace, grouping, by_sequence)
     groups = layer_groups(slots(trace, k), group_T, sequence_P, trace.E)
     if not groups:
         raise InputError("group mode needs groups, and the trace has no selections")
-    if not reset_per_sequence:
+    if not by_sequence:
         return [groups]
     starts = [0, *(i for i in range(1, len(groups)) if groups[i].sequence != groups[i - 1].sequence), len(groups)]
     return [groups[start:end] for start, end in pairwise(starts)]

@@ -15,16 +15,17 @@ SHARES = (8, 4, 2, 4 / 3)  # experts over slots, of the replays step by step
 KEPT = ("policy", "slots", "known", "mode", "grouping", "emptied", "accesses", "misses", "miss_ratio")
 
 
-def curve_rows(trace: Trace, per_sequence: bool = False, grouped: tuple[str, ...] = GROUPED) -> list[dict]:
+def curve_rows(trace: Trace, emptied: str = "never", grouped: tuple[str, ...] = GROUPED) -> list[dict]:
     """Return the rows over all layers: flat at every number of slots, step by step at a few.
 
-    With `per_sequence` every sequence meets empty slots; its passes then run one by one, since a step serves several.
+    `emptied` before every `sequence`, each meets empty slots; its passes then run one by one, since a step serves
+    several.
     """
     k = trace.header.model.used_k
     few = tuple(sorted({max(1, round(trace.E / share)) for share in SHARES}))
     plans = [
-        MissPlan(FLAT, mode="flat", k=k, reset_per_sequence=per_sequence),
-        MissPlan(grouped, few, grouping="pass" if per_sequence else "step", k=k, reset_per_sequence=per_sequence),
+        MissPlan(FLAT, mode="flat", k=k, emptied=emptied),
+        MissPlan(grouped, few, grouping="pass" if emptied == "sequence" else "step", k=k, emptied=emptied),
     ]
     rows = []
     for plan in plans:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moe_replay.simulate.misses.access_streams import flat_streams, group_stretches
+from moe_replay.simulate.misses.access_streams import EMPTIED, flat_streams, group_stretches
 from moe_replay.simulate.misses.compiled_replay import Accesses
 from moe_replay.simulate.misses.flat_misses import flat_counts
 from moe_replay.simulate.misses.group_misses import compiled_group_counts, group_counts, is_compiled
@@ -27,8 +27,9 @@ class MissPlan:
     """What to count. `slots` empty: every number of them. `k` None: all recorded selections.
 
     Mode `group` is what an engine has, a layer's experts of a pass (or step) together; `flat` takes every selection for
-    itself. Prefetchers and `grouping` (pass, step) have a meaning in group mode only. With `filled` slots begin full of
-    the most popular (policy importance: most important) experts.
+    itself. Prefetchers and `grouping` (pass, step) have a meaning in group mode only. Caches are `emptied` never, or
+    before every sequence. With `filled` slots begin full of the most popular (policy importance: most important)
+    experts.
     Raises InputError for what cannot be.
     """
 
@@ -39,14 +40,15 @@ class MissPlan:
     prefetchers: tuple[str, ...] = ("none",)
     look_ahead: int = 1
     grouping: str = "pass"
-    reset_per_sequence: bool = False
+    emptied: str = "never"
     filled: bool = False
     k: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise unknown_name("mode", self.mode, MODES)
+        for kind, name, known in (("mode", self.mode, MODES), ("emptied", self.emptied, EMPTIED)):
+            if name not in known:
+                raise unknown_name(kind, name, known)
         for rules, names in ((CACHES, self.policies), (PREFETCHERS, self.prefetchers)):
             for name in names:
                 rules.check(name)
@@ -77,7 +79,7 @@ class MissPlan:
         """What every row says of how it was counted."""
         return {
             "mode": self.mode, "grouping": self.grouping if self.mode == "group" else "selection", "scope": self.scope,
-            "emptied": "sequence" if self.reset_per_sequence else "never", "filled": self.filled,
+            "emptied": self.emptied, "filled": self.filled,
         }  # fmt: skip
 
     def needs(self) -> set[str]:
@@ -124,7 +126,7 @@ def tasks(plan: MissPlan, knowledge: Knowledge) -> int:
 
 def flat_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge: Knowledge, advance: Advance) -> Keyed:
     """Yield the counts of flat mode; a curve gives all numbers of slots of one cache at once."""
-    streams = flat_streams(trace, plan.k, plan.scope, plan.reset_per_sequence)
+    streams = flat_streams(trace, plan.k, plan.scope, plan.emptied)
     for policy in plan.policies:
         per_cache = []
         for i, stream in enumerate(streams):
@@ -139,7 +141,7 @@ def group_table(trace: Trace, plan: MissPlan, wanted: tuple[int, ...], knowledge
 
     The compiled caches count where nothing is prefetched or filled and they have the policy, objects otherwise.
     """
-    stretches = group_stretches(trace, plan.k, plan.grouping, plan.reset_per_sequence)
+    stretches = group_stretches(trace, plan.k, plan.grouping, plan.emptied)
     accesses = Accesses.of_groups(stretches, key_ranges(plan.scope, knowledge.layers, knowledge.experts))
     for policy in plan.policies:
         for prefetcher in plan.prefetchers:

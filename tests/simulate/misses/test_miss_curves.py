@@ -294,7 +294,7 @@ def published(name):
 def test_published_lru_counts(name, accesses, hits):
     """LRU per layer, emptied at each sequence start, in stored order."""
     trace = published(name)
-    plan = MissPlan(("lru",), (8, 16, 32), mode="flat", reset_per_sequence=True)
+    plan = MissPlan(("lru",), (8, 16, 32), mode="flat", emptied="sequence")
     rows = [row for row in miss_rows(trace, plan, known_from(trace, None, set())) if row["layer"] == "all"]
     assert [(row["accesses"], row["hits"]) for row in rows] == [(accesses, each) for each in hits]
 

@@ -40,7 +40,7 @@ def test_flat_streams_of_a_toy():
     assert (second.stretches(), second.keys, second.layer) == ([[5, 4] * 5], range(3, 6), 1)
     (both,) = flat_streams(toy_trace(), None, "global")
     assert both.stretches() == [[0, 1, 5, 4, 1, 5, 4, 2, 0, 5, 4, 0, 1, 5, 4, 2, 1, 5, 4]]
-    alone, _ = flat_streams(toy_trace(), None, "layer", reset_per_sequence=True)
+    alone, _ = flat_streams(toy_trace(), None, "layer", emptied="sequence")
     assert alone.stretches() == [[0, 1, 1, 0, 1], [2, 0, 2, 1]]
     assert flat_streams(toy_trace(), 1, "layer")[0].expert_A.tolist() == [0, 1, 2, 0, 2]
 
@@ -53,7 +53,7 @@ def test_groups_of_a_toy():
     ]  # fmt: skip
     (steps,) = group_stretches(toy_trace(), None, "step")
     assert steps == [(0, -1, (0, 1, 2)), (1, -1, (4, 5)), (0, -1, (0, 1, 2)), (1, -1, (4, 5))]
-    first, second = group_stretches(toy_trace(), None, reset_per_sequence=True)
+    first, second = group_stretches(toy_trace(), None, emptied="sequence")
     assert first == [groups[i] for i in (0, 1, 4, 5)]
     assert second == [groups[i] for i in (2, 3, 6, 7)]
 
@@ -102,7 +102,7 @@ def test_refusals():
         (MissPlan(("static",)), "cache policy 'static' needs the popularity of every expert; allowed without"),
         (MissPlan(("lru",), mode="group", grouping="batch"), "unknown grouping 'batch'; known: pass, step"),
         (
-            MissPlan(("lru",), mode="group", grouping="step", reset_per_sequence=True),
+            MissPlan(("lru",), mode="group", grouping="step", emptied="sequence"),
             "not allowed for groups of a step",
         ),
         (MissPlan(("lru",), k=3), "k is 3, allowed 1..2"),
