@@ -19,6 +19,7 @@ from moe_replay.analysis.parallel_builds import build_all
 from moe_replay.analysis.reading.counted_misses import read_misses
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import find_log_sets
+from moe_replay.analysis.reading.smartmoe_files import LAYER, MEASURED, read_published
 from moe_replay.analysis.table_builds import BUILDS
 from moe_replay.analysis.tables.locality.build import TABLES as LOCALITY_TABLES
 from moe_replay.analysis.tables.locality.build import add_rows, write_locality
@@ -36,6 +37,12 @@ from moe_replay.analysis.tables.memory_causes import (
 from moe_replay.analysis.tables.miss_ratio import miss_ratio_claim, shown_misses, trace_rows, write_miss_ratio
 from moe_replay.analysis.tables.open_loop.build import OPEN_LOOP, open_loop_tables, shown_rules
 from moe_replay.analysis.tables.open_loop.rows import RULE_OF_TRUST
+from moe_replay.analysis.tables.published_placement import (
+    published_claim,
+    published_tables,
+    shown_published,
+    write_published,
+)
 from moe_replay.analysis.tables.what_if import runs_table, shown
 from moe_replay.analysis.written_tables import holes, is_of_this_command, keep_claims, refuse_other_tables
 from moe_replay.traces.command_line.command import Force, new_app, run
@@ -185,6 +192,30 @@ def miss_ratio_command(
             keep_claims(written, out)
     print_table(shown_misses(table))
     print(miss_ratio_claim(table)["claim"])
+
+
+@app.command("smartmoe", no_args_is_help=True)
+def smartmoe_command(
+    folder: Annotated[Path, typer.Argument(help="Your copy: moe_trace/, measured_ms.json and fig13_layer6.npz.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables and their claim.")] = None,
+    force: Force = False,
+) -> None:
+    """SmartMoE's published times: predicted from loads, beside the paper's own estimate, and its adaptive speed-ups.
+
+    The files belong to SmartMoE's authors (GPL-3.0) and are not shipped here. `python -m figures OUT --only placement`
+    draws the tables in OUT.
+
+    Example: `python -m analysis smartmoe smartmoe --out published`
+    """
+    check_place(out or Path("published"), [folder], folder=True)
+    tables = published_tables(read_published(folder))
+    if out is not None:
+        with staged(out, [folder], force, folder=True, is_ours=is_of_this_command) as written:
+            write_published(written, tables, {MEASURED: sha256_of(folder / MEASURED), LAYER: sha256_of(folder / LAYER)})
+            keep_claims(written, out)
+    for text in shown_published(tables):
+        print_table(text)
+    print(published_claim(tables)["claim"])
 
 
 @app.command("memory", no_args_is_help=True)

@@ -22,6 +22,8 @@ SIBLINGS = {
         "simulate.policies.rule_names",
         "simulate.policies.memory.knowledge_source",
         "simulate.policies.memory.swap_scheduler",
+        "simulate.placing.cluster_shape",
+        "simulate.placing.planners.smartmoe",
         "simulate.sweeps.regret",
     ),
     "figures": ("traces.command_line", "traces.errors"),

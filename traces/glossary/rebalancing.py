@@ -2,6 +2,8 @@
 
 from moe_replay.traces.glossary.column import TRACE, Column
 
+HELD_OUT_HALF = "second half of the points"
+
 COLUMNS = (
     Column("phase", "", "rows that count: all, prefill or decode"),
     Column("planner", "", "planner by which experts are placed"),
@@ -43,4 +45,20 @@ COLUMNS = (
     Column("iteration", "", "what the source calls a point: its iteration, or the number of a batch's first row"),
     Column("adopted", "", "1 where a layer adopted a plan before the point"),
     Column("slot_copies", "", "copies that a layer made before the point"),
+    Column("predictor", "", "calibrated: a line through the heaviest device's load, fitted on the first half; "
+           "published: the paper's own estimate; constants: its cost model with the artifact's constants"),
+    Column("a_ms", "ms", "time of a step whose heaviest device has nothing to do, as calibrated"),
+    Column("us_per_selection", "us", "time of each selection of the heaviest device, as calibrated"),
+    Column("mape_percent", "%", "mean absolute error of predicted times, of what was measured", HELD_OUT_HALF),
+    Column("r2", "share", "share of the variance of measured times that is predicted", HELD_OUT_HALF),
+    Column("every_points", "points", "SmartMoE's rule plans so often"),
+    Column("published_setting", "", "of figure 11 devices-microbatch, of figure 13 how often the rule plans"),
+    Column("predicted_speed_up", "", "mean time with a static placement over that with an adaptive one", HELD_OUT_HALF),
+    Column("measured_speed_up", "", "the same of measured times", HELD_OUT_HALF),
+    Column("changes", "", "points at which the rule, replayed, adopted another placement"),
+    Column("published_changes", "", "the same as SmartMoE's log says"),
+    Column("half", "", "1: times that were fitted, 2: times that were scored"),
+    Column("heaviest", "selections", "load of the heaviest device"),
+    Column("measured_ms", "ms", "time that SmartMoE's authors measured"),
+    Column("calibrated_ms", "ms", "time as calibrated"),
 )  # fmt: skip
