@@ -10,7 +10,7 @@ torch.set_num_threads(1)
 @pytest.fixture
 def cuda():
     """A CUDA device that is a stand-in; yields what its allocator knows."""
-    from two_memories import stand_in_for_cuda
+    from cuda_stand_in import stand_in_for_cuda
 
     with stand_in_for_cuda() as memory:
         yield memory

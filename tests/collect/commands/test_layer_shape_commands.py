@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cuda_stand_in import cuda_stand_in
+from cuda_stand_in import stand_in_for_cuda
 from typer.testing import CliRunner
 
 import moe_replay.collect.commands.dispatch_memory_command
@@ -87,8 +87,8 @@ def test_options_that_name_no_subject_or_two_are_refused(folder, words, message)
 
 
 @pytest.mark.parametrize("words", [["costs"], ["dispatch-memory"]])
-def test_weights_that_a_gpu_has_no_room_for_are_refused(folder, monkeypatch, words):
-    with cuda_stand_in(monkeypatch):
+def test_weights_that_a_gpu_has_no_room_for_are_refused(folder, words):
+    with stand_in_for_cuda(1 << 30):
         refused = run(*words, "--shape", "mixtral-8x7b", "--device", "cuda", "--out", folder / "out.csv")
     assert re.search(r"its weights take [\d.]+ GiB, the device has 1 GiB left", str(refused.exception))
 
@@ -145,12 +145,11 @@ def test_a_run_that_fails_leaves_the_others_their_chance(folder, monkeypatch):
     assert (folder / "set" / "memory-costs" / "masked.parquet").exists()
 
 
-def test_a_gpu_takes_the_same_way(folder, monkeypatch):
-    with cuda_stand_in(monkeypatch) as calls:
-        assert "0 missing" in done(*decode_words(folder, device="cuda"))
+def test_a_gpu_takes_the_same_way(folder, cuda):
+    assert "0 missing" in done(*decode_words(folder, device="cuda"))
     runs = run_names(folder / "set" / "memory-executed")
     assert any("x10000ns+2304by6.4e+10" in name for name in runs)
-    assert calls["non_blocking"]
+    assert cuda.calls["non_blocking"]
 
 
 @pytest.mark.parametrize(

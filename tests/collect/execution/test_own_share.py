@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cuda_stand_in import CUDA, cuda_stand_in
+from cuda_stand_in import DEVICE, stand_in_for_cuda
 
 from moe_replay.collect.execution.own_share import LEAST_APART, PAIRS, WorkMeter
 from moe_replay.collect.real_layers.layer_shapes import LayerShape
@@ -47,11 +47,11 @@ def test_records_of_a_cpu_tell_the_share_of_every_batch():
     assert 0 < share["share"] < 1
 
 
-def test_long_runs_make_no_more_events(monkeypatch):
-    with cuda_stand_in(monkeypatch):
-        meter = WorkMeter(CUDA, 100 * PAIRS * LEAST_APART)
+def test_long_runs_make_no_more_events():
+    with stand_in_for_cuda():
+        meter = WorkMeter(DEVICE, 100 * PAIRS * LEAST_APART)
         assert len(meter.events) <= PAIRS
-        assert all(event.at_ns is not None for pair in meter.events for event in pair)
+        assert all(event.ns is not None for pair in meter.events for event in pair)
         for _ in range(2 * meter.apart + 1):
             meter.begin()
             meter.launched()
@@ -60,17 +60,17 @@ def test_long_runs_make_no_more_events(monkeypatch):
     assert found["by_events"]["batches"] == 3
 
 
-def test_records_of_a_gpu_tell_it_by_events_too(monkeypatch):
+def test_records_of_a_gpu_tell_it_by_events_too():
     memory = MemoryConfig(slots=2, expert_bytes=3 * 16 * 24 * 2, link_bytes_per_s=64e9)
-    with cuda_stand_in(monkeypatch) as calls:
-        records = executed(CUDA)
-        pinned = calls["pinned"]
-        with_slots = executed(CUDA, memory)
+    with stand_in_for_cuda() as cuda:
+        records = executed(DEVICE)
+        pinned = cuda.calls["pinned"]
+        with_slots = executed(DEVICE, memory)
     share = records.header["own_share"]
     assert share["batches"] == len(records.batches["size"])
     assert share["by_events"]["batches"] == -(-len(records.batches["size"]) // LEAST_APART)
     assert 0 < share["share"] < 1
     assert 0 < share["by_events"]["share"] < 1
-    assert calls["synchronised"] == 0  # it would wait for copies of other streams
-    assert calls["pinned"] == pinned + 2  # the index again, and the slow tier
+    assert cuda.calls["synchronize"] == 0  # it would wait for copies of other streams
+    assert cuda.calls["pinned"] == pinned + 2  # the index again, and the slow tier
     assert (with_slots.transfers["end_ns"] > 0).any()

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
-from cuda_stand_in import cuda_stand_in
+from cuda_stand_in import NAME, Stream, stand_in_for_cuda
 from typer.testing import CliRunner
 
 from moe_replay.collect.__main__ import application
 from moe_replay.collect.execution.calibration import CalibrationPlan
-from moe_replay.collect.real_layers import link_timing
+from moe_replay.collect.real_layers import expert_timing, link_timing
 from moe_replay.collect.real_layers.expert_timing import LayerTimes, TimesPlan
 from moe_replay.collect.real_layers.layer_shapes import LayerShape
 from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
@@ -40,6 +40,12 @@ def run_command(*words):
 
 def plan(**fields):
     return TimesPlan(**{"sizes": (1, 3), "repetitions": 2, "visits": 4, **fields})
+
+
+@pytest.fixture(autouse=True)
+def small_filler(monkeypatch):
+    """A stand-in is kept busy by nothing: a product that takes a CPU no time will do."""
+    monkeypatch.setattr(expert_timing, "FILLER", 8)
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +90,13 @@ def test_experts_are_timed_in_turn_and_steps_as_a_whole(stack):
     assert min(row["took_ns"] for row in rows) > 0
 
 
-def test_a_gpu_is_timed_by_events_and_grouped_products_too(monkeypatch):
-    with cuda_stand_in(monkeypatch) as calls:
-        where = torch.device("cuda")
-        timed = LayerTimes(LayerStack(StackConfig(SHAPE, 1), where), where, plan())
-        rows = timed.measure().to_pylist()
+def test_a_gpu_is_timed_by_events_and_grouped_products_too(cuda):
+    where = torch.device("cuda")
+    timed = LayerTimes(LayerStack(StackConfig(SHAPE, 1), where), where, plan())
+    rows = timed.measure().to_pylist()
     assert timed.lacking == {}
     assert {row["form"] for row in rows} == set(FORMS)
-    assert calls["synchronised"] > 0
+    assert cuda.calls["synchronize"] > 0
     assert len([row for row in rows if row["form"] == "event"]) == 2 * 2 * 4
 
 
@@ -114,7 +119,7 @@ def test_the_grouped_step_computes_what_the_experts_do(monkeypatch, stack):
     ],
 )
 def test_what_a_gpu_cannot_do_is_left_out_by_name(monkeypatch, form, error, lacking):
-    with cuda_stand_in(monkeypatch):
+    with stand_in_for_cuda():
         where = torch.device("cuda")
         timed = LayerTimes(LayerStack(StackConfig(SHAPE, 1), where), where, plan())
         plain = getattr(timed, form)
@@ -137,14 +142,14 @@ def test_another_failure_is_not_left_out(monkeypatch, stack):
         timed.measure()
 
 
-def test_links_of_a_gpu_are_measured_from_both_memories_by_streams(monkeypatch):
+def test_links_of_a_gpu_are_measured_from_both_memories_by_streams():
     sizes = tuple(sizes_of([SHAPE.expert_bytes(torch.bfloat16)]))
     assert sizes == (18, 72, 288, 576, 1152, 2304)
-    with cuda_stand_in(monkeypatch) as calls:
+    with stand_in_for_cuda() as cuda:
         table = measure_link(torch.device("cuda"), LinkPlan(sizes, (1, 4), 3))
-    assert calls["pinned"] == 1
-    assert calls["streams"] == 2 * 4
-    assert calls["non_blocking"] == 4 * len(sizes) * 2 * (1 + 4)
+    assert cuda.calls["pinned"] == 1
+    assert Stream.made == 2 * 4
+    assert cuda.calls["non_blocking"] == 4 * len(sizes) * 2 * (1 + 4)
     assert len(table) == 2 * 2 * len(sizes) * 3
     assert [(link["host_memory"], link["copies"]) for link in fitted(table)] == [
         ("pinned", 1), ("pinned", 4), ("pageable", 1), ("pageable", 4)
@@ -193,15 +198,15 @@ def test_a_line_is_never_below_zero():
     assert line(np.array([100.0]), np.array([50.0])) == (0, 0.5)
 
 
-def test_the_commands_run_on_a_gpu(monkeypatch, tmp_path):
+def test_the_commands_run_on_a_gpu(tmp_path):
     small = "--device", "cuda", "--scale", 256, "--repetitions", 1
-    with cuda_stand_in(monkeypatch) as calls:
+    with stand_in_for_cuda() as cuda:
         shapes = invoke("layer-costs", "mixtral-8x7b", *small, "--sizes", "1,2", "--out", tmp_path)
         link = invoke("link", "--shapes", "mixtral-8x7b", *small, "--out", tmp_path / "link.parquet")
     assert (shapes.exit_code, link.exit_code) == (0, 0), shapes.output + link.output
-    assert calls["emptied"] == 1
+    assert cuda.calls["empty_cache"] == 1
     found, header = load_mixed(tmp_path / "mixtral-8x7b-by-256.times.parquet", layer_times.KIND)
-    assert (header["device"], header["lacking"]) == ("stand-in-gpu-1gb", {})
+    assert (header["device"], header["lacking"]) == (NAME.lower().replace(" ", "-"), {})
     assert set(found["form"].to_pylist()) == set(FORMS)
     alone = load_costs(tmp_path / "mixtral-8x7b-by-256-alone.costs.parquet")
     own = found.filter(pc.field("form") == "event")

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from cuda_stand_in import cuda_stand_in
+from cuda_stand_in import stand_in_for_cuda
 from typer.testing import CliRunner
 
 from moe_replay.collect.commands import classifier_commands, dispatch_memory_command  # noqa: F401 - registers their commands
@@ -194,9 +194,9 @@ def test_peaks_of_a_gated_layer_are_what_was_predicted(batch):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_layer_shape_stands_in_the_place_of_the_grid(tmp_path, monkeypatch, device):
+def test_a_layer_shape_takes_the_place_of_the_grid(tmp_path, device):
     words = ["--shape", "gpt-oss-20b", "--scale", 64, "--batch", "16,64", "--repetitions", 1, "--device", device]
-    with cuda_stand_in(monkeypatch) if device == "cuda" else nullcontext():
+    with stand_in_for_cuda() if device == "cuda" else nullcontext():
         done = run("--out", tmp_path / "memory.csv", *words)
     assert done.exit_code == 0, done.output
     with open(tmp_path / "memory.csv") as opened:

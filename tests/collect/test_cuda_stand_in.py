@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from two_memories import NAME, Event, Stream
+from cuda_stand_in import NAME, Event, Stream
 
 from moe_replay.collect.devices import device_name, on_device, pick_device, synchronise
 from moe_replay.collect.execution.slow_tier import Copier, pack
