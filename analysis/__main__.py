@@ -46,6 +46,7 @@ from moe_replay.analysis.tables.published_placement import (
 from moe_replay.analysis.tables.what_if import runs_table, shown
 from moe_replay.analysis.written_tables import holes, is_of_this_command, keep_claims, refuse_other_tables
 from moe_replay.traces.command_line.command import Force, new_app, run
+from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import sha256_of
 from moe_replay.traces.command_line.outputs import check_output, check_place, staged
 from moe_replay.traces.errors import unknown_name
@@ -158,12 +159,13 @@ def locality_command(
     """
     check_emptied(emptied)
     tables: dict[str, list[dict]] = {name: [] for name in LOCALITY_TABLES}
-    for path in track(paths, "counting", transient=True, disable=len(paths) == 1):
-        name = path.name.removesuffix(".trace.parquet")
-        add_rows(tables, name, name, load_trace(path), heat=True, emptied=emptied)
+    files = told_apart(paths)
+    for name, path in track(files.items(), "counting", transient=True, disable=len(files) == 1):
+        short = name.removesuffix(".trace.parquet")
+        add_rows(tables, short, short, load_trace(path), heat=True, emptied=emptied)
     if out is not None:
         with staged(out, paths, force, folder=True, is_ours=is_of_this_command) as written:
-            write_locality(written, tables, {path.name: sha256_of(path) for path in paths if path.is_file()})
+            write_locality(written, tables, {name: sha256_of(path) for name, path in files.items() if path.is_file()})
             keep_claims(written, out)
     print_table(shown_locality(pd.DataFrame(tables[LOCALITY_TABLES[0]])))
     for row in tables[LOCALITY_TABLES[-1]]:
@@ -184,11 +186,12 @@ def miss_ratio_command(
     Example: `python -m simulate miss-curves toy.trace.parquet --out toy.csv`, then
     `python -m analysis miss-ratio toy.csv --out misses`
     """
-    rows = [row for path in paths for row in trace_rows(path.stem, path.stem, read_misses(path))]
+    files = {name.removesuffix(".csv"): path for name, path in told_apart(paths).items()}
+    rows = [row for name, path in files.items() for row in trace_rows(name, name, read_misses(path))]
     table = pd.DataFrame(rows)
     if out is not None:
         with staged(out, paths, force, folder=True, is_ours=is_of_this_command) as written:
-            write_miss_ratio(written, rows, {path.name: sha256_of(path) for path in paths})
+            write_miss_ratio(written, rows, {f"{name}{path.suffix}": sha256_of(path) for name, path in files.items()})
             keep_claims(written, out)
     print_table(shown_misses(table))
     print(miss_ratio_claim(table)["claim"])

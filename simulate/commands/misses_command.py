@@ -17,6 +17,7 @@ from moe_replay.simulate.policies.memory.expert_worth import known_from
 from moe_replay.simulate.policies.memory.knowledge_source import Lesson, file_of, lesson_of
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 from moe_replay.traces.command_line.command import Force, numbers
+from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
@@ -85,7 +86,8 @@ def misses_command(
     lesson = lesson_of(trace, known, plan.needs())
     rows = counted_rows(trace, plan, lesson)
     if out is not None:
-        digests = {trace_path.name: trace.digest} | ({inputs[1].name: lesson.trace.digest} if inputs[1] else {})
+        files = told_apart(path for path in inputs if path is not None)
+        digests = dict(zip(files, (trace.digest, lesson.trace.digest), strict=False))  # one where both are one file
         with staged(out, inputs, force) as written:
             write_table(written, rows, digests | plan.own_rules, plan.seed, lesson.said)
     Console().print(printed(rows))

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from moe_replay.simulate.planning.measurements import read_profiles
 from moe_replay.traces.command_line.command import Force
+from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
@@ -75,7 +76,7 @@ def plan_command(profiles: Profiles, asked: BudgetOptions, out: Out = None, forc
           "{memory_bytes:.0f} bytes".format(**off))  # fmt: skip
     if out is not None and rows:
         about = {
-            "profiles": [path.name for path in profiles], "configurations": len(profile.loss_N), "errors": off,
+            "profiles": [*told_apart(profiles)], "configurations": len(profile.loss_N), "errors": off,
             "loss_model": described(models), "refused": refused, "provenance": provenance(),
             "digest": header_digest({"slots": profile.slots_NL.tolist(), "loss": profile.loss_N.tolist()}),
         }  # fmt: skip

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import read_text, sha256_of, sync_folder, write_json
 from moe_replay.traces.command_line.former_names import present_words
 from moe_replay.traces.command_line.provenance import FORCE, note_inputs, running_command, shortened, without_options
@@ -139,7 +140,7 @@ def is_made(out: Path, inputs: Iterable[Path | None], force: bool) -> bool:
     """
     inputs = [each for each in inputs if each is not None]
     check_place(out, inputs)
-    digests = {each.name: digest_of(each) for each in inputs if each.exists()}
+    digests = {name: digest_of(each) for name, each in told_apart(inputs).items() if each.exists()}
     note_inputs(digests)
     if force or not out.exists():
         return False

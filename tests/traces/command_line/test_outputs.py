@@ -169,6 +169,28 @@ def test_a_measurement_is_left_where_the_same_command_made_it_of_the_same_files(
         measure("3 ms")
 
 
+def test_inputs_of_one_name_are_two(tmp_path):
+    """One of two inputs changes: what was measured of both is of other inputs then, whichever it is."""
+    out, inputs = tmp_path / "x.csv", [tmp_path / "a" / "model.pt", tmp_path / "b" / "model.pt"]
+    for path in inputs:
+        path.parent.mkdir()
+        path.write_text("weights")
+
+    def measure():
+        if not is_made(out, inputs, False):
+            with staged(out, inputs) as written:
+                written.write_text("1 ms")
+                write_json(written.with_suffix(".json"), {"provenance": provenance()})
+
+    for path in inputs:
+        measure()
+        assert set(provenance_of(out)["inputs"]) == {"a/model.pt", "b/model.pt"}
+        path.write_text("other weights")
+        with pytest.raises(InputError, match="made by this command from other inputs"):
+            measure()
+        path.write_text("weights")
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"PAR1", b"PAR1 and no more than that", b"\xff\xfe", b"[]", b'{"provenance": 3}']
 )
