@@ -42,7 +42,7 @@ def add_line(house, table, behind, line):
 def run(house, folder, *words, status=0):
     environment = {**os.environ, "PYTHONPATH": str(house), "COLUMNS": "200", "MPLBACKEND": "Agg"}
     done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
@@ -145,3 +145,69 @@ def test_a_new_importer_is_a_module_and_a_line(house, tmp_path):
     assert load_trace(tmp_path / "t.trace.parquet").experts_TLK.tolist() == [[[0, 3]], [[1, 2]]]
     assert re.search("word-list", run(house, tmp_path, "-m", "moe_replay.traces", "describe", "t.trace.parquet"))
     house_rules_hold(house)
+
+
+POLICY = '''"""Most recently used."""
+
+from collections.abc import Collection
+
+from moe_replay.simulate.policies.caches.lru import LRU
+
+
+class MostRecent(LRU):
+    """Evict the expert used last."""
+
+    def victim(self, now: int, kept: Collection[int]) -> int:
+        """Return the expert that was used last."""
+        return next(expert for expert in reversed(self.order) if expert not in kept)
+'''
+COMPILED = '''"""Most recently used, compiled: its rule is that of `simulate.policies.caches.most_recent`."""
+
+from __future__ import annotations
+
+from moe_replay.simulate.compiled.caches import lru
+from moe_replay.simulate.compiled.caches.cache_orders import is_kept
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
+from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
+from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.policies.caches.most_recent import MostRecent
+
+
+@compiled
+def victim(memory: Memory, cache: int) -> int:
+    """Return the expert that was used last and may leave."""
+    key = cache_at(memory, cache).last
+    while is_kept(memory, key):
+        key = key_at(memory, key).before
+    return key
+
+
+TWINS = {MostRecent: CompiledPolicy(victim, note_touch=lru.note_touch)}
+'''
+EQUAL = """
+import numpy as np
+import moe_replay
+
+trace = moe_replay.synthetic(layers=2, experts=8, k=2, sequences=20, seed=3)
+world = dict(scheduler="lockstep", arrivals="closed", in_flight=1, cache="most-recent", slots=3, expert_bytes=400_000)
+runs = [moe_replay.replay(trace, (2e-4, 2e-5), engine=engine, **world).records for engine in ("simpy", "compiled")]
+for table in ("passes", "batches", "transfers"):
+    for name, column in getattr(runs[0], table).items():
+        np.testing.assert_array_equal(column, getattr(runs[1], table)[name])
+others = moe_replay.replay(trace, (2e-4, 2e-5), **(world | {"cache": "lru"})).records
+print(len(runs[1].transfers["link"]) != len(others.transfers["link"]), runs[1].header["engine"])
+"""
+
+
+@pytest.mark.timeout(1200)
+def test_a_new_cache_policy_is_a_module_its_compiled_twin_and_a_line(house, tmp_path):
+    (house / "simulate" / "policies" / "caches" / "most_recent.py").write_text(POLICY)
+    (house / "simulate" / "compiled" / "caches" / "most_recent.py").write_text(COMPILED)
+    add_line(house, "simulate/policies/caches/cache_names.py", '"lfu":', '    "most-recent": "most_recent:MostRecent",')
+    house_rules_hold(house)
+    assert "most-recent" in run(house, tmp_path, "-m", "moe_replay.simulate", "misses", "--help")
+    contract = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/simulate/policies/test_cache_policies.py")
+    assert run(house, house, *contract, "-k", "contract and most-recent").startswith("....")
+    (tmp_path / "equal.py").write_text(EQUAL)
+    assert "True compiled" in run(house, tmp_path, "equal.py")

@@ -2,29 +2,20 @@
 
 A rule is known by itself, its class or function, wherever it stands in the tables of names: a subclass, or another
 rule under its name, is not compiled. Placements do not stand here, because both engines are given the map that they
-make beforehand. The numbers stand in `run_layout` and `memory_layout`.
+make beforehand. Numbers stand in `run_layout` and `memory_layout`, those of rules with a module of their own in
+`rule_numbers`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from moe_replay.simulate.compiled import run_layout
 from moe_replay.simulate.compiled.memory import memory_layout
+from moe_replay.simulate.compiled.rule_numbers import CACHE_NUMBERS
 from moe_replay.simulate.config.costs import Affine, MeanCosts
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.policies import arrivals
-from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
-from moe_replay.simulate.policies.caches.fifo import FIFO
-from moe_replay.simulate.policies.caches.importance import Importance
-from moe_replay.simulate.policies.caches.least_stale import LeastStale
-from moe_replay.simulate.policies.caches.lfru import LFRU
-from moe_replay.simulate.policies.caches.lfu import LFU
-from moe_replay.simulate.policies.caches.lifo import LIFO, LIFOByUse
-from moe_replay.simulate.policies.caches.lru import LRU
-from moe_replay.simulate.policies.caches.none import NoCache
-from moe_replay.simulate.policies.caches.random_victim import RandomVictim
-from moe_replay.simulate.policies.caches.s3fifo import S3FIFO
-from moe_replay.simulate.policies.caches.sieve import Sieve
-from moe_replay.simulate.policies.caches.static import Static
 from moe_replay.simulate.policies.lockstep import Lockstep
 from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.simulate.policies.prefetchers.co_activation import CoActivation
@@ -35,7 +26,7 @@ from moe_replay.simulate.policies.prefetchers.previous_token import PreviousToke
 from moe_replay.simulate.policies.queueing import QueueScheduler
 from moe_replay.traces.errors import InputError
 
-COMPILED: dict[str, dict[object, int]] = {
+COMPILED: dict[str, Mapping[object, int]] = {
     "scheduler": {QueueScheduler: run_layout.QUEUES, Lockstep: run_layout.LOCKSTEP},
     "arrivals": {
         arrivals.all_at_once: run_layout.AT_TIMES,
@@ -44,23 +35,7 @@ COMPILED: dict[str, dict[object, int]] = {
         arrivals.closed: run_layout.CLOSED,
         arrivals.steps: run_layout.STEPS,
     },
-    "cache policy": {
-        NoCache: memory_layout.NONE,
-        Static: memory_layout.STATIC,
-        FIFO: memory_layout.FIFO,
-        LRU: memory_layout.LRU,
-        LFU: memory_layout.LFU,
-        LIFO: memory_layout.LIFO,
-        LIFOByUse: memory_layout.LIFO_USE,
-        Sieve: memory_layout.SIEVE,
-        S3FIFO: memory_layout.S3FIFO,
-        LFRU: memory_layout.LFRU,
-        LeastStale: memory_layout.LEAST_STALE,
-        RandomVictim: memory_layout.RANDOM,
-        Importance: memory_layout.IMPORTANCE,
-        Belady: memory_layout.BELADY,
-        BeladyBypass: memory_layout.BELADY_BYPASS,
-    },
+    "cache policy": CACHE_NUMBERS,
     "prefetcher": {
         Prefetcher: memory_layout.NO_PREFETCH,
         PreviousToken: memory_layout.PREVIOUS_TOKEN,

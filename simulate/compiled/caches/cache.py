@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from moe_replay.simulate.compiled.caches.cache_orders import any_may_leave, append_admitted, drop_admitted
 from moe_replay.simulate.compiled.caches.cache_policies import (
-    note_insert,
+    join_order,
+    leave_order,
     note_miss,
-    note_remove,
     note_touch,
     victim,
     wants,
@@ -139,7 +139,7 @@ def admit(memory: Memory, key: int, prefetch: bool) -> tuple[bool, int]:
         own.unused = 1
     else:
         rec.loads += 1
-    note_insert(memory, cache, key)
+    join_order(memory, cache, key)
     return True, leaving
 
 
@@ -147,7 +147,7 @@ def admit(memory: Memory, key: int, prefetch: bool) -> tuple[bool, int]:
 def evict(memory: Memory, cache: int, key: int) -> None:
     """Take an expert's slot."""
     rec, own = cache_at(memory, cache), key_at(memory, key)
-    note_remove(memory, cache, key)
+    leave_order(memory, cache, key)
     drop_admitted(memory, cache, key)
     free_CS(memory)[cache, rec.free] = own.slot
     rec.free += 1

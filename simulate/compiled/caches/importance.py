@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at, worth_K
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.policies.caches.importance import Importance
 
 
 @compiled
@@ -17,3 +19,6 @@ def victim(memory: Memory, cache: int) -> int:
             found = key
         key = key_at(memory, key).newer
     return found
+
+
+TWINS = {Importance: CompiledPolicy(victim, ordered=False)}

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from moe_replay.simulate.compiled.caches import lru
 from moe_replay.simulate.compiled.caches.cache_orders import first_from
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.policies.caches.least_stale import LeastStale
+
+
+@compiled
+def note_miss(memory: Memory, cache: int, key: int) -> None:
+    """Note the present layer."""
+    cache_at(memory, cache).layer = key // memory.experts
+
+
+@compiled
+def note_touch(memory: Memory, cache: int, key: int) -> None:
+    """Note the use and the present layer."""
+    lru.note_touch(memory, cache, key)
+    note_miss(memory, cache, key)
 
 
 @compiled
@@ -19,3 +35,6 @@ def victim(memory: Memory, cache: int) -> int:
             return key
         key = first_from(memory, key_at(memory, key).after)
     return first
+
+
+TWINS = {LeastStale: CompiledPolicy(victim, note_touch=note_touch, note_miss=note_miss)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from moe_replay.simulate.compiled.caches import lfu, lru
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.policies.caches.lfru import LFRU
 
 
 @compiled
@@ -21,3 +24,6 @@ def victim(memory: Memory, cache: int) -> int:
                 found, least = key, value
         key = own.after
     return found
+
+
+TWINS = {LFRU: CompiledPolicy(victim, note_insert=lfu.note_insert, note_touch=lru.note_touch)}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from moe_replay.simulate.compiled.caches import lru
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
-from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.memory.memory_layout import SMALL, Memory
+from moe_replay.simulate.policies.caches.lfu import LFU
 
 
 @compiled
-def note_insert(memory: Memory, cache: int, key: int) -> None:
-    """Count the access that an expert was given its slot for."""
+def note_insert(memory: Memory, cache: int, key: int) -> int:
+    """Count the access that an expert was given its slot for; return the only queue."""
     own = key_at(memory, key)
     own.uses = 1
     own.last = cache_at(memory, cache).accesses
+    return SMALL
 
 
 @compiled
@@ -26,3 +30,6 @@ def victim(memory: Memory, cache: int) -> int:
             found, least = key, own.uses
         key = own.after
     return found
+
+
+TWINS = {LFU: CompiledPolicy(victim, note_insert=note_insert, note_touch=lru.note_touch)}

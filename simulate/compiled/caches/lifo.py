@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from moe_replay.simulate.compiled.caches import lru
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.policies.caches.lifo import LIFO, LIFOByUse
 
 
 @compiled
@@ -22,3 +25,6 @@ def victim(memory: Memory, cache: int) -> int:
     while is_kept(memory, key):
         key = key_at(memory, key).before
     return key
+
+
+TWINS = {LIFO: CompiledPolicy(victim), LIFOByUse: CompiledPolicy(victim, note_touch=lru.note_touch)}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.caches.cache_orders import first_from, move_last
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.policies.caches.lru import LRU
 
 
 @compiled
@@ -21,3 +23,6 @@ def note_touch(memory: Memory, cache: int, key: int) -> None:
 def victim(memory: Memory, cache: int) -> int:
     """Return the expert used longest ago that may leave."""
     return first_from(memory, cache_at(memory, cache).first)
+
+
+TWINS = {LRU: CompiledPolicy(victim, note_touch=note_touch)}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, draws, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.policies.caches.random_victim import RandomVictim
 
 
 @compiled
@@ -37,3 +39,6 @@ def victim(memory: Memory, cache: int) -> int:
                 return key
             at -= 1
         key = key_at(memory, key).newer
+
+
+TWINS = {RandomVictim: CompiledPolicy(victim, ordered=False)}

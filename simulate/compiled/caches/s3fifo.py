@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.caches.cache_orders import append, append_ghost, drop, drop_ghost, first_from
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import MAIN, SMALL, Memory
-from moe_replay.simulate.policies.caches.s3fifo import MOST_USES
+from moe_replay.simulate.policies.caches.s3fifo import MOST_USES, S3FIFO
 
 
 @compiled
@@ -21,7 +22,7 @@ def note_insert(memory: Memory, cache: int, key: int) -> int:
 
 
 @compiled
-def note_touch(memory: Memory, key: int) -> None:
+def note_touch(memory: Memory, cache: int, key: int) -> None:
     """Count a use, as far as it counts."""
     own = key_at(memory, key)
     own.uses = min(own.uses + 1, MOST_USES)
@@ -46,3 +47,6 @@ def victim(memory: Memory, cache: int) -> int:
             drop(memory, cache, main)
             append(memory, cache, main, MAIN)
             key_at(memory, main).uses -= 1
+
+
+TWINS = {S3FIFO: CompiledPolicy(victim, note_insert=note_insert, note_touch=note_touch)}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
+from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.policies.caches.sieve import Sieve
 
 
 @compiled
-def note_touch(memory: Memory, key: int) -> None:
+def note_touch(memory: Memory, cache: int, key: int) -> None:
     """Mark an expert."""
     key_at(memory, key).used = 1
 
@@ -36,3 +38,6 @@ def victim(memory: Memory, cache: int) -> int:
             key = rec.first
     rec.hand = key
     return key
+
+
+TWINS = {Sieve: CompiledPolicy(victim, note_touch=note_touch, note_remove=note_remove)}

@@ -20,7 +20,6 @@ from moe_replay.simulate.compiled.memory.memory_layout import (
     LINK,
     MEMORY,
     PREVIOUS_TOKEN,
-    RANDOM,
     REDIRECT,
     TRANSFER,
 )
@@ -29,7 +28,7 @@ from moe_replay.simulate.compiled.run_build import writable
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.policies.caches.cache import Cache, Counts
-from moe_replay.simulate.policies.caches.cache_names import key_ranges
+from moe_replay.simulate.policies.caches.cache_names import CACHES, key_ranges
 from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
 from moe_replay.simulate.policies.memory.knowledge import AccessOrder, Knowledge
 from moe_replay.simulate.policies.memory.memory_setup import Known
@@ -139,7 +138,7 @@ def assembled(
     """Return the memory with all its arrays, those that this run does not need with one element."""
     count, per_device = len(keys), len(reference.caches_DC[0])
     made = Pointed(MEMORY, ARRAYS, **state_fields(workload, config, per_device, transfer_ns, logs))
-    room = int(made.room)
+    room, draws = int(made.room), "rng" in CACHES[config.memory.cache].needs
     # A run without importance still needs the array; nobody reads it then.
     worth = known.importance if known.importance is not None else np.zeros(count)
     made.put(
@@ -147,7 +146,7 @@ def assembled(
         # These five are lengthened before they are full (`host_link.has_room`).
         transfers_A=np.zeros(8 * room, TRANSFER), log_A=np.zeros(1, np.int64), log_group_G=np.zeros((1, 3), np.int64),
         log_member_M=np.zeros(1, np.int64),
-        draws=random_bits(config, 8 * room) if made.policy == RANDOM else np.zeros(room, np.uint32),
+        draws=random_bits(config, 8 * room) if draws else np.zeros(room, np.uint32),
         worth_K=np.array(worth, np.float64), score_K=np.zeros(count), stamp_K=np.zeros(count, np.int64),
         norm_K=np.array(Importance(count, known.expert_norm).norm_K, np.float64),
         **uses_of(order, keys["cache"]), **new_lists(workload, config, caches, bool(made.prefetches)),

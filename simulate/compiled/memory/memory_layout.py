@@ -12,9 +12,6 @@ from moe_replay.simulate.compiled.pointers import pointers_field
 from moe_replay.simulate.policies.caches.cache import Access
 
 # Numbers of rules. `compiled.named` says which rule has which; nothing depends on their order.
-(NONE, STATIC, FIFO, LRU, LFU, LIFO, LIFO_USE, SIEVE, S3FIFO, LFRU, LEAST_STALE, RANDOM, IMPORTANCE,
- BELADY, BELADY_BYPASS) = range(15)  # fmt: skip
-ORDERED = (FIFO, LRU, LFU, LIFO, LIFO_USE, SIEVE, S3FIFO, LFRU, LEAST_STALE)  # keep an order of their own
 LOAD, BLOCK, HOST, REDIRECT, SKIP = range(5)
 NO_PREFETCH, PREVIOUS_TOKEN, CO_ACTIVATION, POPULARITY, ORACLE = range(5)
 ONE_AT_A_TIME, ALL_AT_ONCE, FREE_PREFETCH = range(3)  # links

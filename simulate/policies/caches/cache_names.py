@@ -2,30 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 
-from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
 from moe_replay.simulate.policies.caches.cache import Cache
-from moe_replay.simulate.policies.caches.fifo import FIFO
-from moe_replay.simulate.policies.caches.importance import Importance
-from moe_replay.simulate.policies.caches.least_stale import LeastStale
-from moe_replay.simulate.policies.caches.lfru import LFRU
-from moe_replay.simulate.policies.caches.lfu import LFU
-from moe_replay.simulate.policies.caches.lifo import LIFO, LIFOByUse
-from moe_replay.simulate.policies.caches.lru import LRU
-from moe_replay.simulate.policies.caches.none import NoCache
-from moe_replay.simulate.policies.caches.random_victim import RandomVictim
-from moe_replay.simulate.policies.caches.s3fifo import S3FIFO
-from moe_replay.simulate.policies.caches.sieve import Sieve
-from moe_replay.simulate.policies.caches.static import Static
 from moe_replay.simulate.policies.memory.knowledge import MEANING, Future, Knowledge
 from moe_replay.simulate.policies.rule_names import Rules
 from moe_replay.traces.errors import InputError, unknown_name
 
-CACHES: Rules[type[Cache]] = Rules("cache", "cache policy", Cache, {
-    "none": NoCache, "static": Static, "fifo": FIFO, "lru": LRU, "lfu": LFU, "lifo": LIFO, "lifo-use": LIFOByUse,
-    "sieve": Sieve, "s3fifo": S3FIFO, "lfru": LFRU, "least-stale": LeastStale, "random": RandomVictim,
-    "importance": Importance, "belady": Belady, "belady-bypass": BeladyBypass,
-}, methods=("victim", "wants"))  # fmt: skip
+# A new policy is one module here and one line in this table; where a module of the same name is in `compiled.caches`,
+# the compiled engine has it too.
+MODULES = {
+    "none": "none:NoCache",
+    "static": "static:Static",
+    "fifo": "fifo:FIFO",
+    "lru": "lru:LRU",
+    "lfu": "lfu:LFU",
+    "lifo": "lifo:LIFO",
+    "lifo-use": "lifo:LIFOByUse",
+    "sieve": "sieve:Sieve",
+    "s3fifo": "s3fifo:S3FIFO",
+    "lfru": "lfru:LFRU",
+    "least-stale": "least_stale:LeastStale",
+    "random": "random_victim:RandomVictim",
+    "importance": "importance:Importance",
+    "belady": "belady:Belady",
+    "belady-bypass": "belady:BeladyBypass",
+}
+
+
+def policy_in(home: str) -> type[Cache]:
+    """Return the policy that is `MODULE:CLASS` in this folder."""
+    module, _, name = home.partition(":")
+    return getattr(import_module(f"moe_replay.simulate.policies.caches.{module}"), name)
+
+
+SHIPPED: dict[str, type[Cache]] = {name: policy_in(home) for name, home in MODULES.items()}
+CACHES: Rules[type[Cache]] = Rules("cache", "cache policy", Cache, SHIPPED, methods=("victim", "wants"))
 SCOPES = ("layer", "global")
 
 
