@@ -1,4 +1,4 @@
-"""The compiled loop: instant after instant, round after round, in the order that `simulate.policies.instant` plays.
+"""The compiled loop: instant after instant, round after round, in the order of `simulate.policies.instant_order`.
 
 `go_on` returns whenever it needs what only Python has, room for more records or the cost of a batch, and goes on
 where it stopped when it is called again. `memory` is None where all experts are resident, and `masked` where gating is
@@ -7,12 +7,11 @@ not masked: the loop is compiled apart for each, without what it then never does
 
 from __future__ import annotations
 
-import numpy as np
-
 from moe_replay.simulate.compiled.arrivals import let_arrive, next_arrival, release, sort_arriving
+from moe_replay.simulate.compiled.batch import complete, launch, start_batches
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.lockstep import admit_to_step, bind_from_stage, retire_from_step, settle_step
-from moe_replay.simulate.compiled.memory.expert_memory import arrive, bound, released, take
+from moe_replay.simulate.compiled.lockstep import admit_to_step, begin_step
+from moe_replay.simulate.compiled.memory.expert_memory import arrive
 from moe_replay.simulate.compiled.memory.host_link import (
     any_transfer,
     begin_transfers,
@@ -20,26 +19,21 @@ from moe_replay.simulate.compiled.memory.host_link import (
     next_end,
     transfers_here,
 )
-from moe_replay.simulate.compiled.memory.masking import exchange_planned, passes_finished, release_masked
+from moe_replay.simulate.compiled.memory.masking import exchange_planned, passes_finished
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
 from moe_replay.simulate.compiled.prefetchers.prefetcher import prefetch_next
 from moe_replay.simulate.compiled.queueing import (
     admit_to_queues,
-    bind_from_queue,
     force,
-    rejoin,
-    retire_from_queues,
-    settle_queues,
+    join_queues,
+    time_out,
 )
 from moe_replay.simulate.compiled.run_accessors import (
     arriving_P,
-    batch_at,
     batches_A,
-    cost_CN,
     device_at,
     emptied_P,
     finished_P,
-    node_at,
     pass_at,
     queue_at,
     timed_Q,
@@ -48,6 +42,7 @@ from moe_replay.simulate.compiled.run_accessors import (
 from moe_replay.simulate.compiled.run_layout import (
     BROKEN,
     DONE,
+    EXCHANGE,
     LAUNCH,
     LOCKSTEP,
     NEED_BATCHES,
@@ -59,8 +54,6 @@ from moe_replay.simulate.compiled.run_layout import (
     ROUND,
     World,
 )
-from moe_replay.simulate.compiled.structures.chains import pop_ready
-from moe_replay.simulate.compiled.structures.clock import later
 
 
 @compiled
@@ -76,19 +69,17 @@ def go_on(world: World, memory: Memory | None, masked: int | None) -> int:
                 return NEED_BATCHES
             if memory is not None and not has_room(world, memory):
                 return NEED_TRANSFERS
-            play_round(world, memory, masked)
+            begin_round(world, memory, masked)
         if world.where == LAUNCH:  # batches are bound, their ends unknown
             if not launch(world):  # the only question within a round
                 return NEED_COST
             leave(world, memory, masked)
         if memory is not None:
-            # One group at a time: there is room for what one makes a prefetcher ask for, not for all of a round.
-            while prefetch_next(world, memory, masked):
-                if not has_room(world, memory):
-                    return NEED_TRANSFERS
+            if not ask_ahead(world, memory, masked):
+                return NEED_TRANSFERS
             if memory.broken >= 0:  # noted where it was found: compiled code raises nothing
                 return BROKEN
-        close_round(world, memory)
+        end_round(world, memory)
 
 
 @compiled
@@ -119,18 +110,40 @@ def next_due(world: World) -> int:
 
 
 @compiled
-def play_round(world: World, memory: Memory | None, masked: int | None) -> None:
-    """Completions (1), transfers (2), arrivals (3), time-outs (4), ready queues (5), free devices (6)."""
+def begin_round(world: World, memory: Memory | None, masked: int | None) -> None:
+    """Play the steps of `policies.instant_order` until batches are bound, whose costs are then asked for."""
     now = world.now
     world.finished = world.emptied = 0
+    complete_batches(world, memory, masked, now)
+    receive_experts(world, memory, now)
+    admit_passes(world, memory, masked, now)
+    time_out(world, now)
+    join_ready(world, memory, masked, now)
+    start_batches(world, memory, masked, now)
+    world.where = LAUNCH
+
+
+@compiled
+def complete_batches(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
+    """Let the batches complete that are done, devices ascending."""
     for device in range(world.devices + 1):
         if device_at(world, device).done:
             device_at(world, device).done = 0
             complete(world, memory, masked, device, now)
+
+
+@compiled
+def receive_experts(world: World, memory: Memory | None, now: int) -> None:
+    """Let the transfers arrive that are there, links ascending."""
     if memory is not None:
         for link in range(world.devices):
             while transfers_here(memory, link, now):  # several over a wide link
                 arrive(world, memory, link, now)
+
+
+@compiled
+def admit_passes(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
+    """Take the passes in that arrive."""
     for i in range(world.arriving):
         p = arriving_P(world)[i]
         pass_at(world, p).arrival_ns = now
@@ -139,114 +152,15 @@ def play_round(world: World, memory: Memory | None, masked: int | None) -> None:
         else:
             admit_to_queues(world, memory, masked, p, now)
     world.arriving = 0
+
+
+@compiled
+def join_ready(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
+    """Let ready queues join the ready lists; in lockstep those of a step that begins."""
     if world.scheduler == LOCKSTEP:
-        settle_step(world, memory, masked, now)
+        begin_step(world, memory, masked, now)
     else:
-        settle_queues(world, memory, masked, now)
-    world.launched = world.batches  # those before have their ends
-    start_batches(world, memory, masked, now)
-    world.where = LAUNCH
-
-
-@compiled
-def complete(world: World, memory: Memory | None, masked: int | None, device: int, now: int) -> None:
-    """Free the device of a completed batch, and let the passes whose stage it ended move on."""
-    batch = device_at(world, device)
-    batch.free = 1
-    world.running -= 1
-    queue, size = batch.queue, batch.size
-    if memory is not None and queue % world.width:
-        if masked is None:
-            released(world, memory, queue, device, now)
-        else:
-            release_masked(world, memory, queue, size, now)
-    if world.scheduler == LOCKSTEP:
-        retire_from_step(world, memory, masked, device, now)
-    else:
-        retire_from_queues(world, memory, masked, device, now)
-
-
-@compiled
-def start_batches(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
-    """Let every free device, ascending, take the first ready queue that it can run.
-
-    Members that the host's batch leaves behind may be a device's to run: then devices take once more.
-    """
-    host_took = True
-    while host_took:
-        host_took = False
-        for device in range(world.devices + 1):
-            if not device_at(world, device).free or device_at(world, device).first_ready < 0:
-                continue
-            if memory is not None and masked is None and device < world.devices:
-                queue = take(world, memory, device, now)
-            else:
-                queue = pop_ready(world, device)
-            if queue >= 0:
-                start(world, memory, masked, device, queue, now)
-                host_took = device == world.devices
-
-
-@compiled
-def start(world: World, memory: Memory | None, masked: int | None, device: int, queue: int, now: int) -> None:
-    """Bind a batch of a queue on a device and record it; its end is known when it is launched."""
-    batch, row = device_at(world, device), batch_at(world, world.batches)
-    batch.free, batch.queue, batch.start_ns = 0, queue, now
-    world.running += 1
-    row.queue, row.device, row.ready_ns, row.start_ns, row.hit = queue, device, queue_at(world, queue).ready_ns, now, -1
-    if world.scheduler == LOCKSTEP:
-        row.size, row.crc, row.forced = bind_from_stage(world, device, queue)
-    else:
-        row.size, row.crc, row.forced = bind_from_queue(world, device, queue)
-    row.tokens = row.size if queue % world.width else tokens_of(world, device)
-    if memory is not None and queue % world.width:
-        if masked is None:
-            row.hit = bound(world, memory, queue, device)
-        else:
-            row.hit = 1  # what runs is resident: misses were counted when the pass was routed
-    if world.scheduler != LOCKSTEP:
-        rejoin(world, memory, masked, queue, now)
-    world.batches += 1
-
-
-@compiled
-def tokens_of(world: World, device: int) -> int:
-    """Return the tokens of the passes in a device's dense batch."""
-    node, tokens = device_at(world, device).head, 0
-    for _ in range(device_at(world, device).size):
-        tokens += pass_at(world, node_at(world, node).member).tokens
-        node = node_at(world, node).next
-    return tokens
-
-
-@compiled
-def launch(world: World) -> bool:
-    """Give the batches that start their ends; return False at one whose cost is not known."""
-    while world.launched < world.batches:
-        row = batch_at(world, world.launched)
-        curve, service_ns = queue_at(world, row.queue).curve, world.given_ns
-        if service_ns < 0 and row.tokens < cost_CN(world).shape[1]:
-            service_ns = cost_CN(world)[curve, row.tokens]
-        world.given_ns = -1
-        if service_ns < 0:
-            world.cost_queue, world.cost_tokens = row.queue, row.tokens
-            return False
-        if row.device == world.devices:
-            service_ns = slowed(service_ns, world.host_factor)
-        row.end_ns = later(row.start_ns, service_ns)
-        if service_ns == 0:
-            device_at(world, row.device).done = 1
-        else:
-            device_at(world, row.device).end_ns = row.end_ns
-        world.launched += 1
-    return True
-
-
-@compiled
-def slowed(service_ns: int, factor: float) -> int:
-    """Return what a batch takes on the host, NEVER where 64 bits do not hold it."""
-    on_host_ns = np.rint(service_ns * factor)
-    return int(on_host_ns) if on_host_ns < float(NEVER) else NEVER  # beyond 64 bits it would convert to anything
+        join_queues(world, memory, masked, now)
 
 
 @compiled
@@ -264,18 +178,28 @@ def leave(world: World, memory: Memory | None, masked: int | None) -> None:
     for i in range(world.finished):
         release(world, finished_P(world)[i])
     sort_arriving(world)
-    if masked is not None:
-        # SwapMoE's exchanges go by idle links, which carry no demands where gating is masked.
-        exchange_planned(world, memory, now)
-    world.where = PREFETCH
+    world.where = EXCHANGE
 
 
 @compiled
-def close_round(world: World, memory: Memory | None) -> None:
-    """Links begin (7); then a further round, the stall rule, or the next instant."""
-    now = world.now
+def ask_ahead(world: World, memory: Memory, masked: int | None) -> bool:
+    """Let SwapMoE's scheduler ask, then prefetchers, group after group; return False where one needs more room."""
+    if masked is not None and world.where == EXCHANGE:
+        # Exchanges go by idle links, which carry no demands where gating is masked.
+        exchange_planned(world, memory, world.now)
+    world.where = PREFETCH
+    # One group at a time: there is room for what one makes a prefetcher ask for, not for all of a round.
+    while prefetch_next(world, memory, masked):
+        if not has_room(world, memory):
+            return False
+    return True
+
+
+@compiled
+def end_round(world: World, memory: Memory | None) -> None:
+    """Let links begin; then comes a further round, the stall rule, or the next instant."""
     further = world.arriving > 0 or world.emptied > 0
-    if memory is not None and begin_transfers(world, memory, now):
+    if memory is not None and begin_transfers(world, memory, world.now):
         further = True
     for device in range(world.devices + 1):
         if device_at(world, device).done:

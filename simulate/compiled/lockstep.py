@@ -128,7 +128,7 @@ def run_stage(world: World, memory: Memory | None, masked: int | None, now: int)
 
 
 @compiled
-def settle_step(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
+def begin_step(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
     """Take the waiting passes as the next step if none is under way."""
     if world.running or world.step or world.first_queued == world.last_queued:
         return

@@ -143,11 +143,16 @@ def retire_from_queues(world: World, memory: Memory | None, masked: int | None, 
 
 
 @compiled
-def settle_queues(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
-    """Play due time-outs (4), and list ready queues, ascending (layer, block) (5)."""
-    joining = joining_Q(world)
+def time_out(world: World, now: int) -> None:
+    """Make the queues ready whose head has waited the time-out; lockstep has none."""
     while world.timed > 0 and queue_at(world, timed_Q(world)[0]).due_ns <= now:
         make_ready(world, timed_Q(world)[0])
+
+
+@compiled
+def join_queues(world: World, memory: Memory | None, masked: int | None, now: int) -> None:
+    """Let the queues that became ready join the ready lists, ascending (layer, block)."""
+    joining = joining_Q(world)
     # Sorted by insertion: few queues become ready in one round, and mostly in ascending order.
     for i in range(1, world.joining):
         queue, j = joining[i], i

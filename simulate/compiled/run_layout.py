@@ -12,8 +12,8 @@ from moe_replay.simulate.compiled.pointers import pointers_field
 
 # What a call of the compiled loop returns: finished, or what it needs before it can go on where it stopped.
 DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, BROKEN = range(5)
-# Where it stopped: before the next instant, before a round, before a batch is launched, before a group's prefetches.
-NEXT_INSTANT, ROUND, LAUNCH, PREFETCH = range(4)
+# Where it stopped: before the next instant, a round, the launch of a batch, the exchanges or a group's prefetches.
+NEXT_INSTANT, ROUND, LAUNCH, EXCHANGE, PREFETCH = range(5)
 QUEUES, LOCKSTEP = range(2)
 AT_TIMES, CLOSED, STEPS = range(3)  # arrivals
 

@@ -1,4 +1,4 @@
-"""One instant of a run, in the order of simulate/README.md ("Time"). Simulation and execution both play it.
+"""One instant of a run, in the order that `instant_order` fixes. Simulation and execution both play it.
 
 A driver knows the time and what a batch takes: it calls `Replay.play` at every instant at which something is due,
 and is told through `launch` which batches start. This module and the policies decide everything else about a run.
@@ -12,6 +12,7 @@ from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.policies.arrivals import new_arrivals
 from moe_replay.simulate.policies.batch import Batch
+from moe_replay.simulate.policies.instant_order import STEPS
 from moe_replay.simulate.policies.memory.host_link import Transfer
 from moe_replay.simulate.policies.memory.memory_setup import Known, new_memory
 from moe_replay.simulate.policies.placement import place
@@ -41,53 +42,77 @@ class Replay:
         self.arrivals = new_arrivals(workload, config)
         self.recording = Recording(workload, self.memory)
         self.launch, self.send = launch, send
+        # Of the present round: what completes and arrives, and which passes finish (some are left with nothing to run).
+        self.completed: Sequence[Completed] = ()
+        self.here: Sequence[Transfer] = ()
+        self.arriving: Sequence[int] = ()
+        self.finished: list[int] = []
+        self.emptied: list[int] = []
+        # Every step is a method of this class or of the scheduler.
+        self.steps = [getattr(self, name, None) or getattr(self.rules, name) for name in STEPS]
 
     def play(self, now: int, completed: Sequence[Completed] = (), here: Sequence[Transfer] = ()) -> None:
         """Play the instant `now`. `completed`: its batches with what `rules.retire` returned, devices ascending.
 
-        `here`: the transfers that are complete, links ascending. A round is the list of simulate/README.md ("Time");
+        `here`: the transfers that are complete, links ascending. A round is one step after another (`instant_order`);
         what a round creates at the same instant is handled in a further round.
         """
-        rules, recording = self.rules, self.recording
         # Planned arrivals belong to the first round; later rounds bring the passes that ends have released.
-        arriving = self.arrivals.due(now)
+        self.completed, self.here, self.arriving = completed, here, self.arrivals.due(now)
         while True:
-            finished = []
-            for batch, (moved, done) in completed:  # (1) completions
-                # Device by device: what an earlier device's end releases queues before what a later one's does.
-                rules.release(batch, now)
-                rules.enqueue(moved, now)
-                finished += done  # recorded together at the end of the round, behind those that end without a batch
-            for transfer in here:  # (2) transfers
-                transfer.end_ns = now
-                rules.arrived(transfer, now)
-            if arriving:  # (3) arrivals
-                recording.arrived(arriving, now)
-                finished += rules.admit(arriving, now)
-            started = rules.settle(now)  # (4) time-outs, (5) ready queues join a list, (6) free devices take
-            recording.batches += started
-            # A batch that takes no time completes at this instant: its end is played in the next round.
-            completed = [(batch, rules.retire(batch)) for batch in started if self.launch(batch)]
-            # Passes that masked gating left nothing to run; they end here, although no batch of theirs did.
-            emptied, rules.emptied = rules.emptied, []
-            finished += emptied
-            arriving = self._leave(finished, now) if finished else ()
-            # Last, because a demand of this round goes before everything that is loaded ahead.
-            here = [transfer for transfer in rules.begin_transfers(now) if self.send(transfer)]  # (7) links begin
+            for step in self.steps:
+                step(now)
             # Whatever was created at this instant is played before time goes on.
-            if completed or arriving or here or emptied:
+            if self.completed or self.arriving or self.here or self.emptied:
                 continue
             # Only here can a stall be told: all that is due has been played, and nothing runs.
             if not self.is_stalled():
                 return
-            rules.force(now)
+            self.rules.force(now)
 
-    def _leave(self, finished: list[int], now: int) -> list[int]:
-        """Record that passes finished; return the passes that their end releases."""
+    def complete_batches(self, now: int) -> None:
+        """Free the devices of completed batches; the passes whose stage they ended move on, or have finished."""
+        for batch, (moved, done) in self.completed:
+            # Device by device: what an earlier device's end releases queues before what a later one's does.
+            self.rules.release(batch, now)
+            self.rules.enqueue(moved, now)
+            self.finished += done  # recorded together at the end of the round
+
+    def receive_experts(self, now: int) -> None:
+        """Note the transfers that are complete."""
+        for transfer in self.here:
+            transfer.end_ns = now
+            self.rules.arrived(transfer, now)
+
+    def admit_passes(self, now: int) -> None:
+        """Take the passes in that arrive."""
+        if self.arriving:
+            self.recording.arrived(self.arriving, now)
+            self.finished += self.rules.admit(self.arriving, now)
+
+    def start_batches(self, now: int) -> None:
+        """Let free devices take; note which of the batches that start have completed already."""
+        started = self.rules.start_batches(now)
+        self.recording.batches += started
+        # A batch that takes no time completes at this instant: its end is played in the next round.
+        self.completed = [(batch, self.rules.retire(batch)) for batch in started if self.launch(batch)]
+
+    def leave(self, now: int) -> None:
+        """Record the passes that finished in this round, and let those arrive next that their end releases."""
+        # Passes that masked gating left nothing to run end here, although no batch of theirs did.
+        self.emptied, self.rules.emptied = self.rules.emptied, []
+        finished, self.finished = self.finished + self.emptied, []
+        self.arriving = []
+        if not finished:
+            return
         self.recording.finished(finished, now)
         if self.memory is not None:
             self.memory.finished(len(finished))  # SwapMoE counts passes to the end of a period
-        return self.arrivals.after(finished)
+        self.arriving = self.arrivals.after(finished)
+
+    def begin_transfers(self, now: int) -> None:
+        """Let idle links begin; note which transfers are complete already."""
+        self.here = [transfer for transfer in self.rules.begin_transfers(now) if self.send(transfer)]
 
     def is_stalled(self) -> bool:
         """Say whether passes wait although nothing runs and no transfer, arrival or time-out is pending."""

@@ -106,15 +106,14 @@ class Lockstep(Scheduler):
                 return False
         return True
 
-    def settle(self, now: int) -> list[Batch]:
-        """Take the waiting passes as the next step if none is under way; free devices take their next block."""
+    def join_ready(self, now: int) -> None:
+        """Take the waiting passes as the next step if none is under way; the blocks of its first stage join."""
         # A step is formed only when the engine is idle: who arrives later waits for the next one.
         if not self.running and not self.step and self.queued:
             self.step = [self.queued.popleft() for _ in range(min(self.max_step, len(self.queued)))]
             self.stage = -1  # before the first stage, whether or not the first block has members
             self._gather_next_stage()
             self.enqueue(self.step, now)
-        return self.start_batches(now)
 
     def bind(self, queue: int, now: int) -> Batch:
         """Bind all members that a block has in this stage."""

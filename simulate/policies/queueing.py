@@ -33,9 +33,9 @@ class QueueScheduler(Scheduler):
         self.timeout_ns = config.timeout_ns
         # Plain lists and numbers instead of objects: a run looks into them at every selection.
         self.queues: list[deque[int]] = [deque() for _ in self.device_Q]
-        self.listed_Q = [False] * len(self.device_Q)  # is in the ready list, or will join it in `settle`
+        self.listed_Q = [False] * len(self.device_Q)  # is in the ready list, or will join it in `join_ready`
         self.forced_Q = [False] * len(self.device_Q)  # the next batch of the queue is forced
-        self.joining: list[int] = []  # became ready since the last `settle`
+        self.joining: list[int] = []  # became ready since the last `join_ready`
         self.timeouts: list[tuple[int, int]] = []  # heap of (due, queue); entries go stale when their head is bound
         self.heads: dict[int, list[tuple[int, int]]] = {}  # by device, heaps of (when a head entered, queue), likewise
         self.stage_P = [-1] * workload.passes
@@ -141,24 +141,21 @@ class QueueScheduler(Scheduler):
         # Not into the ready list yet: what becomes ready at one instant joins in ascending order, not as it came.
         self.joining.append(queue)
 
-    def settle(self, now: int) -> list[Batch]:
-        """Play due time-outs (4), list ready queues, ascending (layer, block) (5), and let free devices take (6)."""
-        if self.timeouts:
-            self._time_out(now)
-        if self.joining:
-            self.joining.sort()  # (layer, block) ascending, whatever order completions and arrivals came in
-            for queue in self.joining:
-                self.join(queue, now)
-            self.joining.clear()
-        return self.start_batches(now)
-
-    def _time_out(self, now: int) -> None:
+    def time_out(self, now: int) -> None:
+        """Make the queues ready whose head has waited the time-out."""
         timeouts = self.timeouts
         # A heap gives equal times by queue; all of them join below in ascending order anyway.
         while timeouts and timeouts[0][0] <= now:
             due_ns, queue = heapq.heappop(timeouts)
             if self._is_pending(due_ns, queue):
                 self._make_ready(queue)
+
+    def join_ready(self, now: int) -> None:
+        """Let the queues that became ready join the ready lists, ascending (layer, block)."""
+        self.joining.sort()  # whatever order completions and arrivals came in
+        for queue in self.joining:
+            self.join(queue, now)
+        self.joining.clear()
 
     def _is_pending(self, due_ns: int, queue: int) -> bool:
         """Say whether a time-out is still that of the queue's head, and the queue not ready for another reason."""

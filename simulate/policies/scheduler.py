@@ -73,8 +73,11 @@ class Scheduler:
         """Put passes that moved on into the queues of their present stage."""
         raise NotImplementedError
 
-    def settle(self, now: int) -> list[Batch]:
-        """Play due time-outs, list ready queues, and let free devices take; return the batches that start."""
+    def time_out(self, now: int) -> None:
+        """Make the queues ready whose head has waited the time-out."""
+
+    def join_ready(self, now: int) -> None:
+        """Let the queues that became ready join the ready lists."""
         raise NotImplementedError
 
     def deadline(self) -> int | None:
@@ -82,7 +85,7 @@ class Scheduler:
         return None
 
     def force(self, now: int) -> None:
-        """Make queues ready by the stall rule; they join the ready list when `settle` is called next."""
+        """Make queues ready by the stall rule; they join the ready list when `join_ready` is called next."""
         raise RuntimeError(f"{type(self).__name__} stalled: no batch runs and nothing is pending, yet passes wait")
 
     def join(self, queue: int, now: int) -> None:
@@ -160,6 +163,11 @@ class Scheduler:
         # -1 where several sequences run together: a prefetcher then has no one's past to go by.
         sequence = self.sequence_P[passes[0]] if len(passes) == 1 else -1
         self.memory.enter(Group(layer, sequence, tuple(sorted(map(self.memory.key_of, queues)))))
+
+    def ask_ahead(self, now: int) -> None:
+        """Let the memory's scheduler and prefetcher ask for experts before they are demanded."""
+        if self.memory is not None:
+            self.memory.ask_ahead(now)
 
     def begin_transfers(self, now: int) -> list[Transfer]:
         """Return the transfers that the links begin now."""

@@ -5,4 +5,4 @@ from moe_replay.simulate.policies.lockstep import Lockstep
 from moe_replay.simulate.policies.queueing import QueueScheduler
 from moe_replay.simulate.policies.scheduler import Scheduler
 
-SCHEDULERS.fill(Scheduler, {"queues": QueueScheduler, "lockstep": Lockstep}, methods=("settle",))
+SCHEDULERS.fill(Scheduler, {"queues": QueueScheduler, "lockstep": Lockstep}, methods=("join_ready",))

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from moe_replay.simulate.compiled.caches.cache_orders import append, drop
 from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
-from moe_replay.simulate.compiled.dispatch import dispatch, rules_of, twins_of
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.rule_calls import call_by_number, rules_of, twins_of
 from moe_replay.simulate.compiled.rule_numbers import CACHE_NUMBERS
 
 TWINS: dict[int, CompiledPolicy] = twins_of(__package__, CACHE_NUMBERS)
@@ -21,7 +21,7 @@ ORDERED = tuple(number for number, twin in TWINS.items() if twin.ordered)
 def asking(field: str, arguments: str) -> Callable:
     """Return the function of compiled code that calls what the run's policy has in a field of `CompiledPolicy`."""
     default = getattr(CompiledPolicy, field)
-    return dispatch(field, arguments, "memory.policy", rules_of(TWINS, field, default), default)
+    return call_by_number(field, arguments, "memory.policy", rules_of(TWINS, field, default), default)
 
 
 victim = asking("victim", "memory, cache")

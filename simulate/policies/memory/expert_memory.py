@@ -1,7 +1,7 @@
 """Expert memory of a run with time: what a device may run now, what it must fetch first, and what the links carry.
 
 Schedulers ask; drivers move the weights and say when they are there. The rules of a single cache are in
-`policies.caches.cache`, their place in the order of an instant in simulate/README.md ("Time").
+`policies.caches.cache`, their place in the order of an instant in `policies.instant_order`.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class ExpertMemory:
         self.transfers.append(transfer)
         self.links[transfer.link].waiting.append(transfer)
 
-    def prefetch(self, now: int) -> None:
+    def ask_ahead(self, now: int) -> None:
         """Let the prefetcher see the groups that were selected, and ask for what it proposes."""
         for group in self.entered:
             self.order.groups.append(group)
@@ -263,9 +263,7 @@ class ExpertMemory:
         return True
 
     def begin_transfers(self, now: int) -> list[Transfer]:
-        """Return the transfers that begin now, links ascending; prefetches have asked behind all demands."""
-        if self.entered:
-            self.prefetch(now)
+        """Return the transfers that begin now, links ascending."""
         return [transfer for link in self.links if link.waiting for transfer in link.begin(now)]
 
     def arrived(self, transfer: Transfer, ready_D: list[deque[int]], now: int) -> None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from moe_replay.simulate.config.memory_config import MemoryConfig
     from moe_replay.simulate.config.workload import Workload
     from moe_replay.simulate.policies.batch import Batch
-    from moe_replay.simulate.policies.memory.host_link import Transfer
     from moe_replay.simulate.policies.memory.knowledge import Knowledge
 
 
@@ -118,12 +117,12 @@ class MaskedMemory(ExpertMemory):
     def _held_by(self, device: int, keys: range) -> list[int]:
         return [key for key in keys if self.device_K[key] == device]
 
-    def begin_transfers(self, now: int) -> list[Transfer]:
-        """Return the transfers that begin now; an idle link takes the next exchange of its device's plan."""
+    def ask_ahead(self, now: int) -> None:
+        """Let an idle link take the next exchange of its device's plan, then the prefetcher ask."""
         for link, plan in zip(self.links, self.plans_D, strict=True):
             while plan and not link.busy and self._exchange(plan[0], now):
                 plan.popleft()
-        return super().begin_transfers(now)
+        super().ask_ahead(now)
 
     def _exchange(self, key: int, now: int) -> bool:
         """Bring an expert if it is worth a slot that may be had; return False if that has to wait."""

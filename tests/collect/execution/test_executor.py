@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from step_log import rounds_of
 
 from moe_replay.collect.execution.classifier_blocks import ClassifierBlocks, ClassifierOnWeights, plain_forward
 from moe_replay.collect.execution.executor import Executor, check_outputs
@@ -14,6 +15,7 @@ from moe_replay.collect.models.classifier import CONFIGURATIONS, Classifier
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import trace_workload
 from moe_replay.simulate.engines.simpy_engine import simulate
+from moe_replay.simulate.policies.instant_order import STEPS
 from moe_replay.traces.errors import InputError
 
 SEQUENCE_COLUMNS = ("device", "layer", "block", "size", "tokens", "forced", "members_crc")
@@ -54,6 +56,19 @@ def test_poisson_arrivals_are_stamped_when_due_and_every_output_is_right(real, t
     busy_until = np.maximum.accumulate(executed.batches["end_ns"])[:-1]
     assert (executed.batches["start_ns"][1:] >= busy_until).all()  # one batch in flight
     assert executed.batches["size"].max() <= 4
+
+
+@pytest.mark.parametrize("scheduler", ["queues", "lockstep"])
+def test_an_execution_plays_every_step_of_every_round_in_the_order_that_the_simulation_has(trained, blobs, scheduler):
+    model, _, trace = trained
+    real = ClassifierOnWeights(model, trace, torch.from_numpy(blobs.test_NF), blobs.test_label_N)
+    config = RunConfig(scheduler=scheduler, arrivals="closed", in_flight=4, sequences=12)
+    workload = trace_workload(trace, config)
+    executor = Executor(workload, config, real.new_blocks(workload, config))
+    rounds = rounds_of(executor.replay)
+    executor.run()
+    assert len(rounds) > len(executor.replay.recording.batches) > 0
+    assert all(names == list(STEPS) for names in rounds)
 
 
 class ScriptedClock:

@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def test_the_compiled_form_of_a_policy_is_in_the_file_of_the_same_name():
-    shared = {"__init__", "cache", "cache_numbers", "cache_orders", "cache_policies", "compiled_policy"}
+    shared = {"__init__", "cache", "cache_orders", "cache_policies", "compiled_policy"}
     found = {path.stem for path in Path(cache_policies.__file__).parent.glob("*.py")} - shared
     assert found == {rule.__module__.rpartition(".")[2] for rule in COMPILED["cache policy"]}
 

@@ -13,7 +13,9 @@ import numba
 import pytest
 
 from moe_replay.simulate.compiled import entries, jit, machine_code
+from moe_replay.simulate.compiled.caches import cache_policies
 from moe_replay.simulate.compiled.memory.memory_layout import MEMORY
+from moe_replay.simulate.compiled.rule_numbers import CACHE_NUMBERS, module_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -108,7 +110,8 @@ def test_compiled_code_takes_nothing_from_sources_that_the_digest_leaves_out():
     def file_of(name):
         return ROOT / (name.removeprefix("moe_replay.").replace(".", "/") + ".py")
 
-    waiting, seen = {"moe_replay.simulate.compiled.entries"}, set()
+    rules = {f"{cache_policies.__package__}.{module_of(rule)}" for rule in CACHE_NUMBERS}  # imported by their names
+    waiting, seen = {"moe_replay.simulate.compiled.entries", *rules}, set()
     while waiting:
         seen.add(name := waiting.pop())
         path = file_of(name)

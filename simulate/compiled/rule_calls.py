@@ -50,9 +50,9 @@ def text_of(name: str, arguments: str, asked: str, rules: Rules) -> str:
     return "\n".join([*lines, f"    return default({arguments})", ""])
 
 
-def dispatch(name: str, arguments: str, asked: str, rules: Rules, default: Callable) -> Callable:
+def call_by_number(name: str, arguments: str, asked: str, rules: Rules, default: Callable) -> Callable:
     """Return that function, compiled; messages of Python and numba show its lines."""
-    text, file = text_of(name, arguments, asked, rules), f"<dispatch of {name}>"
+    text, file = text_of(name, arguments, asked, rules), f"<call of {name}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     # numba calls machine code by a function's module and name, which are to be no other's.
     known = {"__name__": __name__, "default": default} | {called: function for called, (function, _) in rules.items()}
