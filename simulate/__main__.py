@@ -13,6 +13,7 @@ from moe_replay.simulate.commands.miss_curves_command import miss_curves_command
 from moe_replay.simulate.commands.misses_command import misses_command
 from moe_replay.simulate.commands.open_loop_command import open_loop_command
 from moe_replay.simulate.commands.plan_command import plan_command
+from moe_replay.simulate.commands.pools_command import pools_command
 from moe_replay.simulate.commands.rebalance_command import rebalance_command
 from moe_replay.simulate.commands.run_command import run_command
 from moe_replay.simulate.commands.sweep_command import sweep_command
@@ -23,7 +24,7 @@ COMMANDS = {
     "run": run_command, "logs": logs_command, "compose": compose_command, "like": like_command,
     "open-loop": open_loop_command, "sweep": sweep_command, "compile": compile_command, "misses": misses_command,
     "miss-curves": miss_curves_command, "memory": memory_command, "plan": plan_command, "costs": costs_command,
-    "rebalance": rebalance_command,
+    "rebalance": rebalance_command, "pools": pools_command,
 }  # fmt: skip
 for name, each in COMMANDS.items():
     app.command(name)(each)
