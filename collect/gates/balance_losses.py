@@ -10,7 +10,10 @@ def switch_balance(probability_NE: torch.Tensor, experts_NK: torch.Tensor) -> to
     f follows P. With several, f is the share of all selections (slots of -1 do not count).
     """
     experts = probability_NE.shape[1]
-    counts_E = torch.bincount(experts_NK.flatten() + 1, minlength=experts + 1)[1:].to(probability_NE.dtype)
+    flat = experts_NK.flatten()
+    # Not bincount, whose result's length depends on values: a compiler could not know it.
+    counts = flat.new_zeros(experts + 1).index_add_(0, flat + 1, torch.ones_like(flat))
+    counts_E = counts[1:].to(probability_NE.dtype)
     share_E = counts_E / counts_E.sum().clamp_min(1)
     return experts * (share_E * probability_NE.mean(0)).sum()
 
