@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moe_replay.simulate.config.cluster_config import ClusterConfig
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.policies.caches.cache_names import CACHES
 from moe_replay.simulate.policies.halves import ALL, SERVED
@@ -30,6 +31,7 @@ ALLOWED = {
     "queue_size": (1, MOST), "dense_queue_size": (1, MOST), "timeout_ns": (0, LARGEST), "max_step": (1, MOST),
     "in_flight": (1, MOST), "k": (1, MOST), "sequences": (1, MOST), "seed": (0, LARGEST), "devices": (1, MOST_DEVICES),
 }  # fmt: skip
+SILENT = ("memory", "served", "cluster")
 # A field that means nothing under a scheduler or an arrival process keeps its default there: equal runs, equal names.
 # A user's own may ask for any of them.
 ONLY_UNDER = {
@@ -50,7 +52,7 @@ class RunConfig:
     the arrivals, None keeps the trace's order. `served` is the part of the trace that is served: `all`, or the
     `second-half` where policies learned from the first (`simulate.policies.halves`). `dense` False leaves the dense
     blocks out.
-    `memory` None: all experts are resident.
+    `memory` None: all experts are resident. `cluster` None: communication between devices is not modelled.
     Raises InputError for an unknown name, a value out of range, or a field without meaning in this combination.
     """
 
@@ -71,6 +73,7 @@ class RunConfig:
     placement: str = "contiguous"
     memory: MemoryConfig | None = None
     served: str = ALL
+    cluster: ClusterConfig | None = None
 
     def __post_init__(self) -> None:
         for field, rules in TABLES.items():
@@ -86,6 +89,7 @@ class RunConfig:
         if not isinstance(self.dense, bool):
             raise InputError(f"dense is {self.dense!r}, allowed: true, false")
         self._check_combination()
+        self._check_cluster()
 
     def _check_integer(self, name: str, low: int, high: int) -> None:
         value, default = getattr(self, name), DEFAULTS[name]
@@ -117,6 +121,17 @@ class RunConfig:
                 "arrivals 'recorded' serves each sequence once in its order, allowed: no sequences, no seed"
             )
 
+    def _check_cluster(self) -> None:
+        if self.cluster is None:
+            return
+        if not isinstance(self.cluster, ClusterConfig):
+            raise InputError(f"cluster is {self.cluster!r}, allowed: a ClusterConfig, or None")
+        self.cluster.check_devices(self.devices)
+        if self.scheduler != "lockstep":
+            raise InputError(f"links are not modelled under scheduler {self.scheduler!r} yet, allowed: 'lockstep'")
+        if self.memory is not None:
+            raise InputError("links and expert memory together are not modelled, allowed: one of them")
+
     @classmethod
     def from_dict(cls, fields: dict) -> RunConfig:
         """Return the configuration in a record header; InputError if it has a field this version does not know.
@@ -128,11 +143,15 @@ class RunConfig:
             raise unknown_name("field of a run's configuration", unknown[0], DEFAULTS)
         memory = fields.get("memory")
         own = {field: rules.recorded(fields[field]) for field, rules in TABLES.items() if field in fields}
-        return cls(**{**fields, **own, "memory": memory and MemoryConfig.from_dict(memory)})
+        cluster = fields.get("cluster")
+        parts = {
+            "memory": memory and MemoryConfig.from_dict(memory), "cluster": cluster and ClusterConfig.from_dict(cluster)
+        }  # fmt: skip
+        return cls(**{**fields, **own, **parts})
 
     def as_dict(self) -> dict:
-        """Return the fields; `memory` and `served` only where they say something: headers were written without them."""
-        silent = [name for name, value in (("memory", None), ("served", ALL)) if getattr(self, name) == value]
+        """Return the fields; those of SILENT only where they say something: headers were written without them."""
+        silent = [name for name in SILENT if getattr(self, name) == DEFAULTS[name]]
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in silent}
         if self.memory is None:
             return fields
@@ -179,6 +198,8 @@ class RunConfig:
             parts.append(f"D{self.devices}{PLACEMENTS.file_part(self.placement)}")
         if self.memory is not None:
             parts.append(self.memory.name)
+        if self.cluster is not None:
+            parts.append(self.cluster.name)
         return "-".join(parts)
 
     def _scheduler_parts(self) -> list[str]:

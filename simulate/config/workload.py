@@ -31,6 +31,7 @@ class Workload:
     been served before. `arrival_ns_G` is when each sequence arrived, None where the trace does not tell.
     `candidates_TLK` are all recorded candidates of the trace's rows in rank order, `scores_TLK` their gate mass and
     `norm_TL` the norms of their inputs: given where masked gating needs them, `norm_TL` only where the trace has it.
+    `home_T` is the home device of the trace's rows: given where devices are linked.
     """
 
     experts_TLK: np.ndarray
@@ -45,6 +46,7 @@ class Workload:
     candidates_TLK: np.ndarray | None = None
     scores_TLK: np.ndarray | None = None
     norm_TL: np.ndarray | None = None
+    home_T: np.ndarray | None = None
 
     @property
     def layers(self) -> int:
@@ -137,6 +139,8 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
     workload = build_workload(experts_TLK, at_k.sequence_T, at_k.step_T, trace.E, config.sequences, rng, config.served)
     if config.memory is not None and config.memory.is_masked:
         workload = replace(workload, **candidates(trace))
+    if config.cluster is not None:
+        workload = replace(workload, home_T=homes(trace, config.cluster.homes, config.devices))
     if trace.arrival_ns_S is None:
         return workload
     sequence_G = workload.sequence_P[workload.first_pass_G]
@@ -144,6 +148,25 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
     if config.served == SECOND_HALF:  # time begins when its first sequence arrives
         arrival_ns_G = arrival_ns_G - arrival_ns_G.min()
     return replace(workload, arrival_ns_G=arrival_ns_G)
+
+
+def homes(trace: Trace, rule: str, devices: int) -> np.ndarray:
+    """Return the home device of every row of a trace, int64; `rule` as in `ClusterConfig`.
+
+    InputError for a rank that is none of the devices.
+    """
+    if rule == "row":
+        return np.arange(len(trace.sequence_T)) % devices
+    if rule == "sequence" or trace.rank_T is None:
+        return trace.sequence_T.astype(np.int64) % devices
+    home_T = trace.rank_T.astype(np.int64)
+    outside = np.flatnonzero((home_T < 0) | (home_T >= devices))
+    if len(outside):
+        raise InputError(
+            f"row {outside[0]} is on rank {home_T[outside[0]]}, allowed on {devices} devices: 0..{devices - 1} "
+            f"({len(outside)} such rows); --homes sequence or row take another home"
+        )
+    return home_T
 
 
 def candidates(trace: Trace) -> dict[str, np.ndarray | None]:

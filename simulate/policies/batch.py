@@ -9,7 +9,8 @@ class Batch:
 
     `members` are token numbers for an expert (block 1+e) and pass numbers for a dense block (block 0), in queue
     order; `tokens` is what the batch costs by. `forced`: the stall rule made it ready. `hit`: its expert was resident
-    when it was demanded (1), was not (0), or there are no expert slots (-1). The driver fills in `end_ns`.
+    when it was demanded (1), was not (0), or there are no expert slots (-1). `micro_batch`: the part of the step that
+    it is of. The driver fills in `end_ns`.
     """
 
     device: int
@@ -22,3 +23,4 @@ class Batch:
     forced: bool = False
     end_ns: int = -1
     hit: int = -1
+    micro_batch: int = 0

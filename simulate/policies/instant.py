@@ -12,6 +12,7 @@ from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.policies.arrivals import new_arrivals
 from moe_replay.simulate.policies.batch import Batch
+from moe_replay.simulate.policies.cluster.cluster_lockstep import ClusterLockstep
 from moe_replay.simulate.policies.instant_order import STEPS
 from moe_replay.simulate.policies.memory.host_link import Transfer
 from moe_replay.simulate.policies.memory.memory_setup import Known, new_memory
@@ -36,11 +37,15 @@ class Replay:
         send: Callable[[Transfer], bool | None] | None = None, known: Known | None = None,
     ) -> None:  # fmt: skip
         # Where blocks are is decided once: placement does not change during a run.
-        device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
-        self.memory = new_memory(workload, device_LB, config, known) if config.memory is not None else None
-        self.rules = SCHEDULERS[config.scheduler](workload, device_LB, config, self.memory)
+        self.memory = None
+        if config.cluster is None:
+            device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
+            self.memory = new_memory(workload, device_LB, config, known) if config.memory is not None else None
+            self.rules = SCHEDULERS[config.scheduler](workload, device_LB, config, self.memory)
+        else:
+            self.rules = ClusterLockstep(workload, config)
         self.arrivals = new_arrivals(workload, config)
-        self.recording = Recording(workload, self.memory)
+        self.recording = Recording(workload, self.memory, self.rules.messages)
         self.launch, self.send = launch, send
         # Of the present round: what completes and arrives, and which passes finish (some are left with nothing to run).
         self.completed: Sequence[Completed] = ()
@@ -63,7 +68,8 @@ class Replay:
             for step in self.steps:
                 step(now)
             # Whatever was created at this instant is played before time goes on.
-            if self.completed or self.arriving or self.here or self.emptied:
+            created = self.completed or self.arriving or self.here or self.emptied
+            if created or self.rules.next_message() == now:
                 continue
             # Only here can a stall be told: all that is due has been played, and nothing runs.
             if not self.is_stalled():
@@ -77,6 +83,10 @@ class Replay:
             self.rules.release(batch, now)
             self.rules.enqueue(moved, now)
             self.finished += done  # recorded together at the end of the round
+
+    def receive_messages(self, now: int) -> None:
+        """Let linked devices receive what is delivered; a step may end with it."""
+        self.finished += self.rules.deliver(now)
 
     def receive_experts(self, now: int) -> None:
         """Note the transfers that are complete."""
@@ -115,7 +125,7 @@ class Replay:
         self.here = [transfer for transfer in self.rules.begin_transfers(now) if self.send(transfer)]
 
     def is_stalled(self) -> bool:
-        """Say whether passes wait although nothing runs and no transfer, arrival or time-out is pending."""
+        """Say whether passes wait although nothing runs and no transfer, message, arrival or time-out is pending."""
         rules = self.rules
         # Cheapest first: asked at the end of every instant, and mostly answered by the first two.
         if rules.running or not rules.present or (self.memory is not None and self.memory.pending):
@@ -123,8 +133,6 @@ class Replay:
         return self.next_due() is None
 
     def next_due(self) -> int | None:
-        """Return when the next arrival or time-out is due by itself, None where neither is pending."""
-        deadline, arrival = self.rules.deadline(), self.arrivals.next_ns
-        if deadline is None or arrival is None:
-            return arrival if deadline is None else deadline
-        return min(deadline, arrival)
+        """Return when the next arrival, time-out or message is due by itself, None where none is pending."""
+        due = self.rules.deadline(), self.rules.next_message(), self.arrivals.next_ns
+        return min((each for each in due if each is not None), default=None)

@@ -44,8 +44,8 @@ class FilePlacement:
     path: str
     placement: ExpertPlacement
 
-    def __call__(self, layers: int, experts: int, devices: int) -> np.ndarray:
-        """Return device_LB; InputError for another number of layers, experts or devices."""
+    def checked(self, layers: int, experts: int, devices: int) -> ExpertPlacement:
+        """Return the placement; InputError for another number of layers, experts or devices."""
         held = self.placement
         for what, asked, has in (
             ("MoE layers", layers, len(held.layer_ids)), ("experts", experts, held.experts),
@@ -53,6 +53,16 @@ class FilePlacement:
         ):  # fmt: skip
             if asked != has:
                 raise InputError(f"{self.path}: a placement of {has} {what}, allowed {asked} as in the run")
+        return held
+
+    def __call__(self, layers: int, experts: int, devices: int) -> np.ndarray:
+        """Return device_LB; InputError as `checked`, and for replicas, which only linked devices can share out."""
+        held = self.checked(layers, experts, devices)
+        if replicas := int((held.replicas_LE - 1).sum()):
+            raise InputError(
+                f"{self.path}: {replicas} replicas, allowed none: runs without --links have one device for each expert "
+                f"(`simulate place` scores placements with replicas)"
+            )
         device_LE = np.empty((layers, experts), np.int64)
         slot_L1, slot_P1 = np.nonzero(held.expert_LP != EMPTY)
         device_LE[slot_L1, held.expert_LP[slot_L1, slot_P1]] = held.device_P[slot_P1]
@@ -62,16 +72,11 @@ class FilePlacement:
 def placement_name(text: str) -> str:
     """Return the name of a placement: a name as it is, or the one under which a placement's file is registered.
 
-    That name tells the file's name and its content. InputError for a file that is none, or holds replicas.
+    That name tells the file's name and its content. InputError for a file that is none.
     """
     if Path(text).suffix not in SUFFIXES:
         return text
     held = load_placement(text)
-    if replicas := int((held.replicas_LE - 1).sum()):
-        raise InputError(
-            f"{text}: {replicas} replicas, allowed none: runs have one device for each expert (`simulate place` scores "
-            f"placements with replicas)"
-        )
     name = re.sub(r"\W", "_", f"file_{Path(text).name.split('.')[0][:50]}_{held.digest[:8]}", flags=re.ASCII)
     if name not in PLACEMENTS:
         PLACEMENTS.register(name, FilePlacement(text, held))

@@ -8,19 +8,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moe_replay.simulate.policies.batch import Batch
-from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords, members_crc
+from moe_replay.traces.runs.run_records import (
+    BATCH_COLUMNS,
+    LINKED_BATCH_COLUMNS,
+    MESSAGE_COLUMNS,
+    PASS_COLUMNS,
+    TRANSFER_COLUMNS,
+    RunRecords,
+    members_crc,
+)
 
 if TYPE_CHECKING:
     from moe_replay.simulate.config.run_config import RunConfig
     from moe_replay.simulate.config.workload import Workload
+    from moe_replay.simulate.policies.cluster.ports import Message
     from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
 
 
 class Recording:
     """Arrival and end of every pass, and the batches in the order in which they started."""
 
-    def __init__(self, workload: Workload, memory: ExpertMemory | None = None) -> None:
-        self.workload, self.memory = workload, memory
+    def __init__(
+        self, workload: Workload, memory: ExpertMemory | None = None, messages: list[Message] | None = None
+    ) -> None:
+        self.workload, self.memory, self.messages = workload, memory, messages
         self.arrival_ns_P = [-1] * workload.passes
         self.end_ns_P = [-1] * workload.passes
         self.batches: list[Batch] = []
@@ -46,6 +57,10 @@ class Recording:
         sizes = [len(batch.members) for batch in self.batches]
         members = np.fromiter(chain.from_iterable(batch.members for batch in self.batches), np.int64, sum(sizes))
         batches = self._batch_columns(sizes, members)
+        if self.messages is not None:
+            return RunRecords(
+                self._pass_columns(batches, members), batches, header, messages=self._message_columns()
+            )  # fmt: skip
         if self.memory is None:
             return RunRecords(self._pass_columns(batches, members), batches, header)
         header = {**header, "memory": self.memory.summary}
@@ -65,13 +80,21 @@ class Recording:
             for (name, dtype), values in zip(TRANSFER_COLUMNS.items(), columns, strict=True)
         }
 
+    def _message_columns(self) -> dict[str, np.ndarray]:
+        """Return the columns of the messages, in the order in which they were made."""
+        return {
+            name: np.array([getattr(message, name) for message in self.messages], dtype)
+            for name, dtype in MESSAGE_COLUMNS.items()
+        }
+
     def _batch_columns(self, sizes: list[int], members: np.ndarray) -> dict[str, np.ndarray]:
         """Return the columns of the batches; `members` are those of all batches, one batch after another."""
         columns = {name: [getattr(batch, name) for batch in self.batches] for name in Batch.__slots__}
         ends = np.cumsum(sizes, dtype=np.int64).tolist()
         columns["size"] = sizes
         columns["members_crc"] = [members_crc(members[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
-        return {name: np.array(columns[name], dtype) for name, dtype in BATCH_COLUMNS.items()}
+        kept = BATCH_COLUMNS if self.messages is None else LINKED_BATCH_COLUMNS
+        return {name: np.array(columns[name], dtype) for name, dtype in kept.items()}
 
     def _pass_columns(self, batches: dict[str, np.ndarray], members: np.ndarray) -> dict[str, np.ndarray]:
         workload = self.workload
@@ -98,8 +121,8 @@ def run_header(
 ) -> dict:
     """Return the header of a run's records; `source` is `executed` or `simulated`, `device` the machine in words.
 
-    With more than one device it says that communication was not modelled. `own_rules` are digests of the sources of
-    a user's own rules, where there are any.
+    With more than one device and no links it says that communication was not modelled. `own_rules` are digests of the
+    sources of a user's own rules, where there are any.
     """
     header = {
         "source": source, "config": config.as_dict(), "device": device, "trace_digest": trace_digest,
@@ -107,4 +130,6 @@ def run_header(
     }  # fmt: skip
     if config.own_rules:
         header["own_rules"] = config.own_rules
-    return {**header, "communication": "communication not modelled"} if config.devices > 1 else header
+    if config.devices == 1 or config.cluster is not None:
+        return header
+    return {**header, "communication": "communication not modelled"}

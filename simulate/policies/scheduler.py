@@ -18,6 +18,7 @@ from moe_replay.simulate.policies.memory.knowledge import Group
 if TYPE_CHECKING:
     from moe_replay.simulate.config.run_config import RunConfig
     from moe_replay.simulate.config.workload import Workload
+    from moe_replay.simulate.policies.cluster.ports import Message
     from moe_replay.simulate.policies.memory.expert_memory import ExpertMemory
     from moe_replay.simulate.policies.memory.host_link import Transfer
 
@@ -31,6 +32,7 @@ class Scheduler:
     """
 
     in_order: ClassVar[bool] = False  # True: the experts of a stage run ascending, each waits for its own weights
+    messages: list[Message] | None = None  # what devices sent each other; None where that is not modelled
 
     def __init__(
         self, workload: Workload, device_LB: np.ndarray, config: RunConfig, memory: ExpertMemory | None = None
@@ -176,6 +178,17 @@ class Scheduler:
     def arrived(self, transfer: Transfer, now: int) -> None:
         """Note that a transfer is there."""
         self.memory.arrived(transfer, self.ready_D, now)
+
+    def deliver(self, now: int) -> list[int]:
+        """Let messages between devices happen that are due now; return the passes that finish with them."""
+        return []
+
+    def begin_messages(self, now: int) -> None:
+        """Let free ports take their first messages."""
+
+    def next_message(self) -> int | None:
+        """Return when something happens to a message next, None where none is under way."""
+        return None
 
     def bind(self, queue: int, now: int) -> Batch:
         """Bind members of a ready queue to a batch that starts now."""

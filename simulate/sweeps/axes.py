@@ -24,7 +24,7 @@ from moe_replay.traces.errors import InputError, unknown_name
 
 # Axes by the ends of their names; a bare number is in the unit that the name bears.
 UNITS = {"_bytes_per_s": dataclasses.replace(BANDWIDTH, bare=1), "_bytes": SIZE, "_ns": time_in("ns")}
-NO_AXES = ("memory", "seed", "served")  # the first has axes of its own, the others follow from options
+NO_AXES = ("memory", "seed", "served", "cluster")  # the first has axes of its own, the others follow from options
 RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if each.name not in NO_AXES}
 MEMORY_FIELDS = {each.name: each.type for each in dataclasses.fields(MemoryConfig)}
 FIELDS = {**RUN_FIELDS, **MEMORY_FIELDS}

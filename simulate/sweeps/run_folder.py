@@ -100,7 +100,9 @@ def new_runs(
 def choices_only(trace: Trace) -> Trace:
     """Return the trace without what a simulation does not look at, so that it travels to other processes cheaply."""
     optional = {
-        name: None for name in trace.present if name not in ("experts_TLK", "sequence_T", "step_T", "arrival_ns_S")
+        name: None
+        for name in trace.present
+        if name not in ("experts_TLK", "sequence_T", "step_T", "rank_T", "arrival_ns_S")
     }
     kept = {name: getattr(trace, name) for name in ("position_T", "phase_T")}
     return replace(trace, **{**optional, **kept}, header=replace(trace.header, score_kind=None))

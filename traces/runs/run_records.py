@@ -1,4 +1,4 @@
-"""Records of one run, executed or simulated alike: one row per pass, per batch, and per transfer of an expert.
+"""Records of one run, executed or simulated alike: a row per pass, per batch, per transfer of an expert, per message.
 
 They live here because both `collect` (executions) and `simulate` write them and `analysis` reads them.
 """
@@ -36,6 +36,19 @@ BATCH_COLUMNS = {
     "hit": np.int8,  # 1 the expert was resident, 0 it was not, -1 no cache was simulated
     "members_crc": np.uint16,  # of the members, in queue order: tells runs whose batches have other members apart
 }
+LINKED_BATCH_COLUMNS = BATCH_COLUMNS | {"micro_batch": np.int16}  # block: 1+p is slot p; the part of a step
+MESSAGE_COLUMNS = {
+    "micro_batch": np.int16,
+    "layer": np.int16,
+    "kind": np.int8,  # 0 dispatch: tokens on their way to experts, 1 combine: results on their way back
+    "source": np.int16,  # devices
+    "destination": np.int16,
+    "tokens": np.int32,  # copies
+    "bytes": np.int64,
+    "queued_ns": np.int64,  # it was made
+    "start_ns": np.int64,  # on the port out
+    "end_ns": np.int64,  # all of it was there
+}
 TRANSFER_COLUMNS = {
     "link": np.int16,  # of the device with this number
     "layer": np.int16,
@@ -61,7 +74,8 @@ class RunRecords:
     """The record tables of one run, and a header that says what ran.
 
     `passes`, `batches` and `transfers` map the column names above to arrays. Batches are in the order in which they
-    started, transfers in the order in which they were asked for; None where all experts were resident.
+    started, transfers in the order in which they were asked for; None where all experts were resident. `messages` are
+    what linked devices sent each other, in the order in which they were made; None where that is not modelled.
     The header holds `source` (`executed` or `simulated`), `config` (a RunConfig as a dictionary), `device`,
     digests of the trace and the cost table, and `provenance`.
     Raises InputError if a column is missing, of another type, or if times run backwards.
@@ -71,9 +85,13 @@ class RunRecords:
     batches: dict[str, np.ndarray]
     header: dict
     transfers: dict[str, np.ndarray] | None = None
+    messages: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        tables = [("passes", self.passes, PASS_COLUMNS), ("batches", self.batches, BATCH_COLUMNS)]
+        of_batches = BATCH_COLUMNS if self.messages is None else LINKED_BATCH_COLUMNS
+        tables = [("passes", self.passes, PASS_COLUMNS), ("batches", self.batches, of_batches)]
+        if self.messages is not None:
+            tables.append(("messages", self.messages, MESSAGE_COLUMNS))
         if self.transfers is not None:
             tables.append(("transfers", self.transfers, TRANSFER_COLUMNS))
         for kind, columns, allowed in tables:
@@ -82,7 +100,7 @@ class RunRecords:
             for name, dtype in allowed.items():
                 if columns[name].dtype != dtype or columns[name].shape != columns[next(iter(allowed))].shape:
                     raise InputError(f"{kind}: column {name} is {columns[name].dtype}{columns[name].shape}")
-        first_of = {"passes": "arrival_ns", "batches": "ready_ns", "transfers": "asked_ns"}
+        first_of = {"passes": "arrival_ns", "batches": "ready_ns", "transfers": "asked_ns", "messages": "queued_ns"}
         for kind, columns, _ in tables:
             first = first_of[kind]
             late = (columns[first] > columns["start_ns"]) | (columns["start_ns"] > columns["end_ns"])
@@ -91,13 +109,14 @@ class RunRecords:
 
     def __repr__(self) -> str:
         moved = "" if self.transfers is None else f", {len(self.transfers['link']):,} transfers"
+        moved += "" if self.messages is None else f", {len(self.messages['end_ns']):,} messages"
         return f"RunRecords({len(self.passes['end_ns']):,} passes, {len(self.batches['end_ns']):,} batches{moved})"
 
     def save(self, folder: Path | str, name: str, compact: bool = False) -> None:
-        """Write `NAME.passes.parquet`, `.transfers.` if there are any, and `.batches.`, which makes it complete.
+        """Write `NAME.passes.parquet`, `.transfers.` and `.messages.` if there are any, last `.batches.`.
 
-        The files hold the columns as they are, or, `compact`, in the forms of `traces.file.stored_forms`: half the
-        size.
+        The last makes it complete. The files hold the columns as they are, or, `compact`, those of batches and
+        transfers in the forms of `traces.file.stored_forms`: half the size.
         """
         path = Path(folder) / name
         level, orders = (SMALLEST, PASS_ORDERS) if compact else (LEVEL, {})
@@ -105,6 +124,8 @@ class RunRecords:
         timed = {"relative_times": compact, "level": level}
         if self.transfers is not None:
             write_table(f"{path}.transfers.parquet", self.transfers, self.header, "transfers", **timed)
+        if self.messages is not None:
+            write_table(f"{path}.messages.parquet", self.messages, self.header, "messages", level=level)
         # The batches name the passes they belong to: a run that is written again and cut off between the two files
         # would otherwise be read as a mixture of both times.
         header = {**self.header, "passes_end_digest": column_digest(self.passes["end_ns"])}
@@ -123,19 +144,23 @@ def load_run(folder: Path | str, name: str) -> RunRecords:
     table_keys = ("kind", "column_digests", "header_digest")
     try:
         kept = {key: value for key, value in header.items() if key not in table_keys}
-        return RunRecords(passes, batches, kept, load_transfers(folder, name, header))
+        moved = (
+            load_moved(folder, name, header, "transfers", "memory"),
+            load_moved(folder, name, header, "messages", "cluster"),
+        )
+        return RunRecords(passes, batches, kept, *moved)
     except InputError as error:
         raise InputError(f"{Path(folder) / name}: {error}") from None
 
 
-def load_transfers(folder: Path | str, name: str, header: dict) -> dict[str, np.ndarray] | None:
-    """Return the transfers of a run with this header, None where it has no expert memory."""
-    if "memory" not in (header.get("config") or {}):
+def load_moved(folder: Path | str, name: str, header: dict, kind: str, part: str) -> dict[str, np.ndarray] | None:
+    """Return a run's transfers or messages, None where its configuration has no such part."""
+    if part not in (header.get("config") or {}):
         return None
-    transfers, other = read_table(Path(folder) / f"{name}.transfers.parquet", "transfers")
+    moved, other = read_table(Path(folder) / f"{name}.{kind}.parquet", kind)
     if other.get("config") != header["config"]:
-        raise InputError(f"{Path(folder) / name}: passes and transfers come from different configurations")
-    return transfers
+        raise InputError(f"{Path(folder) / name}: passes and {kind} come from different configurations")
+    return moved
 
 
 def holds_run(folder: Path | str, name: str, wanted: dict, force: bool = False) -> bool:
@@ -144,7 +169,7 @@ def holds_run(folder: Path | str, name: str, wanted: dict, force: bool = False) 
     False where there is nothing, or what a writing that was cut off has left of this very run. InputError where it is
     another run or was damaged, unless `force` lets it be replaced: then False.
     """
-    paths = [Path(folder) / f"{name}.{kind}.parquet" for kind in ("passes", "batches", "transfers")]
+    paths = [Path(folder) / f"{name}.{kind}.parquet" for kind in ("passes", "batches", "transfers", "messages")]
     if not any(path.exists() for path in paths):
         return False
     try:
