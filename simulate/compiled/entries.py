@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from moe_replay.simulate.compiled.caches.cache import admit
+from moe_replay.simulate.compiled.cluster.cluster_layout import CLUSTER
+from moe_replay.simulate.compiled.cluster.cluster_lockstep import play_step
 from moe_replay.simulate.compiled.instant import go_on
 from moe_replay.simulate.compiled.jit import entry
 from moe_replay.simulate.compiled.memory.cache_replay import REPLAY, replay_all
@@ -32,6 +34,12 @@ def play_with_memory(world: np.ndarray, memory: np.ndarray) -> int:
 def play_masked(world: np.ndarray, memory: np.ndarray) -> int:
     """Play a run with expert memory and masked gating, likewise."""
     return go_on(world[0], memory[0], 1)
+
+
+@entry(CLUSTER)
+def play_cluster_step(clusters: np.ndarray) -> int:
+    """Play one step over linked devices until it has ended or needs something; return which."""
+    return play_step(clusters[0])
 
 
 @entry(MEMORY)

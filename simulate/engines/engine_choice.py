@@ -43,5 +43,6 @@ def simulate(
         return simulate_by_simpy(workload, config, cost, header, known, transfer_ns)
     # Loading numba makes very many objects that stay: looking for garbage among them would be time for nothing.
     with nothing_collected():
-        from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled  # imports numba
-    return simulate_compiled(workload, config, cost, header, known, transfer_ns)
+        from moe_replay.simulate.engines import compiled_cluster, compiled_engine  # import numba
+    compiled = compiled_engine if config.cluster is None else compiled_cluster
+    return compiled.simulate(workload, config, cost, header, known, transfer_ns)

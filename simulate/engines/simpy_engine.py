@@ -124,7 +124,8 @@ class Engine:
         batches = [(batch.layer, batch.block, batch.tokens, batch.start_ns) for batch in self.late]
         if batches or self.late_transfers or self.replay.next_due() is not None:
             starts = [transfer.start_ns for transfer in self.late_transfers]
-            raise too_long(batches, starts, self.timeout_ns)
+            messages = self.replay.rules.next_message() is not None
+            raise too_long(batches, starts, self.timeout_ns, messages)
 
     def _plan_wake_up(self) -> None:
         """Put the next arrival or time-out that is due by itself into the calendar, unless it is there."""

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from moe_replay.simulate.compiled.bounds import VARIABLE
-from moe_replay.simulate.engines.compiled_engine import simulate as simulate_compiled
+from moe_replay.simulate.engines import compiled_cluster, compiled_engine
 from moe_replay.simulate.engines.simpy_engine import simulate as simulate_by_simpy
+
+
+def simulate_compiled(workload, config, *others):
+    """Return the records of the compiled engine."""
+    engine = compiled_engine if config.cluster is None else compiled_cluster
+    return engine.simulate(workload, config, *others)
 
 
 def simulate_checked(*arguments):
@@ -25,7 +31,7 @@ def assert_equal(workload, config, cost, known=None, transfer_ns=None):
 
 def assert_equal_records(found, expected, name):
     """Check that two runs, of a configuration of this name, left equal records."""
-    for kind in ("passes", "batches", "transfers"):
+    for kind in ("passes", "batches", "transfers", "messages"):
         columns, others = getattr(expected, kind), getattr(found, kind)
         assert (columns is None) == (others is None)
         for column in columns or ():
