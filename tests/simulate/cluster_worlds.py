@@ -89,20 +89,19 @@ def arrivals(draw):
 
 
 @st.composite
-def cluster_runs(draw):
-    """Draw the arguments of a run over linked devices: workload, configuration, cost."""
+def cluster_runs(draw, one_step=False):
+    """Draw the arguments of a run over linked devices: workload, configuration, cost; `one_step`: all in one step."""
     workload = draw(workloads(max_experts=6))
     nodes, in_node = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    devices = nodes * in_node
-    if devices > workload.experts:
-        nodes, in_node, devices = 1, 1, 1
+    devices, rows = nodes * in_node, len(workload.experts_TLK)
+    in_turn = draw(st.booleans())
+    homes = np.arange(rows) % devices if in_turn else [draw(st.integers(0, devices - 1)) for _ in range(rows)]
+    placement = draw(placements(workload.layers, workload.experts, devices, nodes))
+    if devices <= workload.experts and not one_step and draw(st.booleans()):
+        placement = "contiguous"
+    fields = {} if one_step else {"max_step": draw(st.none() | st.integers(1, 3)), **draw(arrivals())}
     asked = draw(links(nodes, in_node))
-    rows = len(workload.experts_TLK)
-    by_sequence = draw(st.booleans())
-    homes = [draw(st.integers(0, devices - 1)) for _ in range(rows)] if not by_sequence else np.arange(rows) % devices
-    own = draw(placements(workload.layers, workload.experts, devices, nodes))
-    workload, config = linked(
-        workload, homes, draw(st.sampled_from(["contiguous", own, own])), devices, asked,
-        dense=draw(st.booleans()), max_step=draw(st.none() | st.integers(1, 3)), **draw(arrivals()),
-    )  # fmt: skip
+    workload, config = linked(workload, homes, placement, devices, asked, dense=draw(st.booleans()), **fields)
+    if one_step:
+        workload = replace(workload, round_P=np.zeros_like(workload.round_P), group_P=np.arange(workload.passes))
     return workload, config, draw(costs())

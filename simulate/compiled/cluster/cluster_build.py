@@ -18,7 +18,7 @@ from moe_replay.simulate.compiled.pointers import Pointed
 from moe_replay.simulate.compiled.run_build import FIRST_TOKENS, crc_tables, writable
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
-from moe_replay.simulate.policies.cluster.expert_slots import expert_slots
+from moe_replay.simulate.policies.cluster.slot_table import expert_slots
 from moe_replay.traces.command_line.memory_room import check_room
 
 FIRST_RECORDS = 1 << 14

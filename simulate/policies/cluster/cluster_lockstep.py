@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from moe_replay.simulate.policies.batch import Batch
 from moe_replay.simulate.policies.cluster.exchange import Exchange
-from moe_replay.simulate.policies.cluster.expert_slots import expert_slots
 from moe_replay.simulate.policies.cluster.ports import COMBINE, DISPATCH, Message, Ports
 from moe_replay.simulate.policies.cluster.replica_split import ReplicaSplit
+from moe_replay.simulate.policies.cluster.slot_table import expert_slots
 from moe_replay.simulate.policies.cluster.step_routes import StepRoutes
 from moe_replay.simulate.policies.scheduler import Scheduler, members_of_stages
 

@@ -42,9 +42,10 @@ def test_empty_slots_are_nobodys(saved):
     assert place(name, 2, 4, 3)[:2, 1:].tolist() == [[0, 1, 1, 0], [1, 2, 0, 1]]
 
 
-def test_replicas_are_refused_in_one_line(saved):
-    with pytest.raises(InputError, match="2 replicas, allowed none"):
-        placement_name(saved([[0, 1, 2, 3, 0, -1], [0, 1, 2, 3, 1, -1]]))
+def test_replicas_are_refused_in_one_line_without_links(saved):
+    name = placement_name(saved([[0, 1, 2, 3, 0, -1], [0, 1, 2, 3, 1, -1]]))
+    with pytest.raises(InputError, match="2 replicas, allowed none: runs without --links"):
+        place(name, 2, 4, 2)
 
 
 @pytest.mark.parametrize(
