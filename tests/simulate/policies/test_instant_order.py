@@ -13,11 +13,13 @@ from worlds import config, fixed, world
 from moe_replay.simulate.compiled import instant as compiled_instant
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.engines.simpy_engine import Engine
-from moe_replay.simulate.policies.instant_order import STEPS
+from moe_replay.simulate.policies.instant_order import OF_MESSAGES, STEPS
 from moe_replay.simulate.policies.memory.memory_setup import Known
 
 README = Path(__file__).resolve().parents[3] / "simulate" / "README.md"
 START = "go_on"  # of compiled code
+# The compiled step over linked devices has a loop of its own; `test_cluster_engines.py` holds it to the reference.
+UNLINKED = [name for name in STEPS if name not in OF_MESSAGES]
 
 
 def steps_played(source):
@@ -58,13 +60,13 @@ def test_simpy_plays_every_step_of_every_round_in_this_order(scheduler, memory):
 
 
 def test_compiled_code_plays_the_steps_in_this_order():
-    assert steps_played(inspect.getsource(compiled_instant)) == list(STEPS)
+    assert steps_played(inspect.getsource(compiled_instant)) == UNLINKED
 
 
-@pytest.mark.parametrize(("first", "second"), list(pairwise(STEPS)))
+@pytest.mark.parametrize(("first", "second"), list(pairwise(UNLINKED)))
 def test_compiled_code_that_changes_places_is_noticed(first, second):
     swapped = re.sub(rf"\b({first}|{second})\b", lambda name: second if name[0] == first else first,
                      inspect.getsource(compiled_instant))  # fmt: skip
     played = steps_played(swapped)
-    assert played != list(STEPS)
-    assert sorted(played) == sorted(STEPS)
+    assert played != UNLINKED
+    assert sorted(played) == sorted(UNLINKED)
