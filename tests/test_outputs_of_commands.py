@@ -36,6 +36,7 @@ WRITING = {
     "simulate like": "runs trace.parquet --affine 100,20 --jobs 1 --replications 2 --out x",
     "simulate sweep": "trace.parquet --affine 100,20 --axis queue_size=1,2 --jobs 1 --out x.parquet",
     "simulate misses": "trace.parquet --slots 2 --out x.csv",
+    "simulate place": "trace.parquet --devices 2 --batch 4 --method lpt --fit trace --out x",
     "simulate memory": "trace.parquet --affine 100,20 --expert-bytes 9 --cache lru --jobs 1 --out x",
     "analysis tables": "logs --only locality --out x",
     "analysis runs": "runs --out x.csv",

@@ -11,6 +11,7 @@ from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.simulate.placing.load_profile import LoadProfile
 from moe_replay.simulate.placing.planners import (
     anti_correlation,
+    balanced,
     contiguous,
     device_co_activation,
     eplb,
@@ -23,7 +24,7 @@ from moe_replay.simulate.placing.planners import (
 )
 from moe_replay.simulate.policies.rule_names import Rules
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.placements.expert_placement import EMPTY
+from moe_replay.traces.placements.even_split import EMPTY
 
 Planner = Callable[[LoadProfile, ClusterShape], np.ndarray]
 PLANNERS: Rules[Planner] = Rules(
@@ -32,9 +33,17 @@ PLANNERS: Rules[Planner] = Rules(
         "contiguous": contiguous.plan, "round-robin": round_robin.plan, "lpt": lpt.plan, "greedy": greedy.plan,
         "anti-correlation": anti_correlation.plan, "smartmoe": smartmoe.plan, "eplb": eplb.plan, "exact": exact.plan,
         "co-activation": device_co_activation.plan, "node-co-activation": node_co_activation.plan,
+        "balanced": balanced.plan,
     },
     arguments=("known", "shape"),
 )  # fmt: skip
+REPLICATING = ("eplb", "balanced")  # of the shipped ones; the others hold every expert once
+BLIND = ("contiguous", "round-robin")  # look at no loads
+
+
+def replicates(method: str) -> bool:
+    """Say whether a planner makes something of redundant slots; a user's own may."""
+    return method.partition("=")[0] in REPLICATING or PLANNERS.is_own(method.partition("=")[0])
 
 
 def planner(method: str) -> Planner:

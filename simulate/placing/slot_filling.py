@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
-from moe_replay.traces.placements.expert_placement import EMPTY
+from moe_replay.traces.placements.even_split import EMPTY
 
 
 def filled_slots(device_LE: np.ndarray, shape: ClusterShape) -> np.ndarray:

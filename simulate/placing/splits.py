@@ -11,15 +11,12 @@ Letters: B batches, L layers, E experts, P slots, D devices, T tokens, K selecti
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse import csr_array
 
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
-from moe_replay.simulate.placing.scores import even_loads, replicas_LE
-from moe_replay.traces.placements.expert_placement import EMPTY
+from moe_replay.simulate.placing.slots_taken import occurrences
+from moe_replay.traces.placements.even_split import EMPTY, even_loads, replicas_LE
 
 SPLITS = ("even", "best", "round-robin", "nearest")
-OF_COUNTS = SPLITS[:3]  # need no tokens
 
 
 def best_loads(load_BLE: np.ndarray, expert_LP: np.ndarray, shape: ClusterShape) -> np.ndarray:
@@ -39,6 +36,9 @@ def least_heaviest(load_E: np.ndarray, expert_P: np.ndarray, shape: ClusterShape
     Loads x_P of the slots and the heaviest load t: minimise t where an expert's slots have its load together, and no
     device more than t.
     """
+    from scipy.optimize import linprog  # late: commands that list splits need no scipy
+    from scipy.sparse import csr_array
+
     slot_X = np.flatnonzero(expert_P != EMPTY)
     device_X, at_X, ones_X = slot_X // shape.slots_per_device, np.arange(len(slot_X)), np.ones(len(slot_X))
     scale = load_E.sum() / shape.devices  # loads near 1: the solver's tolerances are absolute
@@ -52,3 +52,14 @@ def least_heaviest(load_E: np.ndarray, expert_P: np.ndarray, shape: ClusterShape
     if found.status != 0:
         raise RuntimeError(f"the best split was not found: {found.message}")
     return np.bincount(device_X, found.x[:-1], shape.devices) * scale
+
+
+def round_robin_loads(load_BLE: np.ndarray, expert_LP: np.ndarray, devices: int) -> np.ndarray:
+    """Return each device's load [B, L, D] where the n-th selection of an expert in a batch goes to its n-th slot."""
+    count_LE = replicas_LE(expert_LP, load_BLE.shape[2])
+    load_BLP = np.empty((len(load_BLE), *expert_LP.shape), np.int64)
+    for layer, row in enumerate(expert_LP.astype(np.int64)):
+        turn_P = occurrences(row)  # the first slot of an expert takes its first selection
+        count_P = np.maximum(count_LE[layer, row], 1)
+        load_BLP[:, layer] = np.where(row == EMPTY, 0, (load_BLE[:, layer, row] - turn_P + count_P - 1) // count_P)
+    return load_BLP.reshape(len(load_BLE), len(expert_LP), devices, -1).sum(3)

@@ -9,7 +9,8 @@ import numpy as np
 
 from moe_replay.simulate.policies.rule_names import Rules
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.placements.expert_placement import EMPTY, ExpertPlacement, load_placement
+from moe_replay.traces.placements.even_split import EMPTY
+from moe_replay.traces.placements.expert_placement import ExpertPlacement, load_placement
 
 SUFFIXES = (".json", ".parquet")  # what tells a placement's file from a name
 

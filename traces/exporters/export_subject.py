@@ -35,6 +35,8 @@ class Subject:
                 f"the placement is of {placed.experts} experts in layers {list(placed.layer_ids)}, "
                 f"the trace of {self.model.real_experts} in {list(self.model.layer_ids)}: allowed equal ones"
             )
+        if placed is not None and placed.empty_slots:
+            raise InputError(f"the placement has {placed.empty_slots} empty slots, allowed none in other programs")
 
     @property
     def model(self) -> ModelInfo:

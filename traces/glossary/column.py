@@ -43,6 +43,7 @@ PREFIXES = {
     "memory_": "of the run's expert memory: {}",
     "executed_": "executed on real weights: {}",
     "simulated_": "simulated: {}",
+    "fit_": "of what planners saw, not of what is scored: {}",
     "predicted_": "promised by the plan's models: {}",
     "static_": "static dispatch with a capacity: {}",
     "dynamic_": "dynamic dispatch, expert by expert: {}",

@@ -18,9 +18,9 @@ COLUMNS = (
            "is not scored then"),
     Column("nodes", "", "nodes that the devices are in, equally many in each"),
     Column("points", "", "points in time that are scored: iterations, or batches of rows"),
-    Column("device_max_over_mean", "", "load of the heaviest device over the mean of all, an expert's replicas sharing "
-           "equally; mean over points, then over layers", TRACE, title="device max/mean"),
-    Column("device_max_over_mean_worst", "", "the same of the worst layer", TRACE),
+    Column("device_max_over_mean", "", "load of the heaviest device over the mean of all, mean over layers; over time "
+           "the mean over points first", TRACE, title="device max/mean"),
+    Column("device_max_over_mean_worst", "", "the same of the worst layer", TRACE, title="worst layer"),
     Column("plans_per_layer", "", "how often a layer was planned anew", TRACE),
     Column("adoptions_per_layer", "", "how often a layer adopted a plan", TRACE, title="adoptions"),
     Column("copies_per_layer", "", "experts, in all, that were not on their device before; mean of layers", TRACE),

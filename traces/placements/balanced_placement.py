@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.placements.even_split import even_loads
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
 
 MOST_PLACED = 2**18
@@ -49,14 +50,13 @@ def replicas(load_E: np.ndarray, devices: int, slots: int) -> np.ndarray:
 
 def device_loads(load_LE: np.ndarray, placement: ExpertPlacement) -> np.ndarray:
     """Return each device's load in each layer [L, devices], every expert's load in equal parts on its replicas."""
-    share_LE = load_LE / placement.replicas_LE
-    share_LP = np.take_along_axis(share_LE, placement.expert_LP.astype(np.intp), axis=1)
-    return share_LP.reshape(len(load_LE), placement.devices, -1).sum(2)
+    return even_loads(load_LE[None], placement.expert_LP, placement.devices)[0]
 
 
 def balance_text(load_LE: np.ndarray, placement: ExpertPlacement) -> str:
     """Return slots, devices, replicas, and how full the fullest device is, beside experts in the order of numbers."""
     experts, slots = load_LE.shape[1], placement.expert_LP.shape[1]
+    replicas_L = (placement.replicas_LE - 1).sum(1)
     in_order_E = np.arange(experts) * placement.devices // experts
     in_order_LD = np.stack([np.bincount(in_order_E, load_E, placement.devices) for load_E in load_LE])
     known_L = load_LE.any(1)
@@ -67,7 +67,7 @@ def balance_text(load_LE: np.ndarray, placement: ExpertPlacement) -> str:
         for load_LD in (device_loads(load_LE, placement)[known_L], in_order_LD[known_L])
     )
     return (
-        f"{slots} slots on {placement.devices} devices, {slots - experts} of them replicas; the fullest device has "
+        f"{slots} slots on {placement.devices} devices, {replicas_L.max()} of them replicas; the fullest device has "
         f"{placed.mean():.2f} times the mean load (worst layer {placed.max():.2f}), with experts in order and no "
         f"replicas {in_order.mean():.2f} ({in_order.max():.2f})"
     )

@@ -11,10 +11,10 @@ import numpy as np
 from moe_replay.traces.command_line.files import write_json
 from moe_replay.traces.command_line.provenance import SCHEMA_VERSION
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.placements.even_split import EMPTY, replicas_LE
 
 KEYS = ("schema", "kind", "model", "experts", "devices", "layer_ids", "expert_LP", "provenance")
 KIND = "placement"
-EMPTY = -1  # what an empty slot holds
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,7 +79,7 @@ class ExpertPlacement:
     @property
     def replicas_LE(self) -> np.ndarray:
         """How many slots every expert has."""
-        return np.stack([np.bincount(row + 1, minlength=self.experts + 1)[1:] for row in self.expert_LP.astype(int)])
+        return replicas_LE(self.expert_LP, self.experts)
 
     @property
     def empty_slots(self) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array, hstack, kron
 
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.simulate.placing.load_profile import LoadProfile
@@ -31,6 +29,9 @@ def least(load_E: np.ndarray, shape: ClusterShape) -> np.ndarray:
     Choices x_ED and the heaviest load t: minimise t where every expert is on one device, no device has more experts
     than slots, nor more load than t. Devices are alike, so expert e is on one of the first e + 1.
     """
+    from scipy.optimize import Bounds, LinearConstraint, milp  # late: commands that list planners need no scipy
+    from scipy.sparse import csr_array, hstack, kron
+
     experts, devices = len(load_E), shape.devices
     unit = max(1.0, float(load_E.max()))  # loads near 1: the solver's tolerances are absolute
     no_load = csr_array((experts + devices, 1))

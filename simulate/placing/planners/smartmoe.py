@@ -11,7 +11,7 @@ from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.simulate.placing.load_profile import LoadProfile
 from moe_replay.simulate.placing.planners import contiguous
 from moe_replay.simulate.placing.slot_filling import filled_slots, least_loaded
-from moe_replay.traces.placements.expert_placement import EMPTY
+from moe_replay.traces.placements.even_split import EMPTY
 
 
 def plan(known: LoadProfile, shape: ClusterShape, threshold: float = 1.0) -> np.ndarray:

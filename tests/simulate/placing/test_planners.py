@@ -9,10 +9,11 @@ import pytest
 from moe_replay.simulate.placing.cluster_shape import ClusterShape, shape_for
 from moe_replay.simulate.placing.load_bound import load_bound
 from moe_replay.simulate.placing.load_profile import LoadProfile
-from moe_replay.simulate.placing.planner_names import PLANNERS, planned
+from moe_replay.simulate.placing.planner_names import PLANNERS, REPLICATING, planned
 from moe_replay.simulate.placing.planners.smartmoe import devices_of, replanned
-from moe_replay.simulate.placing.scores import even_loads, max_over_mean, replicas_LE, useless_replicas
+from moe_replay.simulate.placing.scores import max_over_mean, useless_replicas
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.placements.even_split import even_loads, replicas_LE
 
 # Selections of Mixtral's 8 experts in three layers (published counts), and the heaviest device's load on 2 and 4
 # devices: the least possible, longest first, and the bound.
@@ -49,7 +50,7 @@ def test_every_planner_keeps_slots_and_loses_no_expert(profile, method, devices,
     assert (known.load_BLE == before).all()
 
 
-@pytest.mark.parametrize("method", [name for name in PLANNERS if name != "eplb"])
+@pytest.mark.parametrize("method", [name for name in PLANNERS if name not in REPLICATING])
 def test_slots_that_are_left_over_stay_empty(profile, method):
     known, shape = profile(), shape_for(8, 3)
     made = planned(method, known, shape)
@@ -57,8 +58,9 @@ def test_slots_that_are_left_over_stay_empty(profile, method):
     assert ((made == -1).sum(1) == 1).all()
 
 
-def test_eplb_fills_every_slot(profile):
-    made = planned("eplb", profile(), shape_for(8, 3))
+@pytest.mark.parametrize("method", REPLICATING)
+def test_planners_of_replicas_fill_every_slot(profile, method):
+    made = planned(method, profile(), shape_for(8, 3))
     assert (replicas_LE(made, 8).sum(1) == 9).all()
 
 
