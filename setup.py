@@ -31,6 +31,21 @@ class BuildRooms(build_py):
             return [(TOP, "__init__", f"{TOP}.py")]
         return super().find_package_modules(package, package_dir)
 
+    def run(self) -> None:
+        """Build the package, and mark it as one with type hints (PEP 561)."""
+        super().run()
+        if not self.editable_mode:
+            self.marker.touch()
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """Return the files that are built."""
+        return [*super().get_outputs(include_bytecode), str(self.marker)]
+
+    @property
+    def marker(self) -> Path:
+        """The file that says so to type checkers; the sources have no folder for it."""
+        return Path(self.build_lib, TOP, "py.typed")
+
 
 class EditableRooms(editable_wheel):
     """Installs moe_replay.py alone, as the module that it is in a checkout."""
@@ -46,6 +61,7 @@ class EditableRooms(editable_wheel):
 setup(
     packages=[TOP, *(f"{TOP}.{folder.replace('/', '.')}" for folder in FOLDERS)],
     package_dir={f"{TOP}.{room}": room for room in ROOMS},
-    package_data={f"{TOP}.traces": ["data/*/shapes/*.parquet"]},  # costs and links that are given by name
+    # What `--costs NAME` and `--link NAME` find.
+    package_data={f"{TOP}.traces": ["data/*/shapes/*.costs.parquet", "data/*/shapes/link.parquet"]},
     cmdclass={"build_py": BuildRooms, "editable_wheel": EditableRooms},
 )

@@ -123,6 +123,28 @@ def test_a_wheel_puts_one_package_on_a_machine(installed):
     made = {path.relative_to(installed("wheel") / "moe_replay") for path in installed("wheel").rglob("*.py")}
     ours = {path.relative_to(ROOT) for stage in STAGES for path in (ROOT / stage).rglob("*.py")}
     assert made == {Path("__init__.py"), *ours}
+    assert (installed("wheel") / "moe_replay" / "py.typed").read_bytes() == b""  # PEP 561: it has type hints
+    assert "moe_replay/py.typed," in next(installed("wheel").glob("*.dist-info/RECORD")).read_text()
+
+
+def test_nothing_needs_modules_that_only_some_systems_have(tmp_path):
+    """Every module but those of torch is imported, and a command run, where Python lacks what Windows lacks."""
+    lacking = ("fcntl", "grp", "pwd", "resource", "termios")
+    code = f"""
+import importlib, pkgutil, sys
+sys.modules.update(dict.fromkeys({lacking}))
+for stage in {tuple(stage for stage in STAGES if stage != "collect")}:
+    package = importlib.import_module("moe_replay." + stage)
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(found.name)
+from moe_replay.traces.command_line.memory_room import check_room
+check_room("bytes", 1, 1)
+sys.argv[1:] = {list(MADE)}
+from moe_replay.traces.__main__ import app
+app(standalone_mode=False)
+"""
+    said, _ = run(tmp_path, [ROOT], "-c", code)
+    assert "t.trace.parquet" in said
 
 
 def version():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 from pathlib import Path
 
 from moe_replay.traces.errors import InputError
+
+try:
+    import resource
+except ImportError:  # Windows sets a process no limits
+    resource = None
 
 GIB = 2**30
 CONFIGURATION = 1500  # bytes of one configuration of a grid, its name and its place in the tables of a run
@@ -52,6 +56,8 @@ def left_to_group() -> float:
 
 def left_to_process() -> float:
     """Return what a limit on this process's addresses (`ulimit -v`) leaves."""
+    if resource is None:
+        return float("inf")
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return float("inf")

@@ -170,12 +170,12 @@ def test_curves_rise_to_all_but_first_selections(text):
     assert last["recorded"] == pytest.approx(last["shuffled"])  # what is selected at all does not depend on order
 
 
-@pytest.mark.parametrize(("emptied", "per_sequence"), [("sequence", True), ("never", False)])
-def test_one_question_has_one_answer_in_both_miss_tables(text, emptied, per_sequence):
+@pytest.mark.parametrize(("emptied", "grouping"), [("sequence", "pass"), ("never", "step")])
+def test_one_question_has_one_answer_in_both_miss_tables(text, emptied, grouping):
     """LRU by access: `locality` and `miss-ratio` agree where slots are emptied alike, and both say when that is."""
     curve = pd.DataFrame(curve_rows("set", "text", text, np.random.default_rng(0), emptied))
     hits = curve[curve["order"] == "recorded"].set_index("slots")["hit_ratio"]
-    table = pd.DataFrame(miss_rows(text, per_sequence=per_sequence))
+    table = pd.DataFrame(miss_rows(text, emptied))
     lru = table[(table["policy"] == "lru") & (table["mode"] == "flat")].set_index("slots")
     np.testing.assert_allclose(hits, 1 - lru["miss_ratio"], atol=1e-9)
     assert set(curve["emptied"]) == set(table["emptied"]) == {emptied}
@@ -183,7 +183,7 @@ def test_one_question_has_one_answer_in_both_miss_tables(text, emptied, per_sequ
     rows = pd.DataFrame(locality_rows("set", "text", text, np.random.default_rng(0), emptied))
     whole = rows[(rows["layer"] == "all") & (rows["domain"] == "all")].iloc[0]
     assert whole["hits_half"] == pytest.approx(hits[4])
-    assert set(table.loc[table["mode"] == "group", "grouping"]) == {"pass" if per_sequence else "step"}
+    assert set(table.loc[table["mode"] == "group", "grouping"]) == {grouping}
 
 
 def test_caches_that_are_kept_hit_more_often_where_sequences_share_experts(text):
