@@ -22,15 +22,14 @@ from moe_replay.traces.exporters.exporter_names import EXPORTERS, export
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.header import SCORE_KINDS
 from moe_replay.traces.importers.import_source import PHASES, UNROUTED, Options
-from moe_replay.traces.importers.importer_names import KINDS, import_files
+from moe_replay.traces.importers.importer_names import KINDS, Imported, import_files
 from moe_replay.traces.k_rules import RULE_HELP, given_rule
 from moe_replay.traces.load_trace import LoadTrace, holds_loads, read_loads
 from moe_replay.traces.placements.balanced_placement import balance_text, balanced_placement
-from moe_replay.traces.placements.expert_placement import load_placement
+from moe_replay.traces.placements.expert_placement import ExpertPlacement, load_placement, save_placement
 from moe_replay.traces.regating import regate, rule_text
 from moe_replay.traces.routes import uncomputed
 from moe_replay.traces.runs.run_records import load_run, run_names
-from moe_replay.traces.selections import Trace
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 app = new_app(
@@ -181,6 +180,8 @@ class ImportOptions:
     phase: Annotated[str | None, typer.Option(help=", ".join(PHASES))] = None
     start_token: Annotated[int | None, COUNT.option(low=0, help="the request's first token that has rows")] = None
     sequence_tokens: Annotated[int | None, COUNT.option(low=1, help="tokens per sequence of a stream")] = None
+    devices: Annotated[int | None, COUNT.option(low=1, help="of a placement: devices")] = None
+    nodes: Annotated[int | None, COUNT.option(low=1, help="of a placement: nodes, 1")] = None
     array: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which array is which; may be repeated")] = None
 
     def given(self) -> Options:
@@ -195,7 +196,7 @@ class ImportOptions:
 def import_command(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
     files: Annotated[list[Path], typer.Argument(help="what the other program wrote: files or folders")],
-    out: Annotated[Path, typer.Option(help="file to write, X.trace.parquet")],
+    out: Annotated[Path, typer.Option(help="file to write: X.trace.parquet, or X.placement.json")],
     said_of_it: ImportOptions,
     force: Force = False,
 ) -> None:
@@ -209,8 +210,12 @@ def import_command(
     print("\n".join(f"{out}: {each}" for each in said if each))
 
 
-def save_imported(made: Trace | LoadTrace, path: Path) -> list[str]:
+def save_imported(made: Imported, path: Path) -> list[str]:
     """Write what was imported, and return what is to be said of it."""
+    if isinstance(made, ExpertPlacement):
+        save_placement(made, path, provenance())
+        slots, replicas = made.expert_LP.shape[1], int((made.replicas_LE - 1).sum(1).max())
+        return [f"{slots} slots on {made.devices} devices, {replicas} of them replicas, digest {made.digest}"]
     if isinstance(made, LoadTrace):
         made.save(path)
         notes, said = made.notes, [f"{counts_text(made)}, digest {made.digest}"]

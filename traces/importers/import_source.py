@@ -26,7 +26,8 @@ class Options:
     token; `layers` the model's own numbers of its MoE layers (`1-26`, `0,2,4`); `hidden_layers` counts dense layers
     too; `start_token` is the first token that has rows; `sequence_tokens` cuts a stream of tokens into sequences;
     `arrays` names arrays, `field=name`; the last `shared_slots` of a row hold shared experts; `unrouted`
-    says what to do with rows without a route. Raises InputError for an impossible value.
+    says what to do with rows without a route. A placement is on `devices` in `nodes`. Raises InputError for an
+    impossible value.
     """
 
     model: str | None = None
@@ -43,6 +44,8 @@ class Options:
     zero_experts: int | None = None
     shared_slots: int | None = None
     unrouted: str | None = None
+    devices: int | None = None
+    nodes: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -127,6 +130,14 @@ class Source:
             return Trace(header=header, **arrays)
         except InputError as error:
             raise InputError(f"{self.place}: {error}") from None
+
+
+def given(source: Source, name: str, why: str) -> int:
+    """Return an option that a kind needs for some files only; InputError, with the reason, where it is not given."""
+    value = getattr(source.options, name)
+    if value is None:
+        raise InputError(f"{source.kind}: needed: {option(name)}; {why}")
+    return value
 
 
 def layer_numbers(text: str, layers: int | None = None) -> tuple[int, ...]:

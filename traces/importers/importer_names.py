@@ -8,7 +8,10 @@ from pathlib import Path
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.import_source import Options, Source, option
 from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.placements.expert_placement import ExpertPlacement
 from moe_replay.traces.selections import Trace
+
+Imported = Trace | LoadTrace | ExpertPlacement
 
 
 @dataclass(frozen=True)
@@ -21,23 +24,25 @@ class Kind:
 
 APART = ("zero_experts", "shared_slots")  # experts that are none to load, or none to choose
 ROWS = (*APART, "unrouted")
+CLUSTER = ("devices", "nodes")  # of a placement
 KINDS = {
     "npz": Kind(("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
     "vllm": Kind(("experts", "layers"), ("ranked", "start_token", *ROWS)),
     "sglang": Kind(("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", *ROWS)),
     "flame-moe": Kind(("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
     "smartmoe": Kind((), ("experts", "k", *APART)),
-    "tensorrt-llm": Kind((), APART),
-    "sglang-recorder": Kind(("experts", "k", "layers"), ("ranked", *APART)),
+    "tensorrt-llm": Kind((), (*APART, "experts", *CLUSTER)),
+    "sglang-recorder": Kind(("layers",), ("experts", "k", "ranked", *APART, *CLUSTER)),
+    "eplb": Kind((), ("experts", "k", "layers", *CLUSTER)),
 }
 
 
-def reader(kind: str) -> Callable[[Source], Trace | LoadTrace]:
+def reader(kind: str) -> Callable[[Source], Imported]:
     """Return how a kind is read: the function `read` of the module of that name, `a_b` for `a-b`."""
     return import_module(f"moe_replay.traces.importers.{kind.replace('-', '_')}").read
 
 
-def import_files(kind: str, paths: list[Path], options: Options, provenance: dict | None = None) -> Trace | LoadTrace:
+def import_files(kind: str, paths: list[Path], options: Options, provenance: dict | None = None) -> Imported:
     """Return what files of a kind hold; InputError for an unknown kind, a wrong option or what the kind refuses."""
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")

@@ -92,7 +92,8 @@ def array_names(source: Source, held: list[str]) -> dict[str, str]:
     missing = [field for field in NEEDED if field not in names]
     if missing:
         found = f"no array for {missing[0]!r}; it holds {', '.join(held) or 'nothing'}"
-        raise InputError(f"{source.place}: {found}; allowed: --array {missing[0]}=NAME")
+        other = " (`import eplb` reads weight and phy2log)" if {"weight", "phy2log"} & {*held} else ""
+        raise InputError(f"{source.place}: {found}; allowed: --array {missing[0]}=NAME{other}")
     return names
 
 

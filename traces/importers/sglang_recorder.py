@@ -4,40 +4,67 @@ stat, stat_approx  logical_count [buffer entries, L, E], summed over ranks  -> L
 per_pass           records with global_physical_count [L, physical experts]  -> LoadTrace, a file per rank
 per_token          records with topk_ids_of_layer [L, tokens, 8], -1 = none  -> Trace, one rank
 
+A file for `--init-expert-location`, .json or .pt, is counts (`logical_count` [L, E] or [1, L, E]) or a placement
+(`physical_to_logical_map` [L, slots]).
+
 Ids of the last two are physical: `last_physical_to_logical_map` turns them into the model's own.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.counts import check_grid, load_trace_of
-from moe_replay.traces.importers.import_source import Source, layer_numbers
+from moe_replay.traces.importers.import_source import Source, given, layer_numbers
+from moe_replay.traces.importers.placement_tables import placement_of
 from moe_replay.traces.importers.recorder_tokens import read_tokens
 from moe_replay.traces.importers.torch_file import pass_and_rank, torch_content, whole_numbers
 from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.placements.expert_placement import ExpertPlacement
 from moe_replay.traces.selections import Trace
 
 RING = "entries of a ring buffer, its last one used: passes may be lost, and the order of these is not known"
 
 
-def read(source: Source) -> Trace | LoadTrace:
+def read(source: Source) -> Trace | LoadTrace | ExpertPlacement:
     """Return what the recorder's files hold; --layers names the MoE layers, --k the experts per token."""
-    contents = {path: torch_content(path) for path in source.paths}
+    contents = {path: content_of(path) for path in source.paths}
     if len(contents) < len(source.paths):
         raise InputError(f"{source.place}: a file given twice, allowed: each once")
     modes = {path: mode_of(path, content) for path, content in contents.items()}
     if len(set(modes.values())) > 1:
         raise InputError(f"{source.place}: files of {' and '.join(sorted(set(modes.values())))}, allowed one mode")
+    if modes[source.paths[0]] == "placement":
+        return read_placement(source, contents)
+    for name in ("experts", "k"):
+        given(source, name, "the files do not tell")
     reader = {"stat": read_stat, "per_pass": read_passes, "per_token": read_tokens_of}[modes[source.paths[0]]]
     return reader(source, contents)
 
 
+def content_of(path: Path) -> dict:
+    """Return what a .json or .pt file holds; InputError for anything but an object."""
+    if path.suffix != ".json":
+        return torch_content(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not whole JSON ({str(error)[:60]})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, allowed an object")
+    return content
+
+
 def mode_of(path: Path, content: dict) -> str:
-    """Return stat, per_pass or per_token; InputError for a file that is none of them."""
+    """Return stat, per_pass, per_token or placement; InputError for a file that is none of them."""
     if "logical_count" in content:
         return "stat"
+    if "physical_to_logical_map" in content:
+        return "placement"
     records = content.get("records")
     if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
         raise InputError(f"{path}: neither logical_count nor records, allowed a file of SGLang's recorder")
@@ -63,7 +90,9 @@ def moe_layers(source: Source, place: str, count_SLE: np.ndarray) -> tuple[int, 
 def read_stat(source: Source, contents: dict[Path, dict]) -> LoadTrace:
     """Return the load trace of stat or stat_approx: one file, its counts already summed over ranks."""
     path = source.one_file()
-    count_SLE = whole_numbers(str(path), contents[path], "logical_count", 3)
+    flat = np.ndim(contents[path]["logical_count"]) == 2  # one entry, without its axis
+    count_SLE = whole_numbers(str(path), contents[path], "logical_count", 2 if flat else 3)
+    count_SLE = count_SLE[None] if flat else count_SLE
     if 0 in count_SLE.shape:
         raise InputError(f"{path}: logical_count has shape {count_SLE.shape}, allowed none of them 0")
     check_experts(source, path, count_SLE.shape[2])
@@ -77,6 +106,16 @@ def read_stat(source: Source, contents: dict[Path, dict]) -> LoadTrace:
     if unused:  # the ring buffer is written whole; a pass without tokens looks like an entry that was never used
         notes["left_out"] = [f"{unused} of {len(count_SLE)} buffer entries, which hold no counts"]
     return load_trace_of(source, load_SRMLE, iterations, [0], layer_ids, source.options.k, **notes)
+
+
+def read_placement(source: Source, contents: dict[Path, dict]) -> ExpertPlacement:
+    """Return the placement of one file in the MoE layers, which --layers names, on --devices."""
+    path = source.one_file()
+    expert_LP = whole_numbers(str(path), contents[path], "physical_to_logical_map", 2)
+    if 0 in expert_LP.shape:
+        raise InputError(f"{path}: physical_to_logical_map has shape {expert_LP.shape}, allowed none of them 0")
+    layer_ids = layer_numbers(source.options.layers, len(expert_LP))
+    return placement_of(source, str(path), expert_LP[list(layer_ids)], layer_ids)
 
 
 def read_passes(source: Source, contents: dict[Path, dict]) -> LoadTrace:

@@ -2,6 +2,7 @@
 
 `meta_info.json {num_experts, num_experts_per_token}` beside `rank{r}.safetensors`, whose tensors `"{iter}_{layer}"`
 hold the counts of the experts. safetensors: 8 bytes with the header's length, a JSON header, the raw tensors.
+A placement is the YAML of its load balancer: `num_slots`, and `initial_global_assignments` by layer.
 """
 
 import json
@@ -12,9 +13,12 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.counts import load_trace_of
-from moe_replay.traces.importers.import_source import Source
+from moe_replay.traces.importers.import_source import Source, option
+from moe_replay.traces.importers.placement_tables import placement_of
 from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.placements.expert_placement import ExpertPlacement
 
+YAML, CLUSTER = (".yaml", ".yml"), ("devices", "nodes")
 NAME = re.compile(r"rank(\d{1,9})\.safetensors")
 KEY = re.compile(r"(\d{1,9})_(\d{1,9})")
 META_KEYS = ("num_experts", "num_experts_per_token")
@@ -22,9 +26,17 @@ TYPES = {"I64": "<i8", "I32": "<i4", "U32": "<u4", "I16": "<i2", "U8": "u1"}
 LARGEST_HEADER = 100_000_000  # bytes, the limit of the format
 
 
-def read(source: Source) -> LoadTrace:
-    """Return the load trace in the folder that TensorRT-LLM wrote; every rank must have the same tensors."""
+def read(source: Source) -> LoadTrace | ExpertPlacement:
+    """Return the placement of a YAML file, or the loads in the folder that TensorRT-LLM wrote.
+
+    Every rank must have the same tensors.
+    """
     folder = source.one_file()
+    if folder.suffix in YAML:
+        return read_placement(source, folder)
+    for name in ("experts", *CLUSTER):
+        if getattr(source.options, name) is not None:
+            raise InputError(f"{source.kind}: {option(name)} means nothing here; it is for a placement's YAML")
     experts, used_k = meta_info(folder / "meta_info.json")
     files = rank_files(folder)
     tables, first = [], None
@@ -43,6 +55,27 @@ def read(source: Source) -> LoadTrace:
         shared = source.options.shared_slots
         raise InputError(f"{source.place}: --shared-slots {shared}, allowed fewer than {used_k}, the experts per token")
     return load_trace_of(source, load_SRMLE, *(first[0], list(files)), tuple(first[1]), routed_k, written)
+
+
+def read_placement(source: Source, path: Path) -> ExpertPlacement:
+    """Return the placement in the file of the load balancer; --devices says on how many."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{path}: no such file") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not whole YAML ({' '.join(str(error).split())[:80]})") from None
+    table = content.get("initial_global_assignments") if isinstance(content, dict) else None
+    if not isinstance(table, dict) or not table or not all(type(each) is int and each >= 0 for each in table):
+        raise InputError(f"{path}: no initial_global_assignments by layer, allowed the load balancer's file")
+    layer_ids = tuple(sorted(table))
+    slots = content.get("num_slots")
+    for layer in layer_ids:
+        if not whole_numbers(table[layer], slots):
+            raise InputError(f"{path}: layer {layer}: allowed {slots} experts, num_slots, as whole numbers >= 0")
+    return placement_of(source, str(path), np.array([table[layer] for layer in layer_ids], np.int64), layer_ids)
 
 
 def short(numbers: list[int]) -> str:

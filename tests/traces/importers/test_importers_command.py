@@ -75,6 +75,11 @@ def sglang_recorder(rng):
     torch.save({"rank": 0, "logical_count": torch.tensor(counts)}, "expert_distribution_recorder_1.pt")
 
 
+def eplb(rng):
+    counts = rng.multinomial(40, [1 / 8] * 8, 2)
+    np.savez("weight.npz", weight=counts.astype(np.float32), layer_ids=[1, 2])
+
+
 # What README says, kind by kind, and what makes the files of its line.
 COMMANDS = {
     "npz": (npz, "import npz mine.npz --experts 64 --phase prefill --out x.trace.parquet"),
@@ -93,6 +98,7 @@ COMMANDS = {
         sglang_recorder,
         "import sglang-recorder expert_distribution_recorder_1.pt --experts 8 --k 2 --layers 1-2 --out x.loads.parquet",
     ),
+    "eplb": (eplb, "import eplb weight.npz --k 2 --out x.loads.parquet"),
 }
 
 
@@ -133,6 +139,7 @@ FILES = {
     "smartmoe": "moe_trace/table_iter1_rank1.log",
     "tensorrt-llm": "statistics/rank0.safetensors",
     "sglang-recorder": "expert_distribution_recorder_1.pt",
+    "eplb": "weight.npz",
 }
 
 
