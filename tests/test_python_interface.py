@@ -192,6 +192,28 @@ PROFILE = """slots,period,loss,loss_error,latency_ms,memory_bytes,experts,k
 """
 
 
+def test_placements_are_those_of_the_command(tmp_path):
+    trace = moe_replay.synthetic(layers=2, experts=8, k=2, sequences=40, prompt=(6, 10), decode=(4, 8), seed=0)
+    moe_replay.save_trace(trace, tmp_path / "toy.trace.parquet")
+    command("place", "toy.trace.parquet", "--method", "contiguous,eplb,bound", "--devices", 4, "--redundant", "0,4",
+            "--split", "even,nearest", "--batch", 64, "--repair", "--out", "o", cwd=tmp_path)  # fmt: skip
+    found = moe_replay.place(
+        trace, method=["contiguous", "eplb", "bound"], devices=4, redundant=[0, 4], split=["even", "nearest"], batch=64,
+        repair=True,
+    )  # fmt: skip
+    written = pd.read_csv(tmp_path / "o" / "placements.csv", keep_default_na=False, na_values=[""])
+    mine = found.to_pandas().replace({"split": {"": None}})
+    pd.testing.assert_frame_equal(mine.astype(object).where(mine.notna(), None), written.astype(object).where(
+        written.notna(), None), check_dtype=False)  # fmt: skip
+    assert "known: held-out" in found.summary()
+    found.save(tmp_path / "mine.json", "eplb", 4)
+    with pytest.raises(moe_replay.InputError, match="is there already"):
+        found.save(tmp_path / "mine.json", "eplb", 4)
+    with pytest.raises(moe_replay.InputError, match="no placement by 'lpt' with 0 redundant experts; known"):
+        found.save(tmp_path / "x.json", "lpt")
+    assert moe_replay.place(trace, fit=trace, method="lpt", batch=64).rows[0]["known"] == "hindsight"
+
+
 def test_plans_are_those_of_the_command(tmp_path):
     (tmp_path / "profile.csv").write_text(PROFILE)
     command("plan", "profile.csv", "--memory", "6e6,7e6", "--pass-latency", 2.95, "--out", "plans.csv",
