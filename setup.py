@@ -61,7 +61,9 @@ class EditableRooms(editable_wheel):
 setup(
     packages=[TOP, *(f"{TOP}.{folder.replace('/', '.')}" for folder in FOLDERS)],
     package_dir={f"{TOP}.{room}": room for room in ROOMS},
-    # What `--costs NAME` and `--link NAME` find.
-    package_data={f"{TOP}.traces": ["data/*/shapes/*.costs.parquet", "data/*/shapes/link.parquet"]},
+    # What `--costs NAME`, `--link NAME` and `--links NAME` find.
+    package_data={
+        f"{TOP}.traces": ["data/*/shapes/*.costs.parquet", "data/*/shapes/link.parquet", "clusters/machines/*.toml"]
+    },
     cmdclass={"build_py": BuildRooms, "editable_wheel": EditableRooms},
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from moe_replay.simulate.config.cluster_config import ClusterConfig
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.config.run_config import DEFAULTS, ONLY_UNDER
 from moe_replay.simulate.policies.rule_names import TABLES
@@ -22,9 +23,11 @@ INPUTS = (
     "known_digest",
     "own_rules",
 )  # of a header, where they differ
-NOT_SETTINGS = ("seed", "memory")  # replications differ in their seed only; a memory's fields are columns themselves
+# Replications differ in their seed only; the fields of a memory and of a cluster are columns themselves.
+NOT_SETTINGS = ("seed", "memory", "cluster")
 MEMORY = tuple(each.name for each in dataclasses.fields(MemoryConfig))
-ORDER = (*(name for name in DEFAULTS if name not in NOT_SETTINGS), *MEMORY)
+CLUSTER = tuple(each.name for each in dataclasses.fields(ClusterConfig))
+ORDER = (*(name for name in DEFAULTS if name not in NOT_SETTINGS), *MEMORY, *CLUSTER)
 SWEPT = ("queue_size", "max_step", "slots")  # rows are sorted by them last, so that a curve's rows follow each other
 # Fields that mean nothing elsewhere keep a default there, which a table need not tell.
 WHERE = ONLY_UNDER | {"look_ahead": ("prefetch", "oracle"), "host_factor": ("miss", "host")}
@@ -34,13 +37,14 @@ PLAIN = {"served": "all", "dense": True, "devices": 1, "placement": "contiguous"
 
 
 def every_setting(config: dict) -> dict:
-    """Return all fields of a configuration (a RunConfig as a dictionary), those of its expert memory among them.
+    """Return all fields of a configuration (a RunConfig as a dictionary), those of its memory and cluster among them.
 
     A field that means nothing under the run's scheduler, arrivals, prefetcher or handling of a miss is empty.
     """
     memory = config.get("memory") or {"cache": RESIDENT}
     silent = {name: value for name, value in DEFAULTS.items() if value is not None}  # what a header may leave out
     whole = {name: value for name, value in {**silent, **config}.items() if name not in NOT_SETTINGS} | memory
+    whole |= config.get("cluster") or {}
     kept = {name: whole.get(name) for name in (*ORDER, *(name for name in whole if name not in ORDER)) if name in whole}
     return {name: written(value) if applies(name, whole) else None for name, value in kept.items()}
 

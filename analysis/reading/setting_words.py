@@ -43,6 +43,8 @@ def departures(config: dict, used_k: int | None) -> str:
         parts.append("no dense part")
     if config["devices"] > 1:
         parts.append(f"{config['devices']} devices, {config['placement']}")
+    if config.get("cluster"):
+        parts.append("{links}, {nodes} nodes, M={micro_batches} {mode} {split}".format(**config["cluster"]))
     if config.get("memory"):
         parts.append("{cache} C={slots} {miss}".format(**config["memory"]))
     return ", ".join(parts)

@@ -29,11 +29,13 @@ from moe_replay.traces.runs.sweep_table import load_sweep
 
 SHOWN = (
     "replications", "throughput_per_s", "tokens_per_s", "requests_per_s", "latency_p50_ms", "latency_p95_ms",
-    "request_mean_ms", "forced_batches", "utilisation", "status", "values_of",
+    "request_mean_ms", "forced_batches", "utilisation", "dense_share", "expert_share", "wire_share", "waiting_share",
+    "inside_bytes", "network_bytes", "status", "values_of",
 )  # fmt: skip
 # Left out of a printed table that is too wide, first to last.
 SPARED = (
     "values_of", "forced_batches", "replications", "utilisation", "requests_per_s", "request_mean_ms", "tokens_per_s",
+    "inside_bytes", "network_bytes", "dense_share", "expert_share", "waiting_share", "wire_share",
 )  # fmt: skip
 OF_PASSES = {
     "tokens_per_s": "throughput_per_s",

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.config.costs import CostModel
+from moe_replay.traces.clusters.link_file import read_links, shipped_machines
 from moe_replay.traces.command_line.units import BANDWIDTH, time_in
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.mixed_table import mixed_header
@@ -23,6 +24,7 @@ from moe_replay.traces.shipped import found_by_name, shipped_costs, shipped_link
 
 BYTES_PER_S, LATENCY_NS = 16e9, 10_000  # of a link that nobody named, the second beside the bytes
 OF_COSTS = titles(("name", "experts", "k", "width", "hidden", "dtype", "tokens"))
+OF_MACHINES = titles(("name", "inside_gigabytes_per_s", "inside_us", "network_gigabytes_per_s", "network_us", "nics"))
 OF_LINKS = titles(("name", "host_memory", "copies", "gigabytes_per_s", "latency_us"))
 
 
@@ -84,7 +86,7 @@ def link_fields(link: Path | None, bytes_per_s: float | None, latency_ns: int | 
 
 
 def costs_command() -> None:
-    """Show the cost tables and links that come with the project, by the names that `--costs` and `--link` take.
+    """Show the cost tables and links that come with the project, by the names that options take.
 
     Example: `python -m simulate costs`
     """
@@ -100,6 +102,18 @@ def costs_command() -> None:
         for name, path in shipped_links().items() for link in links_in(path)[0]
     ]  # fmt: skip
     show("links, --link NAME: pinned memory (on a CPU: host), one stream", OF_LINKS.values(), rows)
+    show_machines()
+
+
+def show_machines() -> None:
+    """Print the machines whose links between devices have a name."""
+    rows = []
+    for name, path in shipped_machines().items():
+        found = read_links(path)
+        rates = [f"{rate / 1e9:g}" for rate in (found.inside_bytes_per_s, found.network_bytes_per_s)]
+        times = [f"{ns / 1e3:g}" for ns in (found.inside_latency_ns, found.network_latency_ns)]
+        rows.append([name, rates[0], times[0], rates[1], times[1], str(found.nics or "one a device")])
+    show("machines, --links NAME: a device's port inside its node, and a network port", OF_MACHINES.values(), rows)
 
 
 def show(title: str, columns: object, rows: list[list[str]]) -> None:

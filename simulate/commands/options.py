@@ -49,7 +49,7 @@ K = Annotated[str | None, typer.Option(help="Experts per token; default the mode
 Sequences = Annotated[int | None, COUNT.option(low=1, help="Sequences to serve, the trace cycled; default each once.")]
 Replications = Annotated[int, COUNT.option(low=0, help="Seeds 0..n-1; 0: one run in the trace's order.")]
 NoDense = Annotated[bool, typer.Option("--no-dense", help="Leave the dense blocks out.")]
-Devices = Annotated[int, COUNT.option(low=1, help="Devices; communication is not modelled.")]
+Devices = Annotated[int, COUNT.option(low=1, help="Devices; communication is modelled with --links alone.")]
 Placement = Annotated[
     str,
     typer.Option(metavar="NAME|FILE", callback=placement_name, help=f"{PLACEMENTS.choices}; or a placement's file."),

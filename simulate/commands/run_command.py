@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from moe_replay.simulate.commands import options
+from moe_replay.simulate.commands.cluster_options import ClusterOptions
 from moe_replay.simulate.config.costs import CostModel
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.run_grid import RunGrid, capacity_per_s
@@ -60,17 +61,23 @@ class GridOptions:
 @grouped
 def run_command(
     trace_path: options.TracePath, out: options.Out, cost: options.DrawnCostOptions, swept: GridOptions,
-    running: options.RunningOptions,
+    cluster: ClusterOptions, running: options.RunningOptions,
 ) -> None:  # fmt: skip
     """Simulate the cross product of all lists.
 
+    Devices that are linked (`--links`) exchange tokens in lockstep; else communication is not modelled.
+
     Example: `python -m simulate run wide.trace.parquet --costs costs.parquet --queue-size 1,8,64 --arrivals closed
     --in-flight 64,512 --replications 3 --out simulated`
+
+    Example: `python -m simulate run wide.trace.parquet --affine 20000,2000 --scheduler lockstep --arrivals steps
+    --devices 8 --nodes 2 --links h800-ndr --micro-batches 1,2 --dispatch-bytes 2112 --combine-bytes 4096 --out linked`
     """
     sweep = swept.grid()
     check_place(out, [trace_path, cost.costs], folder=True)
     trace, cost_model = load_trace(trace_path), cost.read()
     configs = sweep.configs(capacities(sweep, trace, cost_model) if sweep.loads else {})
+    configs = cluster.linked(configs, trace.header.model)
     runs = new_runs(trace, cost_model, out, configs, engine=running.engine, force=running.force)
     report(runs, {config.name: config for config in configs}, running.jobs)
 

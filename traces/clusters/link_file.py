@@ -124,5 +124,5 @@ def machine_by_name(given: Path | str) -> tuple[str, LinkFile]:
     if path.suffix == ".toml" or path.exists():
         return path.stem, read_links(path)
     if str(given) not in shipped_machines():
-        raise unknown_name("machine", str(given), [*shipped_machines(), "or a FILE.toml"])
+        raise InputError(f"{given}: no machine of that name, and no FILE.toml; known: {', '.join(shipped_machines())}")
     return str(given), read_links(shipped_machines()[str(given)])

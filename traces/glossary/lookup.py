@@ -8,6 +8,7 @@ from dataclasses import replace
 from moe_replay.traces.errors import unknown_name
 from moe_replay.traces.glossary import (
     accuracy,
+    clusters,
     dispatch,
     layers,
     locality,
@@ -33,6 +34,7 @@ FAMILIES: dict[str, tuple[Column, ...]] = {
         records,
         selections,
         locality,
+        clusters,
         accuracy,
         prediction,
         dispatch,

@@ -8,12 +8,12 @@ COLUMNS = (
            "failed or missing: a hole; `reason` says why"),
     Column("reason", "", "why the status is what it is, or a remark on an ok row"),
     Column("run", "", "name of a run: its configuration as a file name"),
-    Column("source", "", "executed, simulated, or theory (closed forms)"),
+    Column("source", "", "executed, simulated, or theory (closed forms); of a message, the device that sends it"),
     Column("engine", "", "which engine simulated the run: simpy or compiled"),
     Column("scheduler", "", "queues of size B, or lockstep"),
     Column("arrivals", "", "how sequences arrive: closed, poisson, all, recorded or steps"),
     Column("mode", "", "which accesses misses are counted of: group (a layer's experts together) or flat (each "
-           "selection)"),
+           "selection); how linked devices exchange tokens: direct, or hierarchical (once per node)"),
     Column("setting", "", "what tells rows of one way to arrive apart: N in flight, load, or rate"),
     Column("variant", "", "how a vision transformer routes: dense, switch or random"),
     Column("departures", "", "in what a run departs from plain queues of one size on one device"),
@@ -60,7 +60,8 @@ COLUMNS = (
     Column("own_rules", "", "digests of the sources of a user's own rules"),
     Column("column", "", "name of a column, as files call it"),
     Column("printed_as", "", "what printed tables call the column", title="printed as"),
-    Column("unit", "", "unit of the column; share: a number from 0 to 1"),
+    Column("unit", "", "unit of the column; share: a number from 0 to 1; linked: a token is sent once to each device, "
+           "or for each selection"),
     Column("meaning", "", "what the column means"),
     Column("taken_over", "", "what the column was measured over", title="taken over"),
 )  # fmt: skip

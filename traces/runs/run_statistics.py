@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from moe_replay.traces.runs.cluster_statistics import cluster_statistics
 from moe_replay.traces.runs.run_records import RunRecords
 from moe_replay.traces.runs.run_steadiness import judged
 from moe_replay.traces.runs.run_window import WHOLE_RUN, Window, is_open, measured_window, whole_run
@@ -93,6 +94,7 @@ def measured(records: RunRecords, served: Served, window: Window) -> dict[str, f
         **request_statistics(records.passes, served, window),
         **batch_statistics(records, window),
         **load_statistics(records, served, window),
+        **cluster_statistics(records, window),
     }
 
 
