@@ -10,6 +10,7 @@ FORMS = {
     "masked gating": ["fill", "play_masked"],
     "expert memory": ["play_with_memory"],
     "all experts resident": ["play_resident"],
+    "linked devices": ["play_cluster_step"],
     "miss counts": ["replay_accesses"],
 }
 

@@ -20,8 +20,8 @@ COLUMNS = (
            title="wire"),
     Column("waiting_share", "share", "time in which a device idles and nothing for it is under way", MEASURED,
            title="waiting"),
-    Column("straggler_share", "share", "time by which the slowest device exceeds the mean of all in a layer's experts",
-           MEASURED, title="straggler"),
+    Column("straggler_share", "share", "time by which a layer's slowest device exceeds the mean of all in experts, all "
+           "steps together", MEASURED, title="straggler"),
     Column("inside_bytes", "bytes", "bytes of messages inside nodes", MEASURED, title="bytes inside"),
     Column("network_bytes", "bytes", "bytes of messages between nodes", MEASURED, title="bytes between"),
     Column("messages", "", "messages between devices", MEASURED),

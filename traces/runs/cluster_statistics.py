@@ -12,8 +12,8 @@ def cluster_statistics(records: RunRecords, window: Window) -> dict[str, float]:
     """Return the shares of the devices' time and what went over the links in a window; nothing without links.
 
     The shares of dense blocks, experts, wire and waiting add up to 1: an idle device is on the wire while a message
-    for it is under way, and waits otherwise. `straggler_share` is what the slowest device of every (step, micro-batch,
-    layer) takes for experts beyond the mean of all, over the time. Bytes and messages count that end in the window.
+    for it is under way, and waits otherwise. `straggler_share` is what the slowest device of every (micro-batch, layer)
+    takes for experts beyond the mean of all, over the time. Bytes and messages count that end in the window.
     """
     if records.messages is None:
         return {}
@@ -60,16 +60,18 @@ def occupied(records: RunRecords, device: int, window: Window) -> int:
 
 
 def straggling_ns(records: RunRecords, window: Window) -> float:
-    """Return by how much the slowest device exceeds the mean, over all (step, micro-batch, layer) that begin inside."""
+    """Return by how much the slowest device's time in experts exceeds the mean, over all (micro-batch, layer).
+
+    A device's time is that of all steps together, of batches that start in the window.
+    """
     batches, devices = records.batches, records.header["config"]["devices"]
     chosen = (batches["block"] > 0) & window.holds(batches["start_ns"])
     if not chosen.any():
         return 0.0
-    # One step after another: what starts after a step's end is of the next.
-    step = np.searchsorted(np.unique(records.passes["end_ns"]), batches["end_ns"][chosen])
-    places = np.stack([step, batches["micro_batch"][chosen], batches["layer"][chosen]])
-    _, place = np.unique(places, axis=1, return_inverse=True)
-    cell = place.ravel() * devices + batches["device"][chosen]
-    cells = (place.max() + 1) * devices
-    spent_ns = np.bincount(cell, (batches["end_ns"] - batches["start_ns"])[chosen], cells).reshape(-1, devices)
-    return float((spent_ns.max(1) - spent_ns.mean(1)).sum())
+    place = (
+        batches["micro_batch"][chosen].astype(np.int64) * (int(batches["layer"].max()) + 1) + batches["layer"][chosen]
+    )
+    cells = (int(place.max()) + 1) * devices
+    spent_ns = (batches["end_ns"] - batches["start_ns"])[chosen]
+    spent_ns_XD = np.bincount(place * devices + batches["device"][chosen], spent_ns, cells).reshape(-1, devices)
+    return float((spent_ns_XD.max(1) - spent_ns_XD.mean(1)).sum())
