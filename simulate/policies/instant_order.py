@@ -1,8 +1,8 @@
 """The order of events at one instant, written once: whoever plays a run has a function of each of these names.
 
 `policies.instant.Replay` calls its methods by this list, for the simulation with SimPy and for the execution alike. The
-compiled engine has functions of the same names (`compiled.instant`), and the README shows the list ("Time"); tests hold
-both to it. A new kind of event gets its line here first.
+compiled engine has functions of the same names (`compiled.instant`), and simulate/README.md shows the list; tests
+hold both to it. A new kind of event gets its line here first.
 """
 
 from __future__ import annotations

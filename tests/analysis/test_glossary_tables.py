@@ -22,7 +22,13 @@ from moe_replay.traces.command_line.files import write_rows
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.glossary.lookup import BY_NAME, entry, explained_by
 from moe_replay.traces.runs.cost_table import COST_COLUMNS
-from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS
+from moe_replay.traces.runs.run_records import (
+    BATCH_COLUMNS,
+    LINKED_BATCH_COLUMNS,
+    MESSAGE_COLUMNS,
+    PASS_COLUMNS,
+    TRANSFER_COLUMNS,
+)
 from moe_replay.traces.runs.run_statistics import run_statistics
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
@@ -112,6 +118,10 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(simulate_app, "sweep", trace, *AFFINE, "--axis", "cache=resident,static", "--axis", "slots=2", "--axis",
          "expert_bytes=4000", "--axis",
          "load=0.5", "--out", made / "sweep.parquet", "--jobs", "1")  # fmt: skip
+    call(simulate_app, "run", trace, *AFFINE, "--scheduler", "lockstep", "--devices", "2", "--links", "h800-ndr",
+         "--dispatch-bytes", "1", "--combine-bytes", "1", "--engine", "simpy", "--jobs", "1",
+         "--out", tmp_path / "linked")  # fmt: skip
+    call(analysis_app, "runs", tmp_path / "linked", "--out", made / "linked.csv")
     quality = logs / "cpu-toy" / "text" / "swap-quality.csv"
     call(analysis_app, "memory", tmp_path / "memory", "--quality", quality, "--out", made / "memory.csv")
     call(analysis_app, "runs", made / "sweep.parquet", "--out", made / "runs.csv")
@@ -126,7 +136,7 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     used = columns_of_files(out) | columns_of_files(made) | set(printed)
     used |= {name for file in ("toy.times.parquet", "link.parquet") for name in header_of(shapes / file)}
     used |= {name for columns in columns_of_rows(make_run).values() for name in columns}
-    used |= {*PASS_COLUMNS, *BATCH_COLUMNS, *TRANSFER_COLUMNS, *COST_COLUMNS}
+    used |= {*PASS_COLUMNS, *BATCH_COLUMNS, *TRANSFER_COLUMNS, *MESSAGE_COLUMNS, *LINKED_BATCH_COLUMNS, *COST_COLUMNS}
     used |= {*INPUTS, "row"}  # where rows differ in them, and where something is said of a row
     used -= set(CACHES)  # values of `policy` that `miss-ratio` prints side by side
     assert not sorted(name for name in used if entry(name) is None)

@@ -23,7 +23,7 @@ COLUMNS = (
     Column("node_copies", "", "other nodes than its home's that get a copy of a token, in a layer", SCORED,
            title="to nodes"),
     Column("placement_bytes", "bytes", "weights of all experts and replicas, in all layers on all devices",
-           title="bytes"),
+           title="placed bytes"),
     Column("own_domain", "", "`device_max_over_mean` on the domain that the planner saw", title="own domain"),
     Column("worst_other", "", "`device_max_over_mean` on the worst other domain, which `scored_on` names",
            title="worst other"),

@@ -59,7 +59,7 @@ def test_machines_have_sources_and_the_published_figures():
     assert (found["h800-ndr"].inside_bytes_per_s, found["h800-ndr"].network_bytes_per_s) == (160e9, 50e9)
     assert found["a100-hdr"].network_bytes_per_s == 25e9
     assert found["pcie4-ethernet100"].nics == 1
-    with pytest.raises(InputError, match="no machine of that name, and no FILE.toml; known: a100-hdr"):
+    with pytest.raises(InputError, match=r"no machine of that name, and no FILE\.toml; known: a100-hdr"):
         machine_by_name("nvlink")
     with pytest.raises(InputError, match="no such file"):
         machine_by_name("nvlink.toml")

@@ -1,0 +1,106 @@
+"""`python -m simulate run --links`: records, their columns in tables, files of links and placements, bad input."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_simulate_cli import toy_trace
+
+from moe_replay.analysis.tables.what_if import runs_table
+from moe_replay.simulate.policies.placement import PLACEMENTS
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.placements.expert_placement import ExpertPlacement, save_placement
+from moe_replay.traces.runs.run_records import MESSAGE_COLUMNS, load_run, run_names
+
+LINKS = """
+[inside]
+latency = "1us"
+bandwidth = "10GB/s"
+[network]
+latency = "2us"
+bandwidth = "1GB/s"
+nics = 1
+[exchange]
+mode = "hierarchical"
+dispatch_bytes = 100
+combine_bytes = 200
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A trace of six experts and three layers, a placement of it with replicas on four devices, and links."""
+    save_trace(toy_trace(), tmp_path / "toy.trace.parquet")
+    (tmp_path / "slow.toml").write_text(LINKS)
+    table = np.array([[0, 1, 2, 3, 4, 5, 0, 1]] * 3, np.int16)
+    held = ExpertPlacement(model="toy", experts=6, devices=4, nodes=2, layer_ids=(0, 1, 2), expert_LP=table)
+    save_placement(held, tmp_path / "mine.placement.json", {})
+    yield tmp_path
+    for name in [each for each in PLACEMENTS if each.startswith("file_")]:
+        del PLACEMENTS[name], PLACEMENTS.digests[name]
+
+
+def asked(files, *more):
+    """Return the words of a run of the toy."""
+    return (
+        "run", files / "toy.trace.parquet", "--affine", "1000,100", "--scheduler", "lockstep", "--arrivals", "steps",
+        "--devices", "4", "--replications", "0", "--engine", "simpy", "--jobs", "1", "--out", files / "runs", *more,
+    )  # fmt: skip
+
+
+def test_linked_runs_are_written_read_and_tabulated(simulate, files):
+    more = ("--nodes", "2", "--links", files / "slow.toml", "--placement", files / "mine.placement.json")
+    status, out, _ = simulate(*asked(files, *more, "--micro-batches", "1,2", "--split", "round-robin,nearest"))
+    assert (status, out.splitlines()[-1]) == (0, f"4 of 4 runs in {files / 'runs'}")
+    assert simulate(*asked(files, *more, "--micro-batches", "1,2"))[1].startswith("2 of 2 runs are complete already")
+    names = run_names(files / "runs")
+    for name in names:
+        records = load_run(files / "runs", name)
+        assert "communication" not in records.header
+        assert list(records.messages) == list(MESSAGE_COLUMNS)
+        assert records.header["config"]["cluster"]["links"] == "slow"
+        assert records.batches["tokens"][records.batches["block"] > 0].sum() == 40 * 3 * 2
+    found = runs_table(files / "runs").whole
+    shares = found[["dense_share", "expert_share", "wire_share", "waiting_share"]]
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert (shares >= 0).all().all()
+    assert set(zip(found["micro_batches"], found["split"], strict=True)) == {
+        (m, split) for m in (1, 2) for split in ("round-robin", "nearest")
+    }
+    assert (found["network_bytes"] > 0).all()
+    near = found[found["split"] == "nearest"]
+    far = found[found["split"] == "round-robin"]
+    assert (
+        near["inside_bytes"].sum() + near["network_bytes"].sum()
+        < far["inside_bytes"].sum() + far["network_bytes"].sum()
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--nodes", "2"), "--nodes has no meaning without --links"),
+        (("--links", "h800"), "h800: no machine of that name, and no FILE.toml; known: a100-hdr"),
+        (("--links", "h800-ndr"), "the trace does not say how many bytes a token has"),
+        (("--links", "SLOW", "--nodes", "3"), "4 devices in 3 nodes, allowed: equally many in each"),
+        (("--links", "SLOW", "--scheduler", "queues"), "links are not modelled under scheduler 'queues' yet"),
+        (("--links", "SLOW", "--micro-batches", "0"), "--micro-batches"),
+        (("--links", "SLOW", "--split", "even"), "unknown split 'even'; known: nearest, round-robin"),
+        (("--links", "SLOW", "--mode", "ring"), "unknown mode 'ring'; known: direct, hierarchical"),
+        (("--links", "SLOW", "--placement", "MINE"), "a placement of 2 nodes, allowed 1 as in the run"),
+        (("--placement", "MINE"), "6 replicas, allowed none: runs without --links have one device for each expert"),
+    ],
+)
+def test_what_cannot_be_linked_is_refused_in_one_line(simulate, files, more, said):
+    places = {"SLOW": files / "slow.toml", "MINE": files / "mine.placement.json"}
+    status, _, told = simulate(*asked(files, *(places.get(word, word) for word in more)))
+    assert status == 2
+    assert said in told.replace("\n", " ")
+
+
+def test_messages_are_columns_of_a_data_frame(simulate, files):
+    simulate(*asked(files, "--nodes", "2", "--links", files / "slow.toml"))
+    (name,) = run_names(files / "runs")
+    table = pd.read_parquet(files / "runs" / f"{name}.messages.parquet")
+    assert list(table) == list(MESSAGE_COLUMNS)
+    assert (table["queued_ns"] <= table["start_ns"]).all()
+    assert (table["start_ns"] < table["end_ns"]).all()
