@@ -1,5 +1,6 @@
 """Every column of every table has an entry in the glossary, and no entry is of no table: all tables are made here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from moe_replay.simulate.__main__ import app as simulate_app
 from moe_replay.simulate.policies.caches.cache_names import CACHES
 from moe_replay.traces.__main__ import app as traces_app
 from moe_replay.traces.command_line.files import write_rows
-from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.glossary.lookup import BY_NAME, entry, explained_by
 from moe_replay.traces.runs.cost_table import COST_COLUMNS
 from moe_replay.traces.runs.run_records import (
@@ -114,6 +115,11 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(traces_app, "describe", trace)
     call(simulate_app, "misses", trace, "--mode", "group", "--prefetch", "none,previous-token", "--slots", "2",
          "--out", made / "misses.csv")  # fmt: skip
+    of_domains = replace(load_trace(trace), domain_S=np.array(["a", "b"] * 4))
+    save_trace(of_domains, made / "domains.trace.parquet")
+    call(simulate_app, "place", made / "domains.trace.parquet", "--method", "lpt,eplb,bound", "--devices", "2",
+         "--nodes", "2", "--redundant", "1", "--split", "nearest", "--batch", "8", "--expert-bytes", "9",
+         "--out", made / "placed")  # fmt: skip
     call(simulate_app, "memory", trace, *AFFINE, *MEMORY, "--cache", "lru,fifo", "--out", tmp_path / "memory")
     call(simulate_app, "sweep", trace, *AFFINE, "--axis", "cache=resident,static", "--axis", "slots=2", "--axis",
          "expert_bytes=4000", "--axis",
