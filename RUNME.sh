@@ -21,7 +21,7 @@ export MPLBACKEND=Agg
 usage() { sed -n '2,17s/^# \{0,1\}//p' RUNME.sh; }
 refuse() { echo "RUNME.sh: $1" >&2; exit 2; }
 
-# as_called PATH: a path as the caller means it, who may stand in another folder than this script.
+# as_called PATH: a path as the caller means it, who may be in another folder than this script.
 as_called() {
     case $1 in
         /*) echo "$1" ;;
@@ -73,7 +73,7 @@ later_stages() {
 }
 
 fresh() {
-    local data=cifar10 device=auto out=outputs_from_run_$now options=() missing minutes="" pack="" status=0
+    local data="" device=auto out=outputs_from_run_$now options=() missing minutes="" pack="" status=0
     [ -z "${OUT:-}" ] || out=$(as_called "$OUT")
     while [ $# -gt 0 ]; do
         case $1 in --data | --device | --data-dir | --out | --minutes | --pack) [ -n "${2:-}" ] || refuse "fresh: $1 needs a value" ;; esac
@@ -88,6 +88,8 @@ fresh() {
         esac
         shift 2
     done
+    [ -z "$minutes" ] || [ -z "$data${options[*]}" ] || refuse "fresh: --data and --data-dir have no meaning with --minutes"
+    [ -n "$minutes" ] || [ -z "$pack" ] || refuse "fresh: --pack has a meaning only with --minutes"
     environment collect
     local logs="$out/logs"
     if [ -n "$minutes" ]; then
@@ -95,7 +97,7 @@ fresh() {
             --pack "${pack:-$out/packed}" || status=$?
         [ $status -lt 2 ] || exit $status
     else
-        "$python" -m collect fresh --device "$device" --data "$data" "${options[@]}" --out "$logs" --models "$out/models"
+        "$python" -m collect fresh --device "$device" --data "${data:-cifar10}" "${options[@]}" --out "$logs" --models "$out/models"
     fi
     missing=$("$python" -c 'from moe_replay.collect.quick.machine import LATER, lacking; print(*lacking(LATER))')
     if [ -n "$missing" ]; then

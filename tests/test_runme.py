@@ -108,6 +108,12 @@ def test_exit_statuses(runme, tmp_path):
         (("logs", "logs/cpu"), "logs/cpu: holds no logs; allowed: a folder of DEVICE/DATA folders"),
         (("fresh", "--data"), "fresh: --data needs a value"),
         (
+            ("fresh", "--minutes", "8", "--data", "digits"),
+            "fresh: --data and --data-dir have no meaning with --minutes",
+        ),
+        (("fresh", "--data-dir", "x", "--minutes", "8"), "fresh: --data and --data-dir have no meaning with --minutes"),
+        (("fresh", "--pack", "x"), "fresh: --pack has a meaning only with --minutes"),
+        (
             ("fresh", "--epochs", "3"),
             "fresh: unknown option '--epochs'; known: --data, --data-dir, --device, --minutes, --out, --pack",
         ),
@@ -119,7 +125,7 @@ def test_bad_options(runme, tmp_path, words, line):
     assert said.replace(f"{tmp_path}/", "") == f"RUNME.sh: {line}"
 
 
-def test_the_data_folder_is_meant_as_the_caller_stands(runme, tmp_path):
+def test_the_data_folder_is_meant_as_the_caller_means_it(runme, tmp_path):
     script = tmp_path / "python"
     script.write_text(PYTHON + 'echo "data $MOE_REPLAY_DATA" >>"$NOTED"\n')
     assert f"data {tmp_path}/data" in runme("fresh", "--out", "made", MOE_REPLAY_DATA="data")[1]
