@@ -18,6 +18,7 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 READMES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *ROOT.glob("*/README.md")))
 MOST_LINES = 200
+STAND_INS = ("DEVICE", "NAME", "KIND")  # words of a path that a reader replaces
 NOT_RUN = ("./RUNME.sh", "pip ")  # what installs, or takes minutes
 NEEDS = {"collect": "torch"}  # what a room's commands need beside the packages of every room
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
@@ -170,7 +171,8 @@ def test_sections_that_sources_point_to_exist():
 def test_paths_of_the_sources_exist(readme):
     rooms = "|".join((*readme_tree.ROOMS, "tests"))
     paths = re.findall(rf"`((?:{rooms})/[\w/*.-]*)`", text_of(readme))
-    missing = [path for path in paths if "DEVICE" not in path and not list(ROOT.glob(path.rstrip("/")))]
+    named = [path for path in paths if not any(word in path for word in STAND_INS)]
+    missing = [path for path in named if not list(ROOT.glob(path.rstrip("/")))]
     modules = re.findall(rf"`((?:{rooms})(?:\.\w+)+)`", text_of(readme))
     missing += [name for name in modules if not module_or_name(name)]
     assert not missing
@@ -211,6 +213,25 @@ def test_commands_that_are_named_exist(readme):
     for stage, command in sorted(set(named)):
         if (need := NEEDS.get(stage)) is None or importlib.util.find_spec(need):
             assert command in commands_of(stage)
+
+
+def rows_named(text):
+    """What the tables of a README have rows of: the names in code of each row's first cell, commands without words."""
+    cells = re.findall(r"^\| (.+?) \|", FENCE.sub("", text), flags=re.MULTILINE)
+    return {code.split(" ")[0] for cell in cells for code in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize("stage", ["collect", "simulate", "analysis"])
+def test_every_command_has_a_row_in_its_rooms_readme(stage):
+    if need := NEEDS.get(stage):
+        pytest.importorskip(need)
+    lacking = set(commands_of(stage)) - rows_named(text_of(f"{stage}/README.md")) - {"fresh"}  # a section of its own
+    assert not lacking
+
+
+def test_every_figure_has_a_row_in_the_gallery():
+    figures = {path.stem for path in (ROOT / "figures").glob("*.py") if not path.stem.startswith("__")}
+    assert figures <= rows_named(text_of("figures/README.md"))
 
 
 @pytest.mark.parametrize("stage", readme_tree.ROOMS)
