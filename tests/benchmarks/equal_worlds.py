@@ -3,9 +3,10 @@
     python tests/benchmarks/equal_worlds.py                                        3,000 worlds of every kind
     python tests/benchmarks/equal_worlds.py --worlds 500 --kind masked --seed 7
 
-Worlds are those of `tests/simulate/engine_worlds.py`, drawn in blocks of 100 from seeds that follow the given one. The
-first world that differs, or goes beyond the bounds of an array, is made smaller and shown with its kind and its block's
-seed, which draws it again (`--worlds 100 --seed SEED`); the exit status is then 1.
+Worlds are those of `tests/simulate/engine_worlds.py`, linked ones of `cluster_worlds.py` beside it, drawn in blocks of
+100 from seeds that follow the given one. The first world that differs, or goes beyond the bounds of an array, is made
+smaller and shown with its kind and its block's seed, which draws it again (`--worlds 100 --seed SEED`); the exit status
+is then 1.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import hypothesis
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("resident", "memory", "masked")
+KINDS = ("resident", "memory", "masked", "linked")
 BLOCK = 100
 ALONE = hypothesis.settings(
     max_examples=BLOCK, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck),
@@ -27,12 +28,13 @@ ALONE = hypothesis.settings(
 
 def play(kind, seed, worlds):
     """Play so many worlds of a kind; raise what the first that is not right raises."""
-    from engine_worlds import runs  # beside the tests
+    from cluster_worlds import cluster_runs  # beside the tests
+    from engine_worlds import runs
     from equality import assert_equal
 
     @hypothesis.seed(seed)
     @hypothesis.settings(ALONE, max_examples=worlds)
-    @hypothesis.given(runs(kind))
+    @hypothesis.given(cluster_runs() if kind == "linked" else runs(kind))
     def both_engines_are_equal(drawn):
         assert_equal(*drawn)
 
