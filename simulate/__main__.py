@@ -12,6 +12,7 @@ from moe_replay.simulate.commands.memory_command import memory_command
 from moe_replay.simulate.commands.miss_curves_command import miss_curves_command
 from moe_replay.simulate.commands.misses_command import misses_command
 from moe_replay.simulate.commands.open_loop_command import open_loop_command
+from moe_replay.simulate.commands.order_command import order_command
 from moe_replay.simulate.commands.place_command import place_command
 from moe_replay.simulate.commands.plan_command import plan_command
 from moe_replay.simulate.commands.pools_command import pools_command
@@ -26,6 +27,7 @@ COMMANDS = {
     "open-loop": open_loop_command, "sweep": sweep_command, "compile": compile_command, "misses": misses_command,
     "miss-curves": miss_curves_command, "memory": memory_command, "place": place_command,
     "rebalance": rebalance_command, "pools": pools_command, "plan": plan_command, "costs": costs_command,
+    "order": order_command,
 }  # fmt: skip
 for name, each in COMMANDS.items():
     app.command(name)(each)

@@ -32,7 +32,7 @@ LARGEST = 3 << 30  # bytes that an invocation may add to this process's addresse
 RIGHT_FOR = {  # where a name means something else in one command
     "like": {"only": "*", "out": "like"}, "regate": {"k": "1"}, "export": {"kind": "eplb", "out": "out.npz"},
     "misses": {"out": "out.csv"}, "plan": {"out": "out.csv"}, "runs": {"out": "out.csv"},
-    "miss-curves": {"out": "out.csv"},
+    "miss-curves": {"out": "out.csv"}, "order": {"policy": "lpmf", "out": "out.json"},
 }  # fmt: skip
 TRAINING = (
     "language",

@@ -13,7 +13,11 @@ from moe_replay.traces.glossary import (
     layers,
     locality,
     memory,
+<<<<<<< HEAD
     placing,
+=======
+    ordering,
+>>>>>>> 21d98ad (Orders of a training graph, with bounds and certificates)
     prediction,
     rebalancing,
     records,
@@ -30,7 +34,11 @@ FAMILIES: dict[str, tuple[Column, ...]] = {
         settings,
         runs,
         memory,
+<<<<<<< HEAD
         placing,
+=======
+        ordering,
+>>>>>>> 21d98ad (Orders of a training graph, with bounds and certificates)
         records,
         selections,
         locality,

@@ -1,0 +1,4 @@
+"""The names of the order policies, for command lines: importing them imports no search."""
+
+ALL = "all"
+POLICIES = ("captured", "random", "lpmf", "bfs", "dfs", "cuts", "windows", "best")
