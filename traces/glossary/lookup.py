@@ -13,11 +13,8 @@ from moe_replay.traces.glossary import (
     layers,
     locality,
     memory,
-<<<<<<< HEAD
-    placing,
-=======
     ordering,
->>>>>>> 21d98ad (Orders of a training graph, with bounds and certificates)
+    placing,
     prediction,
     rebalancing,
     records,
@@ -34,11 +31,8 @@ FAMILIES: dict[str, tuple[Column, ...]] = {
         settings,
         runs,
         memory,
-<<<<<<< HEAD
         placing,
-=======
         ordering,
->>>>>>> 21d98ad (Orders of a training graph, with bounds and certificates)
         records,
         selections,
         locality,

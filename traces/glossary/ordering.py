@@ -3,11 +3,11 @@
 from moe_replay.traces.glossary.column import Column
 
 COLUMNS = (
-    Column("order_policy", "", "which policy ordered the operations", "", "policy"),
+    Column("order_policy", "", "which policy ordered the operations"),
     Column("refused", "", "why the policy cannot order such a graph; empty where it did"),
-    Column("order_peak_bytes", "bytes", "most bytes at any step, above what is always there", "", "peak"),
-    Column("order_bound_bytes", "bytes", "no order has a lower peak: the best bound of all policies", "", "bound"),
-    Column("order_gap", "share", "peak over bound, less 1: how much a better order could save at most", "", "gap"),
+    Column("order_peak_bytes", "bytes", "most bytes at any step, above what is always there"),
+    Column("order_bound_bytes", "bytes", "no order has a lower peak: the best bound of all policies"),
+    Column("order_gap", "share", "peak over bound, less 1: how much a better order could save at most"),
     Column("proved", "", "whether peak and bound are equal, so that no order is better"),
     Column("found_by", "", "which searches found the order; behind the semicolon, which argument gave the bound"),
 )
