@@ -102,6 +102,13 @@ def test_lists_name_their_option():
         numbers("1.5", "--slots")
 
 
+def test_a_former_name_may_mean_something_of_its_own_elsewhere():
+    words = ["python", "-m", "simulate", "order", "x.json", "--policy", "best"]
+    assert present_words(words) == words
+    assert present_words(words[2:]) == words[2:]
+    assert "--cache" in present_words(["python", "-m", "simulate", "misses", "order", "--policy", "lru"])
+
+
 def test_former_names_mean_what_they_meant():
     words = ["run", "--timeout-us", "500", "--policy", "lru,lfu", "--latency-ms=4,5", "--out", "--", "--policy"]
     assert present_words(words) == [
