@@ -106,7 +106,7 @@ def printed(rows: list[dict]) -> Table:
             table.add_row(row["order_policy"], "-", "-", "-", "-", f"{row['seconds']:.2f}", row["refused"])
             continue
         table.add_row(
-            row["order_policy"], f"{row['peak_bytes']:,}", f"{row['bound_bytes']:,}", f"{row['gap']:.2%}",
-            "yes" if row["proved"] else "no", f"{row['seconds']:.2f}", row["found_by"],
+            row["order_policy"], f"{row['order_peak_bytes']:,}", f"{row['order_bound_bytes']:,}",
+            f"{row['order_gap']:.2%}", "yes" if row["proved"] else "no", f"{row['seconds']:.2f}", row["found_by"],
         )  # fmt: skip
     return table

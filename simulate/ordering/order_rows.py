@@ -18,7 +18,7 @@ from moe_replay.traces.training_graphs.training_graph import TrainingGraph
 def order_rows(
     graph: TrainingGraph, policies: str, seconds: float, seed: int, begin: Callable[[str], None]
 ) -> tuple[list[dict], dict[str, OrderResult]]:
-    """Return (a row per policy, the orders by policy); bounds of one hold for all, so each row has the best of them.
+    """Return (a row per policy, the orders by policy); a bound holds for all, so each has the best of them.
 
     `policies`: names with commas, or `all`, of which those that cannot take the graph have a row that says why. Where
     such a one is asked for by name, InputError. `begin` is told the name of each as it begins.
@@ -38,16 +38,16 @@ def order_rows(
             status = str(error)
         rows.append({"order_policy": name, "refused": status, "seconds": time.perf_counter() - begun})
     bound = max([cut_bound(touches_of(graph)), *(found.lower_bound for found in orders.values())])
-    return [row | numbers_of(orders.get(row["order_policy"]), bound) for row in rows], orders
+    orders = {name: replace(found, lower_bound=bound) for name, found in orders.items()}
+    return [row | numbers_of(orders.get(row["order_policy"])) for row in rows], orders
 
 
-def numbers_of(found: OrderResult | None, bound: int) -> dict:
+def numbers_of(found: OrderResult | None) -> dict:
     """Return the columns of an order; empty ones where a policy refused the graph."""
     if found is None:
         return dict.fromkeys(("order_peak_bytes", "order_bound_bytes", "order_gap", "proved", "found_by"), "")
-    found = replace(found, lower_bound=bound)
     return {
-        "order_peak_bytes": found.peak, "order_bound_bytes": bound, "order_gap": found.gap, "proved": found.proved,
+        "order_peak_bytes": found.peak, "order_bound_bytes": found.lower_bound, "order_gap": found.gap, "proved": found.proved,
         "found_by": found.by,
     }  # fmt: skip
 
