@@ -47,8 +47,8 @@ def numbers_of(found: OrderResult | None) -> dict:
     if found is None:
         return dict.fromkeys(("order_peak_bytes", "order_bound_bytes", "order_gap", "proved", "found_by"), "")
     return {
-        "order_peak_bytes": found.peak, "order_bound_bytes": found.lower_bound, "order_gap": found.gap, "proved": found.proved,
-        "found_by": found.by,
+        "order_peak_bytes": found.peak, "order_bound_bytes": found.lower_bound, "order_gap": found.gap,
+        "proved": found.proved, "found_by": found.by,
     }  # fmt: skip
 
 
