@@ -169,7 +169,7 @@ from moe_replay.simulate.compiled.caches import lru
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
 from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
+from moe_replay.simulate.compiled.memory.memory_layout import cache_at, key_at
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
 from moe_replay.simulate.policies.caches.most_recent import MostRecent
 

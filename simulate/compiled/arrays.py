@@ -69,3 +69,16 @@ def element(arrays: Arrays, name: str) -> Callable:
 
     element_of.__qualname__ = f"element_{name}"
     return inlined(element_of)
+
+
+class ArrayLayout(Arrays):
+    """The arrays that a record points at, declared one by one; each declaration returns the functions that reach it."""
+
+    def array(self, name: str, dtype: np.dtype, dimensions: int = 1) -> Callable:
+        """Declare an array of numbers; return the function of compiled code that gives it."""
+        self[name] = (dtype, dimensions)
+        return array(self, name)
+
+    def records(self, name: str, dtype: np.dtype) -> tuple[Callable, Callable]:
+        """Declare a list of records; return the functions that give all of them, and one by its number."""
+        return self.array(name, dtype), element(self, name)

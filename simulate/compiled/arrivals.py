@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.run_accessors import (
+from moe_replay.simulate.compiled.rule_numbers import CLOSED, STEPS
+from moe_replay.simulate.compiled.run_layout import (
+    NEVER,
+    World,
     arriving_P,
     held_G,
     of_step_P,
@@ -13,7 +16,6 @@ from moe_replay.simulate.compiled.run_accessors import (
     steps_S,
     times_A,
 )
-from moe_replay.simulate.compiled.run_layout import CLOSED, NEVER, STEPS, World
 
 
 @compiled

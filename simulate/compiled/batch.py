@@ -10,8 +10,17 @@ from moe_replay.simulate.compiled.memory.expert_memory import bound, released, t
 from moe_replay.simulate.compiled.memory.masking import release_masked
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
 from moe_replay.simulate.compiled.queueing import bind_from_queue, rejoin, retire_from_queues
-from moe_replay.simulate.compiled.run_accessors import batch_at, cost_CN, device_at, node_at, pass_at, queue_at
-from moe_replay.simulate.compiled.run_layout import LOCKSTEP, NEVER, World
+from moe_replay.simulate.compiled.rule_numbers import LOCKSTEP
+from moe_replay.simulate.compiled.run_layout import (
+    NEVER,
+    World,
+    batch_at,
+    cost_CN,
+    device_at,
+    node_at,
+    pass_at,
+    queue_at,
+)
 from moe_replay.simulate.compiled.structures.chains import pop_ready
 from moe_replay.simulate.compiled.structures.clock import later
 

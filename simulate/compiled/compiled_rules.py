@@ -2,60 +2,46 @@
 
 A rule is known by itself, its class or function, wherever it stands in the tables of names: a subclass, or another
 rule under its name, is not compiled. Placements do not stand here, because both engines are given the map that they
-make beforehand. Numbers stand in `run_layout` and `memory_layout`, those of rules with a module of their own in
-`rule_numbers`.
+make beforehand. The numbers are in `rule_numbers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from moe_replay.simulate.compiled import run_layout
-from moe_replay.simulate.compiled.memory import memory_layout
-from moe_replay.simulate.compiled.rule_numbers import CACHE_NUMBERS
+from moe_replay.simulate.compiled import rule_numbers
 from moe_replay.simulate.config.costs import Affine, MeanCosts
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.policies import arrivals
 from moe_replay.simulate.policies.lockstep import Lockstep
 from moe_replay.simulate.policies.placement import PLACEMENTS
-from moe_replay.simulate.policies.prefetchers.co_activation import CoActivation
-from moe_replay.simulate.policies.prefetchers.oracle import Oracle
-from moe_replay.simulate.policies.prefetchers.popularity import Popularity
-from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
-from moe_replay.simulate.policies.prefetchers.previous_token import PreviousToken
 from moe_replay.simulate.policies.queueing import QueueScheduler
 from moe_replay.traces.errors import InputError
 
 COMPILED: dict[str, Mapping[object, int]] = {
-    "scheduler": {QueueScheduler: run_layout.QUEUES, Lockstep: run_layout.LOCKSTEP},
+    "scheduler": {QueueScheduler: rule_numbers.QUEUES, Lockstep: rule_numbers.LOCKSTEP},
     "arrivals": {
-        arrivals.all_at_once: run_layout.AT_TIMES,
-        arrivals.poisson: run_layout.AT_TIMES,
-        arrivals.recorded: run_layout.AT_TIMES,
-        arrivals.closed: run_layout.CLOSED,
-        arrivals.steps: run_layout.STEPS,
+        arrivals.all_at_once: rule_numbers.AT_TIMES,
+        arrivals.poisson: rule_numbers.AT_TIMES,
+        arrivals.recorded: rule_numbers.AT_TIMES,
+        arrivals.closed: rule_numbers.CLOSED,
+        arrivals.steps: rule_numbers.STEPS,
     },
-    "cache policy": CACHE_NUMBERS,
-    "prefetcher": {
-        Prefetcher: memory_layout.NO_PREFETCH,
-        PreviousToken: memory_layout.PREVIOUS_TOKEN,
-        CoActivation: memory_layout.CO_ACTIVATION,
-        Popularity: memory_layout.POPULARITY,
-        Oracle: memory_layout.ORACLE,
-    },
+    "cache policy": rule_numbers.CACHE_NUMBERS,
+    "prefetcher": rule_numbers.PREFETCHER_NUMBERS,
     "miss handling": {
-        "load": memory_layout.LOAD,
-        "block": memory_layout.BLOCK,
-        "host": memory_layout.HOST,
-        "redirect": memory_layout.REDIRECT,
-        "skip": memory_layout.SKIP,
+        "load": rule_numbers.LOAD,
+        "block": rule_numbers.BLOCK,
+        "host": rule_numbers.HOST,
+        "redirect": rule_numbers.REDIRECT,
+        "skip": rule_numbers.SKIP,
     },
     "link": {
-        "fifo": memory_layout.ONE_AT_A_TIME,
-        "wide": memory_layout.ALL_AT_ONCE,
-        "free-prefetch": memory_layout.FREE_PREFETCH,
+        "fifo": rule_numbers.ONE_AT_A_TIME,
+        "wide": rule_numbers.ALL_AT_ONCE,
+        "free-prefetch": rule_numbers.FREE_PREFETCH,
     },
-    "scope": {"layer": memory_layout.PER_LAYER, "global": memory_layout.ONE_FOR_ALL},
+    "scope": {"layer": rule_numbers.PER_LAYER, "global": rule_numbers.ONE_FOR_ALL},
 }
 
 # Equal batches of equal curves cost the same under these: an answer is kept. Any other cost is asked for every batch.

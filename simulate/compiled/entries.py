@@ -13,8 +13,7 @@ from moe_replay.simulate.compiled.cluster.cluster_lockstep import play_step
 from moe_replay.simulate.compiled.instant import go_on
 from moe_replay.simulate.compiled.jit import entry
 from moe_replay.simulate.compiled.memory.cache_replay import REPLAY, replay_all
-from moe_replay.simulate.compiled.memory.memory_accessors import filling_F, key_at
-from moe_replay.simulate.compiled.memory.memory_layout import MEMORY
+from moe_replay.simulate.compiled.memory.memory_layout import MEMORY, filling_F, key_at
 from moe_replay.simulate.compiled.run_layout import RUN
 
 

@@ -21,14 +21,27 @@ from moe_replay.simulate.compiled.memory.host_link import (
 )
 from moe_replay.simulate.compiled.memory.masking import exchange_planned, passes_finished
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
-from moe_replay.simulate.compiled.prefetchers.prefetcher import prefetch_next
+from moe_replay.simulate.compiled.prefetchers.prefetching import prefetch_next
 from moe_replay.simulate.compiled.queueing import (
     admit_to_queues,
     force,
     join_queues,
     time_out,
 )
-from moe_replay.simulate.compiled.run_accessors import (
+from moe_replay.simulate.compiled.rule_numbers import LOCKSTEP
+from moe_replay.simulate.compiled.run_layout import (
+    BROKEN,
+    DONE,
+    EXCHANGE,
+    LAUNCH,
+    NEED_BATCHES,
+    NEED_COST,
+    NEED_TRANSFERS,
+    NEVER,
+    NEXT_INSTANT,
+    PREFETCH,
+    ROUND,
+    World,
     arriving_P,
     batches_A,
     device_at,
@@ -38,21 +51,6 @@ from moe_replay.simulate.compiled.run_accessors import (
     queue_at,
     timed_Q,
     times_A,
-)
-from moe_replay.simulate.compiled.run_layout import (
-    BROKEN,
-    DONE,
-    EXCHANGE,
-    LAUNCH,
-    LOCKSTEP,
-    NEED_BATCHES,
-    NEED_COST,
-    NEED_TRANSFERS,
-    NEVER,
-    NEXT_INSTANT,
-    PREFETCH,
-    ROUND,
-    World,
 )
 
 

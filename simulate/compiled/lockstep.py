@@ -7,8 +7,16 @@ from moe_replay.simulate.compiled.memory.announcing import begin_stage, note_ste
 from moe_replay.simulate.compiled.memory.expert_memory import join
 from moe_replay.simulate.compiled.memory.masking import route
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
-from moe_replay.simulate.compiled.run_accessors import device_at, node_at, pass_at, pass_N, queue_at, queued_P, step_P
-from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.run_layout import (
+    World,
+    device_at,
+    node_at,
+    pass_at,
+    pass_N,
+    queue_at,
+    queued_P,
+    step_P,
+)
 from moe_replay.simulate.compiled.scheduler import expert_of, finish, finish_empty, has_members
 from moe_replay.simulate.compiled.structures.chains import append_member, bind_members, free_members
 

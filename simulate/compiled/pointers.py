@@ -1,7 +1,7 @@
 """Records that point at arrays: what compiled functions hand on instead of dozens of arrays, each with its counter.
 
 A record (`Pointed.record`) keeps the address and the shape of every array beside its own fields. Inside compiled code
-the functions of `run_accessors` turn them back into an array or one of its records (`arrays`); outside, `Pointed` keeps
+the functions of its layout turn them back into an array or one of its records (`arrays`); outside, `Pointed` keeps
 the arrays alive and checks their types. Passing them one by one, or in a tuple, made functions slow to compile, and
 slow: every call counted references.
 """

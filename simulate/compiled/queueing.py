@@ -9,7 +9,11 @@ from moe_replay.simulate.compiled.memory.announcing import note_group
 from moe_replay.simulate.compiled.memory.expert_memory import join
 from moe_replay.simulate.compiled.memory.masking import route
 from moe_replay.simulate.compiled.memory.memory_layout import Memory
-from moe_replay.simulate.compiled.run_accessors import (
+from moe_replay.simulate.compiled.run_layout import (
+    NEVER,
+    STRETCH,
+    STRETCH_BITS,
+    World,
     device_at,
     entered_Q,
     joining_Q,
@@ -21,7 +25,6 @@ from moe_replay.simulate.compiled.run_accessors import (
     stale_R,
     timed_Q,
 )
-from moe_replay.simulate.compiled.run_layout import NEVER, STRETCH, STRETCH_BITS, World
 from moe_replay.simulate.compiled.scheduler import advance, expert_of, finish, finish_empty
 from moe_replay.simulate.compiled.structures.chains import append_member, bind_members, free_members
 from moe_replay.simulate.compiled.structures.clock import later

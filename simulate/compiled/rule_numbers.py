@@ -11,6 +11,8 @@ from pathlib import Path
 
 from moe_replay.simulate.policies.caches.cache import Cache
 from moe_replay.simulate.policies.caches.cache_names import SHIPPED as SHIPPED_CACHES
+from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
+from moe_replay.simulate.policies.prefetchers.prefetcher_names import SHIPPED as SHIPPED_PREFETCHERS
 
 HERE = Path(__file__).parent
 
@@ -29,3 +31,11 @@ def numbered(shipped: Mapping[str, type], folder: str) -> dict[type, int]:
 
 
 CACHE_NUMBERS: dict[type[Cache], int] = numbered(SHIPPED_CACHES, "caches")
+PREFETCHER_NUMBERS: dict[type[Prefetcher], int] = numbered(SHIPPED_PREFETCHERS, "prefetchers")
+
+# The others: `compiled_rules` says which rule has which; nothing depends on their order.
+QUEUES, LOCKSTEP = range(2)
+AT_TIMES, CLOSED, STEPS = range(3)  # arrivals
+LOAD, BLOCK, HOST, REDIRECT, SKIP = range(5)
+ONE_AT_A_TIME, ALL_AT_ONCE, FREE_PREFETCH = range(3)  # links
+PER_LAYER, ONE_FOR_ALL = range(2)  # caches

@@ -11,10 +11,10 @@ import numpy as np
 
 from moe_replay.simulate.compiled.compiled_rules import numbers_of
 from moe_replay.simulate.compiled.pointers import Pointed
+from moe_replay.simulate.compiled.rule_numbers import CLOSED, STEPS
 from moe_replay.simulate.compiled.run_layout import (
     ARRAYS,
     BATCH,
-    CLOSED,
     DEVICE,
     MOST_MEMBERS,
     NEVER,
@@ -23,7 +23,6 @@ from moe_replay.simulate.compiled.run_layout import (
     PASS,
     QUEUE,
     RUN,
-    STEPS,
     STRETCH,
 )
 from moe_replay.simulate.config.run_config import RunConfig

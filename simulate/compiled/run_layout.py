@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from moe_replay.simulate.compiled.arrays import ArrayLayout
 from moe_replay.simulate.compiled.pointers import pointers_field
 
 # What a call of the compiled loop returns: finished, or what it needs before it can go on where it stopped.
 DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, BROKEN = range(5)
 # Where it stopped: before the next instant, a round, the launch of a batch, the exchanges or a group's prefetches.
 NEXT_INSTANT, ROUND, LAUNCH, EXCHANGE, PREFETCH = range(5)
-QUEUES, LOCKSTEP = range(2)
-AT_TIMES, CLOSED, STEPS = range(3)  # arrivals
 
 NEVER = np.iinfo(np.int64).max
 STRETCH_BITS = 6
@@ -49,24 +48,35 @@ BATCH = np.dtype([
     ("ready_ns", "i8"), ("start_ns", "i8"), ("end_ns", "i8"),
 ], align=True)  # fmt: skip
 
-# What a run's record points at: element type and number of dimensions. `nodes_N` hold the members of queues and of
-# batches, a queue's in FIFO order. `experts_TLK` and `pass_N` are the workload's; with masked gating `routed_NK`
-# holds what a token runs at present. `finished_P`, `emptied_P`, `arriving_P` and `joining_Q` are lists of the present
-# round, `timed_Q` the heap of queues whose head has a time-out, `entered_Q` when the heads of queues began to wait
-# (NEVER: nobody does), `soonest_R` the soonest of these in each stretch of STRETCH queues, which is not known where
-# `stale_R` says so, `queued_P` and `step_P` lockstep's waiting passes and its step. `times_A` and `planned_A` are
-# the arrivals due by themselves, `held_G` the first passes that a closed loop holds back; `steps_S` counts the
-# unfinished passes of every step, which `of_step_P` lists from `start_S` on. `cost_CN` is the service time by curve
-# and tokens, -1 where nobody has asked yet; `crc_table` as `run_build.crc_tables` makes it.
 I1, I2, I4, I8 = np.dtype("i1"), np.dtype("i2"), np.dtype("i4"), np.dtype("i8")
-ARRAYS = {
-    "passes_P": (PASS, 1), "queues_Q": (QUEUE, 1), "devices_D": (DEVICE, 1), "nodes_N": (NODE, 1),
-    "batches_A": (BATCH, 1), "experts_TLK": (I2, 3), "pass_N": (I4, 1), "routed_NK": (I2, 2), "finished_P": (I8, 1),
-    "emptied_P": (I8, 1), "arriving_P": (I8, 1), "joining_Q": (I8, 1), "timed_Q": (I8, 1), "entered_Q": (I8, 1),
-    "soonest_R": (I8, 1), "stale_R": (I1, 1), "queued_P": (I8, 1), "step_P": (I8, 1), "times_A": (I8, 1),
-    "planned_A": (I8, 1), "held_G": (I8, 1), "steps_S": (I8, 1), "start_S": (I8, 1), "of_step_P": (I8, 1),
-    "cost_CN": (I8, 2), "crc_table": (I8, 2),
-}  # fmt: skip
+# What a run's record points at; each name is the function of compiled code that gives the array.
+ARRAYS = ArrayLayout()
+passes_P, pass_at = ARRAYS.records("passes_P", PASS)
+queues_Q, queue_at = ARRAYS.records("queues_Q", QUEUE)
+devices_D, device_at = ARRAYS.records("devices_D", DEVICE)
+nodes_N, node_at = ARRAYS.records("nodes_N", NODE)  # the members of queues and of batches, a queue's in FIFO order
+batches_A, batch_at = ARRAYS.records("batches_A", BATCH)
+experts_TLK = ARRAYS.array("experts_TLK", I2, 3)  # the workload's
+pass_N = ARRAYS.array("pass_N", I4)  # the workload's: the pass of every token
+routed_NK = ARRAYS.array("routed_NK", I2, 2)  # with masked gating, what a token runs at present
+finished_P = ARRAYS.array("finished_P", I8)  # of the present round, as are the next three
+emptied_P = ARRAYS.array("emptied_P", I8)
+arriving_P = ARRAYS.array("arriving_P", I8)
+joining_Q = ARRAYS.array("joining_Q", I8)
+timed_Q = ARRAYS.array("timed_Q", I8)  # the heap of queues whose head has a time-out
+entered_Q = ARRAYS.array("entered_Q", I8)  # when the heads of queues began to wait; NEVER: nobody does
+soonest_R = ARRAYS.array("soonest_R", I8)  # the soonest of these in each stretch of STRETCH queues
+stale_R = ARRAYS.array("stale_R", I1)  # 1: that is not known
+queued_P = ARRAYS.array("queued_P", I8)  # lockstep's waiting passes
+step_P = ARRAYS.array("step_P", I8)  # and its step
+times_A = ARRAYS.array("times_A", I8)  # the arrivals due by themselves
+planned_A = ARRAYS.array("planned_A", I8)  # and which passes they are
+held_G = ARRAYS.array("held_G", I8)  # the first passes that a closed loop holds back
+steps_S = ARRAYS.array("steps_S", I8)  # how many passes of a step have not finished
+start_S = ARRAYS.array("start_S", I8)  # where a step begins in
+of_step_P = ARRAYS.array("of_step_P", I8)  # the passes step by step
+cost_CN = ARRAYS.array("cost_CN", I8, 2)  # service time by curve and tokens, -1 where nobody has asked yet
+crc_table = ARRAYS.array("crc_table", I8, 2)  # as `run_build.crc_tables` makes it
 
 RUN = np.dtype([
     # what runs

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.jit import compiled, inlined
-from moe_replay.simulate.compiled.run_accessors import emptied_P, experts_TLK, finished_P, pass_at, routed_NK
-from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.run_layout import World, emptied_P, experts_TLK, finished_P, pass_at, routed_NK
 
 
 @inlined

@@ -158,6 +158,15 @@ class Rules(dict[str, Rule]):
 TABLES: dict[str, Rules] = {}  # all tables, by field
 
 
+def classes_in(package: str, modules: Mapping[str, str]) -> dict[str, type]:
+    """Return {name: class} of a table {name: "module:Class"} of a package's modules."""
+    found = {}
+    for name, home in modules.items():
+        module, _, attribute = home.partition(":")
+        found[name] = getattr(importlib.import_module(f"{package}.{module}"), attribute)
+    return found
+
+
 def imported(what: str, name: str) -> ModuleType:
     """Return a module by name; InputError, which says `what` asked for it, where it cannot be imported."""
     try:

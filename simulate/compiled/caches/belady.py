@@ -5,8 +5,7 @@ from __future__ import annotations
 from moe_replay.simulate.compiled.caches.cache_orders import any_may_leave, is_kept
 from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, first_use_K, key_at, uses_U
-from moe_replay.simulate.compiled.memory.memory_layout import NO_USE, Memory
+from moe_replay.simulate.compiled.memory.memory_layout import NO_USE, Memory, cache_at, first_use_K, key_at, uses_U
 from moe_replay.simulate.policies.caches.belady import Belady, BeladyBypass
 
 

@@ -12,8 +12,16 @@ from moe_replay.simulate.compiled.caches.cache_policies import (
     wants,
 )
 from moe_replay.simulate.compiled.jit import compiled, inlined
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, free_CS, key_at, protected_CK
-from moe_replay.simulate.compiled.memory.memory_layout import DELAYED, HIT, MISS, Memory
+from moe_replay.simulate.compiled.memory.memory_layout import (
+    DELAYED,
+    HIT,
+    MISS,
+    Memory,
+    cache_at,
+    free_CS,
+    key_at,
+    protected_CK,
+)
 
 
 @inlined

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.jit import compiled, inlined
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
-from moe_replay.simulate.compiled.memory.memory_layout import MAIN, SMALL, Memory
+from moe_replay.simulate.compiled.memory.memory_layout import MAIN, SMALL, Memory, cache_at, key_at
 
 
 @compiled

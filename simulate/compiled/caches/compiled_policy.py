@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import key_at
-from moe_replay.simulate.compiled.memory.memory_layout import SMALL, Memory
+from moe_replay.simulate.compiled.memory.memory_layout import SMALL, Memory, key_at
 
 
 @compiled

@@ -5,8 +5,7 @@ from __future__ import annotations
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
 from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at, worth_K
-from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.memory.memory_layout import Memory, cache_at, key_at, worth_K
 from moe_replay.simulate.policies.caches.importance import Importance
 
 

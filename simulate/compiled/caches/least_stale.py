@@ -6,8 +6,7 @@ from moe_replay.simulate.compiled.caches import lru
 from moe_replay.simulate.compiled.caches.cache_orders import first_from
 from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
-from moe_replay.simulate.compiled.memory.memory_layout import Memory
+from moe_replay.simulate.compiled.memory.memory_layout import Memory, cache_at, key_at
 from moe_replay.simulate.policies.caches.least_stale import LeastStale
 
 

@@ -6,8 +6,7 @@ from moe_replay.simulate.compiled.caches import lru
 from moe_replay.simulate.compiled.caches.cache_orders import is_kept
 from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
-from moe_replay.simulate.compiled.memory.memory_layout import SMALL, Memory
+from moe_replay.simulate.compiled.memory.memory_layout import SMALL, Memory, cache_at, key_at
 from moe_replay.simulate.policies.caches.lfu import LFU
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from moe_replay.simulate.compiled.caches.cache_orders import append, append_ghost, drop, drop_ghost, first_from
 from moe_replay.simulate.compiled.caches.compiled_policy import CompiledPolicy
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, key_at
-from moe_replay.simulate.compiled.memory.memory_layout import MAIN, SMALL, Memory
+from moe_replay.simulate.compiled.memory.memory_layout import MAIN, SMALL, Memory, cache_at, key_at
 from moe_replay.simulate.policies.caches.s3fifo import MOST_USES, S3FIFO
 
 

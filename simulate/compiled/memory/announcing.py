@@ -5,10 +5,9 @@ from __future__ import annotations
 from moe_replay.simulate.compiled.caches.cache import clear_protected, protect
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.expert_memory import meet
-from moe_replay.simulate.compiled.memory.memory_accessors import cache_at, entered_EN, key_at
-from moe_replay.simulate.compiled.memory.memory_layout import LOAD, STEP, Memory
-from moe_replay.simulate.compiled.run_accessors import queue_at
-from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.memory.memory_layout import STEP, Memory, cache_at, entered_EN, key_at
+from moe_replay.simulate.compiled.rule_numbers import LOAD
+from moe_replay.simulate.compiled.run_layout import World, queue_at
 
 
 @compiled

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from moe_replay.simulate.compiled.arrays import array
+from moe_replay.simulate.compiled.arrays import ArrayLayout
 from moe_replay.simulate.compiled.caches.cache import access, admit, clear_protected, leave_turn, protect
 from moe_replay.simulate.compiled.caches.cache_policies import wants
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import (
+from moe_replay.simulate.compiled.memory.memory_layout import (
+    CACHE,
+    KEY,
+    MISS,
+    NO_USE,
+    Memory,
     cache_at,
     caches_C,
     first_use_K,
@@ -20,24 +25,20 @@ from moe_replay.simulate.compiled.memory.memory_accessors import (
     keys_K,
     uses_U,
 )
-from moe_replay.simulate.compiled.memory.memory_layout import CACHE, KEY, MISS, NO_USE, Memory
 from moe_replay.simulate.compiled.pointers import pointers_field
 
 # The accesses `key_A`, of which group g has those from `start_G[g]` to `start_G[g + 1]`. Before it caches are emptied
 # where `fresh_G` says so: every key and cache is then as in `empty_K` and `empty_C`.
-REPLAY_ARRAYS = {
-    "key_A": (np.dtype("i4"), 1), "start_G": (np.dtype("i8"), 1), "fresh_G": (np.dtype("i1"), 1),
-    "empty_K": (KEY, 1), "empty_C": (CACHE, 1),
-}  # fmt: skip
+REPLAY_ARRAYS = ArrayLayout()
+key_A = REPLAY_ARRAYS.array("key_A", np.dtype("i4"))
+start_G = REPLAY_ARRAYS.array("start_G", np.dtype("i8"))
+fresh_G = REPLAY_ARRAYS.array("fresh_G", np.dtype("i1"))
+empty_K = REPLAY_ARRAYS.array("empty_K", KEY)
+empty_C = REPLAY_ARRAYS.array("empty_C", CACHE)
+
 REPLAY = np.dtype([("announces", "i8"), pointers_field(REPLAY_ARRAYS)])
 
 Replay = np.void  # one record of REPLAY
-
-key_A = array(REPLAY_ARRAYS, "key_A")
-start_G = array(REPLAY_ARRAYS, "start_G")
-fresh_G = array(REPLAY_ARRAYS, "fresh_G")
-empty_K = array(REPLAY_ARRAYS, "empty_K")
-empty_C = array(REPLAY_ARRAYS, "empty_C")
 
 
 @compiled

@@ -14,7 +14,13 @@ from moe_replay.simulate.compiled.caches.cache import (
 from moe_replay.simulate.compiled.caches.cache_policies import wants
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.host_link import ask, wait_for_link
-from moe_replay.simulate.compiled.memory.memory_accessors import (
+from moe_replay.simulate.compiled.memory.memory_layout import (
+    ASIDE,
+    HIT,
+    MISS,
+    NOT_MET,
+    REST,
+    Memory,
     asking_CK,
     cache_at,
     key_at,
@@ -22,9 +28,8 @@ from moe_replay.simulate.compiled.memory.memory_accessors import (
     log_A,
     transfer_at,
 )
-from moe_replay.simulate.compiled.memory.memory_layout import ASIDE, BLOCK, HIT, HOST, MISS, NOT_MET, REST, Memory
-from moe_replay.simulate.compiled.run_accessors import device_at, queue_at
-from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.rule_numbers import BLOCK, HOST
+from moe_replay.simulate.compiled.run_layout import World, device_at, queue_at
 from moe_replay.simulate.compiled.structures.chains import append_ready, pop_ready, put_first_ready
 
 

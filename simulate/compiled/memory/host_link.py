@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.memory.memory_accessors import (
+from moe_replay.simulate.compiled.memory.memory_layout import (
+    Memory,
     draws,
     key_at,
     link_at,
@@ -14,7 +15,6 @@ from moe_replay.simulate.compiled.memory.memory_accessors import (
     transfer_at,
     transfers_A,
 )
-from moe_replay.simulate.compiled.memory.memory_layout import Memory
 from moe_replay.simulate.compiled.run_layout import NEVER, World
 from moe_replay.simulate.compiled.structures.clock import later
 

@@ -6,7 +6,8 @@ from moe_replay.simulate.compiled.caches.cache import access, start_running
 from moe_replay.simulate.compiled.jit import compiled
 from moe_replay.simulate.compiled.memory.expert_memory import grant, is_here, load_ahead
 from moe_replay.simulate.compiled.memory.host_link import is_busy
-from moe_replay.simulate.compiled.memory.memory_accessors import (
+from moe_replay.simulate.compiled.memory.memory_layout import (
+    Memory,
     cache_at,
     candidates_TLC,
     key_at,
@@ -19,9 +20,7 @@ from moe_replay.simulate.compiled.memory.memory_accessors import (
     stamp_K,
     worth_K,
 )
-from moe_replay.simulate.compiled.memory.memory_layout import Memory
-from moe_replay.simulate.compiled.run_accessors import pass_at, queue_at, routed_NK
-from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.run_layout import World, pass_at, queue_at, routed_NK
 
 
 @compiled

@@ -10,20 +10,11 @@ import numpy as np
 from moe_replay.simulate.compiled.compiled_rules import numbers_of
 from moe_replay.simulate.compiled.entries import fill
 from moe_replay.simulate.compiled.memory.access_order import Order, uses_of
-from moe_replay.simulate.compiled.memory.memory_layout import (
-    ALL_AT_ONCE,
-    ARRAYS,
-    CACHE,
-    CO_ACTIVATION,
-    FREE_PREFETCH,
-    KEY,
-    LINK,
-    MEMORY,
-    PREVIOUS_TOKEN,
-    REDIRECT,
-    TRANSFER,
-)
+from moe_replay.simulate.compiled.memory.memory_layout import ARRAYS, CACHE, KEY, LINK, MEMORY, TRANSFER
 from moe_replay.simulate.compiled.pointers import Pointed
+from moe_replay.simulate.compiled.prefetchers.prefetcher import CompiledPrefetcher
+from moe_replay.simulate.compiled.prefetchers.prefetching import TWINS as PREFETCHERS
+from moe_replay.simulate.compiled.rule_numbers import ALL_AT_ONCE, FREE_PREFETCH, REDIRECT
 from moe_replay.simulate.compiled.run_build import writable
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
@@ -152,7 +143,7 @@ def assembled(
         **uses_of(order, keys["cache"]), **new_lists(workload, config, caches, bool(made.prefetches)),
         filling_F=np.array([key for each in reference.caches_DC for cache in each for key in cache.slot_of], np.int64),
         ranked_LE=np.array(getattr(reference.prefetcher, "ranked", [[0]]), np.int64),
-        **remembered(workload, config, int(made.prefetcher)),
+        **remembered(workload, config, PREFETCHERS[int(made.prefetcher)]),
         **candidates_of(workload),
     )  # fmt: skip
     keys["next_use_at"] = made["first_use_K"][:-1]
@@ -184,17 +175,18 @@ def new_links(devices: int) -> np.ndarray:
     return links
 
 
-def remembered(workload: Workload, config: RunConfig, kind: int) -> dict[str, np.ndarray]:
-    """Return what a kind of prefetcher remembers of sequences and pairs: nothing yet."""
+def remembered(workload: Workload, config: RunConfig, prefetcher: CompiledPrefetcher) -> dict[str, np.ndarray]:
+    """Return what a prefetcher remembers of sequences and pairs: nothing yet."""
     experts, keys = workload.experts, workload.layers * workload.experts
     sequences = 1 + len(np.unique(workload.sequence_P))
     most = int(workload.tokens_P.max()) * workload.experts_TLK.shape[2]
     # A lockstep step selects up to all experts of a layer, a pass no more than its tokens choose.
     most = experts if config.runs_in_order else min(experts, most)
-    shapes = {PREVIOUS_TOKEN: (sequences, workload.layers, most), CO_ACTIVATION: (sequences, 1, most)}
-    shape = shapes.get(kind, (1, 1, 1))
+    shape = {
+        "none": (1, 1, 1), "last": (sequences, 1, most), "last of every layer": (sequences, workload.layers, most),
+    }[prefetcher.remembers]  # fmt: skip
     # It grows with the square of the experts: made only for the prefetcher that counts pairs.
-    pairs = (keys, experts) if kind == CO_ACTIVATION else (1, 1)
+    pairs = (keys, experts) if prefetcher.counts_pairs else (1, 1)
     return {
         "pairs_KE": np.zeros(pairs, np.int64), "seen_K": np.zeros(keys, np.int64), "follow_E": np.zeros(experts),
         # -1: nothing seen yet, which is not the same as a group without members.

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from moe_replay.simulate.compiled.arrays import ArrayLayout
 from moe_replay.simulate.compiled.pointers import pointers_field
 from moe_replay.simulate.policies.caches.cache import Access
 
-# Numbers of rules. `compiled.named` says which rule has which; nothing depends on their order.
-LOAD, BLOCK, HOST, REDIRECT, SKIP = range(5)
-NO_PREFETCH, PREVIOUS_TOKEN, CO_ACTIVATION, POPULARITY, ORACLE = range(5)
-ONE_AT_A_TIME, ALL_AT_ONCE, FREE_PREFETCH = range(3)  # links
-PER_LAYER, ONE_FOR_ALL = range(2)  # caches
 NOT_MET = -1
 MISS, HIT, DELAYED = int(Access.MISS), int(Access.HIT), int(Access.DELAYED)
 ASIDE, REST = 1, 2  # a queue that is parked until its expert is there; one that is accessed behind the batch that runs
@@ -51,27 +47,43 @@ TRANSFER = np.dtype([
     ("victim", "i8"), ("link", "i8"), ("prefetch", "i8"),
 ])  # fmt: skip
 
-# What the memory's record points at: element type and number of dimensions. `free_CS` holds the free slots of every
-# cache as a stack, `protected_CK` and `asking_CK` lists of keys. `entered_EN` are the (pass, layer) whose groups
-# prefetchers have not seen yet, `group_E` the experts of one group and `ahead_K` what a prefetcher proposes.
-# `stamp_K` marks keys. `worth_K` is importance, `norm_K` that of the experts' weights, `score_K` what the present
-# window gathers, `plan_DK` what the online scheduler will bring. `uses_U` lists the accesses to come of every key,
-# from `first_use_K` on; `known_member_M` those of the groups to come, from `known_G` on. `log_A` records accesses,
-# `log_group_G` groups (layer, sequence, members) and `log_member_M` their members. `ranked_LE` are experts by
-# popularity. `pairs_KE` and `seen_K` count what followed, `follow_E` scores it; `last_SLM` is what a sequence
-# selected last (sequence 0: several) and `last_SL` how many, -1 nothing yet; `before_S` its layer. `candidates_TLC`,
-# `scores_TLC` and `norm_TL` are what masked gating looks at. `draws` are random bits, 32 at a time, of which `drawn`
-# have been used. `filling_F` are the keys that hold slots before the run.
 I2, I8, F4, F8, U4 = map(np.dtype, ("i2", "i8", "f4", "f8", "u4"))
-ARRAYS = {
-    "keys_K": (KEY, 1), "caches_C": (CACHE, 1), "links_D": (LINK, 1), "transfers_A": (TRANSFER, 1), "free_CS": (I8, 2),
-    "protected_CK": (I8, 2), "asking_CK": (I8, 2), "entered_EN": (I8, 2), "group_E": (I8, 1), "ahead_K": (I8, 1),
-    "stamp_K": (I8, 1), "worth_K": (F8, 1), "norm_K": (F8, 1), "score_K": (F8, 1), "plan_DK": (I8, 2),
-    "uses_U": (I8, 1), "first_use_K": (I8, 1), "log_A": (I8, 1), "log_group_G": (I8, 2), "log_member_M": (I8, 1),
-    "known_G": (I8, 1), "known_member_M": (I8, 1), "ranked_LE": (I8, 2), "pairs_KE": (I8, 2), "seen_K": (I8, 1),
-    "follow_E": (F8, 1), "last_SLM": (I2, 3), "last_SL": (I8, 2), "before_S": (I8, 1), "candidates_TLC": (I2, 3),
-    "scores_TLC": (F4, 3), "norm_TL": (F4, 2), "draws": (U4, 1), "filling_F": (I8, 1),
-}  # fmt: skip
+# What the memory's record points at; each name is the function of compiled code that gives the array.
+ARRAYS = ArrayLayout()
+keys_K, key_at = ARRAYS.records("keys_K", KEY)
+caches_C, cache_at = ARRAYS.records("caches_C", CACHE)
+links_D, link_at = ARRAYS.records("links_D", LINK)
+transfers_A, transfer_at = ARRAYS.records("transfers_A", TRANSFER)
+free_CS = ARRAYS.array("free_CS", I8, 2)  # the free slots of every cache, as a stack
+protected_CK = ARRAYS.array("protected_CK", I8, 2)  # the group that is protected
+asking_CK = ARRAYS.array("asking_CK", I8, 2)  # the demands that wait for a slot
+entered_EN = ARRAYS.array("entered_EN", I8, 2)  # (pass, layer) of the groups that prefetchers have not seen yet
+group_E = ARRAYS.array("group_E", I8)  # the experts of one group
+ahead_K = ARRAYS.array("ahead_K", I8)  # what a prefetcher proposes
+stamp_K = ARRAYS.array("stamp_K", I8)  # marks keys
+worth_K = ARRAYS.array("worth_K", F8)  # importance
+norm_K = ARRAYS.array("norm_K", F8)  # importance of the experts' weights
+score_K = ARRAYS.array("score_K", F8)  # what the present window gathers
+plan_DK = ARRAYS.array("plan_DK", I8, 2)  # what SwapMoE's scheduler will bring
+uses_U = ARRAYS.array("uses_U", I8)  # the accesses to come of every key
+first_use_K = ARRAYS.array("first_use_K", I8)  # where those of a key begin
+log_A = ARRAYS.array("log_A", I8)  # accesses, recorded for others
+log_group_G = ARRAYS.array("log_group_G", I8, 2)  # groups likewise: layer, sequence, members
+log_member_M = ARRAYS.array("log_member_M", I8)  # and their members
+known_G = ARRAYS.array("known_G", I8)  # where the groups to come begin in
+known_member_M = ARRAYS.array("known_member_M", I8)  # their members
+ranked_LE = ARRAYS.array("ranked_LE", I8, 2)  # experts by popularity
+pairs_KE = ARRAYS.array("pairs_KE", I8, 2)  # what followed what
+seen_K = ARRAYS.array("seen_K", I8)  # how often an expert was followed
+follow_E = ARRAYS.array("follow_E", F8)  # the score of what may follow
+last_SLM = ARRAYS.array("last_SLM", I2, 3)  # what a sequence selected last; sequence 0: several together
+last_SL = ARRAYS.array("last_SL", I8, 2)  # how many these are, -1: nothing yet
+before_S = ARRAYS.array("before_S", I8)  # the layer of the group before
+candidates_TLC = ARRAYS.array("candidates_TLC", I2, 3)  # this and the next two: what masked gating looks at
+scores_TLC = ARRAYS.array("scores_TLC", F4, 3)
+norm_TL = ARRAYS.array("norm_TL", F4, 2)
+draws = ARRAYS.array("draws", U4)  # random bits, 32 at a time, of which `drawn` have been used
+filling_F = ARRAYS.array("filling_F", I8)  # the keys that hold slots before the run
 
 MEMORY = np.dtype([
     ("policy", "i8"), ("miss", "i8"), ("ordered", "i8"), ("hands_out", "i8"), ("wide", "i8"), ("free_prefetch", "i8"),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.jit import compiled, inlined
-from moe_replay.simulate.compiled.run_accessors import crc_table, device_at, node_at, queue_at
-from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.run_layout import World, crc_table, device_at, node_at, queue_at
 from moe_replay.simulate.compiled.structures.checksum import crc_step
 
 

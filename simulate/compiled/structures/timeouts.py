@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from moe_replay.simulate.compiled.jit import compiled
-from moe_replay.simulate.compiled.run_accessors import queue_at, timed_Q
-from moe_replay.simulate.compiled.run_layout import World
+from moe_replay.simulate.compiled.run_layout import World, queue_at, timed_Q
 
 
 @compiled

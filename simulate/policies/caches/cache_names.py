@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 
 from moe_replay.simulate.policies.caches.cache import Cache
 from moe_replay.simulate.policies.memory.knowledge import MEANING, Future, Knowledge
-from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.simulate.policies.rule_names import Rules, classes_in
 from moe_replay.traces.errors import InputError, unknown_name
 
 # A new policy is one module here and one line in this table; where a module of the same name is in `compiled.caches`,
@@ -28,15 +27,7 @@ MODULES = {
     "belady": "belady:Belady",
     "belady-bypass": "belady:BeladyBypass",
 }
-
-
-def policy_in(home: str) -> type[Cache]:
-    """Return the policy that is `MODULE:CLASS` in this folder."""
-    module, _, name = home.partition(":")
-    return getattr(import_module(f"moe_replay.simulate.policies.caches.{module}"), name)
-
-
-SHIPPED: dict[str, type[Cache]] = {name: policy_in(home) for name, home in MODULES.items()}
+SHIPPED: dict[str, type[Cache]] = classes_in(__package__, MODULES)
 CACHES: Rules[type[Cache]] = Rules("cache", "cache policy", Cache, SHIPPED, methods=("victim", "wants"))
 SCOPES = ("layer", "global")
 

@@ -2,18 +2,21 @@
 
 from moe_replay.simulate.policies.caches.cache_names import check_knowledge
 from moe_replay.simulate.policies.memory.knowledge import Knowledge
-from moe_replay.simulate.policies.prefetchers.co_activation import CoActivation
-from moe_replay.simulate.policies.prefetchers.oracle import Oracle
-from moe_replay.simulate.policies.prefetchers.popularity import Popularity
 from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher
-from moe_replay.simulate.policies.prefetchers.previous_token import PreviousToken
-from moe_replay.simulate.policies.rule_names import Rules
+from moe_replay.simulate.policies.rule_names import Rules, classes_in
 from moe_replay.traces.errors import InputError
 
-PREFETCHERS: Rules[type[Prefetcher]] = Rules("prefetch", "prefetcher", Prefetcher, {
-    "none": Prefetcher, "previous-token": PreviousToken, "co-activation": CoActivation, "popularity": Popularity,
-    "oracle": Oracle,
-}, methods=("propose",))  # fmt: skip
+# A new prefetcher is one module here and one line in this table; where a module of the same name is in
+# `compiled.prefetchers`, the compiled engine has it too.
+MODULES = {
+    "none": "prefetcher:Prefetcher",
+    "previous-token": "previous_token:PreviousToken",
+    "co-activation": "co_activation:CoActivation",
+    "popularity": "popularity:Popularity",
+    "oracle": "oracle:Oracle",
+}
+SHIPPED: dict[str, type[Prefetcher]] = classes_in(__package__, MODULES)
+PREFETCHERS: Rules[type[Prefetcher]] = Rules("prefetch", "prefetcher", Prefetcher, SHIPPED, methods=("propose",))
 
 
 def new_prefetcher(name: str, knowledge: Knowledge) -> Prefetcher:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moe_replay.simulate.compiled import bounds, jit
+from moe_replay.simulate.compiled import bounds, jit, run_layout
 from moe_replay.simulate.compiled.arrays import array, element
+from moe_replay.simulate.compiled.memory import cache_replay, memory_layout
 from moe_replay.simulate.compiled.pointers import Pointed, pointers_field
 
 PAIR = np.dtype([("mine", "i4"), ("its", "i4")])
@@ -128,6 +129,16 @@ def test_the_form_is_asked_for_by_the_environment(monkeypatch, value, marked):
     if value is not None:
         monkeypatch.setenv(bounds.VARIABLE, value)
     assert (bounds.MARK in Pointed(RECORD, ARRAYS).record.dtype.names) == marked
+
+
+@pytest.mark.parametrize(
+    ("layout", "arrays"),
+    [(run_layout, "ARRAYS"), (memory_layout, "ARRAYS"), (cache_replay, "REPLAY_ARRAYS")],
+    ids=["run", "memory", "replay"],
+)
+def test_every_array_of_a_layout_is_reached_by_its_name(layout, arrays):
+    for name in getattr(layout, arrays):
+        assert getattr(layout, name).py_func.__qualname__ == f"array_{name}"
 
 
 def test_types_of_records_have_one_number_each_in_every_process():

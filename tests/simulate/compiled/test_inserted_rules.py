@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from worlds import world
 
 from moe_replay.simulate.compiled.caches import cache_policies
 from moe_replay.simulate.compiled.compiled_rules import COMPILED
+from moe_replay.simulate.compiled.prefetchers import prefetching
+from moe_replay.simulate.compiled.rule_calls import text_of, twins_of
+from moe_replay.simulate.compiled.rule_numbers import module_of
 from moe_replay.simulate.config.costs import Affine
 from moe_replay.simulate.config.memory_config import HANDLINGS, LINKS
 from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
@@ -26,10 +30,40 @@ from moe_replay.traces.file.trace_file import save_trace
 HERE = Path(__file__).resolve().parent
 
 
-def test_the_compiled_form_of_a_policy_is_in_the_file_of_the_same_name():
-    shared = {"__init__", "cache", "cache_orders", "cache_policies", "compiled_policy"}
-    found = {path.stem for path in Path(cache_policies.__file__).parent.glob("*.py")} - shared
-    assert found == {rule.__module__.rpartition(".")[2] for rule in COMPILED["cache policy"]}
+SHARED = {  # by kind of rule: the modules beside the rules that all of them share
+    "cache policy": (cache_policies, {"cache", "cache_orders", "cache_policies", "compiled_policy"}),
+    "prefetcher": (prefetching, {"prefetching"}),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_the_compiled_form_of_a_rule_is_in_the_file_of_the_same_name(kind):
+    module, shared = SHARED[kind]
+    found = {path.stem for path in Path(module.__file__).parent.glob("*.py")} - shared - {"__init__"}
+    assert found == {rule.__module__.rpartition(".")[2] for rule in COMPILED[kind]}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_a_compiled_module_without_the_form_of_its_rule_is_refused(kind, monkeypatch):
+    """As where a class is added to a module that has a compiled form of another."""
+    module, _ = SHARED[kind]
+    rule = next(iter(COMPILED[kind]))
+    twins = import_module(f"{module.__package__}.{module_of(rule)}")
+    monkeypatch.setattr(twins, "TWINS", {})
+    with pytest.raises(LookupError, match=f"{module_of(rule)}.py: TWINS lacks {rule.__name__}"):
+        twins_of(module.__package__, COMPILED[kind])
+
+
+def test_what_calls_the_rule_of_a_run_asks_one_question_for_each_function():
+    rules = {"lru_touch": (len, (3, 4)), "sieve_touch": (max, (7,))}
+    assert text_of("touch", "memory, key", "memory.policy", rules).splitlines() == [
+        "def touch(memory, key):",
+        "    if memory.policy == 3 or memory.policy == 4:",
+        "        return lru_touch(memory, key)",
+        "    if memory.policy == 7:",
+        "        return sieve_touch(memory, key)",
+        "    return default(memory, key)",
+    ]
 
 
 def test_every_shipped_rule_is_compiled_and_no_two_share_a_number():

@@ -15,7 +15,8 @@ import pytest
 from moe_replay.simulate.compiled import entries, jit, machine_code
 from moe_replay.simulate.compiled.caches import cache_policies
 from moe_replay.simulate.compiled.memory.memory_layout import MEMORY
-from moe_replay.simulate.compiled.rule_numbers import CACHE_NUMBERS, module_of
+from moe_replay.simulate.compiled.prefetchers import prefetching
+from moe_replay.simulate.compiled.rule_numbers import CACHE_NUMBERS, PREFETCHER_NUMBERS, module_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -110,7 +111,11 @@ def test_compiled_code_takes_nothing_from_sources_that_the_digest_leaves_out():
     def file_of(name):
         return ROOT / (name.removeprefix("moe_replay.").replace(".", "/") + ".py")
 
-    rules = {f"{cache_policies.__package__}.{module_of(rule)}" for rule in CACHE_NUMBERS}  # imported by their names
+    rules = {
+        f"{package.__package__}.{module_of(rule)}"  # imported by their names
+        for package, numbers in ((cache_policies, CACHE_NUMBERS), (prefetching, PREFETCHER_NUMBERS))
+        for rule in numbers
+    }
     waiting, seen = {"moe_replay.simulate.compiled.entries", *rules}, set()
     while waiting:
         seen.add(name := waiting.pop())
