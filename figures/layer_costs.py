@@ -1,7 +1,6 @@
 """What does an expert's batch cost at the layer shapes of published models? A row of panels per device."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,9 +61,7 @@ def curves(axes: Axes, rows: pd.DataFrame, shapes: dict[str, dict], forms: tuple
 def mark_break_even(axes: Axes, rows: pd.DataFrame, shapes: dict[str, dict]) -> None:
     """Mark on each curve of times per token where it breaks even, with the number."""
     for shape, own in rows.groupby("shape", sort=False):
-        own = own.sort_values("tokens")
-        at = float(own["break_even_tokens"].iloc[0])
-        value = np.exp(np.interp(np.log(at), np.log(own["tokens"]), np.log(own["token_us"])))
+        at, value = own[["break_even_tokens", "break_even_token_us"]].iloc[0]
         axes.plot(at, value, "|", color=shapes[shape]["color"], markersize=14, markeredgewidth=2)
         style.note(axes, f"{at:,.0f}", (at, value), offset=(4, 5))
 

@@ -61,8 +61,8 @@ def accuracy_panel(axes: Axes, rows: pd.DataFrame, epochs: pd.DataFrame) -> None
         look = style.look(index)
         axes.plot(own["epoch"], own["accuracy_percent"], linestyle="none", marker=look["marker"], markersize=2.5,
                   color=look["color"], alpha=0.6)  # fmt: skip
-        mean = own.groupby("epoch")["accuracy_percent"].mean()
-        axes.plot(mean.index, mean, **look, label=name)
+        means = own.drop_duplicates("epoch").sort_values("epoch")
+        axes.plot(means["epoch"], means["mean_accuracy_percent"], **look, label=name)
     threshold = rows["threshold_percent"].iloc[0]
     axes.axhline(threshold, color=style.DARK, linestyle=style.DOTTED, linewidth=0.9)
     style.note(axes, f"{threshold:g} %", (1, threshold), ("axes fraction", "data"), (-2, 2), "right")

@@ -1,7 +1,6 @@
 """What does running with a part of the experts cost? Quality, latency, and gate mass as a sign of lost quality."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -106,8 +105,9 @@ def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
         )  # fmt: skip
         if "simulated_mean_ms" in own:
             axes.plot(own["slots"], own["simulated_mean_ms"], "x", color=look["color"], markersize=8)
-    resident = alone.loc[alone["cache"] == "resident", "executed_mean_ms"]
-    axes.axhline(float(np.mean(resident)), label="all experts resident", color=style.DARK, linestyle=style.DOTTED)
+    axes.axhline(
+        alone["resident_mean_ms"].iloc[0], label="all experts resident", color=style.DARK, linestyle=style.DOTTED
+    )
     axes.plot([], [], "x", color=style.MIDDLE, markersize=8, label="simulated")
     axes.set_title("latency at batch 1, executed")
     axes.set(xlabel="expert slots per layer", ylabel="ms per pass, mean", ylim=(0, None))

@@ -325,3 +325,25 @@ def test_no_paths_of_one_machine():
 def test_every_folder_of_code_is_a_package():
     """An installation takes the folders that have an `__init__`; a folder without one works in a checkout alone."""
     assert not [path.parent for path in modules(*STAGES) if not (path.parent / "__init__.py").exists()]
+
+
+# What makes a number out of several. Least and most are for the ends of axes, a quantile for those of a colour scale.
+NUMBERS_OF_SEVERAL = (
+    *("mean", "median", "std", "var", "sem", "sum", "cumsum", "average", "percentile", "interp", "polyfit"),
+    *("agg", "aggregate", "apply", "transform", "rolling", "corr", "pct_change"),
+)
+
+
+def computed(tree):
+    """The calls in a module that make a number out of several."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [func.attr for func in calls if isinstance(func, ast.Attribute) and func.attr in NUMBERS_OF_SEVERAL]
+
+
+def test_figures_compute_nothing():
+    found = {name_of(path): computed(ast.parse(path.read_text())) for path in modules("figures")}
+    assert not {name: calls for name, calls in found.items() if calls}
+
+
+def test_a_mean_in_a_figure_would_be_noticed():
+    assert computed(ast.parse("own.groupby('epoch')['accuracy'].mean()\nnp.interp(1, x, y)")) == ["mean", "interp"]

@@ -65,6 +65,9 @@ def form_rows(form: str, ns: dict[int, np.ndarray], weights: int, bytes_each: fl
     """Return the rows of one form from {tokens: ns}, an expert having so many weights of so many bytes."""
     medians = {tokens: float(np.median(each)) for tokens, each in sorted(ns.items())}
     break_even = break_even_tokens(medians)
+    sizes, token_us = np.array(list(medians)), np.array([ns / 1e3 / tokens for tokens, ns in medians.items()])
+    # Between two measured sizes, as the figure's logarithmic axes draw the curve.
+    break_even_us = float(np.exp(np.interp(np.log(break_even), np.log(sizes), np.log(token_us))))
     about = {"shape": model["name"], "form": form}
     about |= {name: model[name] for name in ("experts", "k", "width", "hidden", "dtype")}
     rows = []
@@ -75,6 +78,7 @@ def form_rows(form: str, ns: dict[int, np.ndarray], weights: int, bytes_each: fl
             "lower_quartile_us": low / 1e3, "upper_quartile_us": high / 1e3, "token_us": median_ns / 1e3 / tokens,
             "teraflops": 2 * weights * tokens / median_ns / 1e3,
             "weights_gigabytes_per_s": weights * bytes_each / median_ns, "break_even_tokens": break_even,
+            "break_even_token_us": break_even_us,
         })  # fmt: skip
     return rows
 

@@ -33,6 +33,18 @@ def memory_executed_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
             continue
         inputs.note(f"{log_set.name}/{MEMORY_EXECUTED}/{name}", sha256_of(folder / f"{name}.passes.parquet"))
         rows.append(one_row(log_set, name, executed))
+    return beside_resident(rows)
+
+
+def beside_resident(rows: list[dict]) -> list[dict]:
+    """Return the rows, each with the mean latency of the runs with all experts resident and as many in flight."""
+    means: dict[int | None, list[float]] = {}
+    for row in rows:
+        if row.get("cache") == RESIDENT:
+            means.setdefault(row["in_flight"], []).append(row["executed_mean_ms"])
+    for row in rows:
+        if "executed_mean_ms" in row:
+            row["resident_mean_ms"] = float(np.mean(means.get(row["in_flight"], [np.nan])))
     return rows
 
 

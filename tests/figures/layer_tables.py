@@ -18,7 +18,7 @@ def layer_rows(sets):
                     yield {"set": name, "shape": shape, "form": form, "tokens": tokens, "expert_us": took,
                            "lower_quartile_us": took * 0.9, "upper_quartile_us": took * 1.2, "token_us": took / tokens,
                            "teraflops": 1.0, "weights_gigabytes_per_s": 2.0, "break_even_tokens": 16.0 * fixed,
-                           **FINE}  # fmt: skip
+                           "break_even_token_us": scale / 8, **FINE}  # fmt: skip
 
 
 def link_rows(sets):

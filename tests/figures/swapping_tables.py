@@ -41,7 +41,7 @@ def latency_rows(name):
         for slots in (2, 4):
             yield {"set": name, **FINE, "run": f"{cache}{miss}{slots}", "in_flight": 1, "cache": cache, "slots": slots,
                    "miss": miss, "prefetch": prefetch, "period": period, "executed_mean_ms": 3.0 + slots,
-                   "executed_mean_half_ms": 0.2, "simulated_mean_ms": 3.1 + slots}  # fmt: skip
+                   "executed_mean_half_ms": 0.2, "resident_mean_ms": 6.0, "simulated_mean_ms": 3.1 + slots}  # fmt: skip
 
 
 def budget_rows(name):

@@ -58,6 +58,7 @@ COLUMNS = (
     Column("training_loss", "", "loss of training, mean over the epoch"),
     Column("trained_parameters", "", "weights that were trained"),
     Column("deployed_parameters", "", "weights that are used afterwards"),
+    Column("mean_accuracy_percent", "%", "accuracy after the epoch, mean over the configuration's seeds", HELD_OUT),
     Column("final_accuracy_percent", "%", "accuracy after the last epoch", HELD_OUT),
     Column("drawn_accuracy_percent", "%", "accuracy with drawn experts, before weights are averaged", HELD_OUT),
     Column("over_dense_points", "points", "accuracy less that of the dense model", HELD_OUT),

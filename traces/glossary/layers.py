@@ -19,6 +19,7 @@ COLUMNS = (
     Column("weights_gigabytes_per_s", "GB/s", "bytes of the expert's weights over the median time"),
     Column("break_even_tokens", "tokens", "time of the smallest batch over the least time per token: below it a batch "
            "pays for weights and launches, above it for its tokens"),
+    Column("break_even_token_us", "us", "time per token at `break_even_tokens`, between the sizes that were measured"),
     Column("host_memory", "", "host memory that is copied from: pinned, pageable, or host where there is no GPU"),
     Column("copies", "", "copies at once, each on a stream of its own"),
     Column("copy_bytes", "bytes", "bytes of one copy"),

@@ -23,6 +23,7 @@ COLUMNS = (
     Column("mean_ms", "ms", "mean time of a pass from its arrival to its end", WHOLE),
     Column("p95_ms", "ms", "95 % of the passes take at most this long from arrival to end", WHOLE),
     Column("mean_half_ms", "ms", "half the width of the 95 % interval of the mean, over tenths of the run", WHOLE),
+    Column("resident_mean_ms", "ms", "executed mean with all experts resident, as many passes in flight", WHOLE),
     Column("same_order", "", "whether both ran the same batches in the same order", WHOLE),
     Column("same_transfers", "", "whether both moved the same experts to the same slots in the same order", WHOLE),
     Column("hit_difference", "share", "simulated less executed hit ratio", WHOLE),

@@ -123,11 +123,16 @@ def seconds(times: pd.DataFrame | None, key: tuple[str, int, int], what: str) ->
 
 
 def epoch_rows(name: str, epochs: pd.DataFrame) -> list[dict]:
-    """Return the accuracy of every model after every epoch, in percent; with its draws where it is routed at random."""
+    """Return the accuracy of every model after every epoch, in percent, beside the mean over the configuration's seeds.
+
+    Where it is routed at random, also that of drawn experts.
+    """
     drawn = pd.to_numeric(epochs["drawn_accuracy"]) if "drawn_accuracy" in epochs else np.nan
     table = epochs.assign(
         set=name, label=[label(*key) for key in epochs[KEY].itertuples(index=False)],
         accuracy_percent=epochs["test_accuracy"] * 100, drawn_accuracy_percent=drawn * 100,
     )  # fmt: skip
-    kept = ["set", "label", *KEY, "seed", "epoch", "loss", "accuracy_percent", "drawn_accuracy_percent"]
+    table["mean_accuracy_percent"] = table.groupby([*KEY, "epoch"])["accuracy_percent"].transform("mean")
+    accuracies = ["accuracy_percent", "mean_accuracy_percent", "drawn_accuracy_percent"]
+    kept = ["set", "label", *KEY, "seed", "epoch", "loss", *accuracies]
     return table[kept].rename(columns={"loss": "training_loss"}).to_dict("records")

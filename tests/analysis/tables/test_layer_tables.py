@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from layer_logs import BYTES, FIXED_NS, SIZES, WEIGHTS, cost_table, write_layer_logs
 
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import find_log_sets
-from moe_replay.analysis.tables.layer_costs import break_even_tokens, build_layer_costs
+from moe_replay.analysis.tables.layer_costs import break_even_tokens, build_layer_costs, form_rows
 from moe_replay.analysis.tables.links import build_links
 
 
@@ -37,6 +38,7 @@ def test_every_form_has_a_row_per_size(logs):
             assert row["teraflops"] == pytest.approx(2 * WEIGHTS * size / ns / 1e3)
             assert row["weights_gigabytes_per_s"] == pytest.approx(BYTES / ns)
             assert row["break_even_tokens"] == pytest.approx((fixed + 100) / ((fixed + 100_000) / 1000))
+            assert rows.loc[(form, 1000), "token_us"] < row["break_even_token_us"] < rows.loc[(form, 1), "token_us"]
     assert (rows.loc[("wall", 1), "times"], rows.loc[("grouped", 1), "times"]) == (6, 3)
     about = json.loads((out / "layer_costs.json").read_text())
     assert set(about["inputs"]) == {"gpu-toy/shapes/toy.costs.parquet", "gpu-toy/shapes/toy.times.parquet"}
@@ -52,6 +54,14 @@ def test_the_claim_is_of_experts_alone_and_of_steps(logs):
 def test_break_even_by_hand():
     assert break_even_tokens({1: 50.0, 10: 50.0, 100: 500.0}) == 10
     assert break_even_tokens({4: 8.0}) == 4  # a single size says nothing else
+
+
+def test_the_time_per_token_at_break_even_lies_on_the_line_between_measured_sizes_in_logarithms():
+    ns = {1: np.array([1000.0]), 16: np.array([4000.0]), 256: np.array([16_000.0])}  # breaks even at 16 tokens
+    shape = {"name": "toy", "experts": 4, "k": 2, "width": 8, "hidden": 16, "dtype": "float32"}
+    assert form_rows("loop", ns, 384, 4, shape)[0]["break_even_token_us"] == pytest.approx(0.25)
+    del ns[16]  # from 1 us at 1 token to 1/16 us at 256: a quarter half-way, at 16
+    assert form_rows("loop", ns, 384, 4, shape)[0]["break_even_token_us"] == pytest.approx(0.25)
 
 
 def test_links_stand_beside_what_was_fitted(logs):

@@ -79,6 +79,16 @@ def test_epochs_keep_the_draws_beside_the_average():
     assert rows.loc[rows["variant"] == "dense", "drawn_accuracy_percent"].isna().all()
 
 
+def test_epochs_have_the_mean_over_the_seeds_of_their_configuration():
+    epochs = logs.epochs()
+    epochs["test_accuracy"] = epochs["test_accuracy"] / 2 + 0.1 * epochs["seed"]
+    rows = pd.DataFrame(epoch_rows("cpu/toy", epochs))
+    for _, own in rows.groupby(["variant", "experts", "consistency", "epoch"]):
+        assert own["accuracy_percent"].nunique() == 2
+        mean = sum(own["accuracy_percent"]) / 2
+        assert own["mean_accuracy_percent"].tolist() == pytest.approx([mean, mean])
+
+
 def test_claim_says_who_is_better_and_what_it_costs():
     claim = random_routing_claim(rows_of(times=logs.times()))
     text = claim["claim"]

@@ -63,6 +63,11 @@ def test_executed_runs_stand_beside_their_simulations(logs):
     assert resident["transfers"] == 0 < loaded["transfers"]
     assert np.isnan(resident["hit_difference"])
     assert -0.1 < loaded["error"] < 0  # transfers took the same
+    for in_flight, own in tables["swap_latency"].groupby("in_flight"):
+        alone = own.loc[own["cache"] == "resident", "executed_mean_ms"].tolist()
+        if in_flight == resident["in_flight"]:
+            assert own["resident_mean_ms"].tolist() == pytest.approx([resident["executed_mean_ms"]] * len(own))
+        assert own["resident_mean_ms"].notna().all() == bool(alone)
     assert "Of 2 that moved experts 2 moved the very same in the same order" in claims["swap_tradeoff"]["claim"]
 
 
