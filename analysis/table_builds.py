@@ -30,6 +30,7 @@ HOMES = {
     "swap_budget": "swap_budget:build_swap_budget",
     "layer_costs": "layer_costs:build_layer_costs",
     "links": "links:build_links",
+    "peak_memory": "peak_memory.build:build_peak_memory",
 }
 
 

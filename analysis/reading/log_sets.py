@@ -30,6 +30,8 @@ STEPWISE_TRACE = "language-stepwise.trace.parquet"  # of those runs
 LANGUAGE_TRACES = ("language-prefill.trace.parquet", "language-decode.trace.parquet")
 LAYER_COSTS, LAYER_TIMES = ".costs.parquet", ".times.parquet"  # SHAPE.costs.parquet: of `collect layer-costs`
 LINK = "link.parquet"
+STEP_ORDERS = ".orders.csv"  # STEP.orders.csv: orders of a training iteration's operations
+COMPILED_STEPS = "compiled-steps.csv"
 VIDEO = "video"  # traces of clips: CLIP.trace.parquet
 KNOWN = (
     BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION, MEMORY,
@@ -61,6 +63,11 @@ class LogSet:
     def shapes(self) -> list[str]:
         """The layer shapes that were timed, sorted."""
         return sorted(path.name.removesuffix(LAYER_TIMES) for path in self.folder.glob(f"*{LAYER_TIMES}"))
+
+    @property
+    def ordered_steps(self) -> list[str]:
+        """The training iterations whose orders were measured, sorted."""
+        return sorted(path.name.removesuffix(STEP_ORDERS) for path in self.folder.glob(f"*{STEP_ORDERS}"))
 
     @property
     def of_shape(self) -> bool:
@@ -100,4 +107,6 @@ def find_log_sets(logs: Path, simulated: Path | None) -> list[LogSet]:
 
 def holds_logs(folder: Path) -> bool:
     """Say whether a folder holds any file of a set."""
-    return any((folder / name).exists() for name in KNOWN) or any(folder.glob(f"*{LAYER_TIMES}"))
+    return any((folder / name).exists() for name in KNOWN) or any(
+        any(folder.glob(f"*{ending}")) for ending in (LAYER_TIMES, STEP_ORDERS, COMPILED_STEPS)
+    )

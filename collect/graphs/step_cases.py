@@ -45,11 +45,12 @@ class StepCase:
     @property
     def notes(self) -> dict:
         """What a graph says of itself."""
-        told = {
-            name: getattr(self, name)
-            for name in ("model", "batch", "checkpoint", "optimizer", "dispatch", "separate_experts")
-        }
-        return told | {"layers": self.sizes.layers, "experts": self.sizes.experts, "k": self.sizes.k}
+        told = {name: getattr(self, name) for name in ("checkpoint", "optimizer", "dispatch", "separate_experts")}
+        return (
+            {"model": self.model, "batch_size": self.batch}
+            | told
+            | {"layers": self.sizes.layers, "experts": self.sizes.experts, "k": self.sizes.k}
+        )
 
     @property
     def name(self) -> str:

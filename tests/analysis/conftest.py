@@ -9,6 +9,7 @@ from layer_logs import write_layer_logs
 from memory_logs import write_memory_log
 from operating_worlds import study_world
 from serving_worlds import serve_point
+from step_logs import write_step_logs
 from swapping_logs import write_memory_runs, write_misses, write_swapping_logs
 from vision_logs import write_vision_logs
 
@@ -52,6 +53,7 @@ def folders(tmp_path, one_at_a_time):
     write_vision_logs(folder)
     write_memory_log(folder)
     write_layer_logs(logs / "cpu-toy" / "shapes")
+    write_step_logs(logs / "cpu-toy" / "training-steps")
     text = toy_trace()
     domains = np.array(["code", "docs", "novels"])[text.sequences_S % 3]
     (logs / "cpu-toy" / "text").mkdir()

@@ -22,6 +22,7 @@ from moe_replay.traces.glossary import (
     selections,
     settings,
     swapping,
+    training_steps,
 )
 from moe_replay.traces.glossary.column import PREFIXES, SUFFIXES, Column
 
@@ -43,6 +44,7 @@ FAMILIES: dict[str, tuple[Column, ...]] = {
         swapping,
         layers,
         rebalancing,
+        training_steps,
     )
 }
 BY_NAME = {column.name: column for family in FAMILIES.values() for column in family}

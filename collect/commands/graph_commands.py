@@ -1,4 +1,4 @@
-"""The command that captures a training iteration as a graph: graph."""
+"""Commands about the memory of training iterations: capture one as a graph, study the orders of several."""
 
 from __future__ import annotations
 
@@ -6,27 +6,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 
 from moe_replay.collect.commands.app import Force, TorchOptions, app
 from moe_replay.collect.graphs.captured_step import CapturedStep
 from moe_replay.collect.graphs.checkpointing import CHECKPOINTS
-from moe_replay.collect.graphs.step_cases import DISPATCHES, StepCase
+from moe_replay.collect.graphs.step_cases import DISPATCHES, STUDY, StepCase
 from moe_replay.collect.graphs.step_optimizers import OPTIMIZERS
 from moe_replay.collect.graphs.step_subjects import MODELS, ModelSizes
+from moe_replay.collect.studies.peak_memory_study import study_step
 from moe_replay.simulate.ordering.order_policies import ORDERS, order
+from moe_replay.traces.command_line.files import write_rows
 from moe_replay.traces.command_line.option_groups import grouped
-from moe_replay.traces.command_line.outputs import is_made, staged
+from moe_replay.traces.command_line.outputs import check_place, is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, duration_in
-from moe_replay.traces.errors import InputError
+from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.training_graphs.graph_file import save_graph
 
 ALLOWED = 1e-3  # of the predicted peak, between it and the allocator's
 MB = 1e6
+GRAPH, TABLE = ".graph.json.gz", ".orders.csv"
 
 
 @dataclass(frozen=True)
@@ -114,3 +118,53 @@ def table_of(captured: CapturedStep, measured: dict[str, dict]) -> Table:
         same = "same bits" if found["differs"] is None else f"other {found['differs']}"
         table.add_row(name, *peaks, f"{100 * (found['allocated'] / eager - 1):+.1f} %", same)
     return table
+
+
+@app.command("peak-memory")
+@grouped
+def peak_memory_command(
+    out: Annotated[Path, typer.Option(help="Folder of NAME.graph.json.gz and NAME.orders.csv; those there are kept.")],
+    machine: TorchOptions,
+    graphs: Annotated[str, typer.Option(help=f"Iterations, with commas: {', '.join(STUDY)}.")] = ",".join(STUDY),
+    seconds: Annotated[float, duration_in("s").option(low=0, help="For every search of an order.")] = 60,
+    seed: Annotated[int, COUNT.option(low=0)] = 0,
+    force: Force = False,
+) -> None:
+    """Capture training iterations, search orders of their operations, run each order and measure its peak.
+
+    Each iteration leaves its graph and a table, whole or not at all, so that the same command takes up what was cut
+    off. An iteration takes up to three times --seconds: the search with the optimizer interleaved, the search with it
+    left at the end, and half a minute for the rest.
+
+    Example: `python -m collect peak-memory --graphs cls-b64 --seconds 20s --out training-steps`
+    """
+    names = graphs.split(",")
+    for name in names:
+        if name not in STUDY:
+            raise unknown_name("iteration", name, STUDY)
+    check_place(out, folder=True)
+    device = machine.pick()
+    with Progress(transient=True) as progress:
+        task = progress.add_task("", total=len(names))
+        for name in names:
+            progress.update(task, description=f"{name}: capture")
+            if force or not (out / f"{name}{TABLE}").exists():
+                study(name, STUDY[name], out, device, seconds, seed, force, progress)
+            progress.advance(task)
+    print(f"{out}: {', '.join(names)}")
+
+
+def study(
+    name: str, case: StepCase, out: Path, device: torch.device, seconds: float, seed: int, force: bool,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Study one iteration and write its graph and its table."""
+    captured = case.capture(device, seed, name)
+    rows = study_step(
+        captured, seconds, seed,
+        lambda order: progress.update(progress.task_ids[0], description=f"{name}: {order}"),
+    )  # fmt: skip
+    about = {"graph": name, **case.notes, "operations": captured.graph.N, "storages": captured.graph.S}
+    with staged(out / f"{name}{GRAPH}", [], force) as written:
+        save_graph(replace(captured.graph, provenance=provenance(seed)), written)
+        write_rows(written.with_name(f"{name}{TABLE}"), [about | row for row in rows])

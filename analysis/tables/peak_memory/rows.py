@@ -1,0 +1,86 @@
+"""What orders of training iterations need: measured, as predicted, above the bound no order gets below, beside eager.
+
+All bytes are above those of parameters, optimizer state and batch.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from moe_replay.analysis.reading.csv_logs import read_csv_log
+from moe_replay.traces.errors import InputError
+
+EAGER, CAPTURED, BEST = "eager", "captured", "best"
+STEP = ["graph", "model", "batch_size", "checkpoint", "optimizer", "dispatch", "separate_experts", "operations"]
+EXACT = 1e-3  # how far a measured peak may be from its prediction
+BYTES = (1, 1e15)
+ORDERED = dict.fromkeys((*STEP, "step_order", "interleaved", "by", "search_s", "same_bits", "predicted_bytes",
+                         "counted_bytes", "lower_bound_bytes")) | {
+    "batch_size": (1, 1e12), "operations": (1, 1e12), "allocated_bytes": BYTES,
+}  # fmt: skip
+COMPILED_KEY = ["model", "layers", "experts", "batch_size", "checkpoint"]
+COMPILED = dict.fromkeys((*COMPILED_KEY, "way")) | {
+    "batch_size": (1, 1e12), "step_peak_bytes": BYTES, "step_ms": (0, 1e9), "processor_ms": (0, 1e9), "rounds": (1, 1e9)
+}  # fmt: skip
+
+
+def read_orders(path: Path) -> pd.DataFrame:
+    """Return the orders of one iteration; InputError names a missing column, a bad value or an order that is absent."""
+    table = read_csv_log(path, ORDERED)
+    for name in (EAGER, CAPTURED, BEST):
+        if (table["step_order"] == name).sum() < 1:
+            raise InputError(f"{path}: no row of order {name!r}; needed: {EAGER}, {CAPTURED}, {BEST}")
+    repeated = table.duplicated(["step_order", "interleaved"])
+    if repeated.any():
+        raise InputError(f"{path}: row {int(repeated.to_numpy().argmax())} repeats the order of an earlier one")
+    return table
+
+
+def order_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per order of an iteration.
+
+    The bound is the best that any search of the same freedom proved: of all orders with the optimizer interleaved, and
+    of the others for a search in which it waited. `as_predicted`: the measured peak is within 0.1 % of the predicted.
+    """
+    rows = table.rename(columns={"allocated_bytes": "step_peak_bytes"})
+    free = rows["interleaved"].astype(bool) | rows["step_order"].isin([EAGER, CAPTURED])
+    rows["lower_bound_bytes"] = rows["lower_bound_bytes"].where(
+        ~free, rows.loc[free, "lower_bound_bytes"].max()
+    )  # fmt: skip
+    eager = rows.loc[rows["step_order"] == EAGER, "step_peak_bytes"].iloc[0]
+    captured = rows.loc[rows["step_order"] == CAPTURED, "step_peak_bytes"].iloc[0]
+    rows["over_bound_percent"] = 100 * (rows["step_peak_bytes"] / rows["lower_bound_bytes"] - 1)
+    rows["over_eager_percent"] = 100 * (rows["step_peak_bytes"] / eager - 1)
+    rows["over_captured_percent"] = 100 * (rows["step_peak_bytes"] / captured - 1)
+    rows["proved"] = rows["predicted_bytes"] == rows["lower_bound_bytes"]
+    off = (rows["step_peak_bytes"] - rows["predicted_bytes"]).abs()
+    rows["as_predicted"] = (off <= EXACT * rows["predicted_bytes"]) | (rows["step_order"] == EAGER)
+    texts = {"by": rows["by"].astype(object).fillna("")}  # empty of eager, and then no text to pandas
+    kept = [*STEP, "step_order", "interleaved", "step_peak_bytes", "predicted_bytes", "counted_bytes",
+            "lower_bound_bytes",
+            "over_bound_percent", "over_eager_percent", "over_captured_percent", "proved", "as_predicted",
+            "same_bits", "by", "search_s"]  # fmt: skip
+    return in_front(rows.assign(**texts)[kept].assign(status="ok", reason=""))
+
+
+def read_compiled(path: Path) -> pd.DataFrame:
+    """Return the compiled iterations of a set; InputError names a missing column, a bad value or a missing eager."""
+    table = read_csv_log(path, COMPILED)
+    for key, own in table.groupby(COMPILED_KEY, sort=False):
+        if (own["way"] == EAGER).sum() != 1:
+            raise InputError(f"{path}: {key}: {(own['way'] == EAGER).sum()} rows of way {EAGER!r}, allowed 1")
+    return table
+
+
+def compiled_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per iteration and way of running it, beside eager."""
+    eager = table[table["way"] == EAGER].set_index(COMPILED_KEY)
+    rows = table.join(eager[["step_peak_bytes", "step_ms"]].add_suffix("_of_eager"), on=COMPILED_KEY)
+    rows["over_eager_percent"] = 100 * (rows["step_peak_bytes"] / rows["step_peak_bytes_of_eager"] - 1)
+    rows["time_over_eager"] = rows["step_ms"] / rows["step_ms_of_eager"]
+    return in_front(rows.drop(columns=["step_peak_bytes_of_eager", "step_ms_of_eager"]).assign(status="ok", reason=""))
+
+
+def in_front(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the column `set` in front, which the caller fills."""
+    return rows[["set", *rows.columns.drop("set")]] if "set" in rows else rows.assign(set="").pipe(in_front)
