@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from moe_replay.collect.graphs.step_cases import DISPATCHES, STUDY, StepCase
 from moe_replay.collect.graphs.step_optimizers import OPTIMIZERS
 from moe_replay.collect.graphs.step_subjects import MODELS, ModelSizes
 from moe_replay.collect.studies.peak_memory_study import study_step
-from moe_replay.simulate.ordering.order_policies import ORDERS, order
+from moe_replay.simulate.ordering.order_result import OrderResult
 from moe_replay.traces.command_line.files import write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place, is_made, staged
@@ -68,9 +69,7 @@ def graph_command(
     out: Annotated[Path, typer.Option(help="Graph to write, GRAPH.json or GRAPH.json.gz.")],
     asked: CaseOptions,
     machine: TorchOptions,
-    orders: Annotated[str, typer.Option(help=f"Orders to run and measure, with commas: {', '.join(ORDERS)}.")] = (
-        "captured"
-    ),
+    orders: Annotated[str, typer.Option(help="Orders to run, with commas: names of `simulate order`.")] = "captured",
     seconds: Annotated[float, duration_in("s").option(low=0, help="For finding an order.")] = 10,
     seed: Annotated[int, COUNT.option(low=0)] = 0,
     force: Force = False,
@@ -83,10 +82,8 @@ def graph_command(
 
     Example: `python -m collect graph --model classifier --batch 512 --checkpoint layer --out step.json`
     """
-    names = orders.split(",")
-    for name in names:
-        ORDERS.check(name)
-    case = asked.case()
+    names, case = orders.split(","), asked.case()
+    search = searches(names)
     if is_made(out, [], force):
         return
     captured = case.capture(machine.pick(), seed)
@@ -94,12 +91,21 @@ def graph_command(
     with staged(out, [], force) as written:
         save_graph(graph, written)
     measured = {
-        name: captured.measure(order(graph, name, seconds, seed).order_N)
+        name: captured.measure(search(graph, name, seconds, seed).order_N)
         for name in track(names, "ordering", transient=True)
     }
     print(f"{out}: {graph.N} operations, {graph.S} storages, {len(graph.edge_E2)} edges")
     Console().print(table_of(captured, measured))
     raise typer.Exit(int(not all(map(is_fine, measured.values()))))
+
+
+def searches(names: list[str]) -> Callable[..., OrderResult]:
+    """Return what finds orders; InputError for an unknown name among those that will be asked for."""
+    from moe_replay.simulate.ordering.order_policies import ORDERS, order  # late: with it numba, which may be absent
+
+    for name in names:
+        ORDERS.check(name)
+    return order
 
 
 def is_fine(found: dict) -> bool:
@@ -143,6 +149,7 @@ def peak_memory_command(
         if name not in STUDY:
             raise unknown_name("iteration", name, STUDY)
     check_place(out, folder=True)
+    searches([])  # refused now, not after the first capture, where it cannot be imported
     device = machine.pick()
     with Progress(transient=True) as progress:
         task = progress.add_task("", total=len(names))

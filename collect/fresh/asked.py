@@ -52,6 +52,7 @@ class Fresh:
     """What is collected: which data, where from (None: MOE_REPLAY_DATA or the hub), on which device, to where.
 
     `device` is as it was asked for, `name` the name of its folder; `clips` holds video/static and video/moving.
+    `plans`: whether what searches plans and orders can run.
     """
 
     scale: Scale

@@ -24,7 +24,8 @@ FRAMES = ("--frames", 250, "--score-bits", 7)
 def parts_of(fresh: Fresh) -> list[Part]:
     """Return all parts in the order in which they run."""
     return [
-        *classifiers(fresh), *rules(fresh), dispatch_memory(fresh), dynamic_k(fresh), vision(fresh), *video(fresh),
+        *classifiers(fresh), *rules(fresh), dispatch_memory(fresh), *peak_memory(fresh), dynamic_k(fresh),
+        vision(fresh), *video(fresh),
         *language(fresh), training_loads(fresh), *expert_memory(fresh),
     ]  # fmt: skip
 
@@ -83,6 +84,15 @@ def dispatch_memory(fresh: Fresh) -> Part:
     asked = ("--checkpoint", fresh.base, *fresh.scale.memory, "--out", fresh.set / "memory.csv")
     said = "dispatch-memory: bytes and time of static capacity and dynamic dispatch"
     return Part(said, (call("dispatch-memory", *fresh.images, *asked),))
+
+
+def peak_memory(fresh: Fresh) -> list[Part]:
+    """Orders of captured training iterations, where what searches them can run."""
+    if not fresh.plans:
+        return []
+    steps = ("--device", fresh.device, *fresh.scale.peak_memory, "--out", fresh.logs / fresh.name / "training-steps")
+    said = "peak-memory: what do training iterations need in the best order of their operations?"
+    return [Part(said, (call("peak-memory", *steps),))]
 
 
 def dynamic_k(fresh: Fresh) -> Part:

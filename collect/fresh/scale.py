@@ -18,8 +18,9 @@ class Scale:
 
     `image_sizes` cuts the data set for classifiers, `vision_images` for vision transformers; `validation` is how many
     training images choose thresholds. `seen` is the vision transformer that watches clips. `text_loads` and
-    `vision_loads` say how long those models train whose loads are recorded. `memory_budgets` are budgets of plans in
-    bytes, which suit the size of the language model.
+    `vision_loads` say how long those models train whose loads are recorded. `peak_memory` says which training
+    iterations are captured and how long their orders are searched. `memory_budgets` are budgets of plans in bytes,
+    which suit the size of the language model.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Scale:
     family_seeds: int
     family_epochs: int
     memory: Words
+    peak_memory: Words
     vision: str
     vision_images: Words
     vision_model: Words
@@ -56,6 +58,7 @@ class Scale:
 GPU = Scale(
     name="cuda", image_sizes=(), validation=5000, wide_epochs=5, quality_epochs=8, quality_jobs=8, cost_repetitions=20,
     execute=words("--replications 3"), serve=words("--replications 3"), family_seeds=8, family_epochs=6, memory=(),
+    peak_memory=words("--graphs vit-b256-ac,lm-b32-ac,cls-b4096-ac --seconds 20s"),
     vision="dense,switch:32,switch:64,random:32", vision_images=(),
     vision_model=words("--patch 4 --width 300 --heads 6 --hidden 600"), vision_batch=words("--batch 256"),
     vision_epochs=20, vision_timed=(), seen="switch32",
@@ -71,7 +74,8 @@ CPU = Scale(
     quality_epochs=3, quality_jobs=2, cost_repetitions=5,
     execute=words("--replications 1 --batches-per-queue 10 --least-passes 500"),
     serve=words("--replications 1 --in-flight 256 --batches-per-queue 15"), family_seeds=2, family_epochs=2,
-    memory=words("--batch 100,400 --repetitions 3"), vision="dense,switch:4,switch:8,random:4",
+    memory=words("--batch 100,400 --repetitions 3"), peak_memory=words("--graphs cls-b64 --seconds 10s"),
+    vision="dense,switch:4,switch:8,random:4",
     vision_images=words("--train-images 4000 --test-images 2000"), vision_model=words("--patch 8"), vision_batch=(),
     vision_epochs=3, vision_timed=words("--training-images 1280 --inference-images 5000"), seen="switch8",
     text_loads=words("--steps 300 --loads-every 2"), vision_loads=words("--epochs 5 --loads-every 1"),

@@ -96,16 +96,15 @@ def highest(changes: Iterator[int]) -> int:
 
 
 class CudaWatch:
-    """CUDA's caching allocator: bytes asked for. `reserved_peak`: bytes of the blocks that it gave for them."""
+    """CUDA's caching allocator, by the bytes that it was asked for."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.peak, self.needs, self.reserved_peak = device, 0, {}, 0
-        self.before, self.reserved_before = 0, 0
+        self.device, self.peak, self.needs, self.before = device, 0, {}, 0
 
     def __enter__(self) -> Self:
         torch.cuda.synchronize(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
-        self.before, self.reserved_before = self.requested("current"), torch.cuda.memory_allocated(self.device)
+        self.before = self.requested("current")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -119,9 +118,6 @@ class CudaWatch:
         """Return the peak since the last reset, and remember it if it is the highest."""
         most = self.requested("peak")
         self.peak = max(self.peak, most - self.before)
-        self.reserved_peak = max(
-            self.reserved_peak, torch.cuda.max_memory_allocated(self.device) - self.reserved_before
-        )
         return most
 
     @contextmanager

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 
 from moe_replay.collect.graphs.captured_step import CapturedStep
 from moe_replay.simulate.ordering.optimizer_last import optimizer_last
-from moe_replay.simulate.ordering.order_policies import order
 from moe_replay.traces.training_graphs.training_graph import PHASES, TrainingGraph
 
 EAGER, BEST, CAPTURED = "eager", "best", "captured"
@@ -57,6 +56,8 @@ def study_step(
 
 def order_row(captured: CapturedStep, name: str, graph: TrainingGraph, seconds: float, seed: int) -> OrderRow:
     """Return the row of the order that a policy finds for a graph, run and measured."""
+    from moe_replay.simulate.ordering.order_policies import order  # late: with it numba, which a GPU's Python may lack
+
     started = time.perf_counter()
     found = order(graph, name, seconds, seed)
     took = time.perf_counter() - started

@@ -43,6 +43,7 @@ class Memory:
         self.total_bytes, self.calls = total_bytes, Counter()
         self.held = weakref.WeakSet()
         self.alive, self.peak, self.pinned = 0, 0, weakref.WeakSet()
+        self.requested, self.requested_peak = 0, 0  # the same before it is rounded up
 
     def has(self, tensor):
         """Say whether a tensor lies on the device."""
@@ -53,14 +54,17 @@ class Memory:
         storage = tensor.untyped_storage()
         if storage not in self.held:
             self.held.add(storage)
-            size = -(-storage.nbytes() // ROUNDED_TO) * ROUNDED_TO
-            self.count(size)
-            weakref.finalize(storage, self.count, -size)
+            asked = storage.nbytes()
+            size = -(-asked // ROUNDED_TO) * ROUNDED_TO
+            self.count(size, asked)
+            weakref.finalize(storage, self.count, -size, -asked)
 
-    def count(self, size):
-        """Count bytes that were allocated, or freed where negative."""
+    def count(self, size, asked):
+        """Count bytes that were allocated and asked for, or freed where negative."""
         self.alive += size
         self.peak = max(self.peak, self.alive)
+        self.requested += asked
+        self.requested_peak = max(self.requested_peak, self.requested)
 
 
 class StandIn(TorchFunctionMode):
@@ -216,7 +220,11 @@ def functions(memory):
     """Return what replaces functions of `torch.cuda`."""
 
     def reset(device=None):
-        memory.peak = memory.alive
+        memory.peak, memory.requested_peak = memory.alive, memory.requested
+
+    def stats(device=None):
+        return {f"requested_bytes.all.{name}": value for name, value in
+                (("current", memory.requested), ("peak", memory.requested_peak))}  # fmt: skip
 
     total = memory.total_bytes
     properties = types.SimpleNamespace(name=NAME, total_memory=total, multi_processor_count=132, major=9, minor=0)
@@ -230,6 +238,8 @@ def functions(memory):
         "current_stream": lambda device=None: current, "default_stream": lambda device=None: current,
         "memory_allocated": lambda device=None: memory.alive, "max_memory_allocated": lambda device=None: memory.peak,
         "memory_reserved": lambda device=None: memory.alive, "max_memory_reserved": lambda device=None: memory.peak,
+        "memory_stats": stats, "get_rng_state": lambda device=None: torch.zeros(1), 
+        "set_rng_state": lambda state, device=None: None,
         "reset_peak_memory_stats": reset, "mem_get_info": lambda device=None: (total - memory.alive, total),
         "manual_seed": lambda seed: None, "manual_seed_all": lambda seed: None,
         "get_rng_state_all": lambda: [], "set_rng_state_all": lambda states: None,
