@@ -121,8 +121,10 @@ def compiled_panel(axes: Axes, rows: pd.DataFrame) -> None:
         at = np.array([steps.index(title_of(row)) for row in own.to_dict("records")]) + (index + 0.5) * width - 0.4
         share = 1 + own["over_eager_percent"] / 100
         axes.bar(at, share, width=width * 0.92, color=style.COLOURS[index], label=way)
-        for x, y, times in zip(at, share, own["time_over_eager"], strict=True):
-            axes.annotate(f"{times:.2f}", (x, y), (0, 1), textcoords="offset points", ha="center", fontsize=5.5)
+        for x, y, times in zip(at, share.fillna(0), own["time_over_eager"], strict=True):
+            told = "refused" if pd.isna(times) else f"{times:.2f}"
+            turned = {"rotation": 90} if pd.isna(times) else {}
+            axes.annotate(told, (x, y), (0, 1), textcoords="offset points", ha="center", fontsize=5.5, **turned)
     axes.axhline(1, color=style.MIDDLE, linewidth=0.8, linestyle=style.DOTTED)
     axes.set_xticks(range(len(steps)), [step.replace(" b", "\nb", 1) for step in steps])
     axes.set(ylabel="peak over eager's", ylim=(0, 1.3 * max(1, 1 + rows["over_eager_percent"].max() / 100)))

@@ -37,6 +37,9 @@ RIGHT_FOR = {  # where a name means something else in one command
 TRAINING = (
     "language",
     "dispatch-memory",
+    "graph",
+    "peak-memory",
+    "compiled-steps",
     "quick",
     "fresh",
     "layer-costs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +15,19 @@ from rich.progress import Progress, track
 from rich.table import Table
 
 from moe_replay.collect.commands.app import Force, TorchOptions, app
+from moe_replay.collect.devices import device_name
 from moe_replay.collect.graphs.captured_step import CapturedStep
 from moe_replay.collect.graphs.checkpointing import CHECKPOINTS
 from moe_replay.collect.graphs.step_cases import DISPATCHES, STUDY, StepCase
 from moe_replay.collect.graphs.step_optimizers import OPTIMIZERS
 from moe_replay.collect.graphs.step_subjects import MODELS, ModelSizes
+from moe_replay.collect.studies.compiled_step_study import STUDY as COMPILED
+from moe_replay.collect.studies.compiled_step_study import study_case
 from moe_replay.collect.studies.peak_memory_study import study_step
 from moe_replay.simulate.ordering.order_result import OrderResult
-from moe_replay.traces.command_line.files import write_rows
+from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
-from moe_replay.traces.command_line.outputs import check_place, is_made, staged
+from moe_replay.traces.command_line.outputs import check_output, check_place, is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, duration_in
 from moe_replay.traces.errors import InputError, unknown_name
@@ -175,3 +179,50 @@ def study(
     with staged(out / f"{name}{GRAPH}", [], force) as written:
         save_graph(replace(captured.graph, provenance=provenance(seed)), written)
         write_rows(written.with_name(f"{name}{TABLE}"), [about | row for row in rows])
+
+
+@app.command("compiled-steps")
+@grouped
+def compiled_steps_command(
+    out: Annotated[Path, typer.Option(help="CSV to write; iterations that it has already are kept.")],
+    machine: TorchOptions,
+    seconds: Annotated[float, duration_in("s").option(low=0, help="For every graph's search of an order.")] = 10,
+    rounds: Annotated[int, COUNT.option(low=1, help="Timed steps, all ways in turns.")] = 30,
+    iterations: Annotated[
+        int | None, COUNT.option(low=1, high=len(COMPILED), help="Only the first so many, checkpointed ones first.")
+    ] = None,
+) -> None:
+    """Measure peaks and times of training iterations under eager and as inductor compiles them, with and without pass.
+
+    Compiling takes a minute and more for each way. A way that refuses a model keeps its row, with the reason.
+
+    Example: `python -m collect compiled-steps --iterations 1 --out compiled-steps.csv`
+    """
+    check_output(out)
+    device = machine.pick()
+    if device.type != "cpu":
+        raise InputError("--device cuda: the pass is of a torch that this study runs on a CPU; allowed: --device cpu")
+    rows = rows_in(out)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("", total=len(COMPILED[:iterations]))
+        for case in COMPILED[:iterations]:
+            if not any({**row, **case.key} == row for row in rows):
+                said = " ".join(map(str, case.key.values()))
+                rows += study_case(
+                    case, seconds, rounds, lambda way, said=said: progress.update(task, description=f"{said}: {way}")
+                )
+                write_rows(out, rows)
+                write_json(out.with_suffix(".json"), {"device": device_name(device), "provenance": provenance(0)})
+            progress.advance(task)
+    print(f"{out}: {len(rows)} rows")
+
+
+def rows_in(path: Path) -> list[dict]:
+    """Return the rows of a table of compiled iterations, numbers as numbers; none where it is not there yet."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as opened:
+        return [
+            {name: int(value) if value.isdigit() else value for name, value in row.items()}
+            for row in csv.DictReader(opened)
+        ]

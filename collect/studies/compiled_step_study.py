@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from types import FunctionType
 
 import torch
 from torch import nn
@@ -23,6 +24,7 @@ from moe_replay.collect.graphs.step_subjects import Handling, ModelSizes, Subjec
 from moe_replay.collect.peak_memory.compiled_step import compile_step
 from moe_replay.collect.peak_memory.inductor_pass import peak_memory_pass
 from moe_replay.collect.peak_memory.step_measurement import Step, step_peak, step_times
+from moe_replay.traces.errors import InputError
 
 SIZES = ModelSizes(layers=2, experts=4)
 CAPACITY = Capacity.parse("CSk/E:1.25")
@@ -31,6 +33,9 @@ WAYS = {
     "eager": (False, False, False), "compiled": (True, False, False), "compiled, pass": (True, False, True),
     "whole step": (True, True, False), "whole step, pass": (True, True, True),
 }  # fmt: skip
+
+
+MEASURED = ("step_peak_bytes", "step_ms", "processor_ms")
 
 
 @dataclass(frozen=True)
@@ -68,21 +73,32 @@ def study_case(
 ) -> list[dict]:
     """Return a row per way: peak above parameters, optimizer state and batch, and median times of the ways in turns.
 
-    `seconds`: for the search of each graph that is compiled with the pass.
+    A way that refuses the model keeps its row, with the reason. `seconds`: for the search of each graph that is
+    compiled with the pass.
     """
-    device, steps, peaks = torch.device("cpu"), {}, {}
+    device, steps, peaks, refused = torch.device("cpu"), {}, {}, {}
     for way, (compiled, whole, ordered) in WAYS.items():
         on_way(way)
-        steps[way] = step_of(case.subject(), compiled, whole)
-        with peak_memory_pass(seconds) if ordered else nullcontext():
-            steps[way]()  # compiles
-        peaks[way] = step_peak(steps[way], device)
+        step = step_of(case.subject(), compiled, whole)
+        try:
+            with peak_memory_pass(seconds) if ordered else nullcontext():
+                step()  # compiles
+        except InputError as error:
+            refused[way] = str(error)
+            continue
+        steps[way], peaks[way] = step, step_peak(step, device)
     on_way("times")
     times = step_times(steps, device, rounds)
     torch.compiler.reset()
+    found = {
+        way: (peaks[way], round(times[way].wall_ms, 4), round(times[way].process_ms, 4))
+        if way in steps
+        else (None,) * 3
+        for way in WAYS
+    }
     return [
-        case.key | {"way": way, "step_peak_bytes": peaks[way], "step_ms": round(times[way].wall_ms, 4),
-                    "processor_ms": round(times[way].process_ms, 4), "rounds": rounds}
+        case.key | {"way": way, "rounds": rounds} | dict(zip(MEASURED, found[way], strict=True))
+        | {"status": "skipped" if way in refused else "ok", "reason": refused.get(way, "")}
         for way in WAYS
     ]  # fmt: skip
 
@@ -94,7 +110,14 @@ def step_of(subject: Subject, compiled: bool, whole: bool) -> Step:
     if whole:
         taken = compile_step(model, subject.loss, optimizer)
         return lambda: taken(*batch)
-    return trained_by(optimizer, torch.compile(subject.loss) if compiled else subject.loss, model, batch)
+    loss = torch.compile(with_own_code(subject.loss)) if compiled else subject.loss
+    return trained_by(optimizer, loss, model, batch)
+
+
+def with_own_code(function: FunctionType) -> FunctionType:
+    """Return a copy of a function: torch keeps what it compiled by the code, and would run it for others too."""
+    code = function.__code__.replace(co_name=f"{function.__name__}_copy")
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
 
 
 def trained_by(

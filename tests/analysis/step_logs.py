@@ -15,7 +15,7 @@ ORDERS = {
         ("best", True, 1600, 1600, 1500), ("best", False, 1900, 1900, 1900),
     ],
 }  # fmt: skip
-WAYS = {"eager": (100, 10.0), "compiled": (121, 5.0), "compiled, pass": (114, 6.0)}
+WAYS = {"eager": (100, 10.0), "compiled": (121, 5.0), "compiled, pass": (114, 6.0), "whole step": (None, None)}
 
 
 def write_step_logs(folder):
@@ -31,7 +31,8 @@ def write_step_logs(folder):
         write_rows(folder / f"{name}.orders.csv", rows)
     rows = [
         {"model": "vit", "layers": 2, "experts": 4, "batch_size": 8, "checkpoint": checkpoint, "way": way,
-         "step_peak_bytes": peak, "step_ms": time, "processor_ms": time, "rounds": 5}
+         "step_peak_bytes": peak, "step_ms": time, "processor_ms": time, "rounds": 5,
+         "status": "ok" if peak else "skipped", "reason": "" if peak else "draws"}
         for checkpoint in ("none", "layer") for way, (peak, time) in WAYS.items()
     ]  # fmt: skip
     write_rows(folder / "compiled-steps.csv", rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from moe_replay.analysis.reading.csv_logs import read_csv_log
+from moe_replay.analysis.reading.csv_logs import read_csv_log, refuse_outside
 from moe_replay.traces.errors import InputError
 
 EAGER, CAPTURED, BEST = "eager", "captured", "best"
@@ -19,9 +19,8 @@ ORDERED = dict.fromkeys((*STEP, "step_order", "interleaved", "by", "search_s", "
     "batch_size": (1, 1e12), "operations": (1, 1e12), "allocated_bytes": BYTES,
 }  # fmt: skip
 COMPILED_KEY = ["model", "layers", "experts", "batch_size", "checkpoint"]
-COMPILED = dict.fromkeys((*COMPILED_KEY, "way")) | {
-    "batch_size": (1, 1e12), "step_peak_bytes": BYTES, "step_ms": (0, 1e9), "processor_ms": (0, 1e9), "rounds": (1, 1e9)
-}  # fmt: skip
+COMPILED = dict.fromkeys((*COMPILED_KEY, "way", "status", "reason")) | {"batch_size": (1, 1e12), "rounds": (1, 1e9)}
+MEASURED = {"step_peak_bytes": BYTES, "step_ms": (0, 1e9), "processor_ms": (0, 1e9)}
 
 
 def read_orders(path: Path) -> pd.DataFrame:
@@ -64,8 +63,14 @@ def order_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_compiled(path: Path) -> pd.DataFrame:
-    """Return the compiled iterations of a set; InputError names a missing column, a bad value or a missing eager."""
-    table = read_csv_log(path, COMPILED)
+    """Return the compiled iterations of a set; InputError names a missing column, a bad value or a missing eager.
+
+    A way that refused a model keeps its row, with a reason and without measured values.
+    """
+    table = read_csv_log(path, COMPILED | dict.fromkeys(MEASURED))
+    skipped = table["status"] == "skipped"
+    for name, allowed in MEASURED.items():  # of what was skipped there is nothing to check
+        refuse_outside(path, table.assign(**{name: table[name].mask(skipped, 1.0)}), name, *allowed)
     for key, own in table.groupby(COMPILED_KEY, sort=False):
         if (own["way"] == EAGER).sum() != 1:
             raise InputError(f"{path}: {key}: {(own['way'] == EAGER).sum()} rows of way {EAGER!r}, allowed 1")
@@ -78,7 +83,9 @@ def compiled_rows(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.join(eager[["step_peak_bytes", "step_ms"]].add_suffix("_of_eager"), on=COMPILED_KEY)
     rows["over_eager_percent"] = 100 * (rows["step_peak_bytes"] / rows["step_peak_bytes_of_eager"] - 1)
     rows["time_over_eager"] = rows["step_ms"] / rows["step_ms_of_eager"]
-    return in_front(rows.drop(columns=["step_peak_bytes_of_eager", "step_ms_of_eager"]).assign(status="ok", reason=""))
+    rows["reason"] = rows["reason"].astype(object).fillna("")
+    kept = [*COMPILED_KEY, "way", *MEASURED, "rounds", "over_eager_percent", "time_over_eager", "status", "reason"]
+    return in_front(rows[kept])
 
 
 def in_front(rows: pd.DataFrame) -> pd.DataFrame:

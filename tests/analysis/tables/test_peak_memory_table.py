@@ -49,6 +49,9 @@ def test_compiled_iterations_stand_beside_eager(logs):
     rows = pd.read_csv(out / "peak_memory_compiled.csv").set_index(["checkpoint", "way"])
     assert rows.loc[("layer", "compiled"), "over_eager_percent"] == pytest.approx(21)
     assert rows.loc[("none", "compiled, pass"), "time_over_eager"] == pytest.approx(0.6)
+    refused = rows.loc[("layer", "whole step")]
+    assert (refused["status"], refused["reason"]) == ("skipped", "draws")
+    assert pd.isna(refused["over_eager_percent"])
 
 
 def test_the_claim_counts_what_the_rows_say(logs):
