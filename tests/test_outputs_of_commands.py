@@ -48,6 +48,7 @@ WRITING = {
     "collect train": "--data digits --epochs 1 --train-images 200 --test-images 50 --device cpu --out x.pt",
     "collect layer-costs": "olmoe --scale 256 --sizes 1 --repetitions 1 --device cpu --out x",
     "collect link": "--shapes olmoe --scale 256 --repetitions 1 --device cpu --out x.parquet",
+    "collect graph": "--model classifier --batch 4 --layers 1 --experts 2 --k 1 --device cpu --out x.json",
     "collect dispatch-memory": "--like none --batch 8 --experts 4 --k 1 --repetitions 1 --device cpu --out x.csv",
 }  # fmt: skip
 LONG = {
@@ -55,12 +56,13 @@ LONG = {
     "collect operating-times", "collect costs", "collect execute", "collect swap-quality", "collect skip-exchange",
     "collect language", "collect language-quality", "collect language-route", "collect swap-profile", "collect route",
     "collect rules", "collect serve", "collect video", "collect vision", "collect vision-grid", "collect vision-times",
-    "collect shape-runs", "collect quick", "collect fresh", "simulate logs",
+    "collect shape-runs", "collect quick", "collect fresh", "collect peak-memory", "collect compiled-steps",
+    "simulate logs",
 }  # fmt: skip
 HOLES = ("analysis tables",)  # of a folder that holds no whole set of logs: status 1
 RESUMED = (  # what is there is continued, another's refused
     "collect train", "collect family", "collect language", "collect quick", "collect shape-runs", "collect fresh",
-    "simulate logs",
+    "collect compiled-steps", "simulate logs",
 )  # fmt: skip
 
 
