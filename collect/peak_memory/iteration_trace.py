@@ -5,14 +5,14 @@ as a constant: what reads a value is refused, with the line of the model that do
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
-from torch.func import functional_call
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from moe_replay.collect.peak_memory.traced_optimizer import state_names, traced_step
@@ -22,22 +22,37 @@ LossOf = Callable[..., torch.Tensor]  # loss(model, *batch), a scalar
 OUTSIDE = "Please convert all Tensors to FakeTensors first"  # torch's words for a tensor that has values
 
 
-class LossAndGradients(nn.Module):
-    """An iteration up to its gradients. Its weights are replaced from outside while all of it runs: a layer that a
-    checkpoint runs again in the backward pass would take them for constants otherwise."""
+def loss_and_gradients(
+    model: nn.Module, loss_of: LossOf, batch: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
+    """Return (loss, its gradients by the leaves; None for one without influence)."""
+    loss = loss_of(model, *batch)
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        raise InputError(f"compile_step: the loss is {described(loss)}, allowed a tensor of one element")
+    return loss.detach(), torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
 
-    def __init__(self, model: nn.Module, loss: LossOf) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
 
-    def forward(
-        self, batch: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor | None, ...]]:
-        """Return (loss, its gradients by the leaves; None for one without influence)."""
-        loss = self.loss(self.model, *batch)
-        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise InputError(f"compile_step: the loss is {described(loss)}, allowed a tensor of one element")
-        return loss.detach(), torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
+@contextmanager
+def holding(model: nn.Module, given: dict[torch.Tensor, torch.Tensor]) -> Iterator[None]:
+    """Have a model hold other tensors, {its own: the other}, wherever its modules name its own; then its own again.
+
+    Until the gradients are there: a layer that a checkpoint runs again in the backward pass would take its weights for
+    constants otherwise.
+    """
+    places = [
+        (held, name, own)
+        for module in model.modules()
+        for held in (module._parameters, module._buffers)
+        for name, own in held.items()
+        if own is not None
+    ]
+    for held, name, own in places:
+        held[name] = given[own]
+    try:
+        yield
+    finally:
+        for held, name, own in places:
+            held[name] = own
 
 
 def described(value: object) -> str:
@@ -67,8 +82,6 @@ class Iteration:
 
     def function(self, given: dict[str, list[torch.Tensor]]) -> Callable[..., torch.Tensor]:
         """Return the iteration as a function of all its tensors, one by one, which it changes; it returns the loss."""
-        whole = LossAndGradients(self.model, self.loss)
-        names = [name for name, _ in whole.named_parameters()] + [name for name, _ in whole.named_buffers()]
         own, held = given["parameters"], state_names(self.optimizer)
         trained = {id(each) for group in self.optimizer.param_groups for each in group["params"] if each.requires_grad}
 
@@ -80,8 +93,9 @@ class Iteration:
                 for real, tensor in zip(own, parts["parameters"], strict=True)
             }
             leaves = [tensor for tensor in traced.values() if tensor.requires_grad]
-            weights = dict(zip(names, [*traced.values(), *parts["buffers"]], strict=True))
-            loss, gradients = functional_call(whole, weights, (parts["batch"], leaves))
+            buffers = dict(zip(given["buffers"], parts["buffers"], strict=True))
+            with holding(self.model, {**traced, **buffers}):
+                loss, gradients = loss_and_gradients(self.model, self.loss, parts["batch"], leaves)
             for leaf, gradient in zip(leaves, gradients, strict=True):
                 leaf.grad = gradient
             traced_step(self.optimizer, traced, dict(zip(held, parts["state"], strict=True)), parts["rates"])
@@ -94,7 +108,9 @@ class Iteration:
         given = self.inputs(batch)
         flat = [tensor for tensors in given.values() for tensor in tensors]
         try:
-            traced = make_fx(self.function(given), tracing_mode="fake")(*flat)
+            # A mode of our own: the one that make_fx sets up lets values through as symbols.
+            with FakeTensorMode() as values:
+                traced = make_fx(self.function(given))(*map(values.from_tensor, flat))
         except DynamicOutputShapeException as error:
             raise refused(error, f"{error.func} returns a tensor whose size depends on values") from None
         except DataDependentOutputException as error:

@@ -42,21 +42,14 @@ class SchedulerGraph:
 
     graph: TrainingGraph
     node_N: list[Node | None]
-    pieces: dict[str, Piece]
 
     def nodes(self, order_N: Iterable[int]) -> list[Node]:
         """Return the nodes of an order of the graph's operations."""
         return [node for operation in order_N if (node := self.node_N[operation]) is not None]
 
 
-def scheduler_graph(
-    name: str, nodes: list[Node], inputs: dict[str, FreeableInputBuffer], outputs: Iterable[str]
-) -> SchedulerGraph:
-    """Return the graph of nodes whose planning information is prepared; their order is the captured one.
-
-    `inputs`: the graph's inputs that are freed within it; `outputs`: names of the buffers that it returns.
-    """
-    pieces = pieces_of(nodes, inputs, {*outputs})
+def scheduler_graph(name: str, nodes: list[Node], pieces: dict[str, Piece]) -> SchedulerGraph:
+    """Return the graph of nodes whose planning information is prepared; their order is the captured one."""
     place = {node: at for at, node in enumerate(nodes)}
     before: dict[Node, list[str]] = {}
     for root, piece in pieces.items():
@@ -76,7 +69,7 @@ def scheduler_graph(
     edges = {(number[each], number[node]) for node in nodes for each in node.mpi_node.pred_nodes}
     storages = [storage_row(piece, number, makers.get(root)) for root, piece in pieces.items()]
     graph = training_graph(name, operations, storages, sorted(edges), {"captured_with": "inductor scheduler nodes"})
-    return SchedulerGraph(graph, node_N, pieces)
+    return SchedulerGraph(graph, node_N)
 
 
 def storage_row(piece: Piece, number: dict[Node, int], maker: int | None) -> tuple[int, int, bool, list[int]]:
@@ -103,12 +96,35 @@ def operation_names(nodes: Iterable[Node]) -> set[str]:
     return {name for node in nodes for name in node.get_operation_names()}
 
 
-def pieces_of(nodes: list[Node], inputs: dict[str, FreeableInputBuffer], outputs: set[str]) -> dict[str, Piece]:
-    """Return the storages of a graph by the names of the buffers that own them."""
-    pieces = {
+def freed_inputs(inputs: dict[str, FreeableInputBuffer], outputs: set[str]) -> dict[str, Piece]:
+    """Return the storages of what is given to a graph and freed within it."""
+    return {
         name: Piece(each.mpi_buffer.size_free, set(each.mpi_buffer.succ_nodes), name in outputs, True)
         for name, each in inputs.items()
     }
+
+
+def estimated_pieces(nodes: list[Node], inputs: dict[str, FreeableInputBuffer], outputs: set[str]) -> dict[str, Piece]:
+    """Return the storages of a graph as inductor's own estimate counts them: every buffer by itself."""
+    scheduler, pieces = V.graph.scheduler, freed_inputs(inputs, outputs)
+    for node in nodes:
+        for buffer in node.get_outputs():
+            name, counted = buffer.get_name(), buffer.mpi_buffer
+            touches = {node, *counted.succ_nodes}
+            if counted.size_free and not counted.size_alloc:  # one of several results: there when all of them are
+                source = scheduler.name_to_buf[buffer.node.inputs[0].get_name()]
+                touches.add(scheduler.name_to_fused_node[source.defining_op_name()])
+            if counted.size_free:
+                pieces[name] = Piece(counted.size_free, touches, name in outputs)
+    return pieces
+
+
+def allocated_pieces(nodes: list[Node], inputs: dict[str, FreeableInputBuffer], outputs: set[str]) -> dict[str, Piece]:
+    """Return the storages that the generated code has, by the names of the buffers that own them.
+
+    `inputs`: what is given to the graph and freed within it; `outputs`: names of the buffers that it returns.
+    """
+    pieces = freed_inputs(inputs, outputs)
     for node in nodes:
         for buffer in node.get_outputs():
             if isinstance(buffer.node.layout, ir.MultiOutputLayout):

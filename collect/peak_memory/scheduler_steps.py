@@ -5,7 +5,7 @@ They are private to torch, so this module is imported only where its version is 
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
@@ -17,7 +17,13 @@ from torch._inductor.virtualized import V
 
 from moe_replay.collect.peak_memory.kernel_calls import calls_of, ends_that_keep, memory_of_calls
 from moe_replay.collect.peak_memory.pass_report import OrderedGraph, Report
-from moe_replay.collect.peak_memory.scheduler_graph import Node, scheduler_graph
+from moe_replay.collect.peak_memory.scheduler_graph import (
+    Node,
+    Piece,
+    allocated_pieces,
+    estimated_pieces,
+    scheduler_graph,
+)
 from moe_replay.simulate.ordering.order_policies import order
 from moe_replay.traces.errors import InputError
 
@@ -68,27 +74,39 @@ class PassRun:
             return own
         started, outputs = time.perf_counter(), rest[-1]
         _, inputs = memory.prepare_planning_info(own, *rest)
+        allocated = allocated_pieces(own, inputs, outputs)
+        pieces = list(allocated.values())
 
-        def estimate(nodes: list[Node]) -> int:
-            return self.own_estimate(nodes, inputs, outputs)[0]
+        def peaks(nodes: list[Node]) -> tuple[int, int]:
+            return self.own_estimate(nodes, inputs, outputs)[0], max(self.memory_of(nodes, pieces))
 
         name = f"graph {len(self.report.graphs)}"
-        asked = scheduler_graph(name, own, inputs, outputs)
-        result = order(asked.graph, "best", self.seconds, self.seed)
-        found, by = asked.nodes(result.order_N), result.by
-        if estimate(found) > estimate(own):
-            found, by = own, "inductor"
-        pieces = list(asked.pieces.values())
+        before, found, by, bound = peaks(own), own, "inductor", 0
+        # By inductor's count only where an order of the bytes themselves is worse by that count.
+        for counted in (allocated, estimated_pieces(own, inputs, outputs)):
+            asked = scheduler_graph(name, own, counted)
+            result = order(asked.graph, "best", self.seconds, self.seed)
+            bound, candidate = bound or result.lower_bound, asked.nodes(result.order_N)
+            estimated, peak = peaks(candidate)
+            if estimated <= before[0]:
+                if peak < before[1]:
+                    found, by = candidate, result.by
+                break
+        after = peaks(found)
         self.ends = ends_that_keep(found, pieces)
-        memory_N = memory_of_calls(found, calls_of(found, self.ends), pieces)
-        self.planned, self.memory = tuple(found), (max(memory_N), [*memory_N, 0])
+        self.planned, self.memory = tuple(found), (after[1], [*self.memory_of(found, pieces, self.ends), 0])
+        joined = max(memory_of_calls(own, calls_of(own), pieces))
+        seconds = time.perf_counter() - started
         self.report.graphs.append(
-            OrderedGraph(
-                name, len(own), estimate(own), estimate(found), max(memory_of_calls(own, calls_of(own), pieces)),
-                max(memory_N), result.lower_bound, by, time.perf_counter() - started,
-            )
-        )  # fmt: skip
+            OrderedGraph(name, len(own), before[0], after[0], joined, after[1], bound, by, seconds)
+        )
         return found
+
+    @staticmethod
+    def memory_of(nodes: list[Node], pieces: list[Piece], ends: Iterable[Node] | None = None) -> list[int]:
+        """Return the bytes while each node runs: in calls with these ends, or (None) each in a call of its own."""
+        calls = range(len(nodes)) if ends is None else calls_of(nodes, ends)
+        return memory_of_calls(nodes, list(calls), pieces)
 
     def estimate(self, nodes: list[Node], *rest: object) -> tuple[int, list[int]]:
         """Stand in for `torch._inductor.memory.estimate_peak_memory`: the same (peak, bytes at each node).
