@@ -147,7 +147,7 @@ def facts(trace: Trace) -> Table:
     decode = int(trace.phase_T.sum())
     optional = [column_of(name) for name in trace.present if name not in (*NEEDED, "scores_TLK")]
     sizes = [f"{name} {getattr(model, name):,}" for name in ("d_model", "d_ff", "expert_bytes") if getattr(model, name)]
-    rows = {
+    return facts_table({
         "model": f"{model.name}: {model.layers} MoE layers x {experts_text(model)}, {model.shared_experts} shared",
         "sizes": ", ".join([*sizes, model.dtype or "dtype unknown"]),
         "gate": f"{header.gate_rule}; scores: {header.score_kind or 'none'}; {'' if header.ranked else 'not '}ranked",
@@ -163,7 +163,11 @@ def facts(trace: Trace) -> Table:
         "made by": " | ".join(f"{key}: {value}" for key, value in header.provenance.items() if key != "packages"),
         "notes": " | ".join(f"{key}: {value}" for key, value in header.notes.items()),
         "digest": trace.digest,
-    }
+    })  # fmt: skip
+
+
+def facts_table(rows: dict[str, str]) -> Table:
+    """Return a table of what is known of a file, a row for each fact; `-` where there is nothing to say."""
     table = Table(box=box.SIMPLE, show_header=False, padding=(0, 1, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -1,12 +1,11 @@
 """What a load trace looks like: model, shapes, load per expert, and how uneven it is in each iteration."""
 
 import numpy as np
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from moe_replay.traces.describe import experts_text, heading, load_table, printable, spread, table_of
+from moe_replay.traces.describe import experts_text, facts_table, heading, load_table, spread, table_of
 from moe_replay.traces.load_trace import LoadTrace
 
 SHOWN = 10  # iterations in the table
@@ -44,7 +43,7 @@ def facts(loads: LoadTrace) -> Table:
     zero = (loads.load_SRMLE == 0).mean()
     apart = loads.load_SRMLE.sum() - loads.load_LE.sum()
     weightless = f", {apart:,} of them of experts without weights" if model.zero_experts else ""
-    rows = {
+    return facts_table({
         "model": f"{model.name}: {model.layers} MoE layers x {experts_text(model)}, {model.used_k} used per token",
         "kind": "counts only: no tokens, no order, no scores",
         "shape": f"{counts_text(loads)}; iterations {numbers[0]} to {numbers[-1]}",
@@ -53,13 +52,7 @@ def facts(loads: LoadTrace) -> Table:
         "made by": " | ".join(f"{key}: {value}" for key, value in loads.provenance.items() if key != "packages"),
         "notes": " | ".join(f"{key}: {value}" for key, value in loads.notes.items()),
         "digest": loads.digest,
-    }
-    table = Table(box=box.SIMPLE, show_header=False, padding=(0, 1, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, Text(printable(value) or "-"))
-    return table
+    })  # fmt: skip
 
 
 def imbalance_table(loads: LoadTrace) -> Table:

@@ -99,12 +99,7 @@ class Header:
             raise InputError(f"header: score_kind is {self.score_kind!r}, allowed {', '.join(SCORE_KINDS)} or null")
         if not isinstance(self.ranked, bool):
             raise InputError(f"header: ranked is {self.ranked!r}, allowed true or false")
-        for name in ("data", "provenance", "notes"):
-            object.__setattr__(self, name, plain(name, getattr(self, name)))
-        check_keys("data", self.data, DATA_KEYS, DATA_KEYS)
-        for name, value in self.data.items():
-            if value is not None:
-                text(f"data.{name}", value, empty=True)
+        make_plain(self)
 
     def to_json(self) -> dict:
         """Return the header as plain dictionaries, lists, strings and numbers."""
@@ -155,6 +150,16 @@ def plain(name: str, value: object) -> object:
     if name in ("data", "provenance", "notes") and not isinstance(value, dict):
         raise InputError(f"header: {name} is a {type(value).__name__}, allowed an object")
     return json.loads(written)
+
+
+def make_plain(header: object) -> None:
+    """Make `data`, `provenance` and `notes` of a frozen header plain; InputError for what they may not say."""
+    for name in ("data", "provenance", "notes"):
+        object.__setattr__(header, name, plain(name, getattr(header, name)))
+    check_keys("data", header.data, DATA_KEYS, DATA_KEYS)
+    for name, value in header.data.items():
+        if value is not None:
+            text(f"data.{name}", value, empty=True)
 
 
 def checked_layers(layer_ids: object) -> tuple[int, ...]:

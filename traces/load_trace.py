@@ -16,7 +16,7 @@ from moe_replay.traces.command_line.number_limits import LARGEST
 from moe_replay.traces.command_line.provenance import SCHEMA_VERSION
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.parquet import DAMAGE, HEADER_KEY, column_digest, read_table, write_table
-from moe_replay.traces.header import DATA_KEYS, ModelInfo, check_keys, plain, text
+from moe_replay.traces.header import ModelInfo, check_keys, make_plain
 
 KIND = "loads"
 ID_COLUMNS = {"iteration": np.int64, "rank": np.int32, "microbatch": np.int32, "layer": np.int32, "expert": np.int32}
@@ -45,12 +45,7 @@ class LoadTrace:
     notes: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("data", "provenance", "notes"):
-            object.__setattr__(self, name, plain(name, getattr(self, name)))
-        check_keys("data", self.data, DATA_KEYS, DATA_KEYS)
-        for name, value in self.data.items():
-            if value is not None:
-                text(f"data.{name}", value, empty=True)
+        make_plain(self)
         for name, kind, dimensions in (
             ("load_SRMLE", np.int64, 5),
             ("iteration_S", np.int64, 1),

@@ -13,7 +13,7 @@ import numpy as np
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.counts import load_trace_of
 from moe_replay.traces.importers.import_source import Source, given
-from moe_replay.traces.importers.npz import DAMAGE, layers_of
+from moe_replay.traces.importers.npz import layers_of, opened_arrays
 from moe_replay.traces.importers.placement_tables import placement_of
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.even_split import replicas_LE
@@ -34,18 +34,8 @@ def read(source: Source) -> LoadTrace | ExpertPlacement:
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz; InputError for anything else."""
-    try:
-        opened = np.load(path, allow_pickle=False)
-        if isinstance(opened, np.ndarray):
-            raise InputError(f"{path}: one plain array, allowed an .npz file with named arrays")
-        with opened as held:
-            return {name: held[name] for name in held.files}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except InputError:
-        raise
-    except DAMAGE as error:
-        raise InputError(f"{path}: not a whole .npz file of plain arrays ({str(error)[:80]})") from None
+    with opened_arrays(path) as held:
+        return {name: held[name] for name in held.files}
 
 
 def read_weight(source: Source, path: Path, arrays: dict[str, np.ndarray]) -> LoadTrace:

@@ -4,6 +4,8 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -97,28 +99,35 @@ def array_names(source: Source, held: list[str]) -> dict[str, str]:
     return names
 
 
-def read_arrays(path: Path, source: Source) -> dict:
-    """Return the arrays by field, beside them `names` and `left_out`; InputError if the file cannot be read."""
+@contextmanager
+def opened_arrays(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open an .npz of plain arrays; InputError for anything else, also where it shows only as an array is read."""
     try:
         opened = np.load(path, allow_pickle=False)
         if isinstance(opened, np.ndarray):
             raise InputError(f"{path}: one plain array, allowed an .npz file with named arrays")
         with opened as held:
-            names = array_names(source, list(held.files))
-            if "scores" in names and source.options.score_kind is None:
-                raise InputError(f"{path}: holds {names['scores']!r}; needed: --score-kind, what they are, or none")
-            if source.options.score_kind == NO_SCORES:
-                names.pop("scores", None)
-            elif "scores" not in names and source.options.score_kind:
-                raise InputError(f"{path}: has no scores for --score-kind; allowed: --array scores=NAME")
-            arrays = {field: held[name] for field, name in names.items()}
-            left_out = [f"array {name}" for name in sorted(set(held.files) - set(names.values()))]
+            yield held
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except InputError:
         raise
     except DAMAGE as error:
         raise InputError(f"{path}: not a whole .npz file of plain arrays ({str(error)[:80]})") from None
+
+
+def read_arrays(path: Path, source: Source) -> dict:
+    """Return the arrays by field, beside them `names` and `left_out`; InputError if the file cannot be read."""
+    with opened_arrays(path) as held:
+        names = array_names(source, list(held.files))
+        if "scores" in names and source.options.score_kind is None:
+            raise InputError(f"{path}: holds {names['scores']!r}; needed: --score-kind, what they are, or none")
+        if source.options.score_kind == NO_SCORES:
+            names.pop("scores", None)
+        elif "scores" not in names and source.options.score_kind:
+            raise InputError(f"{path}: has no scores for --score-kind; allowed: --array scores=NAME")
+        arrays = {field: held[name] for field, name in names.items()}
+        left_out = [f"array {name}" for name in sorted(set(held.files) - set(names.values()))]
     return arrays | {"names": names, "left_out": left_out}
 
 

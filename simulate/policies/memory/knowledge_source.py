@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from moe_replay.simulate.policies.memory.memory_setup import Known
     from moe_replay.traces.selections import Trace
 
-NONE, HELD_OUT, HINDSIGHT = MARKS = ("none", "held-out", "hindsight")
+NONE, HELD_OUT, HINDSIGHT = ("none", "held-out", "hindsight")
 LEARNED = {"popularity", "importance"}  # fields of Knowledge that a trace tells
 AHEAD = {"future", "groups"}  # fields of Knowledge that tell what comes
 HELP = "Trace that popularity and importance come from, or `hindsight`: TRACE itself; default: TRACE's first half."

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cut_off import CutOffError, cut_off_at
 
 from moe_replay.collect.datasets.text_corpus import SEPARATOR, Corpus, Domain
 from moe_replay.collect.datasets.text_sources import Document
@@ -99,17 +100,9 @@ def test_recording_changes_nothing_and_names_the_experts_that_ran(model):
 
 def test_training_that_was_cut_off_resumes_to_the_same_bytes(corpus, tmp_path):
     plan = LanguageTraining(steps=6, batch=4)
-
-    class CutOffError(Exception):
-        pass
-
-    def cut(step, _):
-        if step == 4:
-            raise CutOffError
-
     whole, _ = train_language(corpus, CONFIG, plan, CPU, tmp_path / "whole.pt", every_s=0)
     with pytest.raises(CutOffError):
-        train_language(corpus, CONFIG, plan, CPU, tmp_path / "cut.pt", every_s=0, on_step=cut)
+        train_language(corpus, CONFIG, plan, CPU, tmp_path / "cut.pt", every_s=0, on_step=cut_off_at(4))
     with pytest.raises(InputError, match="3 of 6 steps are done"):
         restore_language(tmp_path / "cut.pt")
     resumed, about = train_language(corpus, CONFIG, plan, CPU, tmp_path / "cut.pt", every_s=0)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cut_off import CutOffError, cut_off_at
 from typer.testing import CliRunner
 
 from moe_replay.collect.commands import language_commands, vision_commands  # noqa: F401 - both register their commands
@@ -24,18 +25,6 @@ SWITCH = VisionConfig(variant="switch", experts=4, width=16, hidden=16, depth=2,
 BYTES = LanguageConfig(layers=2, experts=4, k=2, width=8, hidden=8, heads=2, window=16)
 SMALL = ["--data", "digits", "--patch", "4", "--width", "16", "--hidden", "16", "--depth", "2", "--heads", "2"]
 SMALL += ["--epochs", "1", "--device", "cpu"]
-
-
-class CutOffError(Exception):
-    pass
-
-
-def cut_off_at(last):
-    def cut_off(done, _):
-        if done == last:
-            raise CutOffError
-
-    return cut_off
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cut_off import CutOffError, cut_off_at
 
 from moe_replay.collect.dispatch.dynamic_dispatch import dynamic_dispatch
 from moe_replay.collect.models.classifier import CONFIGURATIONS, Classifier, ClassifierConfig
@@ -53,16 +54,8 @@ def test_training_learns_and_stays_balanced(blobs, small_config, tmp_path):
 def test_interrupted_training_resumes_to_the_same_bytes(blobs, small_config, tmp_path):
     training = TrainingConfig(epochs=3, batch=64)
     whole, _ = train(blobs, small_config, training, CPU, tmp_path / "whole.pt")
-
-    class CutOffError(Exception):
-        pass
-
-    def cut_off_after_two(epoch, _):
-        if epoch == 2:
-            raise CutOffError
-
     with pytest.raises(CutOffError):
-        train(blobs, small_config, training, CPU, tmp_path / "cut.pt", cut_off_after_two)
+        train(blobs, small_config, training, CPU, tmp_path / "cut.pt", cut_off_at(2))
     with pytest.raises(InputError, match="2 of 3 epochs are done"):
         restore(tmp_path / "cut.pt")
     resumed, _ = train(blobs, small_config, training, CPU, tmp_path / "cut.pt")

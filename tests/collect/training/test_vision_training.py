@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cut_off import CutOffError, cut_off_at
 from typer.testing import CliRunner
 
 from moe_replay.collect.commands import vision_commands  # noqa: F401 - registers its commands
@@ -64,16 +65,8 @@ def test_interrupted_training_resumes_to_the_same_bytes(blobs, config, consisten
     images = replace(blobs, mirrored=True)  # draws of augmentation too
     training = VisionTraining(epochs=3, batch=64, consistency=consistency)
     whole, about = train_vision(images, config, training, CPU, tmp_path / "whole.pt")
-
-    class CutOffError(Exception):
-        pass
-
-    def cut_off_after_two(epoch, _):
-        if epoch == 2:
-            raise CutOffError
-
     with pytest.raises(CutOffError):
-        train_vision(images, config, training, CPU, tmp_path / "cut.pt", cut_off_after_two)
+        train_vision(images, config, training, CPU, tmp_path / "cut.pt", cut_off_at(2))
     with pytest.raises(InputError, match="2 of 3 epochs are done"):
         restore_vision(tmp_path / "cut.pt")
     resumed, again = train_vision(images, config, training, CPU, tmp_path / "cut.pt")
