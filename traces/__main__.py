@@ -26,7 +26,12 @@ from moe_replay.traces.importers.importer_names import KINDS, Imported, import_f
 from moe_replay.traces.k_rules import RULE_HELP, given_rule
 from moe_replay.traces.load_trace import LoadTrace, holds_loads, read_loads
 from moe_replay.traces.placements.balanced_placement import balance_text, balanced_placement
-from moe_replay.traces.placements.expert_placement import ExpertPlacement, load_placement, save_placement
+from moe_replay.traces.placements.expert_placement import (
+    ExpertPlacement,
+    holds_placement,
+    load_placement,
+    save_placement,
+)
 from moe_replay.traces.regating import regate, rule_text
 from moe_replay.traces.routes import uncomputed
 from moe_replay.traces.runs.run_records import load_run, run_names
@@ -47,6 +52,9 @@ def describe(
 
     Example: `python -m traces describe logs/base.trace.parquet --k 2`
     """
+    if holds_placement(path):
+        print(f"{path.name}: {load_placement(path).said}")
+        return
     if holds_loads(path):
         if k is not None:
             raise InputError(f"{path}: holds counts only, --k is allowed for traces of tokens")
@@ -63,6 +71,10 @@ def check(paths: Annotated[list[Path], typer.Argument(help="traces' files or fol
     Example: `python -m traces check logs/*.trace.parquet`
     """
     for path in paths:
+        if holds_placement(path):
+            placed = load_placement(path)
+            print(f"{path}: ok, {placed.said}, digest {placed.digest}")
+            continue
         if holds_loads(path):
             loads = read_loads(path)
             print(f"{path}: ok, {counts_text(loads)}, digest {loads.digest}")
@@ -214,8 +226,7 @@ def save_imported(made: Imported, path: Path) -> list[str]:
     """Write what was imported, and return what is to be said of it."""
     if isinstance(made, ExpertPlacement):
         save_placement(made, path, provenance())
-        slots, replicas = made.expert_LP.shape[1], int((made.replicas_LE - 1).sum(1).max())
-        return [f"{slots} slots on {made.devices} devices, {replicas} of them replicas, digest {made.digest}"]
+        return [f"{made.said}, digest {made.digest}"]
     if isinstance(made, LoadTrace):
         made.save(path)
         notes, said = made.notes, [f"{counts_text(made)}, digest {made.digest}"]

@@ -75,7 +75,7 @@ def place_command(
         Console().print(table)
     print("\n".join([parts.said, *remarks(made.rows, parts.scored, plan.devices), *left_out(recorded[0])]))
     if domains:
-        print("fitted on one domain, scored on others (device max/mean, replicas share evenly):")
+        print("fitted on one domain, scored on it (hindsight) and on others; device max/mean, replicas share evenly:")
         Console().print(domain_table(domains))
     if out is not None:
         digests = {each.name: held.digest for each, held in zip(inputs, recorded, strict=True)}

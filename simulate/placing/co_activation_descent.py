@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from moe_replay.traces.command_line.memory_room import check_room
+
 LEAST_GAIN = 0.5  # pairs are whole numbers, of which float32 holds up to 2^24 exactly
 
 
@@ -64,6 +66,7 @@ def descended(
     No device comes to more than the load `most`. Of equal swaps the first is taken, by the lower and then the higher
     number of its two experts.
     """
+    check_room("co-activation: tokens x (experts + devices)", len(experts_TK) * (len(load_E) + devices), 3 * 4)
     layer = FanOut(experts_TK, len(load_E), device_E, devices)
     lower_EE = np.tril(np.ones((len(load_E), len(load_E)), bool))
     while True:

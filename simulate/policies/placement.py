@@ -85,6 +85,14 @@ def placement_name(text: str) -> str:
     return name
 
 
+def check_layers(name: str, layer_ids: tuple[int, ...]) -> None:
+    """Refuse the placement of a file that is of other layers of the model than those recorded."""
+    rule = PLACEMENTS.get(name)
+    if isinstance(rule, FilePlacement) and rule.placement.layer_ids != layer_ids:
+        held, recorded = list(rule.placement.layer_ids), list(layer_ids)
+        raise InputError(f"{rule.path}: a placement of layers {held!s:.40}, allowed {recorded!s:.40} as recorded")
+
+
 def place(name: str, layers: int, experts: int, devices: int) -> np.ndarray:
     """Return device_LB of the named placement.
 

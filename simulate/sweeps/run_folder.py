@@ -18,6 +18,7 @@ from moe_replay.simulate.policies.halves import sequences_served
 from moe_replay.simulate.policies.memory.expert_worth import known_of
 from moe_replay.simulate.policies.memory.knowledge_source import Lesson, known_fields
 from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.simulate.policies.placement import check_layers
 from moe_replay.simulate.policies.run_log import run_header
 from moe_replay.simulate.sweeps.workers import WorkersLostError, cores, unordered
 from moe_replay.traces.command_line.provenance import provenance
@@ -88,6 +89,8 @@ def new_runs(
 
     `lesson` tells the caches of the configurations that have any; scores travel along only where gating is masked.
     """
+    for placement in {config.placement for config in configs}:
+        check_layers(placement, trace.header.model.layer_ids)
     memories = [config.memory for config in configs if config.memory is not None]
     told, digest = None, None
     if lesson is not None and memories:

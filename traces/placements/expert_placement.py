@@ -82,6 +82,17 @@ class ExpertPlacement:
         return replicas_LE(self.expert_LP, self.experts)
 
     @property
+    def said(self) -> str:
+        """The placement in a few words."""
+        slots, nodes = self.expert_LP.shape[1], f" in {self.nodes} nodes" if self.nodes > 1 else ""
+        empty = f", {self.empty_slots} of all slots empty" if self.empty_slots else ""
+        replicas = int((self.replicas_LE - 1).sum(1).max())
+        return (
+            f"placement of {self.experts} experts in {len(self.layer_ids)} layers: {slots} slots on {self.devices} "
+            f"devices{nodes}, {replicas} of them replicas{empty}"
+        )
+
+    @property
     def empty_slots(self) -> int:
         """How many slots of all layers hold nothing."""
         return int((self.expert_LP == EMPTY).sum())
@@ -111,6 +122,14 @@ def save_placement(placement: ExpertPlacement, path: Path | str, provenance: dic
         "devices": placement.devices, "nodes": placement.nodes, "layer_ids": list(placement.layer_ids),
         "expert_LP": placement.expert_LP.tolist(), "provenance": provenance,
     })  # fmt: skip
+
+
+def holds_placement(path: Path | str) -> bool:
+    """Return whether a file says that it is a placement; what cannot be read says nothing."""
+    try:
+        return Path(path).suffix == ".json" and json.loads(Path(path).read_text()).get("kind") == KIND
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 def load_placement(path: Path | str) -> ExpertPlacement:

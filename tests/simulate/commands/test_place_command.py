@@ -127,7 +127,7 @@ def test_a_wrong_profile_costs(place):
         "domains.loads.parquet", "--devices", "4", "--method", "lpt", "--fit", "trace", "--out", "o"
     )
     assert status == 0
-    assert "fitted on one domain, scored on others" in printed
+    assert "fitted on one domain, scored on it (hindsight) and on others" in printed
     found = {
         (row["fitted_on"], row["scored_on"]): float(row["device_max_over_mean"]) for row in rows_of("o/domains.csv")
     }

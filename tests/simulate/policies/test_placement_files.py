@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from moe_replay.simulate.policies.placement import PLACEMENTS, place, placement_name
+from moe_replay.simulate.policies.placement import PLACEMENTS, check_layers, place, placement_name
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.placements.expert_placement import ExpertPlacement, save_placement
 
@@ -67,3 +67,11 @@ def test_a_missing_file_and_nodes_that_do_not_fit_are_refused(saved, tmp_path):
         placement_name(str(tmp_path / "other.json"))
     with pytest.raises(InputError, match="4 devices in 3 nodes"):
         saved([[0, 1, 2, 3], [0, 1, 2, 3]], devices=4, nodes=3)
+
+
+def test_layers_of_another_part_of_the_model_are_refused(saved):
+    name = placement_name(saved([[0, 1, 2, 3], [0, 1, 2, 3]]))
+    check_layers(name, (1, 3))
+    check_layers("contiguous", (1, 2))
+    with pytest.raises(InputError, match=r"a placement of layers \[1, 3\], allowed \[1, 2\] as recorded"):
+        check_layers(name, (1, 2))

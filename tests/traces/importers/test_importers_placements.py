@@ -144,3 +144,13 @@ def test_empty_slots_are_refused_by_exporters(loads):
     made = placement("lpt", loads, 4)
     with pytest.raises(InputError, match="the placement has 8 empty slots, allowed none in other programs"):
         Subject(loads, made)
+
+
+def test_a_placements_file_is_checked_and_described(traces, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("p.npz", phy2log=np.array([[0, 1, 0, 2]]))
+    assert traces("import eplb p.npz --devices 2 --nodes 2 --out x.placement.json")[0] == 0
+    said = "placement of 3 experts in 1 layers: 4 slots on 2 devices in 2 nodes, 1 of them replicas"
+    status, printed, _ = traces("check x.placement.json")
+    assert (status, printed.split(", digest")[0]) == (0, f"x.placement.json: ok, {said}")
+    assert traces("describe x.placement.json")[:2] == (0, f"x.placement.json: {said}\n")
