@@ -1,4 +1,4 @@
-"""`python -m simulate compose`: parses, reads, calls, writes."""
+"""`python -m simulate compose`: recorded sequences as the steps that a serving engine would make of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m simulate like`: parses, reads, calls, writes."""
+"""`python -m simulate like`: the executed runs of a folder, simulated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m simulate memory`: parses, reads, calls, writes."""
+"""`python -m simulate memory`: what absent experts cost, with time, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m simulate miss-curves`: parses, reads, calls, writes."""
+"""`python -m simulate miss-curves`: misses of the usual policies at every number of slots, a table."""
 
 from pathlib import Path
 from typing import Annotated

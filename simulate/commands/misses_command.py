@@ -1,4 +1,4 @@
-"""`python -m simulate misses`: parses, reads, calls, writes."""
+"""`python -m simulate misses`: how often experts are absent, without time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m simulate open-loop`: parses, reads, calls, writes."""
+"""`python -m simulate open-loop`: runs on a re-gated trace beside those on a recorded one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m simulate plan`: parses, reads, calls, writes."""
+"""`python -m simulate plan`: slots of every layer within budgets of memory and latency."""
 
 from __future__ import annotations
 

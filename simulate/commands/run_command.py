@@ -1,4 +1,4 @@
-"""`python -m simulate run`: parses, reads, calls, writes."""
+"""`python -m simulate run`: every combination of lists, a folder of record tables."""
 
 from __future__ import annotations
 

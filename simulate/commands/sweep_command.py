@@ -1,4 +1,4 @@
-"""`python -m simulate sweep`: parses, reads, calls, writes."""
+"""`python -m simulate sweep`: many configurations and seeds, one table."""
 
 from __future__ import annotations
 

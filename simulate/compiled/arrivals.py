@@ -66,7 +66,7 @@ def release_step(world: World, step: int) -> None:
 
 @compiled
 def sort_arriving(world: World) -> None:
-    """Bring the released passes into the order of the workload: by Shell's method, since most stand in it already."""
+    """Sort the released passes by the order of the workload, with Shell's method, since most are in it already."""
     arriving, gap = arriving_P(world), 1
     # Gaps of Knuth's sequence, 1, 4, 13, ...: no recursion and no room of its own, unlike a library's sort.
     while gap < world.arriving // 3:

@@ -1,7 +1,7 @@
 """What is compiled, said once: every rule that the compiled engine has, with the number by which its code knows it.
 
-A rule is known by itself, its class or function, wherever it stands in the tables of names: a subclass, or another
-rule under its name, is not compiled. Placements do not stand here, because both engines are given the map that they
+A rule is known by itself, its class or function, wherever the tables of names have it: a subclass, or another
+rule under its name, is not compiled. Placements are not among them, because both engines are given the map that they
 make beforehand. The numbers are in `rule_numbers`.
 """
 

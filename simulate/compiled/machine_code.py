@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 
 PACKAGE = Path(__file__).parent
-SOURCES = (PACKAGE, PACKAGE.parent / "policies", PACKAGE.parent / "config")  # numbers both engines need stand there
+SOURCES = (PACKAGE, PACKAGE.parent / "policies", PACKAGE.parent / "config")  # they hold numbers of both engines
 SETTINGS = ("NUMBA_OPT", "NUMBA_BOUNDSCHECK")  # of the environment: with other ones numba makes other code
 
 

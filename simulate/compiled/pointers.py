@@ -21,7 +21,7 @@ def pointers_field(arrays: Arrays) -> tuple[str, str, tuple[int]]:
 
 
 def place_of(arrays: Arrays, name: str) -> int:
-    """Return where in that field the address of an array stands."""
+    """Return where in that field the address of an array is."""
     before = list(arrays)[: list(arrays).index(name)]
     return sum(1 + arrays[other][1] for other in before)
 

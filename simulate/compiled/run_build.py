@@ -144,7 +144,7 @@ def run_fields(workload: Workload, config: RunConfig, numbers: dict[str, int]) -
 
 
 def new_passes(workload: Workload, arrivals: Arrivals, kind: int, numbered: bool) -> np.ndarray:
-    """Return the records of all passes; sequences, if they are asked for, are numbered from 1, 0 stands for several."""
+    """Return the records of all passes; sequences, if they are asked for, are numbered from 1; 0 means several."""
     passes = aligned(workload.passes, PASS)
     passes["first_row"], passes["tokens"] = workload.first_row_P, workload.tokens_P
     passes["offset"] = workload.token_offset_P

@@ -1,7 +1,7 @@
 """The arrays that the compiled engine works on: one record per pass, queue and device, and one for the run itself.
 
 Numbers: a pass p and a token n as in `simulate.config.workload`; a queue is layer * (E + 1) + block, as in
-`simulate.policies.scheduler`; -1 stands for nobody. Lists are chains of numbers: `next` of each, -1 at the end.
+`simulate.policies.scheduler`; -1 is nobody. Lists are chains of numbers: `next` of each, -1 at the end.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ RUN = np.dtype([
     ("scheduler", "i8"), ("size", "i8"), ("dense_size", "i8"), ("timeout_ns", "i8"), ("max_step", "i8"),
     ("layers", "i8"), ("experts", "i8"), ("width", "i8"), ("k", "i8"), ("devices", "i8"), ("queues", "i8"),
     ("dense", "i8"), ("filled_rows", "i8"), ("arrivals", "i8"), ("host_factor", "f8"),
-    # where it stands
+    # how far it is
     ("now", "i8"), ("where", "i8"), ("running", "i8"), ("present", "i8"), ("finished", "i8"), ("emptied", "i8"),
     ("arriving", "i8"), ("due", "i8"), ("held_back", "i8"), ("joining", "i8"), ("timed", "i8"),
     ("launched", "i8"), ("batches", "i8"), ("free_node", "i8"), ("fresh_node", "i8"),

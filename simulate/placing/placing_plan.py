@@ -19,7 +19,7 @@ from moe_replay.simulate.policies.memory.knowledge_source import HINDSIGHT, NONE
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.placements.even_split import EMPTY, replicas_LE
 
-BOUND = "bound"  # stands among the methods, and is none
+BOUND = "bound"  # named among the methods, and is none
 OF_FIT = ("device_max_over_mean", "max_load", "avg_max_load", "fan_out")  # told of the fitted part too
 
 

@@ -75,7 +75,7 @@ def drop(memory: Memory, cache: int, key: int) -> None:
 
 @compiled
 def move_last(memory: Memory, cache: int, key: int) -> None:
-    """Put a key that stands in the policy's order at its end."""
+    """Move a key of the policy's order to its end."""
     if cache_at(memory, cache).last != key:
         drop(memory, cache, key)
         append(memory, cache, key, SMALL)

@@ -66,7 +66,7 @@ CLUSTER = np.dtype([
     ("slots", "i8"), ("per_device", "i8"), ("k", "i8"), ("dense", "i8"), ("relays", "i8"), ("per_selection", "i8"),
     ("nearest", "i8"), ("dispatch_bytes", "i8"), ("combine_bytes", "i8"), ("inside_ns", "i8"), ("network_ns", "i8"),
     ("inside_per_s", "f8"), ("network_per_s", "f8"),
-    # where it stands
+    # how far it is
     ("now", "i8"), ("round", "i8"), ("where", "i8"), ("step", "i8"), ("unfinished", "i8"), ("events", "i8"),
     ("numbered", "i8"), ("messages", "i8"), ("batches", "i8"), ("need_messages", "i8"), ("need_batches", "i8"),
     # what it asks for, and the answer where it counts for one batch only, else -1

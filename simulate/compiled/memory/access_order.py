@@ -62,7 +62,7 @@ def uses_of(order: Order | None, cache_K: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def positions(key_A: np.ndarray, cache_K: np.ndarray) -> np.ndarray:
-    """Return where each access stands among those of its cache, from 0 on."""
+    """Return the place of each access among those of its cache, from 0 on."""
     cache_A = cache_K[key_A]
     # Positions count within a cache: an optimum compares uses of experts that share its slots, and of no others.
     by_cache = np.argsort(cache_A, kind="stable")

@@ -1,7 +1,7 @@
 """The arrays of expert memory: one record per expert (key), cache, link and transfer, and one for the memory itself.
 
 A key is layer * E + expert. Caches are numbered over the devices: device * caches of a device + index. Lists of keys
-are chains of numbers; every key belongs to one cache, so that its links stand in its own record.
+are chains of numbers; every key belongs to one cache, so that its links are in its own record.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from moe_replay.simulate.policies.caches.cache import Access
 NOT_MET = -1
 MISS, HIT, DELAYED = int(Access.MISS), int(Access.HIT), int(Access.DELAYED)
 ASIDE, REST = 1, 2  # a queue that is parked until its expert is there; one that is accessed behind the batch that runs
-STEP = -1  # stands for the passes of a lockstep step where a pass is expected
+STEP = -1  # all passes of a lockstep step, where a pass is expected
 SMALL, MAIN = 1, 2  # queues of S3-FIFO
 NO_USE = 1 << 62  # the position of a use that does not come
 

@@ -1,4 +1,4 @@
-"""The optimum, with and without the right to decline: what needs the future."""
+"""Belady's optimum, which knows the future, with and without the right to decline an expert."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""First in, first out."""
+"""FIFO: the expert that came first leaves first."""
 
 from collections.abc import Collection
 

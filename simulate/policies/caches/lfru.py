@@ -1,4 +1,4 @@
-"""Frequency over age."""
+"""LFRU: the expert with the fewest uses for its age leaves."""
 
 from collections.abc import Collection
 

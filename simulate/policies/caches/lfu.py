@@ -1,4 +1,4 @@
-"""Least frequently used."""
+"""LFU: the expert used least often since it came leaves."""
 
 from collections.abc import Collection
 

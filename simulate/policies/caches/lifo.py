@@ -1,4 +1,4 @@
-"""Last in, first out, aware of the batch: expert buffering (Huang et al. 2023, arXiv 2303.06182)."""
+"""LIFO, last in, first out, aware of the batch: expert buffering (Huang et al. 2023, arXiv 2303.06182)."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""Least recently used."""
+"""LRU: the expert used least recently leaves."""
 
 from moe_replay.simulate.policies.caches.fifo import FIFO
 

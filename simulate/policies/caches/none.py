@@ -1,4 +1,4 @@
-"""No expert memory at all: every access is a miss."""
+"""No expert is kept: every access is a miss."""
 
 from moe_replay.simulate.policies.caches.cache import Cache
 

@@ -1,4 +1,4 @@
-"""A random expert."""
+"""A random expert leaves: the baseline of all that choose."""
 
 from collections.abc import Collection
 

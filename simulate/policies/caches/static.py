@@ -1,4 +1,4 @@
-"""A fixed set of experts: the most popular ones."""
+"""A fixed set of experts, the most popular ones, stays; no other gets a slot."""
 
 from moe_replay.simulate.policies.caches.cache import Cache
 from moe_replay.simulate.policies.memory.knowledge import Knowledge

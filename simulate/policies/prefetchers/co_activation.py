@@ -1,4 +1,4 @@
-"""Which experts of the next layer go with those of this one."""
+"""Prefetch what most often followed: the experts of the next layer that went with those of this one."""
 
 from collections import defaultdict
 

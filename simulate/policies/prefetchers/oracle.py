@@ -1,4 +1,4 @@
-"""What will be selected: a bound on every prefetcher."""
+"""Prefetch what will be selected: the bound of every prefetcher."""
 
 from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
 from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher

@@ -1,4 +1,4 @@
-"""The most popular experts."""
+"""Prefetch the most popular experts of the next layer."""
 
 from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
 from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher

@@ -1,4 +1,4 @@
-"""What the previous token, or pass, selected."""
+"""Prefetch what the previous token, or pass, selected in the next layer."""
 
 from moe_replay.simulate.policies.memory.knowledge import Group, Knowledge
 from moe_replay.simulate.policies.prefetchers.prefetcher import Prefetcher

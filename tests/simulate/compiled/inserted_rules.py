@@ -2,7 +2,7 @@
 
 `python inserted_rules.py TRACE FOLDER` writes FOLDER/untouched.json and FOLDER/N.json for every place N: digests of
 what every shipped rule answers. Each is worked out in a process that has imported nothing of the simulator before the
-rules stand in their places, so that nothing counted beforehand hides what depends on an order.
+rules are in their places, so that nothing counted beforehand hides what depends on an order.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ MOST_RULES = 15  # of one kind; more of them, and this says so
 
 
 def insert(table, place, name, rule):
-    """Put a rule into a table so that `place` others stand before it, or last."""
+    """Put a rule into a table so that `place` others are before it, or last."""
     others = list(table.items())
     others.insert(place, (name, rule))
     table.clear()

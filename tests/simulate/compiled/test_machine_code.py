@@ -106,7 +106,7 @@ def test_a_number_changed_in_the_policies_is_other_machine_code(monkeypatch, tmp
 
 
 def test_compiled_code_takes_nothing_from_sources_that_the_digest_leaves_out():
-    """All that the entries import, wherever it stands in the project, lies in folders of the digest."""
+    """All that the entries import, wherever it is in the project, lies in folders of the digest."""
 
     def file_of(name):
         return ROOT / (name.removeprefix("moe_replay.").replace(".", "/") + ".py")
