@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from moe_replay.simulate.config.cluster_config import HOMES, SPLITS, ClusterConfig
+from moe_replay.simulate.config.cluster_config import HOMES, SPLITS, ClusterConfig, speeds
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.traces.clusters.link_file import MODES, UNITS, LinkFile, machine_by_name
 from moe_replay.traces.command_line import command
@@ -94,12 +94,6 @@ class ClusterOptions:
         if clusters != [None] and any(config.load is not None for config in configs):
             raise InputError("--load is a share of a capacity that is not known of linked devices, allowed: --rate")
         return [dataclasses.replace(config, cluster=cluster) for config in configs for cluster in clusters]
-
-
-def speeds(found: LinkFile) -> dict:
-    """Return the fields of a cluster that a link file fills."""
-    names = ("inside_latency_ns", "inside_bytes_per_s", "network_latency_ns", "network_bytes_per_s", "nics")
-    return {name: getattr(found, name) for name in names}
 
 
 def bytes_of_token(model: ModelInfo, option: str) -> int:

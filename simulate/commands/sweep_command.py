@@ -58,10 +58,10 @@ def sweep_command(
 ) -> None:  # fmt: skip
     """Simulate the cross product of all axes, many seeds each, into one table; the same command continues it.
 
-    An axis is a field of a run or of its expert memory (`cache=resident` is none); `load` is a share of the capacity
-    at the largest queue size, slots of every layer are `4.8.8`, an empty field is `none`. Axes that mean something
-    under one scheduler or arrival process bring it along. All configurations meet the same seeds. A point that fails
-    is a marked row. `python -m analysis runs TABLE.parquet` shows the table.
+    An axis is a field of a run, of its expert memory (`cache=resident` is none) or of linked devices (`links=none`).
+    `load` is a share of the capacity at the largest queue size, slots of every layer are `4.8.8`, an empty field is
+    `none`. Axes that mean something under one scheduler or arrival process bring it along. All configurations meet the
+    same seeds. A point that fails is a marked row. `python -m analysis runs TABLE.parquet` shows the table.
 
     Example: `python -m simulate sweep wide.trace.parquet --costs costs.parquet --axis queue_size=8,32,128
     --axis in_flight=64,512 --replications 20 --out sweep.parquet`

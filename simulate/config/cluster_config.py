@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from moe_replay.traces.clusters.link_file import MODES, UNITS
+from moe_replay.traces.clusters.link_file import MODES, UNITS, LinkFile
 from moe_replay.traces.command_line.number_limits import LARGEST, MOST, MOST_DEVICES, checked
 from moe_replay.traces.errors import InputError, unknown_name
 
@@ -86,3 +86,9 @@ class ClusterConfig:
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:8]
         varied = [f"N{self.nodes}", f"M{self.micro_batches}", self.mode, self.split.replace("-", "_")]
         return "-".join([*varied, f"links={digest}"])
+
+
+def speeds(found: LinkFile) -> dict:
+    """Return the fields of a cluster that a link file fills."""
+    names = ("inside_latency_ns", "inside_bytes_per_s", "network_latency_ns", "network_bytes_per_s", "nics")
+    return {name: getattr(found, name) for name in names}

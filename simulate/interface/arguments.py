@@ -34,7 +34,10 @@ class Settings(TypedDict, total=False):
 
     Any of these brings an expert memory along: cache (a policy), slots (per layer, or a tuple with one number for
     each), scope, miss, prefetch, look_ahead, filled, period (passes), link, link_latency_s, link_bytes_per_s,
-    expert_bytes, host_factor, asks. `moe_replay.simulate.config` says what the values mean.
+    expert_bytes, host_factor, asks.
+
+    links (a machine's name or a file) links devices, in lockstep: nodes, micro_batches, mode, unit, split, homes,
+    dispatch_bytes, combine_bytes. `moe_replay.simulate.config` says what the values mean.
     """
 
     scheduler: str
@@ -65,6 +68,15 @@ class Settings(TypedDict, total=False):
     expert_bytes: int
     host_factor: float
     asks: str
+    links: str | None
+    nodes: int
+    micro_batches: int
+    mode: str
+    unit: str
+    split: str
+    homes: str
+    dispatch_bytes: int
+    combine_bytes: int
 
 
 def axes_of(settings: dict[str, list]) -> dict[str, list]:

@@ -32,7 +32,7 @@ from moe_replay.traces.selections import Trace
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = ("passes", "batches", "transfers")
+TABLES = ("passes", "batches", "transfers", "messages")
 SUMMARY = {
     "throughput": "{throughput_per_s:,.4g} passes/s, {tokens_per_s:,.4g} tokens/s, {requests_per_s:,.4g} requests/s",
     "latency": "p50 {latency_p50_ms:.4g} ms, p95 {latency_p95_ms:.4g} ms, p99 {latency_p99_ms:.4g} ms of a pass",
@@ -75,14 +75,15 @@ class Run:
         return "\n".join([*lines, *self.said]).replace("nan", "-")
 
     def to_pandas(self, table: str = "passes") -> pd.DataFrame:
-        """Return a table of the records: `passes`, `batches`, or `transfers` of expert weights; times in ns."""
+        """Return a table of the records: `passes`, `batches`, `transfers` of weights, or `messages`; times in ns."""
         import pandas as pd
 
         if table not in TABLES:
             raise unknown_name("table", table, TABLES)
         columns = getattr(self.records, table)
         if columns is None:
-            raise InputError("the run has no transfers: all experts were resident; allowed: passes, batches")
+            why = {"transfers": "all experts were resident", "messages": "devices were not linked"}[table]
+            raise InputError(f"the run has no {table}: {why}; allowed: passes, batches")
         return pd.DataFrame(columns)
 
     def save(self, folder: Path | str) -> None:
@@ -136,7 +137,9 @@ def config_of(trace: Trace, costs: Costs, settings: dict, seed: int | None, serv
 
     axes = axes_of({name: [value] for name, value in settings.items()})
     (config,) = configs_of(axes, [seed], capacity, bytes_of_expert(trace, costs)).values()
-    fields = {**config.as_dict().get("memory", {}), **config.as_dict()}
+    whole = config.as_dict()
+    fields = {**whole.get("memory", {}), **whole.get("cluster", {}), **whole}
+    fields["links"] = axes.get("links", [None])[0]  # by name there, by name or file here
     for axis, (value,) in axes.items():
         name = next((name for name, ns in TIMES.items() if ns == axis), axis)
         found = tuple(fields[axis]) if isinstance(fields.get(axis), list) else fields.get(axis)

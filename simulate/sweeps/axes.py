@@ -1,6 +1,7 @@
 """Axes: what is swept over, from options or a TOML file, made into every configuration that means something.
 
-An axis is a field of RunConfig or of MemoryConfig; with an axis of the second kind there is an expert memory. Seeds are
+An axis is a field of RunConfig, of MemoryConfig or of ClusterConfig; with an axis of the second kind there is an expert
+memory, with one of the third devices are linked. Seeds are
 no axis: every configuration meets the same ones (common random numbers).
 """
 
@@ -18,16 +19,18 @@ from moe_replay.simulate.config.memory_grid import MemoryGrid
 from moe_replay.simulate.config.run_config import DEFAULTS as RUN_DEFAULTS
 from moe_replay.simulate.config.run_config import ONLY_UNDER, RunConfig, has_meaning
 from moe_replay.simulate.policies.rule_names import TABLES
+from moe_replay.simulate.sweeps.cluster_axes import CLUSTER_FIELDS, LINKS, clusters_of
 from moe_replay.traces.command_line.memory_room import CONFIGURATION, check_room
 from moe_replay.traces.command_line.units import BANDWIDTH, SHARE, SIZE, Quantity, time_in
 from moe_replay.traces.errors import InputError, unknown_name
 
 # Axes by the ends of their names; a bare number is in the unit that the name bears.
 UNITS = {"_bytes_per_s": dataclasses.replace(BANDWIDTH, bare=1), "_bytes": SIZE, "_ns": time_in("ns")}
-NO_AXES = ("memory", "seed", "served", "cluster")  # the first has axes of its own, the others follow from options
+# A memory and a cluster have axes of their own, the others follow from options.
+NO_AXES = ("memory", "seed", "served", "cluster")
 RUN_FIELDS = {each.name: each.type for each in dataclasses.fields(RunConfig) if each.name not in NO_AXES}
 MEMORY_FIELDS = {each.name: each.type for each in dataclasses.fields(MemoryConfig)}
-FIELDS = {**RUN_FIELDS, **MEMORY_FIELDS}
+FIELDS = {**RUN_FIELDS, **MEMORY_FIELDS, **CLUSTER_FIELDS}
 RESIDENT = "resident"  # as a cache: no expert memory at all
 # What MemoryGrid combines, with its defaults.
 MEMORY_DEFAULTS = {"cache": ["lru"], "slots": [1], "miss": ["load"], "prefetch": ["none"], "period": [None]}
@@ -122,23 +125,28 @@ def configs_of(
     """
     runs = {name: values for name, values in axes.items() if name in RUN_FIELDS}
     runs |= brought_along(runs)
+    if LINKS in axes and "scheduler" not in runs:
+        runs["scheduler"] = ["lockstep"]
     check_used(runs, ONLY_UNDER)
     if "load" in runs and "rate_per_s" in runs:
         raise InputError("axes load and rate_per_s: a load is a rate; allowed: one of them")
     largest = max(runs.get("queue_size", [RUN_DEFAULTS["queue_size"]]))
     memories = memories_of({name: values for name, values in axes.items() if name in MEMORY_FIELDS}, expert_bytes)
-    check_room("the grid: points", math.prod(map(len, [*runs.values(), memories, seeds])), CONFIGURATION)
+    clusters = clusters_of({name: values for name, values in axes.items() if name in CLUSTER_FIELDS})
+    check_room("the grid: points", math.prod(map(len, [*runs.values(), memories, clusters, seeds])), CONFIGURATION)
     found: dict[str, RunConfig] = {}
     for values in product(*runs.values()):
         fields = with_meaning(dict(zip(runs, values, strict=True)))
+        if fields.get("load") is not None and clusters != [None]:
+            raise InputError("load is a share of a capacity that is not known of linked devices, allowed: rate_per_s")
         if fields.get("load") is not None:
             settings = {**RUN_DEFAULTS, **fields}
             where = settings["devices"], settings["placement"]
             per_s = capacity(settings["k"], largest, settings["dense"], *where)
             fields["rate_per_s"] = fields["load"] * per_s
-        for memory, seed in product(memories, seeds):
+        for memory, cluster, seed in product(memories, clusters, seeds):
             seed = None if fields.get("arrivals") == "recorded" else seed
-            config = RunConfig(**fields, memory=memory, seed=seed)
+            config = RunConfig(**fields, memory=memory, cluster=cluster, seed=seed)
             if found.setdefault(config.name, config) != config:
                 raise InputError(f"two configurations would be called {config.name}; allowed: values that differ more")
     return found

@@ -11,7 +11,7 @@ from moe_replay.simulate.config.costs import Cost, CostModel, read_costs, table_
 from moe_replay.simulate.config.memory_config import MASKED, MemoryConfig
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.run_grid import capacity_per_s
-from moe_replay.simulate.config.workload import Workload, trace_workload
+from moe_replay.simulate.config.workload import Workload, homes, trace_workload
 from moe_replay.simulate.policies.halves import ALL, SECOND_HALF
 from moe_replay.simulate.policies.memory.expert_worth import check_sizes, known_of
 from moe_replay.simulate.policies.memory.knowledge_source import HELD_OUT, HINDSIGHT, first_half, other
@@ -67,9 +67,12 @@ class Study:
 
     def workload(self, config: RunConfig) -> Workload:
         """Return the workload of a configuration; it is shared, not to be changed."""
-        self.opened("trace")
+        trace = self.opened("trace").trace
         masked = config.memory is not None and config.memory.is_masked
-        return cut_out(*stamped(self.trace), config.k, config.sequences, config.seed, masked, config.served)
+        found = cut_out(*stamped(self.trace), config.k, config.sequences, config.seed, masked, config.served)
+        if config.cluster is None:
+            return found
+        return replace(found, home_T=homes(trace, config.cluster.homes, config.devices))
 
     def costs_of(self, config: RunConfig) -> tuple[CostModel, Cost]:
         """Return the costs of a configuration and their function; a process works out each mean once."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from moe_replay.simulate.config.cluster_config import ClusterConfig
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.engines.engine_choice import ENGINES
@@ -106,6 +107,6 @@ def results(study: Study, work: Work, jobs: int, scheduler: str | None) -> Itera
 
 
 def column_types() -> dict[str, str]:
-    """Return the Arrow type of every field of a configuration and its memory."""
-    fields = [*dataclasses.fields(RunConfig), *dataclasses.fields(MemoryConfig)]
+    """Return the Arrow type of every field of a configuration, its memory and its cluster."""
+    fields = [field for kind in (RunConfig, MemoryConfig, ClusterConfig) for field in dataclasses.fields(kind)]
     return {each.name: ARROW_TYPES[base] for each in fields if (base := each.type.split(" ")[0]) in ARROW_TYPES}

@@ -28,7 +28,7 @@ REPLICATIONS = "replications.parquet"  # the name of a table beside the records 
 FAILED = "failed"
 WHOLE = ("passes", "makespan_ns", "sojourn_mean_ms")  # first arrival to last end; mean time from arrival to end
 TEXTS = ("run", "engine", "known", "status", "reason", "values_of")
-GROUPS = ("config", "memory_config", "whole", "values", "parts", "whole_values", "counts")
+GROUPS = ("config", "memory_config", "cluster_config", "whole", "values", "parts", "whole_values", "counts")
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ def save_sweep(path: Path | str, points: Sequence[SweepPoint], header: dict, typ
     empty in the whole grid has one too. The header is extended by the table's own `columns`.
     """
     groups = {name: [getattr(point, name, {}) for point in points] for name in GROUPS}
-    groups["config"] = [without_memory(point.config) for point in points]
-    groups["memory_config"] = [memory_of(point.config) for point in points]
+    groups["config"] = [without_parts(point.config) for point in points]
+    groups["memory_config"] = [point.config.get("memory") or {} for point in points]
+    groups["cluster_config"] = [point.config.get("cluster") or {} for point in points]
     texts = {name: pa.array([getattr(point, name) for point in points], pa.string()) for name in TEXTS}
     kept = {group: keys_of(rows) for group, rows in groups.items()}
     columns = {
@@ -113,6 +114,7 @@ def save_sweep(path: Path | str, points: Sequence[SweepPoint], header: dict, typ
         for group, rows in groups.items()
     }
     settings = {"run": texts.pop("run"), **columns.pop("config"), **columns.pop("memory_config")}
+    settings |= columns.pop("cluster_config")
     measured = {name: values for group in columns.values() for name, values in group.items()}
     save_mixed(path, pa.table({**settings, **texts, **measured}), {**header, "columns": kept}, KIND)
 
@@ -128,25 +130,23 @@ def point_of(row: dict, keys: dict[str, list[str]]) -> SweepPoint:
     """Return the point in one row of the table, `keys` are the header's `columns`."""
     groups = {
         group: {key: row[column_name(group, key)] for key in keys[group] if row[column_name(group, key)] is not None}
-        for group in GROUPS[2:]
+        for group in GROUPS[3:]
+        if group in keys
     }
     config = {key: row[key] for key in keys["config"]}
     if row.get("cache") is not None:
         config["memory"] = {key: row[key] for key in keys["memory_config"]}
         if isinstance(config["memory"]["slots"], str):
             config["memory"]["slots"] = json.loads(config["memory"]["slots"])
+    if row.get("links") is not None:
+        config["cluster"] = {key: row[key] for key in keys["cluster_config"]}
     texts = {name: row.get(name) for name in TEXTS}
     return SweepPoint(config=config, **texts, **groups)
 
 
-def without_memory(config: dict) -> dict:
-    """Return the fields of a configuration but its memory."""
-    return {name: value for name, value in config.items() if name != "memory"}
-
-
-def memory_of(config: dict) -> dict:
-    """Return the fields of a configuration's expert memory, none where all experts are resident."""
-    return config.get("memory") or {}
+def without_parts(config: dict) -> dict:
+    """Return the fields of a configuration but its memory and its cluster, which have columns of their own."""
+    return {name: value for name, value in config.items() if name not in ("memory", "cluster")}
 
 
 def keys_of(rows: Iterable[dict]) -> list[str]:

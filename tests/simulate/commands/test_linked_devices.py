@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from test_simulate_cli import toy_trace
 
+import moe_replay
 from moe_replay.analysis.tables.what_if import runs_table
 from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.traces.file.trace_file import save_trace
@@ -104,3 +105,23 @@ def test_messages_are_columns_of_a_data_frame(simulate, files):
     assert list(table) == list(MESSAGE_COLUMNS)
     assert (table["queued_ns"] <= table["start_ns"]).all()
     assert (table["start_ns"] < table["end_ns"]).all()
+
+
+def test_a_sweep_and_python_run_the_same(simulate, files):
+    axes = ("devices=4", "nodes=2", "micro_batches=1,2", "arrivals=steps", f"links={files / 'slow.toml'}")
+    words = [word for axis in axes for word in ("--axis", axis)]
+    status, _, told = simulate(
+        "sweep", files / "toy.trace.parquet", "--affine", "1000,100", *words, "--replications", "0",
+        "--engine", "simpy", "--jobs", "1", "--out", files / "sweep.parquet",
+    )  # fmt: skip
+    assert status == 0, told
+    swept = runs_table(files / "sweep.parquet").whole
+    assert swept["micro_batches"].tolist() == [1, 2]
+    assert (swept["links"] == "slow").all()
+    run = moe_replay.replay(
+        files / "toy.trace.parquet", (1e-6, 1e-7), seed=None, engine="simpy", devices=4, nodes=2, micro_batches=2,
+        scheduler="lockstep", arrivals="steps", links=str(files / "slow.toml"),
+    )  # fmt: skip
+    for name in ("wire_share", "straggler_share", "inside_bytes", "network_bytes", "messages"):
+        assert run.statistics.values[name] == pytest.approx(swept[name][1])
+    assert len(run.to_pandas("messages")) > swept["messages"][1]  # those of the window

@@ -2,9 +2,11 @@
 
 import pytest
 
+from moe_replay.simulate.config.cluster_config import ClusterConfig
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.sweeps.axes import FIELDS, configs_of, read_axes
+from moe_replay.simulate.sweeps.cluster_axes import CLUSTER_FIELDS
 from moe_replay.traces.errors import InputError
 
 
@@ -19,9 +21,27 @@ def configs(*options, seeds=(0,), capacity=no_capacity, grid=None):
 
 
 def test_every_field_of_a_run_and_of_its_memory_is_an_axis_but_the_seed():
-    own = set(RunConfig.__dataclass_fields__) - {"memory", "seed", "served"}
-    assert set(FIELDS) == own | set(MemoryConfig.__dataclass_fields__)
-    assert not own & set(MemoryConfig.__dataclass_fields__)
+    own = set(RunConfig.__dataclass_fields__) - {"memory", "seed", "served", "cluster"}
+    assert set(FIELDS) == own | set(MemoryConfig.__dataclass_fields__) | set(CLUSTER_FIELDS)
+    assert len(FIELDS) == len(own) + len(MemoryConfig.__dataclass_fields__) + len(CLUSTER_FIELDS)
+    assert set(CLUSTER_FIELDS) <= set(ClusterConfig.__dataclass_fields__)
+
+
+def test_links_bring_lockstep_along_and_are_combined_with_what_is_swept_of_them():
+    sizes = ("dispatch_bytes=2KiB", "combine_bytes=4096")
+    found = configs("links=none,h800-ndr", "devices=4,8", "nodes=2", "micro_batches=1,2", *sizes)
+    assert {config.scheduler for config in found} == {"lockstep"}
+    asked = [(config.devices, config.cluster and config.cluster.micro_batches) for config in found]
+    assert asked == [(4, None), (4, 1), (4, 2), (8, None), (8, 1), (8, 2)]
+    assert {config.cluster.dispatch_bytes for config in found if config.cluster} == {2048}
+    for options, said in (
+        (("nodes=2",), "axis nodes has no meaning without links"),
+        (("links=h800-ndr",), "links h800-ndr do not say how many bytes a token has; allowed: dispatch_bytes"),
+        (("links=h800-ndr", *sizes, "load=0.5", "arrivals=poisson"), "not known of linked devices"),
+        (("links=h800-ndr", *sizes, "slots=2"), "links and expert memory together are not modelled"),
+    ):
+        with pytest.raises(InputError, match=said):
+            configs(*options)
 
 
 def test_the_cross_product_stands_in_the_order_of_the_axes_seeds_last():
@@ -101,7 +121,7 @@ def test_a_toml_file_holds_the_same_axes(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["queue_sise=8"], "unknown axis 'queue_sise'; known: arrivals, asks, cache, dense"),
+        (["queue_sise=8"], "unknown axis 'queue_sise'; known: arrivals, asks, cache, combine_bytes, dense"),
         (["seed=1,2"], "seed is no axis: --replications N"),
         (["queue_size"], "--axis: 'queue_size' is not allowed; allowed: NAME=V1,V2"),
         (["queue_size=8", "queue_size=9"], "axis queue_size is given twice"),
