@@ -6,6 +6,7 @@ Every command has a module of its name in `commands`; each parses, reads, calls 
 from moe_replay.simulate.commands.by_name import costs_command
 from moe_replay.simulate.commands.compile_command import compile_command
 from moe_replay.simulate.commands.compose_command import compose_command
+from moe_replay.simulate.commands.fuse_command import fuse_command
 from moe_replay.simulate.commands.like_command import like_command
 from moe_replay.simulate.commands.logs_command import logs_command
 from moe_replay.simulate.commands.memory_command import memory_command
@@ -27,7 +28,7 @@ COMMANDS = {
     "open-loop": open_loop_command, "sweep": sweep_command, "compile": compile_command, "misses": misses_command,
     "miss-curves": miss_curves_command, "memory": memory_command, "place": place_command,
     "rebalance": rebalance_command, "pools": pools_command, "plan": plan_command, "costs": costs_command,
-    "order": order_command,
+    "order": order_command, "fuse": fuse_command,
 }  # fmt: skip
 for name, each in COMMANDS.items():
     app.command(name)(each)

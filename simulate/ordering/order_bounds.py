@@ -26,13 +26,17 @@ def in_work_out(touches: Touches) -> int:
     changing_S, storages = np.where(is_always_S, 0, touches.bytes_S), touches.storages
     summed = np.concatenate([[0], np.cumsum(changing_S[storages.items])])
     own_N = summed[storages.first[1:]] - summed[storages.first[:-1]] + touches.work_N
-    ends = max(touches.at_start, touches.reversed().at_start)
-    return max(int(own_N.max() + touches.bytes_S[is_always_S].sum()), ends)
+    return max(int(own_N.max() + touches.bytes_S[is_always_S].sum()), at_ends(touches))
+
+
+def at_ends(touches: Touches) -> int:
+    """Return the bytes that are there at the first or at the last step of every order, whichever are more."""
+    return max(touches.at_start, touches.reversed().at_start)
 
 
 def cut_bound(touches: Touches) -> int:
-    """Return the most bytes that are there, in its own lowest state, when an operation runs."""
-    return int(lowest_steps(touches.arrays).max())
+    """Return the most bytes that are there, in its own lowest state, when an operation runs, or at an end."""
+    return max(int(lowest_steps(touches.arrays).max()), at_ends(touches))
 
 
 def refute(touches: Touches, limit: int, until: float, rounds: int = ALL_ROUNDS) -> tuple[bool, Touches]:

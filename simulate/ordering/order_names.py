@@ -1,4 +1,6 @@
 """The names of the order policies, for command lines: importing them imports no search."""
 
 ALL = "all"
-POLICIES = ("captured", "random", "lpmf", "bfs", "dfs", "cuts", "windows", "best")
+POLICIES = (
+    "captured", "random", "lpmf", "bfs", "dfs", "liu", "series-parallel", "hybrid", "cuts", "windows", "ilp", "best",
+)  # fmt: skip

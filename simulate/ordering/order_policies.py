@@ -8,18 +8,20 @@ from moe_replay.simulate.ordering import (
     captured,
     cuts,
     depth_first,
+    ilp,
     lpmf,
     random_orders,
     windows,
 )
+from moe_replay.simulate.ordering.decomposition import hybrid, liu, series_parallel
 from moe_replay.simulate.ordering.order_names import POLICIES
 from moe_replay.simulate.ordering.order_result import OrderResult, Policy
 from moe_replay.simulate.policies.rule_names import Rules
 from moe_replay.traces.training_graphs.training_graph import TrainingGraph
 
 MODULES = {
-    "captured": captured, "random": random_orders, "lpmf": lpmf, "bfs": breadth_first, "dfs": depth_first, "cuts": cuts,
-    "windows": windows, "best": best,
+    "captured": captured, "random": random_orders, "lpmf": lpmf, "bfs": breadth_first, "dfs": depth_first, "liu": liu,
+    "series-parallel": series_parallel, "hybrid": hybrid, "cuts": cuts, "windows": windows, "ilp": ilp, "best": best,
 }  # fmt: skip
 ORDERS: Rules[Policy] = Rules(
     "order", "order policy", None, {name: MODULES[name].order for name in POLICIES},

@@ -10,4 +10,10 @@ COLUMNS = (
     Column("order_gap", "share", "peak over bound, less 1: how much a better order could save at most"),
     Column("proved", "", "whether peak and bound are equal, so that no order is better"),
     Column("found_by", "", "which searches found the order; behind the semicolon, which argument gave the bound"),
+    Column("first", "", "the operation of a fused pair that makes what the other reads"),
+    Column("second", "", "the operation of a fused pair that reads it"),
+    Column("bound_change", "share", "bound with the pair fused over that without, less 1"),
+    Column("peak_change", "share", "best peak with the pair fused over that without, less 1"),
+    Column("effect", "", "of the fusion on the best peak: raised, unchanged, lowered"),
+    Column("vetoed", "", "whether the peak is raised for certain: the bound is above the best peak without"),
 )
