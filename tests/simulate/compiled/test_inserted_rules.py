@@ -16,13 +16,15 @@ from moe_replay.simulate.compiled.caches import cache_policies
 from moe_replay.simulate.compiled.compiled_rules import COMPILED
 from moe_replay.simulate.compiled.prefetchers import prefetching
 from moe_replay.simulate.compiled.rule_calls import text_of, twins_of
-from moe_replay.simulate.compiled.rule_numbers import module_of
+from moe_replay.simulate.compiled.rule_numbers import module_of, numbered
 from moe_replay.simulate.config.costs import Affine
 from moe_replay.simulate.config.memory_config import HANDLINGS, LINKS
 from moe_replay.simulate.config.run_config import SCHEDULERS, RunConfig
 from moe_replay.simulate.engines.engine_choice import simulate
 from moe_replay.simulate.policies.arrivals import ARRIVALS
 from moe_replay.simulate.policies.caches.cache_names import CACHES, SCOPES
+from moe_replay.simulate.policies.caches.fifo import FIFO
+from moe_replay.simulate.policies.caches.lru import LRU
 from moe_replay.simulate.policies.prefetchers.prefetcher_names import PREFETCHERS
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import save_trace
@@ -41,6 +43,13 @@ def test_the_compiled_form_of_a_rule_is_in_the_file_of_the_same_name(kind):
     module, shared = SHARED[kind]
     found = {path.stem for path in Path(module.__file__).parent.glob("*.py")} - shared - {"__init__"}
     assert found == {rule.__module__.rpartition(".")[2] for rule in COMPILED[kind]}
+
+
+def test_a_rule_without_a_compiled_module_has_no_number_and_moves_no_others():
+    class Own(LRU):
+        """A policy of this file."""
+
+    assert numbered({"lru": LRU, "own": Own, "fifo": FIFO}, "caches") == {LRU: 0, FIFO: 2}
 
 
 @pytest.mark.parametrize("kind", SHARED)
