@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -57,15 +59,16 @@ def planner(method: str) -> Planner:
         return plan
     parameter = parameter_of(name)
     try:
-        return partial(plan, **{parameter: float(text)})
+        number = float(text)
     except ValueError:
-        raise InputError(f"planner {method!r}: allowed: {name}=NUMBER") from None
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise InputError(f"planner {method!r}: allowed: {name}=NUMBER, a number >= 0")
+    return partial(plan, **{parameter: number})
 
 
 def parameter_of(name: str) -> str:
     """Return the name of a planner's own parameter; InputError where it has none."""
-    import inspect
-
     names = list(inspect.signature(PLANNERS[name]).parameters)
     if len(names) < 3:
         raise InputError(f"planner {name!r} takes no number; allowed: the name alone")

@@ -172,8 +172,9 @@ def test_unknown_names_and_numbers_are_refused(profile):
         planned("lptt", known, shape_for(8, 2))
     with pytest.raises(InputError, match="'lpt' takes no number"):
         planned("lpt=2", known, shape_for(8, 2))
-    with pytest.raises(InputError, match="allowed: eplb=NUMBER"):
-        planned("eplb=x", known, shape_for(8, 2))
+    for number in ("x", "", "nan", "inf", "-1"):
+        with pytest.raises(InputError, match="allowed: eplb=NUMBER, a number >= 0"):
+            planned(f"eplb={number}", known, shape_for(8, 2))
     with pytest.raises(InputError, match="3 groups of 8 experts, allowed: groups of equal size"):
         planned("eplb=3", known, shape_for(8, 2))
     with pytest.raises(InputError, match="exact: 64 experts on 8 devices"):
