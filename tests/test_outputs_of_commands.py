@@ -62,7 +62,7 @@ LONG = {
 HOLES = ("analysis tables",)  # of a folder that holds no whole set of logs: status 1
 RESUMED = (  # what is there is continued, another's refused
     "collect train", "collect family", "collect language", "collect quick", "collect shape-runs", "collect fresh",
-    "collect compiled-steps", "simulate logs",
+    "simulate logs",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ LANGUAGE_TRACES = ("language-prefill.trace.parquet", "language-decode.trace.parq
 LAYER_COSTS, LAYER_TIMES = ".costs.parquet", ".times.parquet"  # SHAPE.costs.parquet: of `collect layer-costs`
 LINK = "link.parquet"
 STEP_ORDERS = ".orders.csv"  # STEP.orders.csv: orders of a training iteration's operations
-COMPILED_STEPS = "compiled-steps.csv"
+COMPILED_STEPS = ".compiled.csv"  # STEP.compiled.csv: ways of compiling it
 VIDEO = "video"  # traces of clips: CLIP.trace.parquet
 KNOWN = (
     BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION, MEMORY,
@@ -68,6 +68,11 @@ class LogSet:
     def ordered_steps(self) -> list[str]:
         """The training iterations whose orders were measured, sorted."""
         return sorted(path.name.removesuffix(STEP_ORDERS) for path in self.folder.glob(f"*{STEP_ORDERS}"))
+
+    @property
+    def compiled_steps(self) -> list[str]:
+        """The training iterations that were compiled, sorted."""
+        return sorted(path.name.removesuffix(COMPILED_STEPS) for path in self.folder.glob(f"*{COMPILED_STEPS}"))
 
     @property
     def of_shape(self) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +26,7 @@ from moe_replay.collect.studies.peak_memory_study import study_step
 from moe_replay.simulate.ordering.order_result import OrderResult
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
-from moe_replay.traces.command_line.outputs import check_output, check_place, is_made, staged
+from moe_replay.traces.command_line.outputs import check_place, is_made, staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, duration_in
 from moe_replay.traces.errors import InputError, unknown_name
@@ -35,7 +34,7 @@ from moe_replay.traces.training_graphs.graph_file import save_graph
 
 ALLOWED = 1e-3  # of the predicted peak, between it and the allocator's
 MB = 1e6
-GRAPH, TABLE = ".graph.json.gz", ".orders.csv"
+GRAPH, TABLE, COMPILED_TABLE = ".graph.json.gz", ".orders.csv", ".compiled.csv"
 
 
 @dataclass(frozen=True)
@@ -148,10 +147,7 @@ def peak_memory_command(
 
     Example: `python -m collect peak-memory --graphs cls-b64 --seconds 20s --out training-steps`
     """
-    names = graphs.split(",")
-    for name in names:
-        if name not in STUDY:
-            raise unknown_name("iteration", name, STUDY)
+    names = known_names(graphs, STUDY)
     check_place(out, folder=True)
     searches([])  # refused now, not after the first capture, where it cannot be imported
     device = machine.pick()
@@ -184,45 +180,45 @@ def study(
 @app.command("compiled-steps")
 @grouped
 def compiled_steps_command(
-    out: Annotated[Path, typer.Option(help="CSV to write; iterations that it has already are kept.")],
+    out: Annotated[Path, typer.Option(help="Folder of NAME.compiled.csv; those that are there are kept.")],
     machine: TorchOptions,
+    steps: Annotated[str, typer.Option(help=f"Iterations, with commas: {', '.join(COMPILED)}.")] = ",".join(COMPILED),
     seconds: Annotated[float, duration_in("s").option(low=0, help="For every graph's search of an order.")] = 10,
     rounds: Annotated[int, COUNT.option(low=1, help="Timed steps, all ways in turns.")] = 30,
-    iterations: Annotated[
-        int | None, COUNT.option(low=1, high=len(COMPILED), help="Only the first so many, checkpointed ones first.")
-    ] = None,
+    force: Force = False,
 ) -> None:
     """Measure peaks and times of training iterations under eager and as inductor compiles them, with and without pass.
 
-    Compiling takes a minute and more for each way. A way that refuses a model keeps its row, with the reason.
+    Compiling takes a minute and more for each way. A way that refuses a model keeps its row, with the reason. The same
+    command takes up what was cut off.
 
-    Example: `python -m collect compiled-steps --iterations 1 --out compiled-steps.csv`
+    Example: `python -m collect compiled-steps --steps cls-b512-ac --out training-steps`
     """
-    check_output(out)
+    names = known_names(steps, COMPILED)
+    check_place(out, folder=True)
     device = machine.pick()
     if device.type != "cpu":
         raise InputError("--device cuda: the pass is of a torch that this study runs on a CPU; allowed: --device cpu")
-    rows = rows_in(out)
     with Progress(transient=True) as progress:
-        task = progress.add_task("", total=len(COMPILED[:iterations]))
-        for case in COMPILED[:iterations]:
-            if not any({**row, **case.key} == row for row in rows):
-                said = " ".join(map(str, case.key.values()))
-                rows += study_case(
-                    case, seconds, rounds, lambda way, said=said: progress.update(task, description=f"{said}: {way}")
-                )
-                write_rows(out, rows)
-                write_json(out.with_suffix(".json"), {"device": device_name(device), "provenance": provenance(0)})
+        task = progress.add_task("", total=len(names))
+        for name in names:
+            if force or not (out / f"{name}{COMPILED_TABLE}").exists():
+                rows = study_case(
+                    COMPILED[name], seconds, rounds,
+                    lambda way, name=name: progress.update(task, description=f"{name}: {way}"),
+                )  # fmt: skip
+                with staged(out / f"{name}{COMPILED_TABLE}", [], force) as written:
+                    write_rows(written, [{"graph": name} | row for row in rows])
+                    about = {"device": device_name(device), "provenance": provenance(0)}
+                    write_json(written.with_suffix(".json"), about)
             progress.advance(task)
-    print(f"{out}: {len(rows)} rows")
+    print(f"{out}: {', '.join(names)}")
 
 
-def rows_in(path: Path) -> list[dict]:
-    """Return the rows of a table of compiled iterations, numbers as numbers; none where it is not there yet."""
-    if not path.exists():
-        return []
-    with open(path, newline="") as opened:
-        return [
-            {name: int(value) if value.isdigit() else value for name, value in row.items()}
-            for row in csv.DictReader(opened)
-        ]
+def known_names(text: str, known: Collection[str]) -> list[str]:
+    """Return names with commas; InputError for one that is not known."""
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            raise unknown_name("iteration", name, known)
+    return names

@@ -62,10 +62,11 @@ class CompiledCase:
         return subject
 
 
-STUDY = [
-    CompiledCase(model, batch, checkpoint)
-    for checkpoint in ("layer", "none") for model, batch in (("classifier", 512), ("vit", 64), ("language", 8))
-]  # fmt: skip
+STUDY = {
+    f"{name}-b{batch}{'-ac' if checkpoint == 'layer' else ''}": CompiledCase(model, batch, checkpoint)
+    for checkpoint in ("layer", "none")
+    for name, model, batch in (("cls", "classifier", 512), ("vit", "vit", 64), ("lm", "language", 8))
+}
 
 
 def study_case(

@@ -1,5 +1,6 @@
 """The tables `peak_memory` and `peak_memory_compiled`, from every set that holds orders of training iterations."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,12 @@ NAME = "peak_memory"
 
 def build_peak_memory(inputs: Inputs, out: Path) -> list[str]:
     """Write both tables and the claim. A set without such logs is left out; no set with any is no hole."""
-    ordered = [frame for log_set in inputs.sets for frame in ordered_frames(inputs, log_set)]
-    compiled = [compiled_frame(inputs, each) for each in inputs.sets if (each.folder / COMPILED_STEPS).exists()]
+    ordered, compiled = [], []
+    for each in inputs.sets:
+        files = [f"{step}{STEP_ORDERS}" for step in each.ordered_steps]
+        ordered += frames_of(inputs, each, files, read_orders, order_rows)
+        files = [f"{step}{COMPILED_STEPS}" for step in each.compiled_steps]
+        compiled += frames_of(inputs, each, files, read_compiled, compiled_rows)
     if not ordered:
         print(f"{NAME}: no set holds *{STEP_ORDERS}, so there is no such table")
         return []
@@ -28,19 +33,14 @@ def build_peak_memory(inputs: Inputs, out: Path) -> list[str]:
     return [line for table in written.values() for line in holes(table)]
 
 
-def ordered_frames(inputs: Inputs, log_set: LogSet) -> list[pd.DataFrame]:
-    """Return the rows of every iteration of a set, or the row that says why one has none."""
+def frames_of(
+    inputs: Inputs, log_set: LogSet, files: list[str], reader: Callable[[Path], pd.DataFrame],
+    rows_of: Callable[[pd.DataFrame], pd.DataFrame],
+) -> list[pd.DataFrame]:  # fmt: skip
+    """Return the rows of every file of a set, or the row that says why one has none."""
     frames = []
-    for step in log_set.ordered_steps:
-        table, reason = inputs.read(log_set, f"{step}{STEP_ORDERS}", read_orders)
-        found = pd.DataFrame([hole_row(log_set.name, None, reason)]) if table is None else order_rows(table)
+    for name in files:
+        table, reason = inputs.read(log_set, name, reader)
+        found = pd.DataFrame([hole_row(log_set.name, None, reason)]) if table is None else rows_of(table)
         frames.append(found.assign(set=log_set.name))
     return frames
-
-
-def compiled_frame(inputs: Inputs, log_set: LogSet) -> pd.DataFrame:
-    """Return the rows of a set's compiled iterations, or the row that says why it has none."""
-    table, reason = inputs.read(log_set, COMPILED_STEPS, read_compiled)
-    if table is None:
-        return pd.DataFrame([hole_row(log_set.name, None, reason)])
-    return compiled_rows(table).assign(set=log_set.name)

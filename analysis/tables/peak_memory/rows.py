@@ -18,7 +18,7 @@ ORDERED = dict.fromkeys((*STEP, "step_order", "interleaved", "by", "search_s", "
                          "counted_bytes", "lower_bound_bytes")) | {
     "batch_size": (1, 1e12), "operations": (1, 1e12), "allocated_bytes": BYTES,
 }  # fmt: skip
-COMPILED_KEY = ["model", "layers", "experts", "batch_size", "checkpoint"]
+COMPILED_KEY = ["graph", "model", "layers", "experts", "batch_size", "checkpoint"]
 COMPILED = dict.fromkeys((*COMPILED_KEY, "way", "status", "reason")) | {"batch_size": (1, 1e12), "rounds": (1, 1e9)}
 MEASURED = {"step_peak_bytes": BYTES, "step_ms": (0, 1e9), "processor_ms": (0, 1e9)}
 
@@ -63,7 +63,7 @@ def order_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_compiled(path: Path) -> pd.DataFrame:
-    """Return the compiled iterations of a set; InputError names a missing column, a bad value or a missing eager.
+    """Return one compiled iteration; InputError names a missing column, a bad value or a missing eager.
 
     A way that refused a model keeps its row, with a reason and without measured values.
     """
@@ -71,18 +71,16 @@ def read_compiled(path: Path) -> pd.DataFrame:
     skipped = table["status"] == "skipped"
     for name, allowed in MEASURED.items():  # of what was skipped there is nothing to check
         refuse_outside(path, table.assign(**{name: table[name].mask(skipped, 1.0)}), name, *allowed)
-    for key, own in table.groupby(COMPILED_KEY, sort=False):
-        if (own["way"] == EAGER).sum() != 1:
-            raise InputError(f"{path}: {key}: {(own['way'] == EAGER).sum()} rows of way {EAGER!r}, allowed 1")
+    if (table["way"] == EAGER).sum() != 1:
+        raise InputError(f"{path}: {(table['way'] == EAGER).sum()} rows of way {EAGER!r}, allowed 1")
     return table
 
 
 def compiled_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per iteration and way of running it, beside eager."""
-    eager = table[table["way"] == EAGER].set_index(COMPILED_KEY)
-    rows = table.join(eager[["step_peak_bytes", "step_ms"]].add_suffix("_of_eager"), on=COMPILED_KEY)
-    rows["over_eager_percent"] = 100 * (rows["step_peak_bytes"] / rows["step_peak_bytes_of_eager"] - 1)
-    rows["time_over_eager"] = rows["step_ms"] / rows["step_ms_of_eager"]
+    """Return one row per way of running an iteration, beside eager."""
+    eager, rows = table[table["way"] == EAGER].iloc[0], table.copy()
+    rows["over_eager_percent"] = 100 * (rows["step_peak_bytes"] / eager["step_peak_bytes"] - 1)
+    rows["time_over_eager"] = rows["step_ms"] / eager["step_ms"]
     rows["reason"] = rows["reason"].astype(object).fillna("")
     kept = [*COMPILED_KEY, "way", *MEASURED, "rounds", "over_eager_percent", "time_over_eager", "status", "reason"]
     return in_front(rows[kept])

@@ -40,7 +40,7 @@ def test_peaks_stand_beside_eager_the_captured_order_and_the_bound(logs):
     assert by.loc[("cls-b64-ac", "best", False), "over_bound_percent"] == pytest.approx(100 * (800 / 780 - 1))
     assert by.loc[("cls-b128-ac", "best", False), "proved"]
     about = json.loads((out / "peak_memory.json").read_text())
-    names = ("cls-b64-ac.orders.csv", "cls-b128-ac.orders.csv", "compiled-steps.csv")
+    names = ("cls-b64-ac.orders.csv", "cls-b128-ac.orders.csv", "vit-b8.compiled.csv", "vit-b8-ac.compiled.csv")
     assert set(about["inputs"]) == {f"cpu-toy/training-steps/{name}" for name in names}
 
 
