@@ -80,8 +80,8 @@ def study_case(
     device, steps, peaks, refused = torch.device("cpu"), {}, {}, {}
     for way, (compiled, whole, ordered) in WAYS.items():
         on_way(way)
-        step = step_of(case.subject(), compiled, whole)
         try:
+            step = step_of(case.subject(), compiled, whole)
             with peak_memory_pass(seconds) if ordered else nullcontext():
                 step()  # compiles
         except InputError as error:
