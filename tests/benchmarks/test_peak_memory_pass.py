@@ -100,43 +100,33 @@ def gradients_of(model, loss, batch):
     return step
 
 
-class Block(nn.Module):
-    """Pre-norm attention and perceptron of width 128."""
-
-    def __init__(self):
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(128) for _ in range(2))
-        self.qkv, self.out = nn.Linear(128, 384), nn.Linear(128, 128)
-        self.up, self.down = nn.Linear(128, 512), nn.Linear(512, 128)
-
-    def forward(self, x_BTM):
-        batch, tokens, width = x_BTM.shape
-        parts = self.qkv(self.norms[0](x_BTM)).view(batch, tokens, 3, 4, width // 4).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(*parts).transpose(1, 2).reshape(x_BTM.shape)
-        x_BTM = x_BTM + self.out(mixed)
-        return x_BTM + self.down(functional.gelu(self.up(self.norms[1](x_BTM))))
-
-
 def test_two_checkpointed_traversals_of_shared_blocks():
     """The pattern of pytorch's issue 193193, small; predicted alone: kernels are not compiled.
 
-    The partitioner leaves recomputation in one chain here, so that the peak is high in every order: what is proved.
+    Six decoder blocks with a memory, gone through twice, a checkpoint around each. Bar: 17 MB where stock has 35.85.
     """
     torch.manual_seed(0)
-    blocks, target_BTM = nn.ModuleList(Block() for _ in range(6)), torch.randn(8, 64, 128)
+    blocks = nn.ModuleList(
+        nn.TransformerDecoderLayer(128, 4, 512, dropout=0.0, batch_first=True, norm_first=True) for _ in range(6)
+    )
+    embedding, head = nn.Embedding(256, 128), nn.Linear(128, 256)
 
     @torch.compile(fullgraph=True)
-    def loss(x_BTM):
-        for _ in range(2):
+    def loss(bytes_BT, next_BT):
+        memory_BTM = embedding(bytes_BT)
+        ends = []
+        for start_BTM in (memory_BTM, memory_BTM.roll(1, 0)):
+            x_BTM = start_BTM
             for block in blocks:
-                x_BTM = checkpoint(block, x_BTM, use_reentrant=False)
-        return functional.mse_loss(x_BTM, target_BTM)
+                x_BTM = checkpoint(block, x_BTM, memory_BTM, use_reentrant=False)
+            ends.append(x_BTM)
+        return functional.cross_entropy(head(sum(ends)).flatten(0, 1), next_BT.flatten())
 
     kernel = mock.Mock(return_value=None)  # does nothing when it is called
     unbuilt = mock.patch("torch._inductor.async_compile.AsyncCompile.cpp_pybinding", return_value=kernel)
-    with unbuilt, peak_memory_pass(seconds=20) as report:
-        loss(torch.randn(8, 64, 128)).backward()
+    with unbuilt, peak_memory_pass(seconds=60) as report:
+        loss(torch.randint(256, (8, 64)), torch.randint(256, (8, 64))).backward()
     backward = report.graphs[-1]
-    print(f"\nshared blocks: {backward}; estimates {backward.estimate_before} -> {backward.estimate_after}")
-    assert backward.peak_after < 0.9 * backward.peak_before
-    assert backward.peak_after <= 1.02 * backward.lower_bound
+    print(f"\nshared blocks: {report}\nestimates {backward.estimate_before} -> {backward.estimate_after}")
+    assert backward.peak_after <= 17 / 35.85 * backward.peak_before
+    assert backward.estimate_after <= 17 / 35.85 * backward.estimate_before
