@@ -23,6 +23,8 @@ INPUTS = (
     "known_digest",
     "own_rules",
 )  # of a header, where they differ
+# What a machine's name says as well.
+SPEEDS = ("inside_latency_ns", "inside_bytes_per_s", "network_latency_ns", "network_bytes_per_s", "nics")
 # Replications differ in their seed only; the fields of a memory and of a cluster are columns themselves.
 NOT_SETTINGS = ("seed", "memory", "cluster")
 MEMORY = tuple(each.name for each in dataclasses.fields(MemoryConfig))
@@ -117,10 +119,10 @@ def differing(settings: pd.DataFrame) -> list[str]:
     """Return the names of the settings that tell rows apart, as few as do.
 
     Left out are a setting with one value in all rows where it applies (in_flight in those of a closed loop), and inputs
-    (digests) that the other settings tell apart already.
+    (digests) and speeds of links that the other settings tell apart already.
     """
     found = [name for name in settings if len(reprs(settings, name)) > 1]
-    needed = [name for name in found if name not in INPUTS and values_of(settings, name) > 1]
+    needed = [name for name in found if name not in (*INPUTS, *SPEEDS) and values_of(settings, name) > 1]
     for name in found:
         if name not in needed and groups(settings, [*needed, name]) > groups(settings, needed):
             needed.append(name)
@@ -184,6 +186,6 @@ def said_of_all(settings: pd.DataFrame, but: Iterable[str] = ()) -> str:
     shared = {name: next((v for v in settings[name] if text(v)), None) for name in settings if name not in apart}
     words = [
         f"{title(name)} {text(value)}" for name, value in shared.items()
-        if text(value) and PLAIN.get(name) != value and name not in INPUTS
+        if text(value) and PLAIN.get(name) != value and name not in (*INPUTS, *SPEEDS)
     ]  # fmt: skip
     return f"the same wherever it applies: {', '.join(words)}" if words else ""

@@ -20,6 +20,7 @@ from moe_replay.analysis.reading.configurations import (
 )
 from moe_replay.analysis.tables.what_if import runs_table
 from moe_replay.simulate.__main__ import app as simulate_app
+from moe_replay.simulate.config.cluster_config import ClusterConfig
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.policies.placement import PLACEMENTS
@@ -29,6 +30,10 @@ from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 LOCKSTEP = RunConfig(scheduler="lockstep")
 CLOSED = RunConfig(arrivals="closed", in_flight=4)
 POISSON = RunConfig(arrivals="poisson", rate_per_s=10.0, seed=0)
+LINKED = ClusterConfig(
+    links="test", inside_latency_ns=1, inside_bytes_per_s=1e9, network_latency_ns=1, network_bytes_per_s=1e9,
+    dispatch_bytes=1, combine_bytes=1,
+)  # fmt: skip
 SWAPPED = MemoryConfig(cache="importance", slots=2, miss="redirect", filled=True)
 # Every field: (a configuration, its other value there). Two fields of one pair of rows differ nowhere else.
 OF_RUNS = {
@@ -37,6 +42,13 @@ OF_RUNS = {
     "arrivals": (RunConfig(), "steps"), "in_flight": (CLOSED, 5), "rate_per_s": (POISSON, 10.000000001),
     "load": (POISSON, 0.5), "k": (RunConfig(), 2), "sequences": (RunConfig(), 100), "dense": (RunConfig(), False),
     "served": (RunConfig(), "second-half"), "devices": (RunConfig(), 2), "memory": (RunConfig(), MemoryConfig()),
+    "cluster": (LOCKSTEP, LINKED),
+}  # fmt: skip
+OF_CLUSTERS = {
+    "links": (LINKED, "other"), "nodes": (LINKED, 2), "nics": (LINKED, 1), "inside_latency_ns": (LINKED, 2),
+    "inside_bytes_per_s": (LINKED, 2e9), "network_latency_ns": (LINKED, 2), "network_bytes_per_s": (LINKED, 2e9),
+    "dispatch_bytes": (LINKED, 2), "combine_bytes": (LINKED, 2), "mode": (LINKED, "hierarchical"),
+    "unit": (LINKED, "selection"), "micro_batches": (LINKED, 2), "split": (LINKED, "nearest"), "homes": (LINKED, "row"),
 }  # fmt: skip
 OF_MEMORIES = {
     "cache": (MemoryConfig(), "fifo"), "slots": (MemoryConfig(slots=(1, 2)), (2, 1)),
@@ -53,6 +65,7 @@ def test_every_field_is_tried():
     one_value = {"placement"} if len(PLACEMENTS) == 1 else set()
     assert set(OF_RUNS) == {each.name for each in dataclasses.fields(RunConfig)} - {"seed"} - one_value
     assert set(OF_MEMORIES) == {each.name for each in dataclasses.fields(MemoryConfig)}
+    assert set(OF_CLUSTERS) == {each.name for each in dataclasses.fields(ClusterConfig)}
 
 
 def pairs():
@@ -60,13 +73,21 @@ def pairs():
         yield one, replace(one, **{name: value})
     for name, (memory, value) in OF_MEMORIES.items():
         yield replace(CLOSED, memory=memory), replace(CLOSED, memory=replace(memory, **{name: value}))
+    for name, (cluster, value) in OF_CLUSTERS.items():
+        linked = replace(LOCKSTEP, devices=4, cluster=cluster)
+        yield linked, replace(linked, cluster=replace(cluster, **{name: value}))
+
+
+def names_of_pairs():
+    parts = (("memory", OF_MEMORIES), ("cluster", OF_CLUSTERS))
+    return [*OF_RUNS, *(f"{part}-{name}" for part, fields in parts for name in fields)]
 
 
 def rows_of(configs):
     return settings_table([every_setting(config.as_dict()) for config in configs])
 
 
-@pytest.mark.parametrize("pair", list(pairs()), ids=[*OF_RUNS, *(f"memory-{name}" for name in OF_MEMORIES)])
+@pytest.mark.parametrize("pair", list(pairs()), ids=names_of_pairs())
 def test_rows_of_two_configurations_never_read_alike(pair):
     table = rows_of(pair)
     shown = printed_settings(table)

@@ -6,7 +6,7 @@ import pytest
 from test_simulate_cli import toy_trace
 
 import moe_replay
-from moe_replay.analysis.tables.what_if import runs_table
+from moe_replay.analysis.tables.what_if import runs_table, shown
 from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement, save_placement
@@ -96,6 +96,15 @@ def test_what_cannot_be_linked_is_refused_in_one_line(simulate, files, more, sai
     status, _, told = simulate(*asked(files, *(places.get(word, word) for word in more)))
     assert status == 2
     assert said in told.replace("\n", " ")
+
+
+def test_a_printed_table_names_links_and_not_their_speeds(simulate, files):
+    (files / "fast.toml").write_text(LINKS.replace("1GB/s", "9GB/s"))
+    simulate(*asked(files, "--nodes", "2", "--links", f"{files / 'slow.toml'},{files / 'fast.toml'}"))
+    printed, _ = shown(runs_table(files / "runs"))
+    assert printed["links"].tolist() == ["fast", "slow"]
+    assert "network_bytes_per_s" not in printed
+    assert {"dense time", "expert time", "wire", "waiting"} <= set(printed)
 
 
 def test_messages_are_columns_of_a_data_frame(simulate, files):
