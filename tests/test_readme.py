@@ -164,7 +164,7 @@ def test_sections_that_sources_point_to_exist():
         if not path.is_relative_to(ROOT / "tests"):
             loose = re.search(r"README(?!\.md\b)", path.read_text())
             assert loose is None, f"{path.relative_to(ROOT)}: which README? Write ROOM/README.md"
-    assert pointed >= 4
+    assert pointed  # else the pattern finds none any more
 
 
 @pytest.mark.parametrize("readme", READMES)
