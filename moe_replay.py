@@ -2,8 +2,8 @@
 
 For programs: `load_trace`, `trace_from_arrays` and `synthetic` return a `Trace`; `replay` simulates one run of it,
 `sweep` many, `count_misses` counts the misses of expert caches without time, `plan` finds slots of layers within a
-budget, `place` puts experts on devices. Bad input raises `InputError`, in one line. Each is imported when it is first
-asked for.
+budget, `place` puts experts on devices, `order` orders a training graph. Bad input raises `InputError`, in one line.
+Each is imported when it is first asked for.
 
 The rooms are packages of this one: `moe_replay.traces`, `moe_replay.collect`, `moe_replay.simulate`,
 `moe_replay.analysis`, `moe_replay.figures`. In a checkout they are beside this file; an installation puts them below
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from moe_replay.simulate.interface.arguments import Settings
     from moe_replay.simulate.interface.budget_plans import Plans, plan
     from moe_replay.simulate.interface.expert_places import Placements, place
+    from moe_replay.simulate.interface.graph_orders import Order, order
     from moe_replay.simulate.interface.miss_counting import MissCounts, count_misses
     from moe_replay.simulate.interface.replaying import Run, replay
     from moe_replay.simulate.interface.sweeping import SweepResult, sweep
@@ -32,14 +33,16 @@ __version__ = "0.1.0"
 __path__ = [os.path.dirname(os.path.abspath(__file__))]
 
 __all__ = [
-    "InputError", "MissCounts", "Placements", "Plans", "Run", "Settings", "SweepResult", "Trace", "count_misses",
-    "load_trace", "place", "plan", "replay", "save_trace", "sweep", "synthetic", "trace_from_arrays",
+    "InputError", "MissCounts", "Order", "Placements", "Plans", "Run", "Settings", "SweepResult", "Trace",
+    "count_misses", "load_trace", "order", "place", "plan", "replay", "save_trace", "sweep", "synthetic",
+    "trace_from_arrays",
 ]  # fmt: skip
 HOMES = {
     "traces.errors": ("InputError",), "traces.selections": ("Trace",),
     "traces.file.trace_file": ("load_trace", "save_trace"), "traces.new_traces": ("synthetic", "trace_from_arrays"),
     "simulate.interface.arguments": ("Settings",), "simulate.interface.replaying": ("Run", "replay"),
     "simulate.interface.miss_counting": ("MissCounts", "count_misses"),
+    "simulate.interface.graph_orders": ("Order", "order"),
     "simulate.interface.expert_places": ("Placements", "place"),
     "simulate.interface.sweeping": ("SweepResult", "sweep"), "simulate.interface.budget_plans": ("Plans", "plan"),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """What `moe_replay` offers to Python programs: the results of the commands, as objects."""
 
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import typer
 import moe_replay
 from moe_replay.traces.file.mixed_table import load_mixed
 from moe_replay.traces.runs.run_records import load_run
+from moe_replay.traces.training_graphs.graph_file import save_graph
+from moe_replay.traces.training_graphs.training_graph import PHASES, training_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 COSTS, AFFINE = (200e-6, 20e-6), "200000,20000"
@@ -325,3 +328,20 @@ def test_a_saved_run_is_not_replaced(toy, tmp_path):
     assert_same_records(run, tmp_path / "runs", run.name)
     with pytest.raises(moe_replay.InputError, match="is there already"):
         run.save(tmp_path / "runs")
+
+
+def test_orders_are_those_of_the_command(tmp_path):
+    rows = [(f"op{v}", "x", PHASES[v % 4], 0) for v in range(8)]
+    storages = [(v + 1, v, False, [v + 1, 7] if v < 6 else [7]) for v in range(7)]
+    save_graph(training_graph("toy", rows, storages), tmp_path / "toy.graph.json")
+    command("order", "toy.graph.json", "--seconds", 5, "--out", "order.json", cwd=tmp_path)
+    told = json.loads((tmp_path / "order.json").read_text())
+    found = moe_replay.order(tmp_path / "toy.graph.json", seconds=5)
+    assert found.operations.tolist() == told["order"]
+    assert (found.peak_bytes, found.bound_bytes) == (told["order_peak_bytes"], told["order_bound_bytes"])
+    assert found.proved == told["proved"]
+    assert "proved" in found.summary()
+    with pytest.raises(moe_replay.InputError, match="unknown order policy 'bets'"):
+        moe_replay.order(tmp_path / "toy.graph.json", policy="bets")
+    with pytest.raises(moe_replay.InputError, match="seconds is 0, allowed: numbers > 0"):
+        moe_replay.order(tmp_path / "toy.graph.json", seconds=0)

@@ -17,7 +17,7 @@ from moe_replay.simulate.ordering.deadline import until_after
 from moe_replay.simulate.ordering.order_bounds import ALL_ROUNDS, cut_bound, refute, sibling_bound
 from moe_replay.simulate.ordering.order_result import OrderResult, peak_of
 from moe_replay.simulate.ordering.touches import touches_of
-from moe_replay.simulate.ordering.windows import improved
+from moe_replay.simulate.ordering.windows import STATES_PER_S, improved
 from moe_replay.traces.training_graphs.training_graph import TrainingGraph
 
 EXACT = 150  # operations up to which the whole is searched exactly
@@ -82,7 +82,8 @@ def exactly_if_small(standing: Standing) -> None:
         if is_refuted:
             standing.raise_bound(standing.peak, "propagated pairs")
             return
-        found_N, reached = searched(touches, standing.bound, standing.peak - 1, states)
+        left = int(STATES_PER_S * (standing.until - time.monotonic()))
+        found_N, reached = searched(touches, standing.bound, standing.peak - 1, max(1_000, min(states, left)))
         if found_N is not None:
             standing.offer(found_N, "exact search")
         standing.raise_bound(min(reached, standing.peak), "exact search")

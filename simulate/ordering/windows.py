@@ -21,7 +21,7 @@ from moe_replay.traces.training_graphs.training_graph import TrainingGraph
 
 SIZES = (60, 100, 150)  # operations of a window
 PLACES = (0.5, 0.25, 0.75)  # of the peak within it
-STATES = 300_000
+STATES, STATES_PER_S = 300_000, 50_000  # at most, and where little time is left
 
 
 def order(graph: TrainingGraph, seconds: float = 60, seed: int = 0) -> OrderResult:
@@ -56,7 +56,8 @@ def with_a_better_window(
             inside_N, done_N = np.zeros(touches.N, bool), np.zeros(touches.N, bool)
             inside_N[order_N[begin:end]], done_N[order_N[:begin]] = True, True
             part, part_N = touches.part(inside_N, done_N)
-            found_N, _ = searched(part, bound, peak - 1, STATES)
+            states = max(1_000, min(STATES, int(STATES_PER_S * (until - time.monotonic()))))
+            found_N, _ = searched(part, bound, peak - 1, states)
             if found_N is not None:
                 return np.concatenate([order_N[:begin], part_N[found_N], order_N[end:]]).astype(np.int32)
             if time.monotonic() > until:
