@@ -91,7 +91,7 @@ def exactly_if_small(standing: Standing) -> None:
 
 def by_cuts(standing: Standing) -> None:
     """Split the graph in four quick ways."""
-    effort = Effort(standing.until_share(0.4), splits=1)
+    effort = Effort(standing.until_share(0.3), splits=1)
     for found_N in splits(standing.touches, standing.bound, effort):
         standing.offer(found_N, "cuts")
         if standing.is_over or time.monotonic() > effort.until:
@@ -112,7 +112,7 @@ def by_certain_edges(standing: Standing) -> None:
     low, high, tried = standing.bound, standing.peak - 1, set()
     while low < high and not standing.is_over:
         goal = (3 * low + high) // 4
-        is_refuted, touches = refute(standing.touches, goal, standing.until_share(0.2))
+        is_refuted, touches = refute(standing.touches, goal, standing.until_share(0.15))
         if is_refuted:
             low = goal + 1
             standing.raise_bound(low, "propagated pairs")
@@ -128,8 +128,8 @@ def by_certain_edges(standing: Standing) -> None:
 
 
 def improve(standing: Standing, order_N: np.ndarray, by: str) -> None:
-    """Offer an order as windows improve it, for at most a fifth of the time that is left."""
-    until = standing.until_share(0.2)
+    """Offer an order as windows improve it, for at most half of the time that is left."""
+    until = standing.until_share(0.5)
     standing.offer(improved(standing.graph, standing.touches, order_N, standing.bound, until), by)
 
 
