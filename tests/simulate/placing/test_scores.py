@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from moe_replay.simulate.config.cluster_config import ClusterConfig
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.simulate.placing.load_profile import LoadProfile
 from moe_replay.simulate.placing.part_scores import scores
@@ -14,8 +15,14 @@ from moe_replay.simulate.placing.slots_taken import slots_taken
 from moe_replay.simulate.placing.splits import best_loads, round_robin_loads
 from moe_replay.simulate.placing.traffic import traffic
 from moe_replay.simulate.placing.useless_repair import repaired
+from moe_replay.simulate.policies.cluster.replica_split import ReplicaSplit
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.placements.even_split import even_loads
+
+LINKS = {
+    "links": "", "inside_latency_ns": 0, "inside_bytes_per_s": 1e9, "network_latency_ns": 0, "network_bytes_per_s": 1e9,
+    "dispatch_bytes": 1, "combine_bytes": 1,
+}  # fmt: skip
 
 
 def test_balance_by_hand():
@@ -76,19 +83,17 @@ def test_round_robin_of_counts_and_of_tokens_are_one(rng):
     assert (round_robin_loads(load_BLE, expert_P[None], 4)[:, 0] == counted).all()
 
 
-def test_nearest_equals_plain_loops(rng):
+@pytest.mark.parametrize("rule", ["nearest", "round-robin"])
+def test_slots_are_those_that_a_run_takes(rng, rule):
     shape, expert_P = ClusterShape(4, 2, 3), np.array([0, 1, 2, 0, 3, 4, 5, 1, 0, 2, 3, 4])
     experts_TK = np.stack([rng.permutation(6)[:2] for _ in range(90)])
-    batch_T, home_T, turns = np.arange(90) // 30, rng.integers(0, 4, 90), {}
-    found = slots_taken(experts_TK, batch_T, home_T, expert_P, shape, "nearest")
-    for token, rank in itertools.product(range(90), range(2)):
-        own = [slot for slot in range(12) if expert_P[slot] == experts_TK[token, rank]]
-        near = [slot for slot in own if slot // 3 == home_T[token]] or [
-            slot for slot in own if slot // 6 == home_T[token] // 2
-        ]
-        chosen = tuple(near or own)
-        turn = turns.setdefault((batch_T[token], chosen), itertools.cycle(chosen))
-        assert found[token, rank] == next(turn)
+    batch_T, home_T = np.arange(90) // 30, rng.integers(0, 4, 90)
+    found = slots_taken(experts_TK, batch_T, home_T, expert_P, shape, rule)
+    split = ReplicaSplit(expert_P[None], 4, ClusterConfig(nodes=2, split=rule, **LINKS))
+    for token, row in enumerate(experts_TK.tolist()):
+        if token % 30 == 0:
+            split.begin_step()
+        assert found[token].tolist() == [split.slot(0, expert, int(home_T[token])) for expert in row]
 
 
 def test_traffic_by_hand():
