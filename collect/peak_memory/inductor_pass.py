@@ -25,7 +25,8 @@ def peak_memory_pass(seconds: float = 10, seed: int = 0) -> Iterator[Report]:
 
     torch compiles when a function is called for the first time, so that call belongs inside, backward included. Code
     that was compiled before, or is compiled after, keeps inductor's order; what was compiled inside goes on running as
-    it is. `seconds`: how long the search may take per graph. Caches of whole graphs are off inside: they might return
+    it is. `seconds`: how long a search may take; there is one per graph, two where the first
+    order is worse by inductor's own estimate. Caches of whole graphs are off inside: they might return
     code that was compiled without the pass, or later hand its code to those who did not ask. Kernels' object code is
     cached as ever.
 

@@ -67,8 +67,9 @@ def state_names(optimizer: torch.optim.Optimizer) -> list[tuple[torch.Tensor, st
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> list[dict]:
-    """Return what of each group's settings becomes part of a graph."""
-    return [{name: each for name, each in group.items() if name not in OWN_FORM} for group in optimizer.param_groups]
+    """Return what of each group's settings becomes part of a graph; what a scheduler notes in groups is none of it."""
+    names = [name for name in optimizer.defaults if name not in OWN_FORM]
+    return [{name: group[name] for name in names} for group in optimizer.param_groups]
 
 
 def traced_step(

@@ -151,6 +151,24 @@ def test_losses_that_are_no_scalar_are_refused():
             compile_step(model, loss, adam(model))(*batch_of(8))
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # it counts calls of `optimizer.step`
+def test_a_schedulers_rates_are_followed():
+    model, eager = Layers(), Layers()
+    steps = {}
+    for each in (model, eager):
+        optimizer = adam(each)
+        step = uncompiled(compile_step(each, loss_of, optimizer)) if each is model else None
+        steps[each] = step, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1)
+    for _ in range(3):
+        steps[model][0](*batch_of(8))
+        loss_of(eager, *batch_of(8)).backward()
+        steps[eager][1].step()
+        steps[eager][1].zero_grad()
+        for _, _, scheduler in steps.values():
+            scheduler.step()
+    assert farthest(model, eager) < 1e-5
+
+
 def hooked(model):
     model.up[0].register_hook(lambda gradient: gradient)
     return adam(model)
