@@ -28,6 +28,8 @@ HOMES = {
     "swap_tradeoff": "swap_tradeoff:build_swap_tradeoff",
     "skip_exchange": "skip_exchange:build_skip_exchange",
     "swap_budget": "swap_budget:build_swap_budget",
+    "balance": "balance:build_balance",
+    "placement": "placement:build_placement",
     "layer_costs": "layer_costs:build_layer_costs",
     "links": "links:build_links",
     "peak_memory": "peak_memory.build:build_peak_memory",

@@ -50,6 +50,7 @@ LARGEST_MODULE, LARGEST_FUNCTION, LARGEST_FOLDER = 300, 40, 20
 # Where a module's name may be used again, since it means the same there: (pattern of a dotted name, what it means).
 SAME_THING = (
     (r"\w+\.__main__", "a command line"),
+    (r"(?:simulate\.policies|figures|analysis\.tables)\.(placement)", r"the \1 of experts on devices"),
     (r"(?:simulate\.policies|simulate\.compiled)\.(.+)", r"the rule \1"),
     (r"figures\.(\w+)|analysis\.tables\.(\w+)|traces\.glossary\.(locality)", r"the figure \1\2\3"),
     (r"traces\.(?:glossary\.)?(selections)", r"the \1"),

@@ -32,6 +32,7 @@ LAYER_COSTS, LAYER_TIMES = ".costs.parquet", ".times.parquet"  # SHAPE.costs.par
 LINK = "link.parquet"
 STEP_ORDERS = ".orders.csv"  # STEP.orders.csv: orders of a training iteration's operations
 COMPILED_STEPS = ".compiled.csv"  # STEP.compiled.csv: ways of compiling it
+TRAINING = "training"  # loads while a model trained: NAME.loads.parquet
 VIDEO = "video"  # traces of clips: CLIP.trace.parquet
 KNOWN = (
     BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION, MEMORY,

@@ -73,11 +73,19 @@ def read_published(folder: Path) -> Published:
     work_SE, plan_SE = read_layer(folder / LAYER)
     try:
         measured = json.loads((folder / MEASURED).read_text())
-        layers = [layer_times(name, each, loads.load_SRMLE[at_S]) for name, each in sorted(measured["fig11"].items())]
+        layers = [
+            layer_times(name, each, loads.load_SRMLE[at_S])
+            for name, each in sorted(measured["fig11"].items(), key=order_of)
+        ]
         searches = [search_times(name, each, len(work_SE)) for name, each in sorted(measured["fig13"].items())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / MEASURED}: no table of measured times ({error!r:.80})") from None
     return Published(tuple(layers), tuple(searches), work_SE, plan_SE)
+
+
+def order_of(item: tuple[str, dict]) -> list[int]:
+    """Return what settings `GPUS-MICROBATCH` are sorted by; ValueError for another name."""
+    return [int(word) for word in item[0].split("-")]
 
 
 def layer_times(setting: str, found: dict, load_SRMLE: np.ndarray) -> LayerTimes:

@@ -37,7 +37,7 @@ def logs_command(
             print(shlex.join(("python", "-m", "simulate", *each.words)))
         return
     many = f"{replications} replications of every configuration"
-    print(f"== simulate: {len(asked)} grids side by side, {many}", flush=True)
+    print(f"== simulate: {len(asked)} questions side by side, {many}", flush=True)
     failed = 0
     answers = side_by_side([(*stage_words("simulate"), *each.words) for each in asked], jobs or os.cpu_count() or 1)
     for each, (status, lines) in zip(asked, answers, strict=True):

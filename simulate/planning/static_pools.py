@@ -21,7 +21,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moe_replay.simulate.placing.cluster_shape import shape_for
+from moe_replay.simulate.placing.load_profile import LoadProfile
+from moe_replay.simulate.placing.planner_names import planned
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.placements.even_split import even_loads
 
 MOST_DEVICES = 4096  # whose shapes are listed
 
@@ -140,11 +144,6 @@ def measured(load_SLE: np.ndarray | None, devices: int) -> dict[str, float]:
     """Return the mean share of the heaviest of so many devices, by placement; nothing without loads."""
     if load_SLE is None:
         return {}
-    from moe_replay.simulate.placing.cluster_shape import shape_for
-    from moe_replay.simulate.placing.load_profile import LoadProfile
-    from moe_replay.simulate.placing.planner_names import planned
-    from moe_replay.simulate.placing.scores import even_loads
-
     known, shape = LoadProfile(load_SLE), shape_for(load_SLE.shape[2], devices)
     total_SL = load_SLE.sum(2)
     return {

@@ -9,6 +9,11 @@ from moe_replay.traces.errors import InputError
 
 SERVED = ("wide", "served")  # models whose operating points may have been executed
 OPEN_LOOP_SEQUENCES = 2000
+PLACED = (
+    "--devices", 8, "--method", "contiguous,greedy,anti-correlation,anti-correlation=0.02,lpt,eplb,bound",
+    "--redundant", "0,8", "--batch", 128,
+)  # fmt: skip
+OVER_TIME = ("--method", "smartmoe", "--devices", 8, "--interval", "0,1,5,20,50", "--threshold", "1,1.1")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,15 @@ def questions_of_set(folder: Path, out: Path, replications: int) -> list[Questio
         if (trace := folder / f"language-{name}.trace.parquet").exists():
             words = ("miss-curves", trace, "--out", out / "misses" / f"language-{name}.csv")
             asked.append((f"how often would caches miss in the {name} trace of {name_of(folder)}?", words))
+    for name in ("wide.trace.parquet", "language-decode.trace.parquet", "training/unbalanced.loads.parquet"):
+        if (folder / name).exists():
+            short = "training" if name.startswith("training") else name.removesuffix(".trace.parquet")
+            words = ("place", folder / name, *PLACED, "--out", out / "placed" / short)
+            asked.append((f"how balanced would experts of {name_of(folder)} be on eight devices ({short})?", words))
+    for loads in sorted((folder / "training").glob("*.loads.parquet")):
+        name = loads.name.removesuffix(".loads.parquet")
+        words = ("rebalance", loads, *OVER_TIME, "--points", "--out", out / "rebalanced" / f"{name}.csv")
+        asked.append((f"what would placing experts anew have gained while {name_of(folder)} trained ({name})?", words))
     return [Question(said, tuple(map(str, words))) for said, words in asked]
 
 

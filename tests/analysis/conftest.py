@@ -1,5 +1,6 @@
 """A small folder of logs and simulated runs from which every table can be made."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from layer_logs import write_layer_logs
 from memory_logs import write_memory_log
 from operating_worlds import study_world
+from placing_logs import write_simulated_placements, write_training_loads
 from serving_worlds import serve_point
 from step_logs import write_step_logs
 from swapping_logs import write_memory_runs, write_misses, write_swapping_logs
@@ -41,25 +43,38 @@ def toy_costs():
     return CostTable(named, {"device": "toy"})
 
 
+def toy_text():
+    """The toy trace as text of three domains."""
+    text = toy_trace()
+    return replace(text, domain_S=np.array(["code", "docs", "novels"])[text.sequences_S % 3])
+
+
+@pytest.fixture(scope="session")
+def placements(tmp_path_factory):
+    """Return (logs, simulated) of what experts are placed by, made once: every test has a copy."""
+    logs, simulated = (tmp_path_factory.mktemp("placements") / name for name in ("logs", "simulated"))
+    write_training_loads(logs / "cpu-toy" / "text")
+    save_trace(toy_text(), logs / "cpu-toy" / "text" / "language-decode.trace.parquet")
+    (logs / "cpu-toy" / "digits").mkdir()
+    save_trace(toy_trace(), logs / "cpu-toy" / "digits" / "wide.trace.parquet")
+    write_simulated_placements(logs, simulated)
+    return logs, simulated
+
+
 @pytest.fixture
-def folders(tmp_path, one_at_a_time):
+def folders(tmp_path, one_at_a_time, placements):
     logs, simulated = tmp_path / "logs", tmp_path / "simulated"
     folder = logs / "cpu-toy" / "digits"
-    folder.mkdir(parents=True)
-    for name in ("base", "wide"):
-        save_trace(toy_trace(), folder / f"{name}.trace.parquet")
+    for source, copy in zip(placements, (logs, simulated), strict=True):
+        shutil.copytree(source, copy)
+    save_trace(toy_trace(), folder / "base.trace.parquet")
     save_trace(toy_trace(used_k=2), folder / "rules" / "base-k2.trace.parquet")
     toy_costs().save(folder / "costs.parquet")
     write_vision_logs(folder)
     write_memory_log(folder)
     write_layer_logs(logs / "cpu-toy" / "shapes")
     write_step_logs(logs / "cpu-toy" / "training-steps")
-    text = toy_trace()
-    domains = np.array(["code", "docs", "novels"])[text.sequences_S % 3]
-    (logs / "cpu-toy" / "text").mkdir()
-    text = replace(text, domain_S=domains)
-    save_trace(text, logs / "cpu-toy" / "text" / "language-decode.trace.parquet")
-    write_misses(simulated / "cpu-toy" / "text", "language-decode", text)
+    write_misses(simulated / "cpu-toy" / "text", "language-decode", toy_text())
     bits = [("code", "language model", 1.5, 0.1, 0.0, 0.0), ("code", "5-gram", 2.0, 0.1, 0.5, 0.02)]
     names = ["domain", "model", "bits_per_byte", "standard_error", "lead", "lead_error"]
     table = pd.DataFrame(bits, columns=names).assign(segments=9, segment_bytes=4)

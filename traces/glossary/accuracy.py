@@ -21,7 +21,7 @@ COLUMNS = (
     Column("best_k", "experts", "k with the best accuracy", HELD_OUT),
     Column("gain", "points", "accuracy at `best_k` less that at `first_k`", HELD_OUT),
     Column("enough_k", "experts", "least k whose accuracy is close to the best", HELD_OUT),
-    Column("model", "", "which model of the set"),
+    Column("model", "", "which model of the set, or the name of the recorded one"),
     Column("how", "", "how K comes about: fixed, rule (applied afterwards) or trained"),
     Column("target_k", "experts", "mean K that the rule's threshold was chosen for, on validation images"),
     Column("mean_k", "experts", "mean number of experts per token and layer", HELD_OUT),

@@ -17,19 +17,28 @@ like LOGS/cpu/images/serving LOGS/cpu/images/rules --costs LOGS/cpu/images/serve
  --replications 7 --jobs 1 --out OUT/cpu/images/serving
 open-loop LOGS/cpu/images/served.trace.parquet LOGS/cpu/images/rules --costs LOGS/cpu/images/served.costs.parquet
  --sequences 2000 --replications 7 --jobs 1 --out OUT/cpu/images/open_loop/served
+place LOGS/cpu/images/wide.trace.parquet PLANNERS --out OUT/cpu/images/placed/wide
 like LOGS/cpu/text/memory-executed LOGS/cpu/text/language-stepwise.trace.parquet
  --known LOGS/cpu/text/language-prefill.trace.parquet --costs LOGS/cpu/text/memory-costs --jobs 1
  --out OUT/cpu/text/memory-simulated
 miss-curves LOGS/cpu/text/language-stepwise.trace.parquet --out OUT/cpu/text/misses/language-stepwise.csv
+place LOGS/cpu/text/training/unbalanced.loads.parquet PLANNERS --out OUT/cpu/text/placed/training
+rebalance LOGS/cpu/text/training/unbalanced.loads.parquet --method smartmoe --devices 8 --interval 0,1,5,20,50
+ --threshold 1,1.1 --points --out OUT/cpu/text/rebalanced/unbalanced.csv
 like LOGS/gpu/shape/executed LOGS/gpu/shape/executed.trace.parquet --costs LOGS/gpu/shape/costs.parquet
  --replications 7 --jobs 1 --out OUT/gpu/shape
 like LOGS/gpu/shape/memory-executed LOGS/gpu/shape/memory.trace.parquet --costs LOGS/gpu/shape/memory-costs --jobs 1
  --out OUT/gpu/shape/memory-simulated
 """
+PLANNERS = (
+    "--devices 8 --method contiguous,greedy,anti-correlation,anti-correlation=0.02,lpt,eplb,bound --redundant 0,8"
+    " --batch 128"
+)
 FILES = (
     "cpu/images/executed/", "cpu/images/wide.trace.parquet", "cpu/images/rules/served-k1.trace.parquet",
     "cpu/images/rules/base-k1.trace.parquet", "cpu/images/served.costs.parquet", "cpu/text/memory-executed/",
-    "cpu/text/language-stepwise.trace.parquet", "gpu/shape/executed/", "gpu/shape/memory-executed/",
+    "cpu/text/language-stepwise.trace.parquet", "cpu/text/training/unbalanced.loads.parquet",
+    "gpu/shape/executed/", "gpu/shape/memory-executed/",
     "gpu/shape/memory.trace.parquet", "gpu/shapes/link.parquet", "README.md",
 )  # fmt: skip
 
@@ -47,7 +56,13 @@ def logs(tmp_path):
 
 def test_the_questions_of_every_kind_of_set(logs, tmp_path):
     found = [" ".join(each.words) for each in questions_of(logs, tmp_path / "out", 7)]
-    listed = LISTED.replace("LOGS", str(logs)).replace("OUT", str(tmp_path / "out")).strip().replace("\n ", " ")
+    listed = (
+        LISTED.replace("PLANNERS", PLANNERS)
+        .replace("LOGS", str(logs))
+        .replace("OUT", str(tmp_path / "out"))
+        .strip()
+        .replace("\n ", " ")
+    )
     assert found == listed.splitlines()
 
 
@@ -78,9 +93,9 @@ def test_one_that_fails_leaves_the_others_their_chance(logs, tmp_path, monkeypat
     words = ["logs", str(logs), "--out", str(tmp_path / "out"), "--replications", "3", "--jobs", "2"]
     assert command.status_of(app, "simulate", words) == 1
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "== simulate: 7 grids side by side, 3 replications of every configuration"
+    assert said[0] == "== simulate: 10 questions side by side, 3 replications of every configuration"
     assert said[1:3] == ["== simulate: what would each executed run of cpu/images have cost?", "said like"]
-    assert sum(line.startswith("said") for line in said) == 7
+    assert sum(line.startswith("said") for line in said) == 10
     script.write_text("")
     assert command.status_of(app, "simulate", words) == 0
 
@@ -89,6 +104,6 @@ def test_listing_runs_nothing(logs, tmp_path, capsys):
     out = tmp_path / "out"
     assert command.status_of(app, "simulate", ["logs", str(logs), "--out", str(out), "--list"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 7
+    assert len(said) == 10
     assert all(line.startswith("python -m simulate ") for line in said)
     assert not out.exists()

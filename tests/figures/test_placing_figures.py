@@ -1,0 +1,60 @@
+"""The figures balance and placement: what is drawn is what the tables say, the published points among them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from moe_replay.figures.__main__ import draw_one
+from moe_replay.figures.drawing.table_files import TableFiles
+
+
+def panels(folder, name):
+    return [axes for axes in draw_one(name, TableFiles(folder)).findobj(Axes) if axes.get_title(loc="left")]
+
+
+def test_every_planner_has_a_row_and_replicas_are_open(tables):
+    (cifar, digits) = panels(tables, "balance")
+    assert cifar.get_title(loc="left") == "cifar10: classifier\n1.80 in order, 1.20 greedy"
+    points = [line for line in cifar.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose([line.get_xdata()[0] for line in points], [1.8, 1.2, 1.9, 1.25, 1.2, 1.12])
+    assert [line.get_markerfacecolor() == "white" for line in points] == [False] * 5 + [True]
+    assert [text.get_text() for text in cifar.get_yticklabels()][-1] == "EPLB +8"
+    assert digits.get_title(loc="left").startswith("digits: classifier")
+
+
+def test_two_devices_with_the_same_data_are_told_apart(tables):
+    path = tables / "balance.csv"
+    table = pd.read_csv(path)
+    table.replace({"set": {"cpu-toy/digits": "gpu-toy/cifar10"}}).to_csv(path, index=False)
+    titles = [axes.get_title(loc="left").partition("\n")[0] for axes in panels(tables, "balance")]
+    assert titles == ["cpu-toy/cifar10: classifier", "gpu-toy/cifar10: classifier"]
+
+
+def test_static_against_adaptive_over_iterations_layers_and_intervals(tables):
+    (over, layers, intervals) = panels(tables, "placement")
+    assert over.get_title(loc="left") == "toy-moe, no balance loss:\n2.00 becomes 1.50"
+    assert [set(line.get_ydata()) for line in over.lines] == [{2.0}, {1.5}]
+    assert len([line for line in layers.lines if line.get_marker() in "os" and len(line.get_xdata()) == 3]) == 4
+    assert intervals.get_title(loc="left") == "Every 50 iterations:\n10% of the gain, 10% of the moves"
+    assert len(intervals.lines) == 2 * 2
+    assert {text.get_text() for text in intervals.texts} >= {"5", "50", "no balance loss", "with balance loss"}
+
+
+def test_published_points_are_drawn_where_they_are(tmp_path):
+    fit = {"published_setting": "8-4", "devices": 8, "predictor": "calibrated", "mape_percent": 2.1, "r2": 0.968}
+    search = {"published_setting": "freq10", "every_points": 1, "predicted_speed_up": 1.466, "measured_speed_up": 1.461}
+    points = [
+        {"published_setting": setting, "placement": placement, "iteration": at, "half": half, "measured_ms": at + 10,
+         "calibrated_ms": at + 11}
+        for setting, placements in (("8-4", ["contiguous"]), ("freq10", ["contiguous", "smartmoe"]))
+        for placement in placements for at, half in ((1, 1), (2, 2), (3, 2))
+    ]  # fmt: skip
+    for name, rows in (("published", [fit]), ("search", [search]), ("published_points", points)):
+        pd.DataFrame(rows).to_csv(tmp_path / f"placement_{name}.csv", index=False)
+    (tmp_path / "claims.json").write_text(json.dumps({"placement": {"claim": "A line.", "numbers": {}}}))
+    layer, search = panels(tmp_path, "placement")
+    assert layer.get_title(loc="left") == "8 GPUs, micro-batch 4:\n2.1 % off, R² 0.968"
+    assert layer.lines[0].get_xdata().tolist() == [12, 13]  # the half that was not fitted
+    assert search.get_title(loc="left").endswith("1.46× measured, 1.47× predicted")
