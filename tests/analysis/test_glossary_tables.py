@@ -138,8 +138,6 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(analysis_app, "open-loop", logs, simulated)
     call(analysis_app, "columns", "busy")
     loads = logs / "cpu-toy" / "text" / "training" / "unbalanced.loads.parquet"
-    text = logs / "cpu-toy" / "text" / "language-decode.trace.parquet"
-    call(simulate_app, "place", text, "--devices", "2", "--batch", "10", "--redundant", "0,2", "--out", made / "placed")
     call(simulate_app, "rebalance", loads, "--devices", "2", "--bandwidth", "1GB/s", "--step-time", "1ms",
          "--hidden-steps", "1", "--move-cost", "0.1", "--points", "--out", made / "over.csv")  # fmt: skip
     call(simulate_app, "pools", loads, "--devices", "2", "--width", "8", "--hidden", "8", "--out", made / "pools.csv")
