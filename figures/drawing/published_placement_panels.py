@@ -48,7 +48,7 @@ def search_panel(axes: Axes, row: pd.Series, points: pd.DataFrame) -> None:
         scored = own[own["half"] == SCORED]
         axes.plot(scored["iteration"], scored["calibrated_ms"], ".", color=style.COLOURS[1], markersize=1.5)
         axes.annotate(
-            text, (0.97, own["measured_ms"].iloc[-20:].mean()), xycoords=("axes fraction", "data"), xytext=(0, 11),
+            text, (0.97, own["measured_ms"].iloc[-1]), xycoords=("axes fraction", "data"), xytext=(0, 11),
             textcoords="offset points", ha="right", color=colour, fontsize="small",
         )  # fmt: skip
     axes.set_title(
