@@ -63,19 +63,19 @@ class ClusterOptions:
         InputError for an option that needs `--links`, and where nothing says how many bytes a token has.
         """
         if self.links is None:
-            given = [name for name, value in dataclasses.asdict(self).items() if value is not None]
-            if given:
-                raise InputError(f"--{given[0].replace('_', '-')} has no meaning without --links")
+            others = [name for name, value in dataclasses.asdict(self).items() if value is not None]
+            if others:
+                raise InputError(f"--{others[0].replace('_', '-')} has no meaning without --links")
             return [None]
         lists = (
             [machine_by_name(word) for word in self.links.split(",")],
-            command.numbers(self.micro_batches, "--micro-batches") if self.micro_batches else [1],
-            self.split.split(",") if self.split else [SPLITS[0]],
+            [1] if self.micro_batches is None else command.numbers(self.micro_batches, "--micro-batches"),
+            [SPLITS[0]] if self.split is None else self.split.split(","),
         )
         return [
             ClusterConfig(
                 links=name, nodes=self.nodes or 1, micro_batches=micro_batches, split=split,
-                homes=self.homes or HOMES[0], **self._exchange(found, model), **speeds(found),
+                homes=given(self.homes, HOMES[0]), **self._exchange(found, model), **speeds(found),
             )
             for (name, found), micro_batches, split in product(*lists)
         ]  # fmt: skip
@@ -83,7 +83,7 @@ class ClusterOptions:
     def _exchange(self, found: LinkFile, model: ModelInfo) -> dict:
         """Return how tokens are exchanged: as asked, else as the file says, else the plainest way."""
         return {
-            "mode": self.mode or found.mode or MODES[0], "unit": self.unit or found.unit or UNITS[0],
+            "mode": given(self.mode, found.mode, MODES[0]), "unit": given(self.unit, found.unit, UNITS[0]),
             "dispatch_bytes": self.dispatch_bytes or found.dispatch_bytes or bytes_of_token(model, "--dispatch-bytes"),
             "combine_bytes": self.combine_bytes or found.combine_bytes or bytes_of_token(model, "--combine-bytes"),
         }  # fmt: skip
@@ -94,6 +94,11 @@ class ClusterOptions:
         if clusters != [None] and any(config.load is not None for config in configs):
             raise InputError("--load is a share of a capacity that is not known of linked devices, allowed: --rate")
         return [dataclasses.replace(config, cluster=cluster) for config in configs for cluster in clusters]
+
+
+def given(*values: str | None) -> str:
+    """Return the first value that is given, an empty one included."""
+    return next(value for value in values if value is not None)
 
 
 def bytes_of_token(model: ModelInfo, option: str) -> int:

@@ -121,7 +121,11 @@ def shipped_machines() -> dict[str, Path]:
 def machine_by_name(given: Path | str) -> tuple[str, LinkFile]:
     """Return (name, links) of a file, or of the shipped machine of that name; InputError for neither."""
     path = Path(given)
-    if path.suffix == ".toml" or path.exists():
+    try:
+        there = path.suffix == ".toml" or path.is_file()
+    except (OSError, ValueError):  # no name that a file could have
+        there = False
+    if there:
         return path.stem, read_links(path)
     if str(given) not in shipped_machines():
         raise InputError(f"{given}: no machine of that name, and no FILE.toml; known: {', '.join(shipped_machines())}")

@@ -81,6 +81,9 @@ def test_linked_runs_are_written_read_and_tabulated(simulate, files):
     [
         (("--nodes", "2"), "--nodes has no meaning without --links"),
         (("--links", "h800"), "h800: no machine of that name, and no FILE.toml; known: a100-hdr"),
+        (("--links", "x" * 5000), "no machine of that name"),
+        (("--links", "SLOW", "--mode", ""), "unknown mode ''; known: direct, hierarchical"),
+        (("--links", "SLOW", "--split", ","), "unknown split ''; known: nearest, round-robin"),
         (("--links", "h800-ndr"), "the trace does not say how many bytes a token has"),
         (("--links", "SLOW", "--nodes", "3"), "4 devices in 3 nodes, allowed: equally many in each"),
         (("--links", "SLOW", "--scheduler", "queues"), "links are not modelled under scheduler 'queues' yet"),

@@ -78,7 +78,7 @@ def test_impossible_values_are_refused_with_one_line(fields, message):
 
 
 def test_an_unknown_field_of_a_header_is_refused():
-    with pytest.raises(InputError, match=r"unknown field .*'cache'; known: arrivals, dense"):
+    with pytest.raises(InputError, match=r"unknown field .*'cache'; known: arrivals, cluster, dense"):
         RunConfig.from_dict({"cache": "lru"})
 
 
