@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from plain_cluster import PlainStep
 from random_worlds import costs, workloads
 from random_worlds import settings as run_settings
+from worlds import world
 
 from moe_replay.simulate.policies.placement import PLACEMENTS
+from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS
 
 BATCHES = ("device", "micro_batch", "layer", "block", "tokens", "start_ns", "end_ns")
@@ -97,9 +99,23 @@ def test_costs_that_are_drawn_are_asked_for_in_the_order_of_the_batches(engine, 
     assert asked == [tuple(row) for row in rows_of(found, ("layer", "block", "tokens"))]
 
 
+@pytest.mark.parametrize(
+    ("latency_ns", "service_ns", "said"),
+    [
+        (2**62, 5, "with a message between devices"),
+        (3, 2**62, "with the batch of 1 tokens in layer 0, expert 0 that starts"),
+        (0, 2**63, "with the batch of 1 tokens in layer 0, dense block that starts at 0 ns"),
+    ],
+)
+def test_both_engines_refuse_a_clock_that_would_not_hold_the_run(latency_ns, service_ns, said):
+    made = world([[[1], [1], [1]], [[0], [0], [0]]], 2)
+    drawn = linked(made, [0, 1], placed([[0, 1]] * 3, 2, 2), 2, cluster(inside_latency_ns=latency_ns))
+    for engine in (simulate_by_simpy, simulate_compiled):
+        with pytest.raises(InputError, match=said):
+            engine(*drawn, lambda layer, block, tokens: service_ns, {})
+
+
 @pytest.fixture
 def one_step():
-    from worlds import world
-
     made = world([[[0, 2]], [[3, 1]], [[0, 3]], [[1, 2]]], 4)
     return linked(made, [0, 1, 0, 1], placed([[0, 1, 2, 3]], 4, 2), 2, cluster(inside_latency_ns=4))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import world
 
+from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.engines.simpy_engine import simulate
 from moe_replay.simulate.policies.cluster.ports import Ports, wire_ns
@@ -177,6 +178,7 @@ def test_what_links_do_not_model_is_refused():
     for changed, said in (
         ({"scheduler": "queues"}, "not modelled under scheduler 'queues' yet"),
         ({"devices": 3}, "3 devices in 2 nodes"),
+        ({"memory": MemoryConfig()}, "links and expert memory together are not modelled"),
         ({"cluster": cluster(nodes=2, nics=3)}, r"nics is 3, allowed: 1..2"),
     ):
         with pytest.raises(InputError, match=said):
