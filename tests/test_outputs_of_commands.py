@@ -24,6 +24,8 @@ SETUP = (
     "analysis miss-ratio curves.csv --out tables",
     "traces make logs/cpu/toy/base.trace.parquet --sequences 6 --layers 2 --experts 4 --k 2",
     "traces export npz trace.parquet --out arrays.npz",
+    "traces export eplb trace.parquet --out weight.npz",
+    "traces import eplb weight.npz --k 2 --out loads.parquet",
 )
 WRITING = {
     "traces make": "x.parquet --sequences 3 --seed 5",
@@ -36,6 +38,8 @@ WRITING = {
     "simulate like": "runs trace.parquet --affine 100,20 --jobs 1 --replications 2 --out x",
     "simulate sweep": "trace.parquet --affine 100,20 --axis queue_size=1,2 --jobs 1 --out x.parquet",
     "simulate misses": "trace.parquet --slots 2 --out x.csv",
+    "simulate rebalance": "trace.parquet --devices 2 --batch 4 --out x.csv",
+    "simulate pools": "loads.parquet --devices 2 --width 8 --hidden 8 --out x.csv",
     "simulate place": "trace.parquet --devices 2 --batch 4 --method lpt --fit trace --out x",
     "simulate memory": "trace.parquet --affine 100,20 --expert-bytes 9 --cache lru --jobs 1 --out x",
     "analysis tables": "logs --only locality --out x",
@@ -52,6 +56,7 @@ WRITING = {
     "collect dispatch-memory": "--like none --batch 8 --experts 4 --k 1 --repetitions 1 --device cpu --out x.csv",
 }  # fmt: skip
 LONG = {
+    "analysis smartmoe",  # of published files
     "simulate open-loop", "simulate plan", "collect quality", "collect family", "collect operating-points",
     "collect operating-times", "collect costs", "collect execute", "collect swap-quality", "collect skip-exchange",
     "collect language", "collect language-quality", "collect language-route", "collect swap-profile", "collect route",
