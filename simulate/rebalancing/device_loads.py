@@ -25,13 +25,13 @@ def over_mean(load_XD: np.ndarray) -> np.ndarray:
         return load_XD.max(-1) * load_XD.shape[-1] / total_X
 
 
-def bound(load_SLE: np.ndarray, shape: ClusterShape) -> np.ndarray:
+def bound(load_SLE: np.ndarray, shape: ClusterShape, redundant: int = 0) -> np.ndarray:
     """Return [S, L], below which max/mean of no placement can be, even of one for that point alone.
 
-    Spare slots may hold replicas: then an expert's load can be in as many parts as there are spare slots and one, on
-    different devices; without any, `load_bound` says more. NaN where nothing is selected.
+    With `redundant` experts the spare slots may hold replicas: then an expert's load can be in as many parts as there
+    are spare slots and one, on different devices. Without, `load_bound` says more. NaN where nothing is selected.
     """
-    parts = min(shape.devices, 1 + shape.slots - load_SLE.shape[2])
+    parts = min(shape.devices, 1 + shape.slots - load_SLE.shape[2]) if redundant else 1
     mean_SL = load_SLE.sum(2) / shape.devices
     if parts > 1:
         least_SL = np.maximum(mean_SL, load_SLE.max(2) / parts)

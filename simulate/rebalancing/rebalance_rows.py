@@ -91,7 +91,7 @@ def rebalance_rows(
             shape = shape_for(points.load_SLE.shape[2], asked.devices, asked.nodes, redundant)
             place = {"phase": points.phase, "devices": asked.devices, "nodes": asked.nodes, "redundant": redundant}
             for static in asked.statics:
-                rows = [place | row for row in static_rows(points, shape, static, advance)]
+                rows = [place | row for row in static_rows(points, shape, static, redundant, advance)]
                 had = {(row["placement"], row["planner"]) for row in found.rows if place.items() <= row.items()}
                 found.rows += [row for row in rows if (row["placement"], row["planner"]) not in had]
                 rules = [rule for rule in asked.rules if (rule.method, rule.start) == (static.method, static.start)]
@@ -107,7 +107,7 @@ def rebalance_rows(
 
 
 def static_rows(
-    points: LoadPoints, shape: ClusterShape, static: RebalanceRule, advance: Callable[[], object]
+    points: LoadPoints, shape: ClusterShape, static: RebalanceRule, redundant: int, advance: Callable[[], object]
 ) -> Iterator[dict]:
     """Yield the rows of placements that follow no rule: contiguous, of the first point, of all, of the same, bound."""
     scored_SLE, devices = points.load_SLE[static.first :], shape.devices
@@ -132,7 +132,7 @@ def static_rows(
         advance()
     yield named(static, "same", "hindsight") | spread(np.stack(same))
     any_rule = replace(static, method="any")
-    yield named(any_rule, "bound", "hindsight") | spread(bound(scored_SLE, shape))
+    yield named(any_rule, "bound", "hindsight") | spread(bound(scored_SLE, shape, redundant))
 
 
 def named(rule: RebalanceRule, placement: str, known: str) -> dict:

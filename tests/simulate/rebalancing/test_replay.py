@@ -156,7 +156,7 @@ def test_no_placement_is_below_the_bound():
     rng = np.random.default_rng(8)
     for redundant in (0, 1, 4):
         points, shape = drawn_points(rng, experts=7, most=60), shape_for(7, 3, 1, redundant)
-        bound_SL = bound(points.load_SLE, shape)
+        bound_SL = bound(points.load_SLE, shape, redundant)
         for method in ("lpt", "eplb") if redundant == 0 else ("eplb",):
             made = replay(points, shape, RebalanceRule(method, 1))
             assert (made.over_mean_SL >= bound_SL - 1e-12).all()
