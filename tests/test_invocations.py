@@ -23,6 +23,8 @@ from invocations import Draw, commands, input_files, restored, state_of
 
 from moe_replay.traces.command_line.command import PIPE_CLOSED, new_app, status_of
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.training_graphs.graph_file import save_graph
+from moe_replay.traces.training_graphs.training_graph import training_graph
 
 STAGES = ("traces", "simulate", "analysis", "figures", "collect")
 EACH = 14  # invocations of every command
@@ -121,6 +123,8 @@ def places(tmp_path_factory):
 
 def right_inputs(folder):
     """Write small inputs that commands read: a trace, loads, costs, runs with and without memory, a sweep, tables."""
+    rows = [(f"{v}", "x", "forward", 0) for v in range(3)]
+    save_graph(training_graph("toy", rows, [(1, 0, False, [1]), (2, 1, False, [2])]), folder / "toy.graph.json")
     with contextlib.chdir(folder):
         for stage, line in (
             ("traces", "make trace.parquet --sequences 6 --layers 2 --experts 4 --k 2 --prompt 2-3 --decode 2"),
@@ -139,7 +143,8 @@ def right_inputs(folder):
 def right_words(folder):
     """What is right for parameters of these names, so that many invocations get far; {name: word}."""
     return {
-        "trace_path": f"{folder}/trace.parquet", "path": f"{folder}/trace.parquet", "trace": f"{folder}/trace.parquet",
+        "graph_path": f"{folder}/toy.graph.json", "trace_path": f"{folder}/trace.parquet",
+        "path": f"{folder}/trace.parquet", "trace": f"{folder}/trace.parquet",
         "paths": f"{folder}/trace.parquet", "traces": f"{folder}/trace.parquet", "source": f"{folder}/trace.parquet",
         "affine": "100,10", "jobs": "1", "out": "out", "folder": f"{folder}/memory", "executed": f"{folder}/runs",
         "runs": f"{folder}/runs",

@@ -15,6 +15,8 @@ from invocations import commands
 from test_invocations import STAGES, stage_app
 
 from moe_replay.traces.command_line.command import status_of
+from moe_replay.traces.training_graphs.graph_file import save_graph
+from moe_replay.traces.training_graphs.training_graph import training_graph
 
 SETUP = (
     "traces make trace.parquet --sequences 6 --layers 2 --experts 4 --k 2 --prompt 2-3 --decode 2",
@@ -27,6 +29,7 @@ SETUP = (
     "traces export eplb trace.parquet --out weight.npz",
     "traces import eplb weight.npz --k 2 --out loads.parquet",
 )
+GRAPH = [(1, 0, False, [1]), (2, 1, False, [2])]  # storages of three operations
 WRITING = {
     "traces make": "x.parquet --sequences 3 --seed 5",
     "traces regate": "trace.parquet --k 1 --out x.parquet",
@@ -40,6 +43,8 @@ WRITING = {
     "simulate misses": "trace.parquet --slots 2 --out x.csv",
     "simulate rebalance": "trace.parquet --devices 2 --batch 4 --out x.csv",
     "simulate pools": "loads.parquet --devices 2 --width 8 --hidden 8 --out x.csv",
+    "simulate order": "toy.graph.json --policy lpmf --out x.json",
+    "simulate fuse": "toy.graph.json --pairs 1 --seconds 1 --out x.csv",
     "simulate place": "trace.parquet --devices 2 --batch 4 --method lpt --fit trace --out x",
     "simulate memory": "trace.parquet --affine 100,20 --expert-bytes 9 --cache lru --jobs 1 --out x",
     "analysis tables": "logs --only locality --out x",
@@ -96,6 +101,7 @@ def run(monkeypatch, tmp_path):
             status = status_of(stage_app(stage), stage, words)
         return status, wrong.getvalue()
 
+    save_graph(training_graph("toy", [(f"{v}", "x", "forward", 0) for v in range(3)], GRAPH), "toy.graph.json")
     for line in SETUP:
         status, errors = call(line)
         assert status == 0, errors

@@ -82,8 +82,8 @@ def exactly_if_small(standing: Standing) -> None:
         if is_refuted:
             standing.raise_bound(standing.peak, "propagated pairs")
             return
-        left = int(STATES_PER_S * (standing.until - time.monotonic()))
-        found_N, reached = searched(touches, standing.bound, standing.peak - 1, max(1_000, min(states, left)))
+        left = STATES_PER_S * (standing.until - time.monotonic())
+        found_N, reached = searched(touches, standing.bound, standing.peak - 1, int(max(1_000, min(states, left))))
         if found_N is not None:
             standing.offer(found_N, "exact search")
         standing.raise_bound(min(reached, standing.peak), "exact search")

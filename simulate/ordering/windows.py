@@ -56,7 +56,7 @@ def with_a_better_window(
             inside_N, done_N = np.zeros(touches.N, bool), np.zeros(touches.N, bool)
             inside_N[order_N[begin:end]], done_N[order_N[:begin]] = True, True
             part, part_N = touches.part(inside_N, done_N)
-            states = max(1_000, min(STATES, int(STATES_PER_S * (until - time.monotonic()))))
+            states = int(max(1_000, min(STATES, STATES_PER_S * (until - time.monotonic()))))
             found_N, _ = searched(part, bound, peak - 1, states)
             if found_N is not None:
                 return np.concatenate([order_N[:begin], part_N[found_N], order_N[end:]]).astype(np.int32)
