@@ -177,5 +177,5 @@ def touches_of(graph: TrainingGraph) -> Touches:
         before=rows_of(edge_X2[:, 1], edge_X2[:, 0], graph.N), after=rows_of(edge_X2[:, 0], edge_X2[:, 1], graph.N),
         storages=rows_of(operation_X, storage_X, graph.N),
         operations=rows_of(storage_X, operation_X, int(there_S.sum())), bytes_S=graph.bytes_S[there_S],
-        work_N=graph.work_N, from_start_S=graph.producer_S[there_S] < 0, to_end_S=graph.kept_S[there_S],
+        work_N=graph.work_N.copy(), from_start_S=graph.producer_S[there_S] < 0, to_end_S=graph.kept_S[there_S],
     )  # fmt: skip
