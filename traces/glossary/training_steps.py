@@ -20,7 +20,6 @@ COLUMNS = (
     Column("over_bound_percent", "%", "measured peak above the lower bound", STEP),
     Column("over_eager_percent", "%", "measured peak above eager's", STEP),
     Column("over_captured_percent", "%", "measured peak above that of the captured order", STEP),
-    Column("proved", "", "whether the peak is the lower bound: no order is better"),
     Column("as_predicted", "", "whether the measured peak is within 0.1 % of the predicted one"),
     Column("same_bits", "", "whether all results are bit by bit those of eager"),
     Column("by", "", "which search found the order; behind `;` which argument gave the bound"),
