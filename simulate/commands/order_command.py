@@ -99,8 +99,8 @@ def ticking(seconds: float) -> Iterator:
 def printed(rows: list[dict]) -> Table:
     """Return the rows for the terminal; what a policy refused is said in the place of its numbers."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for title in ("policy", "peak", "bound", "gap", "proved", "s", "by"):
-        table.add_column(title, justify="right" if title in ("peak", "bound", "gap", "s") else "left")
+    for title in ("policy", "peak", "bound", "gap", "proved", "seconds", "by"):
+        table.add_column(title, justify="right" if title in ("peak", "bound", "gap", "seconds") else "left")
     for row in rows:
         if row["refused"]:
             table.add_row(row["order_policy"], "-", "-", "-", "-", f"{row['seconds']:.2f}", row["refused"])

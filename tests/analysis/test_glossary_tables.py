@@ -33,6 +33,8 @@ from moe_replay.traces.runs.run_records import (
 )
 from moe_replay.traces.runs.run_statistics import run_statistics
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
+from moe_replay.traces.training_graphs.graph_file import save_graph
+from moe_replay.traces.training_graphs.training_graph import PHASES, training_graph
 
 AFFINE = ("--affine", "2000,100")
 MEMORY = ("--bandwidth", "1", "--expert-bytes", "4000", "--slots", "2", "--miss", "load", "--jobs", "1")
@@ -137,6 +139,12 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(analysis_app, "miss-ratio", made / "curves.csv")
     call(analysis_app, "open-loop", logs, simulated)
     call(analysis_app, "columns", "busy")
+    rows = [(f"op{v}", "x", PHASES[v % 4], 0) for v in range(8)]
+    storages = [(v + 1, v, False, [v + 1, 7] if v < 6 else [7]) for v in range(7)]
+    save_graph(training_graph("toy", rows, storages), made / "toy.graph.json")
+    call(simulate_app, "order", made / "toy.graph.json", "--policy", "best,random", "--seconds", "1",
+         "--out", made / "orders.csv")  # fmt: skip
+    call(simulate_app, "fuse", made / "toy.graph.json", "--pairs", "2", "--seconds", "1", "--out", made / "fused.csv")
     loads = logs / "cpu-toy" / "text" / "training" / "unbalanced.loads.parquet"
     call(simulate_app, "rebalance", loads, "--devices", "2", "--bandwidth", "1GB/s", "--step-time", "1ms",
          "--hidden-steps", "1", "--move-cost", "0.1", "--points", "--out", made / "over.csv")  # fmt: skip
