@@ -34,7 +34,7 @@ def order_rows(
             orders[name] = ORDERS[name](graph, seconds, seed)
         except InputError as error:
             if policies != ALL:
-                raise
+                raise InputError(f"{graph.name}, {name}: {error}") from None
             status = str(error)
         rows.append({"order_policy": name, "refused": status, "seconds": time.perf_counter() - begun})
     bound = max([cut_bound(touches_of(graph)), *(found.lower_bound for found in orders.values())])
