@@ -10,7 +10,7 @@ from moe_replay.collect.graphs.captured_step import CapturedStep
 from moe_replay.simulate.ordering.optimizer_last import optimizer_last
 from moe_replay.traces.training_graphs.training_graph import PHASES, TrainingGraph
 
-EAGER, BEST, CAPTURED = "eager", "best", "captured"
+EAGER, BEST, CAPTURED, WINDOWS = "eager", "best", "captured", "windows"
 # What is compared: what ran, chance, three greedy orders as inductor has them, and the search.
 ORDERS = (CAPTURED, "random", "lpmf", "bfs", "dfs", BEST)
 
@@ -60,6 +60,10 @@ def order_row(captured: CapturedStep, name: str, graph: TrainingGraph, seconds: 
 
     started = time.perf_counter()
     found = order(graph, name, seconds, seed)
+    if name == BEST and not found.proved:  # on a busy machine its time may be over before it comes to windows
+        other = order(graph, WINDOWS, seconds, seed)
+        bound = max(found.lower_bound, other.lower_bound)
+        found = replace(min(found, other, key=lambda each: each.peak), lower_bound=bound)
     took = time.perf_counter() - started
     measured = captured.measure(found.order_N)
     return OrderRow(
