@@ -127,5 +127,9 @@ def compiled_panel(axes: Axes, rows: pd.DataFrame) -> None:
             axes.annotate(told, (x, y), (0, 1), textcoords="offset points", ha="center", fontsize=5.5, **turned)
     axes.axhline(1, color=style.MIDDLE, linewidth=0.8, linestyle=style.DOTTED)
     axes.set_xticks(range(len(steps)), [step.replace(" b", "\nb", 1) for step in steps])
-    axes.set(ylabel="peak over eager's", ylim=(0, 1.3 * max(1, 1 + rows["over_eager_percent"].max() / 100)))
+    axes.set(
+        ylabel="peak over eager's",
+        xlim=(-0.5, len(steps) - 0.5),
+        ylim=(0, 1.3 * max(1, 1 + rows["over_eager_percent"].max() / 100)),
+    )
     axes.legend(loc="upper left", fontsize="x-small", ncols=len(ways), borderaxespad=0.1)
