@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from moe_replay.collect.graphs.random_draws import draws
 from moe_replay.collect.graphs.step_optimizers import OptimizerRule
 from moe_replay.collect.graphs.step_state import StepState
 from moe_replay.collect.graphs.step_subjects import Subject
@@ -32,7 +33,7 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         state = None
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        if draws(func, args, kwargs):
             state = generator_states(args, kwargs)
         result = func(*args, **(kwargs or {}))
         for node in reversed(get_proxy_mode().tracer.graph.nodes):

@@ -15,6 +15,7 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from moe_replay.collect.graphs.random_draws import draws
 from moe_replay.collect.peak_memory.traced_optimizer import state_names, traced_step
 from moe_replay.traces.errors import InputError
 
@@ -119,7 +120,7 @@ class Iteration:
             raise self.explained(error) from None
         traced.graph.eliminate_dead_code()
         for node in traced.graph.nodes:
-            if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            if draws(node.target, node.args, node.kwargs):
                 raise InputError(f"compile_step: {node.target} draws random numbers, which a checkpoint would draw "
                                  "anew; draw them outside and pass them with the batch")  # fmt: skip
         return traced

@@ -130,6 +130,7 @@ HELD = torch.ones(32)
         (lambda x: x[x.sum(1) > 0], "aten.nonzero.default returns a tensor whose size depends"),
         (lambda x: x * HELD, "no parameter, buffer or batch"),
         (lambda x: functional.dropout(x), "draws random numbers"),
+        (lambda x: attention(x, 0.1), "bernoulli_.float draws random numbers"),
         (lambda x: x + torch.randn(32), "draws random numbers"),
         (lambda x: checkpoint(torch.relu, x, use_reentrant=True), "use_reentrant=True"),
     ],
@@ -142,6 +143,30 @@ def test_what_no_graph_can_hold_is_refused_in_one_line(then, said):
     assert "\n" not in str(refused.value)
     if "reads a value" in said or "depends" in said:
         assert "test_compiled_step.py:" in str(refused.value)  # the line of the model, not of torch
+
+
+def attention(x_NM, dropout=0.0):
+    """Fused self-attention of one head over the rows."""
+    heads_11NM = x_NM[None, None]
+    return functional.scaled_dot_product_attention(heads_11NM, heads_11NM, heads_11NM, dropout_p=dropout)[0, 0]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda x: checkpoint(attention, x, use_reentrant=False),
+        lambda x: functional.dropout(attention(x), training=False),
+        lambda x: torch.native_dropout(x, 0.5, False)[0],
+    ],
+)
+def test_what_might_draw_and_does_not_is_held(then):
+    model = Linear(then)
+    eager = copy.deepcopy(model)
+    step, optimizer = uncompiled(compile_step(model, loss_of, adam(model))), adam(eager)
+    step(*batch_of(8))
+    loss_of(eager, *batch_of(8)).backward()
+    optimizer.step()
+    assert farthest(model, eager) < 1e-5
 
 
 def test_losses_that_are_no_scalar_are_refused():
