@@ -25,6 +25,8 @@ from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.routes import uncomputed
 from moe_replay.traces.selections import Trace
 
+WIDE = 118  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
+
 
 @dataclass(frozen=True)
 class ClusterOptions:
@@ -71,12 +73,14 @@ def place_command(
     model = model_of(recorded[0])
     plan, parts = asked.plan(model.expert_bytes), parts_of(recorded[0], fit, recorded[1:], batch)
     made, domains = with_bar(plan, parts, recorded[0], batch)
+    console = Console()
+    console.width = max(console.width, WIDE)
     for table in score_tables(made.rows):
-        Console().print(table)
+        console.print(table)
     print("\n".join([parts.said, *remarks(made.rows, parts.scored, plan.devices), *left_out(recorded[0])]))
     if domains:
         print("fitted on one domain, scored on it (hindsight) and on others; device max/mean, replicas share evenly:")
-        Console().print(domain_table(domains))
+        console.print(domain_table(domains))
     if out is not None:
         digests = {each.name: held.digest for each, held in zip(inputs, recorded, strict=True)}
         with staged(out, inputs, force, folder=True) as written:
