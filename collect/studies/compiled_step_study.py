@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from moe_replay.collect.dispatch.capacity import Capacity
-from moe_replay.collect.dispatch.fixed_shape_dispatch import FixedShapeDispatch
 from moe_replay.collect.gates.switch import Switch
 from moe_replay.collect.graphs.checkpointing import layer_run
 from moe_replay.collect.graphs.step_optimizers import OPTIMIZERS
@@ -54,6 +53,8 @@ class CompiledCase:
 
     def subject(self) -> Subject:
         """Return the model with dispatch of fixed shapes, without jitter: one graph holds no random numbers."""
+        from moe_replay.collect.dispatch.fixed_shape_dispatch import FixedShapeDispatch  # late: slow to import
+
         how = Handling(layer_run(self.checkpoint), FixedShapeDispatch(CAPACITY))
         subject = own_subject(self.model, SIZES, self.batch, 0, how)
         for module in subject.model.modules():

@@ -125,7 +125,7 @@ def test_points_survive_the_file_and_a_broken_grid_is_refused(small_study, tmp_p
         OperatingPoints({name: values[:-1] for name, values in points.columns.items()}, points.header)
     swapped = {name: values.copy() for name, values in points.columns.items()}
     swapped["sample"][[0, 1]] = swapped["sample"][[1, 0]]
-    with pytest.raises(InputError, match="same samples in the same order"):
+    with pytest.raises(InputError, match="equal samples in equal order"):
         OperatingPoints(swapped, points.header)
 
 

@@ -7,7 +7,6 @@ from test_simulate_cli import toy_trace
 
 import moe_replay
 from moe_replay.analysis.tables.what_if import runs_table, shown
-from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement, save_placement
 from moe_replay.traces.runs.run_records import MESSAGE_COLUMNS, load_run, run_names
@@ -28,16 +27,14 @@ combine_bytes = 200
 
 
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path, placements_restored):
     """A trace of six experts and three layers, a placement of it with replicas on four devices, and links."""
     save_trace(toy_trace(), tmp_path / "toy.trace.parquet")
     (tmp_path / "slow.toml").write_text(LINKS)
     table = np.array([[0, 1, 2, 3, 4, 5, 0, 1]] * 3, np.int16)
     held = ExpertPlacement(model="toy", experts=6, devices=4, nodes=2, layer_ids=(0, 1, 2), expert_LP=table)
     save_placement(held, tmp_path / "mine.placement.json", {})
-    yield tmp_path
-    for name in [each for each in PLACEMENTS if each.startswith("file_")]:
-        del PLACEMENTS[name], PLACEMENTS.digests[name]
+    return tmp_path
 
 
 def asked(files, *more):

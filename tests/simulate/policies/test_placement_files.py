@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from moe_replay.simulate.policies.placement import PLACEMENTS, check_layers, place, placement_name
+from moe_replay.simulate.policies.placement import check_layers, place, placement_name
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.placements.expert_placement import ExpertPlacement, save_placement
 
 
 @pytest.fixture
-def saved(tmp_path):
+def saved(tmp_path, placements_restored):
     def save(expert_LP, devices=2, name="mine.placement.json", nodes=1):
         table = np.array(expert_LP, np.int16)
         held = ExpertPlacement(
@@ -18,9 +18,7 @@ def saved(tmp_path):
         save_placement(held, tmp_path / name, {})
         return str(tmp_path / name)
 
-    yield save
-    for name in [each for each in PLACEMENTS if each.startswith("file_")]:
-        del PLACEMENTS[name], PLACEMENTS.digests[name]
+    return save
 
 
 def test_a_file_is_a_placement_of_its_own_name(saved):
