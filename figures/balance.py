@@ -17,6 +17,10 @@ LABELS = {
 TRACES = {
     "wide": "classifier", "language-decode": "decode", "training": "training, no balance loss",
 }  # fmt: skip
+KEY = (
+    "On held-out batches; lower is better. Dotted: no placement without replicas does better.\n"
+    "Open: with redundant experts. Orange: no better than experts in order."
+)
 
 
 def draw(tables: TableFiles) -> Figure:
@@ -28,13 +32,14 @@ def draw(tables: TableFiles) -> Figure:
     count = -(-max(1, len(traces)) // COLUMNS)
     with plt.rc_context({"font.size": 8}):
         figure, grid = plt.subplots(
-            count, COLUMNS, figsize=(7, 2.1 * count + 0.2), layout="constrained", squeeze=False, sharey=bool(traces)
+            count, COLUMNS, figsize=(7, 2.1 * count + 0.5), layout="constrained", squeeze=False, sharey=bool(traces)
         )
         for axes, ((name, trace), own) in zip(grid.flat, traces, strict=False):
             alone = shown.count((of_data(name), trace)) == 1
             panel(axes, f"{of_data(name) if alone else name}: {TRACES.get(trace, trace)}", own)
         for axes in list(grid.flat)[max(1, len(traces)) :]:
             axes.axis("off")
+        figure.suptitle(KEY, fontsize="small", x=0.02, ha="left")
         if not traces:
             style.hole(grid[0][0], tables.missing(NAME))
         style.footer(figure, tables.footer())
