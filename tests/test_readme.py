@@ -16,7 +16,7 @@ import readme_tree
 import typer
 
 ROOT = Path(__file__).resolve().parent.parent
-READMES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *ROOT.glob("*/README.md")))
+READMES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *ROOT.glob("[a-z]*/README.md")))
 MOST_LINES = 200
 STAND_INS = ("DEVICE", "NAME", "KIND")  # words of a path that a reader replaces
 NOT_RUN = ("./RUNME.sh", "pip ")  # what installs, or takes minutes
