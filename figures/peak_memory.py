@@ -122,7 +122,7 @@ def compiled_panel(axes: Axes, rows: pd.DataFrame) -> None:
         share = 1 + own["over_eager_percent"] / 100
         axes.bar(at, share, width=width * 0.92, color=style.COLOURS[index], label=way)
         for x, y, times in zip(at, share.fillna(0), own["time_over_eager"], strict=True):
-            told = "refused" if pd.isna(times) else f"{times:.2f}"
+            told = "none" if pd.isna(times) else f"{times:.2f}"
             turned = {"rotation": 90} if pd.isna(times) else {}
             axes.annotate(told, (x, y), (0, 1), textcoords="offset points", ha="center", fontsize=5.5, **turned)
     axes.axhline(1, color=style.MIDDLE, linewidth=0.8, linestyle=style.DOTTED)

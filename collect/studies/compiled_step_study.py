@@ -35,6 +35,7 @@ WAYS = {
 
 
 MEASURED = ("step_peak_bytes", "step_ms", "processor_ms")
+REASON = 240  # characters of a reason that are kept
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def study_case(
 ) -> list[dict]:
     """Return a row per way: peak above parameters, optimizer state and batch, and median times of the ways in turns.
 
-    A way that refuses the model keeps its row, with the reason. `seconds`: for the search of each graph that is
-    compiled with the pass.
+    A way that refuses the model, or that inductor fails at, keeps its row, with the reason. `seconds`: for the search
+    of each graph that is compiled with the pass.
     """
     device, steps, peaks, refused = torch.device("cpu"), {}, {}, {}
     for way, (compiled, whole, ordered) in WAYS.items():
@@ -85,8 +86,8 @@ def study_case(
             step = step_of(case.subject(), compiled, whole)
             with peak_memory_pass(seconds) if ordered else nullcontext():
                 step()  # compiles
-        except InputError as error:
-            refused[way] = str(error)
+        except (InputError, RuntimeError) as error:  # what inductor fails at is a RuntimeError
+            refused[way] = " ".join(f"{error}".split())[:REASON]
             continue
         steps[way], peaks[way] = step, step_peak(step, device)
     on_way("times")
