@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.simulate.placing.load_profile import LoadProfile
-from moe_replay.traces.describe import default_k, slots
+from moe_replay.simulate.placing.recorded_batches import counted_batches, token_batches
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace
 from moe_replay.traces.load_trace import LoadTrace, holds_loads, read_loads
@@ -54,37 +54,32 @@ def read_points(path: Path, batch: int) -> tuple[list[LoadPoints], str]:
         return [points_of_loads(loads, path.name)], loads.digest
     trace = load_trace(path)
     phases = [name for number, name in enumerate(PHASES) if (trace.phase_T == number).any()]
-    rows = {"all": np.arange(trace.T)}
+    rows = {"all": np.ones(trace.T, bool)}
     if len(phases) > 1:
-        rows |= {name: np.flatnonzero(trace.phase_T == PHASES.index(name)) for name in phases}
-    return [points_of_rows(trace, path.name, phase, row_X, batch) for phase, row_X in rows.items()], trace.digest
+        rows |= {name: trace.phase_T == PHASES.index(name) for name in phases}
+    return [points_of_rows(trace, path.name, phase, wanted_T, batch) for phase, wanted_T in rows.items()], trace.digest
 
 
 def points_of_loads(loads: LoadTrace, name: str) -> LoadPoints:
     """Return the iterations of a load trace, ranks and microbatches summed; those without selections are left out."""
-    used_S = loads.used_S
-    if not used_S.any():
+    if not loads.used_S.any():
         raise InputError(f"{name}: holds no selections, allowed: some in one iteration at least")
-    load_SLE = loads.load_SRMLE[used_S].sum((1, 2))[:, :, : loads.model.real_experts]
     return LoadPoints(
-        name=name, phase="all", load_SLE=load_SLE, number_S=loads.iteration_S[used_S],
-        layer_ids=loads.model.layer_ids, expert_bytes=loads.model.expert_bytes,
+        name=name, phase="all", load_SLE=counted_batches(loads).profile.load_BLE,
+        number_S=loads.iteration_S[loads.used_S], layer_ids=loads.model.layer_ids,
+        expert_bytes=loads.model.expert_bytes,
     )  # fmt: skip
 
 
-def points_of_rows(trace: Trace, name: str, phase: str, row_X: np.ndarray, batch: int) -> LoadPoints:
+def points_of_rows(trace: Trace, name: str, phase: str, wanted_T: np.ndarray, batch: int) -> LoadPoints:
     """Return batches of some rows of a trace, numbered by their first row; InputError where they fill none."""
+    row_X, model = np.flatnonzero(wanted_T), trace.header.model
     points = len(row_X) // batch
     if points == 0:
         raise InputError(f"{name}: {len(row_X)} rows ({phase}), allowed: at least one batch of {batch}")
-    model, row_SN = trace.header.model, row_X[: points * batch].reshape(points, batch)
-    experts_SNLK = slots(trace, default_k(trace))[row_SN]
-    load_SLE = np.empty((points, trace.L, model.real_experts), np.int64)
-    for point, experts_NLK in enumerate(experts_SNLK):
-        for layer in range(trace.L):
-            chosen_X = experts_NLK[:, layer].ravel()
-            load_SLE[point, layer] = np.bincount(chosen_X[chosen_X >= 0], minlength=model.real_experts)
+    profile = token_batches(trace, batch, wanted_T).profile
     return LoadPoints(
-        name=name, phase=phase, load_SLE=load_SLE, number_S=row_SN[:, 0].astype(np.int64),
-        layer_ids=model.layer_ids, expert_bytes=model.expert_bytes, experts_SNLK=experts_SNLK,
+        name=name, phase=phase, load_SLE=profile.load_BLE, number_S=row_X[: points * batch : batch].astype(np.int64),
+        layer_ids=model.layer_ids, expert_bytes=model.expert_bytes,
+        experts_SNLK=profile.experts_TLK.reshape(points, batch, *profile.experts_TLK.shape[1:]),
     )  # fmt: skip
