@@ -58,7 +58,9 @@ def capture(subject: Subject, optimizer: str, device: torch.device, seed: int, n
     rule = optimizer_rule(optimizer)
     subject.model.to(device)
     state = warmed_state(subject, rule, device, seed)
-    program = Lowering(trace_step(subject, rule, state), state).lower()
+    traced = trace_step(subject, rule, state)
+    with state.seeded():
+        program = Lowering(traced, state).lower()
     needs = run_in_order(program, state, range(len(program.operations))).needs
     graph = graph_of(program, needs, name, notes)
     return CapturedStep(graph, program, state, run_eager(subject, rule, state))

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx
 
+from moe_replay.collect.graphs.random_draws import DRAWN_FROM, draw_again
 from moe_replay.collect.graphs.step_state import StepState
-from moe_replay.collect.graphs.step_tracing import DRAWN_FROM, PHASE
+from moe_replay.collect.graphs.step_tracing import PHASE
 from moe_replay.traces.errors import InputError
 
 Slot = tuple[fx.Node, int | None]  # where a value is kept: an operation's result, or one of its several results
@@ -89,6 +90,7 @@ class Lowering:
             return args[0][args[1]]
         given = list(tensors_in((args, kwargs)))
         before = [bytes_of(each).clone() for each in given]
+        draw_again(node)  # sizes may depend on what is drawn
         result = node.target(*args, **kwargs)
         touched = [self.storage_of(each) for each in given]
         written = [self.storage_of(each) for each in tensors_in(written_in(node, args, kwargs))]

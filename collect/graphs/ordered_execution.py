@@ -18,8 +18,8 @@ from torch import fx
 from moe_replay.collect.devices import synchronise
 from moe_replay.collect.graphs.allocator_watch import watch_on
 from moe_replay.collect.graphs.graph_lowering import Program
+from moe_replay.collect.graphs.random_draws import draw_again
 from moe_replay.collect.graphs.step_state import StepState
-from moe_replay.collect.graphs.step_tracing import DRAWN_FROM
 from moe_replay.collect.studies.allocation import StorageAllocation
 
 
@@ -117,12 +117,3 @@ def last_touches(program: Program, order_N: Sequence[int]) -> dict[int, list[lis
             place = max((storage.producer, *storage.users), key=step_N.__getitem__)
             last.setdefault(place, []).append(storage.slots)
     return last
-
-
-def draw_again(node: fx.Node) -> None:
-    """Set torch's generators to where they were when an operation was captured that draws random numbers."""
-    if DRAWN_FROM in node.meta:
-        on_cpu, on_gpu = node.meta[DRAWN_FROM]
-        torch.set_rng_state(on_cpu)
-        if on_gpu is not None:
-            torch.cuda.set_rng_state(on_gpu)

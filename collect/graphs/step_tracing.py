@@ -15,13 +15,13 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from moe_replay.collect.graphs.random_draws import draws
+from moe_replay.collect.graphs.random_draws import DRAWN_FROM, draws, generator_states
 from moe_replay.collect.graphs.step_optimizers import OptimizerRule
 from moe_replay.collect.graphs.step_state import StepState
 from moe_replay.collect.graphs.step_subjects import Subject
 from moe_replay.traces.errors import InputError
 
-PHASE, DRAWN_FROM = "phase", "drawn_from"  # keys in a node's `meta`
+PHASE = "phase"  # key in a node's `meta`
 
 
 class Recorder(TorchDispatchMode):
@@ -45,13 +45,6 @@ class Recorder(TorchDispatchMode):
             if state is not None:
                 node.meta[DRAWN_FROM] = state
         return result
-
-
-def generator_states(args: tuple, kwargs: dict | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the states of the CPU's and the GPU's generators; InputError for an operation with one of its own."""
-    if any(isinstance(each, torch.Generator) for each in (*args, *(kwargs or {}).values())):
-        raise InputError("an operation draws from a generator of its own; allowed: torch's, set by torch.manual_seed")
-    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
 
 
 class WholeStep(nn.Module):

@@ -33,8 +33,7 @@ def check(captured, seeds=(0,)):
     for each in orders:
         found = captured.measure(each)
         assert found["differs"] is None
-        # On a busy machine the count was now and then 24 bytes of 164,576 lower; why is not known.
-        assert found["counted"] == pytest.approx(found["predicted"], rel=1e-3)
+        assert found["counted"] == found["predicted"]
         assert found["allocated"] == pytest.approx(found["predicted"], rel=1e-3)
         peaks.append(found["predicted"])
     assert len(set(peaks)) > 1  # orders that all need the same would prove nothing
@@ -47,6 +46,15 @@ def test_every_order_needs_what_is_predicted_and_gives_eagers_bits(case):
     phases = {0, 2} | ({1} if case.checkpoint != "none" else set()) | ({3} if case.optimizer != "none" else set())
     assert set(captured.graph.phase_N.tolist()) == phases
     assert captured.eager.peak > 0
+
+
+def test_a_graph_does_not_depend_on_what_was_drawn_before():
+    subject = CASES[3].subject(0)  # its routing, and so its sizes, depend on jitter
+    sizes = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        sizes.append(capture(subject, "none", CPU, 0, "jitter", {}).graph.bytes_S.tolist())
+    assert all(each == sizes[0] for each in sizes)
 
 
 def test_dropout_buffers_views_and_tied_parameters_are_as_eager_has_them():
