@@ -1,107 +1,32 @@
-"""`python -m figures`: every figure from a folder of tables."""
+"""`python -m figures`: pictures of tables."""
 
-import os
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
-from itertools import repeat
-from pathlib import Path
-from typing import Annotated
-
-import matplotlib.pyplot as plt
 import typer
-from matplotlib.figure import Figure
 
-from moe_replay.figures.drawing import style
-from moe_replay.figures.drawing.captions import caption
-from moe_replay.figures.drawing.drawn_files import is_drawn, write_list
-from moe_replay.figures.drawing.table_files import TableFiles
-from moe_replay.traces.command_line.command import Force, new_app, run
-from moe_replay.traces.command_line.outputs import staged
-from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.figures.commands.draw_command import draw
+from moe_replay.traces.command_line.command import new_app, run
 
-# A figure is a module of this folder, which bears the name of its table and has a function `draw`.
-FIGURES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("__")))
-LONGEST = ("locality", "queue_size", "delta_k")  # drawn first, so that nobody waits for the last
+DEFAULT = "draw"  # what `python -m figures TABLES` means
+
+
+class DrawByDefault(typer.core.TyperGroup):
+    """Commands of which one may go unnamed: `python -m figures TABLES` is `python -m figures draw TABLES`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Put the name of the default command before words that begin with no command's name."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
 
 app = new_app("")
 
 
-@app.command(no_args_is_help=True)
-def figures(
-    tables: Annotated[
-        Path, typer.Argument(help="Folder of tables and claims.json, as `python -m analysis` writes them.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for NAME.pdf, NAME.png and the caption NAME.md.")] = Path(
-        "figures_out"
-    ),
-    only: Annotated[
-        str | None, typer.Option(help=f"Figures, with commas: {', '.join(FIGURES)}; default: those with tables.")
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Draw every figure whose tables or claim are there; nothing is computed here.
-
-    A missing or failed input is named in the figure and its caption, and the exit status is 1.
-
-    Example: `python -m figures outputs/tables --out outputs/figures`
-    """
-    names = asked_for(only, tables)
-    order = sorted(names, key=lambda name: name not in LONGEST)
-    with staged(out, [tables], force, folder=True, is_ours=is_drawn) as written:
-        written.mkdir()
-        with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1)) as processes:
-            found = dict(zip(order, processes.map(make, order, repeat(tables), repeat(written)), strict=True))
-        write_list(written, out)
-    holes = [f"{name}: {hole}" for name in names for hole in found[name]]
-    for hole in holes:
-        print(f"figures: {hole}", file=sys.stderr)
-    print(f"{out}: {', '.join(names)}, {len(holes)} holes")
-    raise typer.Exit(1 if holes else 0)
+@app.callback(cls=DrawByDefault)
+def figures() -> None:
+    """Figures: pictures of tables and results. `python -m figures TABLES` is short for `draw TABLES`."""
 
 
-def asked_for(only: str | None, tables: Path) -> list[str]:
-    """Return the figures that were named, or else those that a folder has a table or a claim of.
-
-    InputError for an unknown name, and for a folder that is none or holds nothing to draw.
-    """
-    if not tables.is_dir():
-        raise InputError(f"{tables}: no such folder of tables")
-    if only is None:
-        names = [name for name in FIGURES if TableFiles(tables).tells_of(name)]
-        if not names:
-            raise InputError(f"{tables}: holds no table of a figure; allowed: what `python -m analysis tables` wrote")
-        return names
-    names = list(dict.fromkeys(only.split(",")))
-    for name in names:
-        if name not in FIGURES:
-            raise unknown_name("figure", name, FIGURES)
-    return names
-
-
-def make(name: str, folder: Path, out: Path) -> list[str]:
-    """Draw one figure, write its three files, and return its holes."""
-    tables = TableFiles(folder)
-    claim = tables.claim(name)
-    try:
-        figure = draw_one(name, tables)
-    except KeyError as error:
-        raise InputError(
-            f"{folder}: a table of {name} lacks {error}; allowed: what this version of `python -m analysis` wrote"
-        ) from None
-    style.freeze(figure)
-    for kind in ("pdf", "png"):
-        style.save(figure, str(out / f"{name}.{kind}"), kind)
-    plt.close(figure)
-    (out / f"{name}.md").write_text(caption(name, tables, claim))
-    return tables.holes
-
-
-def draw_one(name: str, tables: TableFiles) -> Figure:
-    """Return one figure by its name."""
-    style.apply_style()
-    return import_module(f"moe_replay.figures.{name}").draw(tables)
-
+app.command("draw", no_args_is_help=True)(draw)
 
 if __name__ == "__main__":
     run(app, "figures")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from moe_replay.figures.gallery import FIGURES
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "moe_replay"
 STAGES = ("collect", "traces", "simulate", "analysis", "figures")  # named here as folders, imported as moe_replay.STAGE
@@ -50,9 +52,9 @@ LARGEST_MODULE, LARGEST_FUNCTION, LARGEST_FOLDER = 300, 40, 20
 # Where a module's name may be used again, since it means the same there: (pattern of a dotted name, what it means).
 SAME_THING = (
     (r"\w+\.__main__", "a command line"),
-    (r"(?:simulate\.policies|figures|analysis\.tables)\.(placement)", r"the \1 of experts on devices"),
+    (r"(?:simulate\.policies|figures(?:\.devices)?|analysis\.tables)\.(placement)", r"the \1 of experts on devices"),
     (r"(?:simulate\.policies|simulate\.compiled)\.(.+)", r"the rule \1"),
-    (r"figures\.(\w+)|analysis\.tables\.(\w+)|traces\.glossary\.(locality)", r"the figure \1\2\3"),
+    (r"figures\.\w+\.(\w+)|analysis\.tables\.(\w+)|traces\.glossary\.(locality)", r"the figure \1\2\3"),
     (r"traces\.(?:glossary\.)?(selections)", r"the \1"),
     (r"analysis\.tables\.\w+\.(rows|build|claim)", r"\1 of a figure"),
     (r"(?:traces\.(?:importers|exporters)|simulate\.placing\.planners)\.(\w+)", r"the program \1"),
@@ -232,7 +234,7 @@ def test_one_name_means_one_thing():
 def test_a_figure_its_table_and_its_word_share_a_name():
     from moe_replay.analysis.table_builds import BUILDS
 
-    figures = {path.stem for path in (ROOT / "figures").glob("*.py")} - {"__init__", "__main__"}
+    figures = set(FIGURES)
     tables = {path.stem for path in (ROOT / "analysis" / "tables").iterdir()}
     assert figures <= BUILDS.keys()
     assert BUILDS.keys() <= tables

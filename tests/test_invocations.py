@@ -47,7 +47,7 @@ TRAINING = (
     "layer-costs",
     "link",
 )  # need no files, as nothing does that takes the digits: they would begin
-HOLES = {"analysis": ("tables", "runs", "open-loop"), "figures": ("figures",)}  # may end with 1: a hole with a name
+HOLES = {"analysis": ("tables", "runs", "open-loop"), "figures": ("draw",)}  # may end with 1: a hole with a name
 
 
 def stage_app(stage):
@@ -175,8 +175,7 @@ def test_wrong_and_extreme_invocations(stage, command, places, monkeypatch):
         if stage == "collect" and (number % 2 or command in TRAINING or "digits" in words):
             at = words.index("--") if "--" in words else len(words)
             words[at:at] = ["--device", "no such device"]
-        if stage != "figures":
-            words = [command, *words]
+        words = [command, *words]
         shown = f"python -m {stage} {shlex.join(words)}"
         monkeypatch.setattr(sys, "argv", [f"{stage}/__main__.py", *words])
         fault = fault_of(app, stage, command, words)

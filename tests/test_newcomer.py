@@ -96,13 +96,13 @@ def draw(tables: TableFiles) -> Figure:
 
 def test_a_new_figure_is_a_table_module_a_figure_module_and_a_line(house, tmp_path):
     (house / "analysis" / "tables" / "widest_steps.py").write_text(TABLE)
-    (house / "figures" / "widest_steps.py").write_text(FIGURE)
+    (house / "figures" / "routing" / "widest_steps.py").write_text(FIGURE)
     add_line(house, "analysis/table_builds.py", '"links":', '    "widest_steps": "widest_steps:build_widest_steps",')
     trace = synthetic_trace(SyntheticSpec(sequences=8, batch=8), np.random.default_rng(0)).trace
     (tmp_path / "logs" / "cpu" / "toy").mkdir(parents=True)
     save_trace(trace, tmp_path / "logs" / "cpu" / "toy" / "base.trace.parquet")
     assert "widest_steps" in run(house, tmp_path, "-m", "moe_replay.analysis", "tables", "--help")
-    assert "widest_steps" in run(house, tmp_path, "-m", "moe_replay.figures", "--help")
+    assert "widest_steps" in run(house, tmp_path, "-m", "moe_replay.figures", "draw", "--help")
     run(house, tmp_path, "-m", "moe_replay.analysis", "tables", "logs", "--only", "widest_steps", "--out", "tables")
     assert "128" in (tmp_path / "tables" / "widest_steps.csv").read_text()
     run(house, tmp_path, "-m", "moe_replay.figures", "tables", "--out", "drawn")

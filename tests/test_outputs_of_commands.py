@@ -53,7 +53,7 @@ WRITING = {
     "simulate miss-curves": "trace.parquet --out x.csv",
     "analysis miss-ratio": "curves.csv --out x",
     "analysis memory": "memory --out x.csv",
-    "figures figures": "tables --only miss_ratio --out x",
+    "figures draw": "tables --only miss_ratio --out x",
     "collect train": "--data digits --epochs 1 --train-images 200 --test-images 50 --device cpu --out x.pt",
     "collect layer-costs": "olmoe --scale 256 --sizes 1 --repetitions 1 --device cpu --out x",
     "collect link": "--shapes olmoe --scale 256 --repetitions 1 --device cpu --out x.parquet",
@@ -94,8 +94,6 @@ def run(monkeypatch, tmp_path):
     def call(line):
         stage, *words = shlex.split(line)
         monkeypatch.setattr(sys, "argv", [f"{stage}/__main__.py", *words])
-        if stage == "figures" and words[:1] == ["figures"]:
-            words = words[1:]
         said, wrong = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(wrong):
             status = status_of(stage_app(stage), stage, words)

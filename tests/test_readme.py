@@ -15,6 +15,8 @@ import pytest
 import readme_tree
 import typer
 
+from moe_replay.figures.gallery import FIGURES
+
 ROOT = Path(__file__).resolve().parent.parent
 READMES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *ROOT.glob("[a-z]*/README.md")))
 MOST_LINES = 200
@@ -201,10 +203,10 @@ def test_trees_are_those_of_the_sources(readme):
 
 
 def commands_of(stage):
-    """A stage's commands with their help, by name; a stage without commands has one under the empty name."""
+    """A stage's commands with their help, by name."""
     entry = importlib.import_module(f"{stage}.__main__")
     command = typer.main.get_command(entry.application() if stage == "collect" else entry.app)
-    return getattr(command, "commands", {"": command})
+    return command.commands
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -221,7 +223,7 @@ def rows_named(text):
     return {code.split(" ")[0] for cell in cells for code in re.findall(r"`([^`]+)`", cell)}
 
 
-@pytest.mark.parametrize("stage", ["collect", "simulate", "analysis"])
+@pytest.mark.parametrize("stage", ["collect", "simulate", "analysis", "figures"])
 def test_every_command_has_a_row_in_its_rooms_readme(stage):
     if need := NEEDS.get(stage):
         pytest.importorskip(need)
@@ -230,8 +232,7 @@ def test_every_command_has_a_row_in_its_rooms_readme(stage):
 
 
 def test_every_figure_has_a_row_in_the_gallery():
-    figures = {path.stem for path in (ROOT / "figures").glob("*.py") if not path.stem.startswith("__")}
-    assert figures <= rows_named(text_of("figures/README.md"))
+    assert set(FIGURES) <= rows_named(text_of("figures/README.md"))
 
 
 @pytest.mark.parametrize("stage", readme_tree.ROOMS)

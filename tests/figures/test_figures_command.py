@@ -15,10 +15,11 @@ from matplotlib.text import Text
 from PIL import Image
 from watched_tables import WatchedFiles, table_columns
 
-from moe_replay.figures.__main__ import FIGURES, app, draw_one
+from moe_replay.figures.__main__ import app
 from moe_replay.figures.drawing.drawn_files import LIST
 from moe_replay.figures.drawing.style import by_reason
 from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.figures.gallery import FIGURES, draw_one
 from moe_replay.traces.command_line.command import status_of
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from moe_replay.figures.__main__ import draw_one
 from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.figures.gallery import draw_one
 
 
 def panels(tables, start):

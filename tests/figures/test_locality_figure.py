@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from locality_tables import DOMAINS, locality_tables
 
-from moe_replay.figures import locality, miss_ratio
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.figures.expert_memory import miss_ratio
+from moe_replay.figures.routing import locality
 
 SETS = ("cpu/text", "gpu/text")
 

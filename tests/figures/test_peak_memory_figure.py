@@ -3,8 +3,8 @@
 import pytest
 from matplotlib.axes import Axes
 
-from moe_replay.figures.__main__ import draw_one
 from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.figures.gallery import draw_one
 
 
 def test_orders_bounds_gains_and_compiled_iterations_are_drawn(tables):

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from moe_replay.figures.__main__ import draw_one
 from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.figures.gallery import draw_one
 
 
 def panels(folder, name):

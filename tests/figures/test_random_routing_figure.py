@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from moe_replay.figures.__main__ import draw_one
 from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.figures.gallery import draw_one
 
 
 def panels(figure, start):

@@ -3,8 +3,8 @@
 import pandas as pd
 from test_figures_command import panels_titled, words_of
 
-from moe_replay.figures.__main__ import draw_one
 from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.figures.gallery import draw_one
 
 
 def test_broken_budgets_are_marked_and_kept_ones_are_not(tables):

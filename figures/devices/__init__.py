@@ -1,0 +1,1 @@
+"""Experts on several devices: balance, and what placing them anew is worth."""

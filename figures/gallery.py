@@ -1,0 +1,31 @@
+"""Which figures there are: every module in a folder of themes bears the name of its table and has a function `draw`."""
+
+from importlib import import_module
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.table_files import TableFiles
+
+THEMES = ("routing", "quality", "queues", "expert_memory", "devices", "training")
+LONGEST = ("locality", "queue_size", "delta_k")  # drawn first, so that nobody waits for the last
+
+
+def figure_modules() -> dict[str, str]:
+    """Return the dotted module of every figure, by its name."""
+    here = Path(__file__).parent
+    paths = [path for theme in THEMES for path in (here / theme).glob("*.py") if path.stem != "__init__"]
+    return {
+        path.stem: f"moe_replay.figures.{path.parent.name}.{path.stem}" for path in sorted(paths, key=lambda p: p.stem)
+    }
+
+
+MODULES = figure_modules()
+FIGURES = tuple(MODULES)
+
+
+def draw_one(name: str, tables: TableFiles) -> Figure:
+    """Return one figure by its name."""
+    style.apply_style()
+    return import_module(MODULES[name]).draw(tables)

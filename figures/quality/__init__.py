@@ -1,0 +1,1 @@
+"""What a rule of routing, or fewer experts, changes in what the model answers."""

@@ -1,0 +1,1 @@
+"""Queue size, throughput and latency, and whether the simulator may be believed."""

@@ -1,0 +1,1 @@
+"""How load is spread over experts and over time."""
