@@ -32,7 +32,7 @@ SIBLINGS = {
 }
 # What other packages only certain modules may import. Analysis draws nothing, the simulator knows no statistics.
 OUTSIDERS = {
-    "torch": ("collect", "traces.importers.torch_file"),  # there lazily: some importers read what torch wrote
+    "torch": ("collect", "traces.importers.reading.torch_file"),  # there lazily: some importers read what torch wrote
     "torchvision": ("collect",),
     "sklearn": ("collect",),
     "simpy": ("simulate",),
@@ -128,7 +128,7 @@ def test_stages_import_only_what_they_may():
         ("traces.header", "from moe_replay.simulate import engines", False),
         ("traces.header", "import torch", False),
         ("traces.importers.npz", "import torch", False),
-        ("traces.importers.torch_file", "def late():\n    import torch", True),
+        ("traces.importers.reading.torch_file", "def late():\n    import torch", True),
         ("collect.execution.executor", "from moe_replay.simulate.config.run_config import RunConfig", True),
         ("collect.execution.executor", "from moe_replay.simulate.config import run_config", True),
         ("collect.execution.executor", "from moe_replay.simulate import policies", True),

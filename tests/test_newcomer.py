@@ -115,8 +115,8 @@ IMPORTER = '''"""`word-list`: a line per token, its experts in one layer, blanks
 
 import numpy as np
 
-from moe_replay.traces.importers.import_source import Source
-from moe_replay.traces.importers.token_rows import Sequences, check_ids
+from moe_replay.traces.importers.reading.import_source import Source
+from moe_replay.traces.importers.reading.token_rows import Sequences, check_ids
 from moe_replay.traces.selections import Trace
 
 

@@ -21,8 +21,8 @@ from moe_replay.traces.exporters.export_subject import Subject
 from moe_replay.traces.exporters.exporter_names import EXPORTERS, export
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.header import SCORE_KINDS
-from moe_replay.traces.importers.import_source import PHASES, UNROUTED, Options
 from moe_replay.traces.importers.importer_names import KINDS, Imported, import_files
+from moe_replay.traces.importers.reading.import_source import PHASES, UNROUTED, Options
 from moe_replay.traces.k_rules import RULE_HELP, given_rule
 from moe_replay.traces.load_trace import LoadTrace, holds_loads, read_loads
 from moe_replay.traces.placements.balanced_placement import balance_text, balanced_placement

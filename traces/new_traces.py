@@ -12,7 +12,7 @@ from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.header import SCORE_KINDS
 from moe_replay.traces.importers import npz
-from moe_replay.traces.importers.import_source import PHASES, Options, Source
+from moe_replay.traces.importers.reading.import_source import PHASES, Options, Source
 from moe_replay.traces.selections import Trace
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.importers.reading.import_source import Options
 
 LOGS, MEASURED, LAYER = "moe_trace", "measured_ms.json", "fig13_layer6.npz"
 ITERATIONS = range(101, 4902, 100)  # of figure 11

@@ -10,7 +10,7 @@ from torch import nn
 
 from moe_replay.traces.command_line.files import replacing
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.torch_file import reason
+from moe_replay.traces.importers.reading.torch_file import reason
 
 # What torch.load was seen to raise on files that are no checkpoints: text and bytes read as pickled instructions.
 DAMAGE = (

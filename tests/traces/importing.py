@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.importers.reading.import_source import Options
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"))
 

@@ -14,7 +14,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.exporters.export_subject import Subject
 from moe_replay.traces.exporters.exporter_names import export
 from moe_replay.traces.header import ModelInfo
-from moe_replay.traces.importers.token_rows import Sequences
+from moe_replay.traces.importers.reading.token_rows import Sequences
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import load_placement
 

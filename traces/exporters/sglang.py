@@ -11,7 +11,7 @@ import numpy as np
 from moe_replay.traces.command_line.files import replacing, write_json
 from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.exporters.export_subject import Subject
-from moe_replay.traces.importers.torch_file import save_torch
+from moe_replay.traces.importers.reading.torch_file import save_torch
 
 SUFFIXES = (".json", ".pt")
 

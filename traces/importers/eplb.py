@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.counts import load_trace_of
-from moe_replay.traces.importers.import_source import Source, given
 from moe_replay.traces.importers.npz import layers_of, opened_arrays
-from moe_replay.traces.importers.placement_tables import placement_of
+from moe_replay.traces.importers.reading.count_rows import load_trace_of
+from moe_replay.traces.importers.reading.import_source import Source, given
+from moe_replay.traces.importers.reading.placement_tables import placement_of
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.even_split import replicas_LE
 from moe_replay.traces.placements.expert_placement import ExpertPlacement

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.parquet import DAMAGE
-from moe_replay.traces.importers.import_source import NO_SCORES, Source
-from moe_replay.traces.importers.token_rows import ONE_AFTER_ANOTHER, Sequences, check_copies, check_ids
+from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source
+from moe_replay.traces.importers.reading.token_rows import ONE_AFTER_ANOTHER, Sequences, check_copies, check_ids
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 EXPERTS = 64

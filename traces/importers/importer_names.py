@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Options, Source, option
+from moe_replay.traces.importers.reading.import_source import Options, Source, option
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
 from moe_replay.traces.selections import Trace

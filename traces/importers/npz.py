@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import NO_SCORES, Source, layer_numbers
-from moe_replay.traces.importers.token_rows import (
+from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source, layer_numbers
+from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
     Sequences,
     check_array,
@@ -21,7 +21,7 @@ from moe_replay.traces.importers.token_rows import (
     check_no_shared,
     without_shared,
 )
-from moe_replay.traces.importers.unrouted import with_unrouted
+from moe_replay.traces.importers.reading.unrouted import with_unrouted
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.

@@ -7,8 +7,8 @@ experts; `/generate` has it in `meta_info`, the OpenAI endpoints in `sgl_ext`. P
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Source
-from moe_replay.traces.importers.responses import Rows, Usage, decoded, entry, read_responses, routed, usage
+from moe_replay.traces.importers.reading.import_source import Source
+from moe_replay.traces.importers.reading.responses import Rows, Usage, decoded, entry, read_responses, routed, usage
 from moe_replay.traces.selections import Trace
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.counts import check_grid, load_trace_of
-from moe_replay.traces.importers.import_source import Source, given, layer_numbers
-from moe_replay.traces.importers.placement_tables import placement_of
-from moe_replay.traces.importers.recorder_tokens import read_tokens
-from moe_replay.traces.importers.torch_file import pass_and_rank, torch_content, whole_numbers
+from moe_replay.traces.importers.reading.count_rows import check_grid, load_trace_of
+from moe_replay.traces.importers.reading.import_source import Source, given, layer_numbers
+from moe_replay.traces.importers.reading.placement_tables import placement_of
+from moe_replay.traces.importers.reading.recorder_tokens import read_tokens
+from moe_replay.traces.importers.reading.torch_file import pass_and_rank, torch_content, whole_numbers
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
 from moe_replay.traces.selections import Trace

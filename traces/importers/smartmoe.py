@@ -11,8 +11,8 @@ import numpy as np
 from rich.progress import track
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.counts import check_grid, load_trace_of
-from moe_replay.traces.importers.import_source import Source
+from moe_replay.traces.importers.reading.count_rows import check_grid, load_trace_of
+from moe_replay.traces.importers.reading.import_source import Source
 from moe_replay.traces.load_trace import LoadTrace
 
 NAME = re.compile(r"table_iter(\d{1,9})_rank(\d{1,9})\.log")

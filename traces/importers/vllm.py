@@ -9,9 +9,9 @@ import io
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Source
 from moe_replay.traces.importers.npz import DAMAGE
-from moe_replay.traces.importers.responses import Rows, Usage, decoded, entry, read_responses, routed, usage
+from moe_replay.traces.importers.reading.import_source import Source
+from moe_replay.traces.importers.reading.responses import Rows, Usage, decoded, entry, read_responses, routed, usage
 from moe_replay.traces.selections import Trace
 
 TYPES = (np.uint8, np.uint16, np.int32)  # by the number of experts; int32 in older versions

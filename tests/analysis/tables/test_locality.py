@@ -17,8 +17,8 @@ from moe_replay.analysis.tables.locality.rows import curve_rows, drift_rows, hea
 from moe_replay.analysis.tables.locality.streams import EMPTIED, Streams, streams_of
 from moe_replay.simulate.misses.miss_curves import curve_rows as miss_rows
 from moe_replay.traces.file.trace_file import save_trace
-from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.importers.reading.import_source import Options
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[4] / "shared" / "data" / "traces"))

@@ -10,8 +10,8 @@ from moe_replay.simulate.misses.access_streams import flat_streams
 from moe_replay.simulate.misses.flat_misses import flat_counts
 from moe_replay.simulate.policies.memory.knowledge import Knowledge
 from moe_replay.traces.file.trace_file import load_trace
-from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.importers.reading.import_source import Options
 
 libcachesim = pytest.importorskip("libcachesim", reason="needs libcachesim, whose miss counts are compared")
 

@@ -21,8 +21,8 @@ from moe_replay.simulate.misses.stack_kernels import NARROW, bypass_curve, lru_c
 from moe_replay.simulate.policies.caches.cache_names import CACHES, key_ranges, new_cache
 from moe_replay.simulate.policies.memory.expert_worth import known_from
 from moe_replay.simulate.policies.memory.knowledge import Future, Group, Knowledge
-from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.importers.reading.import_source import Options
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[4] / "shared" / "data" / "traces"))
 START = np.zeros(1, np.int64)

@@ -16,8 +16,8 @@ from moe_replay.simulate.placing.cluster_shape import shape_for
 from moe_replay.simulate.placing.load_profile import LoadProfile
 from moe_replay.simulate.placing.planner_names import planned
 from moe_replay.simulate.placing.scores import max_over_mean
-from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.importers.reading.import_source import Options
 from moe_replay.traces.placements.even_split import even_loads
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[4] / "shared" / "data" / "traces"))

@@ -11,8 +11,8 @@ from moe_replay.simulate.rebalancing.load_points import points_of_loads, read_po
 from moe_replay.simulate.rebalancing.rebalance_rows import Asked, Moving, rebalance_rows
 from moe_replay.simulate.rebalancing.replay import RebalanceRule, replay
 from moe_replay.traces.file.trace_file import save_trace
-from moe_replay.traces.importers.import_source import Options
 from moe_replay.traces.importers.importer_names import import_files
+from moe_replay.traces.importers.reading.import_source import Options
 
 REAL = Path(os.environ.get("MOE_REPLAY_TRACES", Path(__file__).resolve().parents[4] / "shared" / "data" / "traces"))
 needs_smartmoe = pytest.mark.skipif(not (REAL / "smartmoe/moe_trace").is_dir(), reason="needs SmartMoE's logs")

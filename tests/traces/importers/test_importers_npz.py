@@ -8,7 +8,7 @@ import pytest
 from importing import imported, needs_real, refusal, selections
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Options, layer_numbers
+from moe_replay.traces.importers.reading.import_source import Options, layer_numbers
 
 OPTIONS = {"experts": 8, "phase": "both", "score_kind": "softmax", "ranked": True}
 

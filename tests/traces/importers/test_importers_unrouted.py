@@ -10,7 +10,7 @@ from importing import imported, refusal, selections
 
 from moe_replay.traces.describe import load_LE, reuse
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Options
+from moe_replay.traces.importers.reading.import_source import Options
 from moe_replay.traces.routes import without_route_text
 
 PROMPT, DECODED = 18, 6

@@ -11,8 +11,8 @@ import numpy as np
 
 from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import KEEP, Source, layer_numbers
-from moe_replay.traces.importers.token_rows import (
+from moe_replay.traces.importers.reading.import_source import KEEP, Source, layer_numbers
+from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
     Sequences,
     check_array,
@@ -22,7 +22,7 @@ from moe_replay.traces.importers.token_rows import (
     without_dense,
     without_shared,
 )
-from moe_replay.traces.importers.unrouted import check_whole, with_unrouted
+from moe_replay.traces.importers.reading.unrouted import check_whole, with_unrouted
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # An engine's module turns a response into what each of its sequences holds: (place, rows [rows, layers, k]); None in

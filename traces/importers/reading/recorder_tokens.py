@@ -10,15 +10,15 @@ import numpy as np
 
 from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Source, layer_numbers
-from moe_replay.traces.importers.token_rows import (
+from moe_replay.traces.importers.reading.import_source import Source, layer_numbers
+from moe_replay.traces.importers.reading.token_rows import (
     check_copies,
     check_ids,
     check_no_shared,
     without_dense,
     without_shared,
 )
-from moe_replay.traces.importers.torch_file import pass_and_rank, whole_numbers
+from moe_replay.traces.importers.reading.torch_file import pass_and_rank, whole_numbers
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 COLUMNS = 8  # hard-coded in the recorder, whatever the model's k

@@ -11,7 +11,7 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.checks import such
-from moe_replay.traces.importers.import_source import KEEP, REAL
+from moe_replay.traces.importers.reading.import_source import KEEP, REAL
 
 FILLINGS = (0, 255)  # beside -1
 RUN_BITS = 40  # a run of rows is no chance where a coin would have to fall the same way so often

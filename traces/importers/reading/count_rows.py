@@ -7,8 +7,8 @@ import numpy as np
 
 from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.import_source import Source
-from moe_replay.traces.importers.token_rows import COPY_BITS
+from moe_replay.traces.importers.reading.import_source import Source
+from moe_replay.traces.importers.reading.token_rows import COPY_BITS
 from moe_replay.traces.load_trace import LoadTrace
 
 SHARED_COUNTS = (

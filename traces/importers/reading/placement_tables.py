@@ -6,7 +6,7 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.header import LARGEST_EXPERTS
-from moe_replay.traces.importers.import_source import Source, given
+from moe_replay.traces.importers.reading.import_source import Source, given
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
 
 

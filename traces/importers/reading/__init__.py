@@ -1,0 +1,1 @@
+"""What the importers share: how their files are read and checked, and the trace that their rows make."""
