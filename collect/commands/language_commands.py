@@ -13,7 +13,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from moe_replay.collect.commands.app import Checkpoint, Force, ScoreBits, TorchOptions, app
-from moe_replay.collect.commands.load_options import Balance, LoadOptions
 from moe_replay.collect.datasets.text_corpus import Corpus, read_corpus
 from moe_replay.collect.datasets.text_sources import SOURCES
 from moe_replay.collect.devices import device_name
@@ -26,6 +25,7 @@ from moe_replay.collect.recording.language_recording import (
     record_decode,
     record_prefill,
 )
+from moe_replay.collect.recording.load_options import Balance, LoadOptions
 from moe_replay.collect.recording.score_rounding import FULL_PRECISION
 from moe_replay.collect.studies.language_quality import measure_bits
 from moe_replay.collect.training.language_training import LanguageTraining, restore_language, train_language

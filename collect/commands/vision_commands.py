@@ -11,11 +11,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from moe_replay.collect.commands.app import Device, Epochs, Force, ImageOptions, Jobs, app
-from moe_replay.collect.commands.load_options import Balance, LoadOptions
 from moe_replay.collect.datasets.images import Images
 from moe_replay.collect.devices import device_name, pick_device
 from moe_replay.collect.models.vision_transformer import VARIANTS, VisionConfig
 from moe_replay.collect.recording.clip_recording import switch_model_info
+from moe_replay.collect.recording.load_options import Balance, LoadOptions
 from moe_replay.collect.studies.vision_grid import contenders, summary, tables_of, train_all
 from moe_replay.collect.studies.vision_times import inference_seconds, measure_times
 from moe_replay.collect.training import processes

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from moe_replay.simulate.commands.placing_tables import domain_table, remarks, score_tables
 from moe_replay.simulate.placing.fitted_parts import FIT_HELP, FITS, Parts, opened, parts_of
 from moe_replay.simulate.placing.placing_plan import BOUND, Placed, PlacingPlan, domain_rows, placed
+from moe_replay.simulate.placing.placing_tables import domain_table, remarks, score_tables
 from moe_replay.simulate.placing.planner_names import PLANNERS
 from moe_replay.simulate.placing.recorded_batches import domain_batches
 from moe_replay.simulate.placing.splits import SPLITS
