@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from browser import opened
 from delta_k_tables import delta_k_tables
 from layer_tables import layer_tables
 from locality_tables import locality_tables
@@ -169,3 +170,16 @@ def closed_figures():
     """Close what a test has drawn: pyplot keeps every figure."""
     yield
     plt.close("all")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Return a headless browser for all tests of pages; they are skipped where there is none."""
+    with opened() as opened_browser:
+        yield opened_browser
+
+
+@pytest.fixture
+def page(browser):
+    """Return the browser's page, to be opened by the test."""
+    return browser
