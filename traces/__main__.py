@@ -1,7 +1,7 @@
 """`python -m traces`: describe and check traces, make synthetic ones, import, export and re-gate recorded ones."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,28 +10,20 @@ import typer
 from rich.console import Console
 
 from moe_replay.traces.command_line.command import Force, length_range, new_app, run
-from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, SHARE
+from moe_replay.traces.commands.import_command import import_command
 from moe_replay.traces.describe import description
 from moe_replay.traces.describe_loads import counts_text, load_description
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.exporters.export_subject import Subject
 from moe_replay.traces.exporters.exporter_names import EXPORTERS, export
 from moe_replay.traces.file.trace_file import load_trace, save_trace
-from moe_replay.traces.header import SCORE_KINDS
-from moe_replay.traces.importers.importer_names import KINDS, Imported, import_files
-from moe_replay.traces.importers.reading.import_source import PHASES, UNROUTED, Options
 from moe_replay.traces.k_rules import RULE_HELP, given_rule
-from moe_replay.traces.load_trace import LoadTrace, holds_loads, read_loads
+from moe_replay.traces.load_trace import holds_loads, read_loads
 from moe_replay.traces.placements.balanced_placement import balance_text, balanced_placement
-from moe_replay.traces.placements.expert_placement import (
-    ExpertPlacement,
-    holds_placement,
-    load_placement,
-    save_placement,
-)
+from moe_replay.traces.placements.expert_placement import holds_placement, load_placement
 from moe_replay.traces.regating import regate, rule_text
 from moe_replay.traces.routes import uncomputed
 from moe_replay.traces.runs.run_records import load_run, run_names
@@ -169,73 +161,7 @@ def compact(
     print(f"{out}: {len(names)} {'run' if len(names) == 1 else 'runs'}, {'plain' if plain else 'compact'}")
 
 
-@dataclass(frozen=True)
-class ImportOptions:
-    """What a file does not say of itself; each format takes those that it lacks."""
-
-    model: Annotated[str | None, typer.Option(help="the model's name")] = None
-    experts: Annotated[int | None, COUNT.option(low=1, high=32767, help="experts per layer")] = None
-    zero_experts: Annotated[
-        int | None, COUNT.option(low=0, help="how many of --experts, the last ids, have no weights")
-    ] = None
-    shared_slots: Annotated[
-        int | None, COUNT.option(low=0, help="how many of a row's slots, the last, hold shared experts; 0: none")
-    ] = None
-    unrouted: Annotated[
-        str | None, typer.Option(help=f"{', '.join(UNROUTED)}: rows filled with zeros have no route, or are real")
-    ] = None
-    k: Annotated[int | None, COUNT.option(low=1, help="experts per token and layer")] = None
-    layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None
-    hidden_layers: Annotated[int | None, COUNT.option(low=1, help="all layers, dense ones too")] = None
-    score_kind: Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_KINDS)}, or none: leave them out")] = None
-    ranked: Annotated[bool | None, typer.Option("--ranked", help="experts are best first")] = None
-    phase: Annotated[str | None, typer.Option(help=", ".join(PHASES))] = None
-    start_token: Annotated[int | None, COUNT.option(low=0, help="the request's first token that has rows")] = None
-    sequence_tokens: Annotated[int | None, COUNT.option(low=1, help="tokens per sequence of a stream")] = None
-    devices: Annotated[int | None, COUNT.option(low=1, help="of a placement: devices")] = None
-    nodes: Annotated[int | None, COUNT.option(low=1, help="of a placement: nodes, 1")] = None
-    array: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which array is which; may be repeated")] = None
-
-    def given(self) -> Options:
-        """Return them as importers take them."""
-        fields = {**vars(self), "arrays": tuple(self.array or ())}
-        del fields["array"]
-        return Options(**fields)
-
-
-@app.command("import")
-@grouped
-def import_command(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
-    files: Annotated[list[Path], typer.Argument(help="what the other program wrote: files or folders")],
-    out: Annotated[Path, typer.Option(help="file to write: X.trace.parquet, or X.placement.json")],
-    said_of_it: ImportOptions,
-    force: Force = False,
-) -> None:
-    """Import what another program recorded; what does not fit its format is refused with the reason.
-
-    Example: `python -m traces import npz mine.npz --experts 64 --phase prefill --out mine.trace.parquet`
-    """
-    with staged(out, files, force) as written:
-        made = import_files(kind, files, said_of_it.given(), provenance())
-        said = save_imported(made, written)
-    print("\n".join(f"{out}: {each}" for each in said if each))
-
-
-def save_imported(made: Imported, path: Path) -> list[str]:
-    """Write what was imported, and return what is to be said of it."""
-    if isinstance(made, ExpertPlacement):
-        save_placement(made, path, provenance())
-        return [f"{made.said}, digest {made.digest}"]
-    if isinstance(made, LoadTrace):
-        made.save(path)
-        notes, said = made.notes, [f"{counts_text(made)}, digest {made.digest}"]
-    else:
-        save_trace(made, path)
-        notes, said = made.header.notes, [f"{made.T:,} tokens, digest {made.digest}"]
-        said += uncomputed(made)
-    said += [f"left out: {each}" for each in notes.get("left_out", [])]
-    return said + ([f"iterations: {notes['iterations']}"] if "iterations" in notes else [])
+app.command("import")(import_command)
 
 
 @app.command("export")
