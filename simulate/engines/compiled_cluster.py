@@ -22,11 +22,14 @@ from moe_replay.simulate.compiled.run_layout import NEVER
 from moe_replay.simulate.config.costs import Cost, checked_ns
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
+from moe_replay.simulate.engines.lengthening_table import LengtheningTable
 from moe_replay.simulate.policies.arrivals import new_arrivals
 from moe_replay.simulate.policies.horizon import too_long
 from moe_replay.traces.runs.run_records import LINKED_BATCH_COLUMNS, MESSAGE_COLUMNS, PASS_COLUMNS, RunRecords
 
-MOST_RECORDS = 1 << 20
+MOST_RECORDS = 1 << 18  # rows of the loop's own lists, 21 and 13 MB: those of a step may need more
+RENAMED = {"members_crc": "crc"}
+FIXED = {"forced": False, "hit": -1}  # nothing is forced in lockstep, and no cache is simulated
 
 
 class ClusterRun:
@@ -44,8 +47,8 @@ class ClusterRun:
         self.step: list[int] = []
         self.ends = (-1, -1)  # (ns, round) of the step that is under way
         self.arrival_ns_P, self.end_ns_P = np.full(workload.passes, -1), np.full(workload.passes, -1)
-        self.batches: list[np.ndarray] = []
-        self.messages: list[np.ndarray] = []
+        self.batches = LengtheningTable(LINKED_BATCH_COLUMNS, RENAMED, FIXED)
+        self.messages = LengtheningTable(MESSAGE_COLUMNS)
 
     def _curves(self) -> np.ndarray:
         """Return the numbers of the cost curves of dense blocks and experts [L + 1, 2]; zeros if no answer is kept."""
@@ -119,17 +122,20 @@ class ClusterRun:
         cluster = self.cluster
         self._keep_records()
         for name, kind, needed in (
-            ("messages_A", MESSAGE, cluster.need_messages), ("batches_A", LINKED_BATCH, cluster.need_batches)
+            ("messages_A", MESSAGE, int(cluster.need_messages)), ("batches_A", LINKED_BATCH, int(cluster.need_batches))
         ):  # fmt: skip
-            cluster.put(**{name: np.zeros(max(int(needed), min(4 * len(cluster[name]), MOST_RECORDS)), kind)})
+            if len(cluster[name]) < max(needed, MOST_RECORDS):
+                cluster.put(**{name: np.zeros(max(needed, min(4 * len(cluster[name]), MOST_RECORDS)), kind)})
         # At most one event for each device, port in and port out, and one for each message whose head is on its way.
         events = int(cluster.devices) + 2 * len(cluster["ports"]) + int(cluster.need_messages)
-        cluster.put(events_A=np.zeros(2 * events, EVENT), due_A=np.zeros(2 * events, EVENT))
+        if len(cluster["events_A"]) < events:
+            cluster.put(events_A=np.zeros(2 * events, EVENT), due_A=np.zeros(2 * events, EVENT))
 
     def _keep_records(self) -> None:
+        """Copy the loop's records into the tables, whose columns are half as wide, and let it fill its lists anew."""
         cluster = self.cluster
-        self.messages.append(cluster["messages_A"][: cluster.messages])  # the loop gets other rows, these stay
-        self.batches.append(cluster["batches_A"][: cluster.batches])
+        self.messages.keep(cluster["messages_A"][: cluster.messages])
+        self.batches.keep(cluster["batches_A"][: cluster.batches])
         cluster.record["messages"] = cluster.record["batches"] = 0
 
     def _find_cost(self) -> None:
@@ -155,27 +161,14 @@ class ClusterRun:
 
     def records(self, header: dict) -> RunRecords:
         """Return the record tables of the finished run."""
-        batches, messages = np.concatenate(self.batches), np.concatenate(self.messages)
-        fixed = {
-            "forced": np.zeros(len(batches), np.bool_),
-            "hit": np.full(len(batches), -1),
-            "members_crc": batches["crc"],
-        }
         workload, start_ns_P = self.workload, self.cluster["start_P"]
         passes = {
             "pass_id": np.arange(workload.passes), "sequence": workload.sequence_P, "step": workload.step_P,
             "tokens": workload.tokens_P, "arrival_ns": self.arrival_ns_P, "end_ns": self.end_ns_P,
             "start_ns": np.where(np.array(self.works_P), start_ns_P, self.arrival_ns_P),
         }  # fmt: skip
-        return RunRecords(
-            typed(passes, PASS_COLUMNS),
-            typed(
-                {name: fixed[name] if name in fixed else batches[name] for name in LINKED_BATCH_COLUMNS},
-                LINKED_BATCH_COLUMNS,
-            ),
-            header,
-            messages=typed({name: messages[name] for name in MESSAGE_COLUMNS}, MESSAGE_COLUMNS),
-        )
+        columns = typed(passes, PASS_COLUMNS)
+        return RunRecords(columns, self.batches.columns, header, messages=self.messages.columns)
 
 
 def typed(columns: dict[str, np.ndarray], kinds: dict[str, type]) -> dict[str, np.ndarray]:

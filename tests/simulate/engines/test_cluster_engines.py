@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cluster_worlds import cluster, cluster_runs, linked, placed
 from engine_worlds import in_lockstep
-from equality import assert_equal, simulate_by_simpy, simulate_compiled
+from equality import assert_equal, assert_equal_records, simulate_by_simpy, simulate_compiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_cluster import PlainStep
@@ -14,6 +14,8 @@ from random_worlds import costs, workloads
 from random_worlds import settings as run_settings
 from worlds import world
 
+from moe_replay.simulate.compiled.cluster import cluster_build
+from moe_replay.simulate.engines import compiled_cluster
 from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS
@@ -72,6 +74,17 @@ def plainly(workload, config, cost):
 def rows_of(columns, names):
     """Return the rows of a table, of some of its columns."""
     return np.stack([columns[name].astype(np.int64) for name in names], 1).tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(cluster_runs())
+def test_records_that_come_in_many_parts_are_the_same(drawn):
+    """The loop's lists are as short as can be: it asks for room, and its records are kept, at every step."""
+    expected = simulate_compiled(*drawn, {"config": {}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_build, "FIRST_RECORDS", 1)
+        patch.setattr(compiled_cluster, "MOST_RECORDS", 1)
+        assert_equal_records(simulate_compiled(*drawn, {"config": {}}), expected, "parts")
 
 
 @settings(max_examples=40, deadline=None)
