@@ -213,7 +213,7 @@ def masked_quality(fresh: Fresh) -> Part:
         ),
         beside=(
             call("skip-exchange", *seen, "--out", fresh.set / "skip-exchange.csv"),
-            call("swap-quality", *seen, "--slots", "2,4,8,12", "--period", "64,512",
+            call("swap-quality", *seen, "--slots", "2,4,8,12", "--period", fresh.scale.seen_periods,
                  "--out", fresh.set / "swap-quality.csv"),
         ),
     )  # fmt: skip

@@ -19,7 +19,8 @@ class Scale:
     `image_sizes` cuts the data set for classifiers, `vision_images` for vision transformers; `validation` is how many
     training images choose thresholds. `seen` is the vision transformer that watches clips. `text_loads` and
     `vision_loads` say how long those models train whose loads are recorded. `peak_memory` says which training
-    iterations are captured and how long their orders are searched. `memory_budgets` are budgets of plans in bytes,
+    iterations are captured and how long their orders are searched. `seen_periods` are images between two choices of
+    residents, no more than the data set has to test with. `memory_budgets` are budgets of plans in bytes,
     which suit the size of the language model.
     """
 
@@ -51,6 +52,7 @@ class Scale:
     windows: int
     requests: int
     masked_units: int
+    seen_periods: str
     configurations: int
     memory_budgets: str
 
@@ -66,7 +68,7 @@ GPU = Scale(
     vision_loads=words("--epochs 10 --loads-every 10"),
     language=words("--steps 20000 --batch 32 --width 256 --hidden 256"),
     dense_language=words("--experts 1 --k 1 --steps 20000 --batch 32 --width 256 --hidden 1024"),
-    segments=1000, windows=32, requests=384, masked_units=240, configurations=60,
+    segments=1000, windows=32, requests=384, masked_units=240, seen_periods="64,512", configurations=60,
     memory_budgets="48MB,72MB,96MB,120MB",
 )  # fmt: skip
 CPU = Scale(
@@ -80,7 +82,8 @@ CPU = Scale(
     vision_epochs=3, vision_timed=words("--training-images 1280 --inference-images 5000"), seen="switch8",
     text_loads=words("--steps 300 --loads-every 2"), vision_loads=words("--epochs 5 --loads-every 1"),
     language=words("--steps 600"), dense_language=words("--experts 1 --k 1 --steps 600 --hidden 512"),
-    segments=200, windows=6, requests=72, masked_units=60, configurations=16, memory_budgets="12MB,18MB,24MB,30MB",
+    segments=200, windows=6, requests=72, masked_units=60, seen_periods="64,512", configurations=16,
+    memory_budgets="12MB,18MB,24MB,30MB",
 )  # fmt: skip
 
 
@@ -89,7 +92,7 @@ def scale_for(kind: str, data: str) -> Scale:
 
     `digits` has 1,437 training and 360 test images.
     """
-    few = {"validation": 300} if data == "digits" else {}
+    few = {"validation": 300, "seen_periods": "64,256"} if data == "digits" else {}
     if kind == "cuda":
         return replace(GPU, **few)
     if few:

@@ -1,5 +1,6 @@
 """A fresh set of logs: what every collector is asked at every scale, in which order, and what a failure ends."""
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_what_is_not_there_is_not_asked_for():
 def test_a_gpu_has_its_scale_for_small_data_too():
     assert scale_for("cuda", "digits").vision_model == scale_for("cuda", "cifar10").vision_model
     assert (scale_for("cuda", "digits").validation, scale_for("cuda", "cifar10").validation) == (300, 5000)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_digits_are_not_asked_for_more_images_than_there_are(kind):
+    train, test = 1437, 360
+    largest = {"--period": test, "--validation": train - 1, "--batch": train}
+    found = [
+        (option, int(number))
+        for words in (line.split() for line in commands(fresh(kind, "digits")) if "--data digits" in line)
+        for option, given in itertools.pairwise(words)
+        if option in largest and not (option == "--batch" and "vision" in words[1])
+        for number in given.split(",")
+    ]
+    assert {option for option, _ in found} >= {"--period", "--validation"}
+    assert not [each for each in found if each[1] > largest[each[0]]]
 
 
 def test_nothing_timed_runs_beside_anything():
