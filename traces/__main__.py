@@ -22,6 +22,7 @@ from moe_replay.traces.exporters.exporter_names import EXPORTERS, export
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.k_rules import RULE_HELP, given_rule
 from moe_replay.traces.load_trace import holds_loads, read_loads
+from moe_replay.traces.no_data import check_data
 from moe_replay.traces.placements.balanced_placement import balance_text, balanced_placement
 from moe_replay.traces.placements.expert_placement import holds_placement, load_placement
 from moe_replay.traces.regating import regate, rule_text
@@ -72,6 +73,10 @@ def check(paths: Annotated[list[Path], typer.Argument(help="traces' files or fol
             print(f"{path}: ok, {counts_text(loads)}, digest {loads.digest}")
             continue
         trace = load_trace(path)
+        try:
+            check_data(trace)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         experts = f"{trace.K} of {trace.header.model.experts} experts"
         shape = f"{trace.T:,} tokens x {trace.L} layers x {experts}, {trace.S:,} sequences"
         print("; ".join([f"{path}: ok, {shape}, digest {trace.digest}", *uncomputed(trace)]))

@@ -15,7 +15,7 @@ from moe_replay.traces.file.layout import column_of
 from moe_replay.traces.glossary.lookup import title, titles
 from moe_replay.traces.header import ModelInfo
 from moe_replay.traces.regating import open_loop_row
-from moe_replay.traces.routes import marked, routed_rows, routed_tokens, weightless_text, without_route_text
+from moe_replay.traces.routes import leaps, marked, routed_rows, routed_tokens, weightless_text, without_route_text
 from moe_replay.traces.selections import NEEDED, Trace, distinct
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -74,7 +74,8 @@ class Reuse:
     """Shares of a row's experts that the token before it in its sequence selected too, per layer; NaN without pairs.
 
     `chance_L` is what tokens would share that select independently of each other but with the same load. `pairs_L` are
-    the pairs of which both tokens have a route in the layer; a token after one without has no token before it.
+    the pairs of which both tokens have a route in the layer; a token after one without has no token before it, nor has
+    one whose position leaps.
     """
 
     pairs_L: np.ndarray
@@ -86,7 +87,9 @@ def reuse(trace: Trace, k: int | None = None) -> Reuse:
     """Return the reuse between tokens that follow each other in a sequence, counting the first k slots (all)."""
     experts_TLK = slots(trace, k)
     by_sequence = np.argsort(trace.sequence_T, kind="stable")
-    pair_T = np.flatnonzero(trace.sequence_T[by_sequence[1:]] == trace.sequence_T[by_sequence[:-1]])
+    position_T = trace.position_T[by_sequence]
+    same_T = trace.sequence_T[by_sequence[1:]] == trace.sequence_T[by_sequence[:-1]]
+    pair_T = np.flatnonzero(same_T & ~leaps(position_T[:-1], position_T[1:]))
     before_P, after_P = by_sequence[pair_T], by_sequence[pair_T + 1]
     shared_L, filled_L, pairs_L = (np.zeros(trace.L, np.int64) for _ in range(3))
     for run in chunks(len(pair_T), trace.L * experts_TLK.shape[2]):

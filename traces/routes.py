@@ -22,6 +22,14 @@ def routed_rows(experts_TLK: np.ndarray) -> np.ndarray:
     return experts_TLK[:, :, 0] != EMPTY
 
 
+def leaps(before_T: np.ndarray, after_T: np.ndarray) -> np.ndarray:
+    """Return where the position of a token is not the next one: tokens between were left out, or never recorded.
+
+    A position that stays or falls is no leap: a rejected draft token was computed again.
+    """
+    return after_T - before_T > 1
+
+
 def marked(experts_TLK: np.ndarray, model: ModelInfo) -> np.ndarray:
     """Return selections with WEIGHTLESS in the place of experts without weights; where there are none, as they are."""
     if not model.zero_experts:

@@ -15,10 +15,12 @@ from moe_replay.traces.describe_loads import counts_text
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.header import SCORE_KINDS
 from moe_replay.traces.importers.importer_names import KINDS, Imported, import_files
-from moe_replay.traces.importers.reading.import_source import PHASES, UNROUTED, Options
+from moe_replay.traces.importers.reading.import_source import LEAVE_OUT, PHASES, UNROUTED, Options
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement, save_placement
 from moe_replay.traces.routes import uncomputed
+
+SAID = ("turns", "counts", "iterations")  # notes of the header that are printed too
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class ImportOptions:
     unrouted: Annotated[
         str | None, typer.Option(help=f"{', '.join(UNROUTED)}: rows filled with zeros have no route, or are real")
     ] = None
+    leave_out: Annotated[str | None, typer.Option(help=f"not to import: {', '.join(LEAVE_OUT)}; a list")] = None
+    id_map: Annotated[
+        Path | None, typer.Option("--map", help="ids are of physical slots: file that says which expert each holds")
+    ] = None
     k: Annotated[int | None, COUNT.option(low=1, help="experts per token and layer")] = None
     layers: Annotated[str | None, typer.Option(help="the model's own numbers of its MoE layers: 1-26, or all")] = None
     hidden_layers: Annotated[int | None, COUNT.option(low=1, help="all layers, dense ones too")] = None
@@ -43,6 +49,14 @@ class ImportOptions:
     ranked: Annotated[bool | None, typer.Option("--ranked", help="experts are best first")] = None
     phase: Annotated[str | None, typer.Option(help=", ".join(PHASES))] = None
     start_token: Annotated[int | None, COUNT.option(low=0, help="the request's first token that has rows")] = None
+    prompt_tokens: Annotated[
+        int | None, COUNT.option(low=0, help="of each response that does not say its own; also --generated-tokens")
+    ] = None
+    generated_tokens: Annotated[int | None, COUNT.option(low=0, help="of each response, the last one included")] = None
+    dtype: Annotated[str | None, typer.Option(help="type of raw bytes: uint8, int16, ...; default: as they say")] = None
+    approximate: Annotated[
+        bool | None, typer.Option("--approximate", help="counts are estimates, which need not add up")
+    ] = None
     sequence_tokens: Annotated[int | None, COUNT.option(low=1, help="tokens per sequence of a stream")] = None
     devices: Annotated[int | None, COUNT.option(low=1, help="of a placement: devices")] = None
     nodes: Annotated[int | None, COUNT.option(low=1, help="of a placement: nodes, 1")] = None
@@ -50,9 +64,12 @@ class ImportOptions:
 
     def given(self) -> Options:
         """Return them as importers take them."""
-        fields = {**vars(self), "arrays": tuple(self.array or ())}
-        del fields["array"]
-        return Options(**fields)
+        lists = {
+            "arrays": tuple(self.array or ()),
+            "leave_out": tuple(self.leave_out.split(",") if self.leave_out else ()),
+        }
+        fields = {name: value for name, value in vars(self).items() if name != "array"}
+        return Options(**{**fields, **lists})
 
 
 @grouped
@@ -86,4 +103,4 @@ def save_imported(made: Imported, path: Path) -> list[str]:
         notes, said = made.header.notes, [f"{made.T:,} tokens, digest {made.digest}"]
         said += uncomputed(made)
     said += [f"left out: {each}" for each in notes.get("left_out", [])]
-    return said + ([f"iterations: {notes['iterations']}"] if "iterations" in notes else [])
+    return said + [f"{name}: {notes[name]}" for name in SAID if name in notes]

@@ -23,12 +23,13 @@ class Kind:
 
 
 APART = ("zero_experts", "shared_slots")  # experts that are none to load, or none to choose
-ROWS = (*APART, "unrouted")
+ROWS = (*APART, "unrouted", "leave_out", "id_map")
+SAID_APART = ("ranked", "start_token", "dtype", "prompt_tokens", "generated_tokens")  # of responses that do not say it
 CLUSTER = ("devices", "nodes")  # of a placement
 KINDS = {
     "npz": Kind(("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
-    "vllm": Kind(("experts", "layers"), ("ranked", "start_token", *ROWS)),
-    "sglang": Kind(("experts", "k", "layers", "hidden_layers"), ("ranked", "start_token", *ROWS)),
+    "vllm": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
+    "sglang": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
     "flame-moe": Kind(("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
     "smartmoe": Kind((), ("experts", "k", *APART)),
     "tensorrt-llm": Kind((), (*APART, "experts", *CLUSTER)),

@@ -1,16 +1,11 @@
 """`npz`: plain NumPy arrays with sequence offsets, the form to bring one's own data in."""
 
-import struct
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source, layer_numbers
 from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
@@ -21,18 +16,13 @@ from moe_replay.traces.importers.reading.token_rows import (
     check_no_shared,
     without_shared,
 )
-from moe_replay.traces.importers.reading.unrouted import with_unrouted
+from moe_replay.traces.importers.reading.unrouted import routes_of
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.
 USUAL = {name: name for name in ("experts", "offsets", "prompt_len", "layer_ids", "zero_experts")}
 FIELDS = (*USUAL, "scores", "domain")
 NEEDED = ("experts", "offsets")
-# What NumPy and zipfile were seen to raise on damaged files. No bare Exception: our own slips must show.
-DAMAGE = (
-    OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, MemoryError, OverflowError, SyntaxError,
-    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def read(source: Source) -> Trace:
@@ -54,13 +44,13 @@ def trace_of(path: Path, arrays: dict, source: Source) -> Trace:
     check_beside(path, arrays)
     experts_TLK = without_shared(place, arrays["experts"], source.options.experts, source.options.shared_slots)
     check_ids(place, experts_TLK, source.options.experts, lowest=-1)
-    stated_TLK = experts_TLK
-    experts_TLK = with_unrouted(place, experts_TLK, source.options.experts, source.options.unrouted)
-    filled_TLK = experts_TLK != stated_TLK
-    check_no_shared(place, experts_TLK, source.options.experts, source.options.shared_slots)
+    routes = routes_of(source, place, experts_TLK)
+    filled_TLK = routes.experts_TLK != experts_TLK
+    experts_TLK = routes.experts_TLK
+    check_no_shared(place, experts_TLK[routes.kept_T], source.options.experts, source.options.shared_slots)
     tokens, layers, k = experts_TLK.shape
     layer_ids = layers_of(path, source, arrays.get("layer_ids"), layers)
-    check_copies(str(path), experts_TLK, layer_ids, source.options.experts)
+    check_copies(str(path), experts_TLK[routes.kept_T], layer_ids, source.options.experts)
     length_S = lengths(path, arrays["offsets"], tokens)
     prompt_len_S = whole_numbers(path, arrays, "prompt_len", (len(length_S),))
     fields = sequences(path, source.options.phase, length_S, prompt_len_S).token_fields()
@@ -70,10 +60,11 @@ def trace_of(path: Path, arrays: dict, source: Source) -> Trace:
     if "scores" in arrays:
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
             fields["scores_TLK"] = np.where(filled_TLK, 0, arrays["scores"][:, :, :k]).astype(np.float32)
-    notes = ONE_AFTER_ANOTHER | ({"left_out": arrays["left_out"]} if arrays["left_out"] else {})
+    left_out = [*arrays["left_out"], *routes.left_out]
+    notes = ONE_AFTER_ANOTHER | ({"left_out": left_out} if left_out else {})
     stated = whole_numbers(path, arrays, "zero_experts", ())
     model = source.model(source.options.k or k, layer_ids, zero_experts=None if stated is None else int(stated))
-    return source.trace(model, notes, experts_TLK=experts_TLK, **fields)
+    return routes.only(source.trace(model, notes, experts_TLK=experts_TLK, **fields))
 
 
 def array_names(source: Source, held: list[str]) -> dict[str, str]:
@@ -97,23 +88,6 @@ def array_names(source: Source, held: list[str]) -> dict[str, str]:
         other = " (`import eplb` reads weight and phy2log)" if {"weight", "phy2log"} & {*held} else ""
         raise InputError(f"{source.place}: {found}; allowed: --array {missing[0]}=NAME{other}")
     return names
-
-
-@contextmanager
-def opened_arrays(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """Open an .npz of plain arrays; InputError for anything else, also where it shows only as an array is read."""
-    try:
-        opened = np.load(path, allow_pickle=False)
-        if isinstance(opened, np.ndarray):
-            raise InputError(f"{path}: one plain array, allowed an .npz file with named arrays")
-        with opened as held:
-            yield held
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except InputError:
-        raise
-    except DAMAGE as error:
-        raise InputError(f"{path}: not a whole .npz file of plain arrays ({str(error)[:80]})") from None
 
 
 def read_arrays(path: Path, source: Source) -> dict:

@@ -14,8 +14,8 @@ CHUNK = 4096  # selections whose distances are found at once
 class Adjacent:
     """Per layer: selections that the token before in the stream selected too, out of all that have a token before.
 
-    A token after one without a route has none before it. `chance_L` is the exact mean of `shared_L` over all orders of
-    each stream's routed tokens: the shuffled control.
+    A token after one without a route has none before it, nor has one before which tokens are missing. `chance_L` is the
+    exact mean of `shared_L` over all orders of each stream's routed tokens: the shuffled control.
     """
 
     shared_L: np.ndarray
@@ -30,7 +30,8 @@ def adjacent_reuse(streams: Streams) -> Adjacent:
     expert e they share sum_e c_e (c_e - 1) / (n (n - 1)) experts on average, once for each pair of routed neighbours.
     """
     experts_TLK, stream_T = streams.experts_TLK, streams.stream_T
-    after = np.flatnonzero(stream_T[1:] == stream_T[:-1]) + 1
+    apart_T = np.zeros(len(stream_T), bool) if streams.apart_T is None else streams.apart_T
+    after = np.flatnonzero((stream_T[1:] == stream_T[:-1]) & ~apart_T[1:]) + 1
     now, before = experts_TLK[after], experts_TLK[after - 1]
     both_PL = routed_rows(now) & routed_rows(before)
     shared_L = ((now[..., None] == before[:, :, None, :]).any(-1) & (now >= 0)).sum((0, 2))
@@ -38,7 +39,8 @@ def adjacent_reuse(streams: Streams) -> Adjacent:
     routed_TL = routed_rows(experts_TLK)
     for start, stop in zip(streams.start_X, np.append(streams.start_X[1:], len(stream_T)), strict=True):
         count_LE = counts(experts_TLK[start:stop], streams.experts)
-        pairs_L = (routed_TL[start + 1 : stop] & routed_TL[start : stop - 1]).sum(0)
+        follows_T1 = ~apart_T[start + 1 : stop, None]
+        pairs_L = (routed_TL[start + 1 : stop] & routed_TL[start : stop - 1] & follows_T1).sum(0)
         routed_L = np.maximum(routed_TL[start:stop].sum(0), 2)  # fewer have no pair
         chance_L += pairs_L / (routed_L - 1) * (count_LE * (count_LE - 1)).sum(1) / routed_L
     return Adjacent(shared_L, ((now >= 0) & both_PL[..., None]).sum((0, 2)), chance_L)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moe_replay.traces.describe import default_k, slots
+from moe_replay.traces.routes import leaps
 from moe_replay.traces.selections import Trace
 
 KINDS = ("sequence", "position")
@@ -19,7 +20,8 @@ EMPTIED = ("sequence", "never")  # when caches are: where a stream of a sequence
 class Streams:
     """Selections in stream order, stream after stream: experts_TLK, the stream of each token (ascending from 0).
 
-    `sequence_T` is the token's sequence, `time_T` which moment of the sequence it belongs to (token, or frame).
+    `sequence_T` is the token's sequence, `time_T` which moment of the sequence it belongs to (token, or frame);
+    `apart_T` marks tokens before which others are missing in the stream, so that they follow none (None: nowhere).
     """
 
     experts_TLK: np.ndarray
@@ -27,6 +29,7 @@ class Streams:
     sequence_T: np.ndarray
     time_T: np.ndarray
     experts: int
+    apart_T: np.ndarray | None = None
 
     def shuffled(self, rng: np.random.Generator) -> "Streams":
         """Return the same tokens with the moments of every sequence in random order, the same for all its streams."""
@@ -58,7 +61,11 @@ def streams_of(trace: Trace, wanted_T: np.ndarray | None = None) -> Streams:
     _, stream_T = np.unique(key_T, axis=1, return_inverse=True)
     order_T = np.argsort(stream_T.ravel(), kind="stable")
     time_T = trace.step_T[rows] if by_position else np.arange(len(rows))
-    return Streams(experts_TLK[order_T], stream_T.ravel()[order_T], sequence_T[order_T], time_T[order_T], trace.E)
+    ordered_T, apart_T = position_T[order_T], np.zeros(len(rows), bool)
+    apart_T[1:] = leaps(ordered_T[:-1], ordered_T[1:]) & (not by_position)
+    return Streams(
+        experts_TLK[order_T], stream_T.ravel()[order_T], sequence_T[order_T], time_T[order_T], trace.E, apart_T
+    )
 
 
 def cached_streams(trace: Trace, emptied: str, wanted_T: np.ndarray | None = None) -> Streams:

@@ -139,7 +139,11 @@ def put(content, value, *keys):
 
 
 CONTENTS = {
-    "no usage": ("vllm", lambda c: without(c, "usage"), "usage is missing"),
+    "no usage": (
+        "vllm",
+        lambda c: without(c, "usage"),
+        "nothing says how many tokens are the prompt's; allowed: usage",
+    ),
     "no choices": ("vllm", lambda c: put(c, [], "choices"), "choices is empty"),
     "no experts": (
         "vllm",
@@ -149,7 +153,7 @@ CONTENTS = {
     "experts were null": (
         "vllm",
         lambda c: put(c, None, "choices", 0, "routed_experts"),
-        "choices[0]: routed_experts is null, as of a request that was aborted or preempted; allowed: --unrouted",
+        "choices[0]: routed_experts is null, as of a request that was aborted or preempted; allowed: --leave-out",
     ),
     "not base64": ("vllm", lambda c: put(c, "a?", "choices", 0, "routed_experts"), "routed_experts is not base64"),
     "not .npy": ("vllm", lambda c: put(c, raw(np.ones(4)), "choices", 0, "routed_experts"), "no whole .npy array"),
@@ -161,7 +165,7 @@ CONTENTS = {
     "another type": (
         "vllm",
         lambda c: put(c, npy(np.ones((6, 3, 2))), "choices", 0, "routed_experts"),
-        "routed_experts is float64, allowed uint8, uint16 or int32",
+        "routed_experts is float64, allowed whole numbers",
     ),
     "no layers": (
         "vllm",
@@ -173,10 +177,10 @@ CONTENTS = {
         lambda c: put(c, "4", "usage", "prompt_tokens"),
         "usage: prompt_tokens is '4', allowed int",
     ),
-    "a count of zero": (
+    "another count": (
         "generate",
-        lambda c: put(c, 0, "meta_info", "completion_tokens"),
-        "meta_info: completion_tokens is 0, allowed 1..",
+        lambda c: put(c, 5, "meta_info", "completion_tokens"),
+        "6 rows, allowed 8 for 4 prompt and 5 generated tokens: one row fewer than tokens; rows from token 2",
     ),
     "no experts from SGLang": ("generate", lambda c: without(c, "meta_info", "routed_experts"), "is missing"),
     "bytes of another shape": (
@@ -230,5 +234,7 @@ def test_options_must_say_what_responses_do_not(tmp_path, rng):
     assert "vllm: needed: --layers; the files do not tell" in refusal("vllm", path, experts=8)
     assert "allowed: zeros exactly in the dense layers" in refusal("vllm", path, experts=8, layers="all")
     assert "--layers names layer 3, allowed 0..2" in refusal("vllm", path, experts=8, layers="1-3")
-    assert "uint8, allowed uint16 or int32 for 300 experts" in refusal("vllm", path, experts=300, layers="1-2")
-    assert "sglang: needed: --hidden-layers" in refusal("sglang", path, experts=8, layers="all", k=2)
+    assert "uint8, allowed a wider type for 300 experts" in refusal("vllm", path, experts=300, layers="1-2")
+    path = saved(tmp_path / "y.json", response("generate", [routed(rng, 7)], 4, 3))
+    line = refusal("sglang", path, experts=8, layers="all", k=2)
+    assert "has 36 numbers in a row, without a shape; needed: --hidden-layers and --k" in line

@@ -119,13 +119,15 @@ def test_responses_without_routed_experts_are_left_out_and_named(tmp_path, rng):
     whole = selections(rng, PROMPT + DECODED, 3, 4, 32)
     path = saved(tmp_path / "x.jsonl", response(whole), response(None), response(whole[::-1]))
     assert "line 2: choices[0]: routed_experts is null, as of" in refusal("vllm", path, experts=32, layers="all")
-    trace = imported("vllm", path, experts=32, layers="all", unrouted="keep")
+    stated = {"experts": 32, "layers": "all", "leave_out": ("aborted",)}
+    trace = imported("vllm", path, **stated)
     assert (2 * len(whole), 2) == (trace.T, trace.S)
-    assert trace.header.notes["left_out"] == [f"{path}: line 2: choices[0], which has no routed experts"]
+    assert trace.header.notes["left_out"] == ["1 of 3 sequences, of responses that were aborted"]
     saved(path, response(whole, None))
-    assert "null beside choices that have some" in refusal("vllm", path, experts=32, layers="all", unrouted="keep")
+    assert "usage: sums over choices that are left out; allowed: token ids or counts" in refusal("vllm", path, **stated)
+    assert imported("vllm", path, **stated, prompt_tokens=PROMPT).prompt_len_S.tolist() == [PROMPT]
     saved(path, response(None))
-    assert "no responses with routed experts" in refusal("vllm", path, experts=32, layers="all", unrouted="keep")
+    assert "no responses with routed experts" in refusal("vllm", path, **stated)
 
 
 def test_another_word_is_refused():

@@ -16,6 +16,12 @@ PHASES = ("prefill", "decode", "both")
 NO_SCORES = "none"
 KEEP, REAL = "keep", "real"
 UNROUTED = (KEEP, REAL)
+UNROUTED_ROWS, PADDING, ABORTED = "unrouted", "padding", "aborted"
+LEAVE_OUT = {
+    UNROUTED_ROWS: "tokens without a route",
+    PADDING: "rows of padding",
+    ABORTED: "responses that were aborted",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +32,10 @@ class Options:
     token; `layers` the model's own numbers of its MoE layers (`1-26`, `0,2,4`); `hidden_layers` counts dense layers
     too; `start_token` is the first token that has rows; `sequence_tokens` cuts a stream of tokens into sequences;
     `arrays` names arrays, `field=name`; the last `shared_slots` of a row hold shared experts; `unrouted`
-    says what to do with rows without a route. A placement is on `devices` in `nodes`. Raises InputError for an
-    impossible value.
+    says what to do with rows without a route, `leave_out` what to leave out. `dtype` is the type of raw bytes,
+    `prompt_tokens` and `generated_tokens` are those of every response that does not tell; `id_map` is a file that says
+    which expert each physical id is; with `approximate` counts need not add up. A placement is on `devices` in `nodes`.
+    Raises InputError for an impossible value.
     """
 
     model: str | None = None
@@ -44,6 +52,12 @@ class Options:
     zero_experts: int | None = None
     shared_slots: int | None = None
     unrouted: str | None = None
+    leave_out: tuple[str, ...] = ()
+    dtype: str | None = None
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
+    id_map: Path | None = None
+    approximate: bool | None = None
     devices: int | None = None
     nodes: int | None = None
 
@@ -53,6 +67,12 @@ class Options:
         ):  # fmt: skip
             if getattr(self, name) not in (None, *allowed):
                 raise InputError(f"{option(name)} is {getattr(self, name)!r}, allowed {', '.join(allowed)}")
+        for word in self.leave_out:
+            if word not in LEAVE_OUT:
+                raise InputError(f"--leave-out has {word!r:.40}, allowed {', '.join(LEAVE_OUT)}")
+        contrary = {KEEP: {UNROUTED_ROWS}, REAL: {UNROUTED_ROWS, PADDING}}.get(self.unrouted, set()) & {*self.leave_out}
+        if contrary:
+            raise InputError(f"--unrouted {self.unrouted} and --leave-out {min(contrary)}: allowed one of them")
 
     @property
     def given(self) -> list[str]:
@@ -62,7 +82,7 @@ class Options:
 
 def option(name: str) -> str:
     """Return an option as it is typed."""
-    return {"arrays": "--array"}.get(name, "--" + name.replace("_", "-"))
+    return {"arrays": "--array", "id_map": "--map"}.get(name, "--" + name.replace("_", "-"))
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,8 @@ class Source:
     def trace(self, model: ModelInfo, notes: dict, files: list[Path] | None = None, **arrays: np.ndarray) -> Trace:
         """Return the trace of arrays named as its fields; InputError with the file's name if they break a rule."""
         scored = arrays.get("scores_TLK") is not None
+        if self.options.unrouted == REAL:
+            notes = notes | {"unrouted": REAL}  # `check` finds such rows again
         header = Header(
             model=model,
             gate_rule="unknown",

@@ -1,48 +1,51 @@
 """Responses of serving engines that carry routed experts: JSON, or JSON Lines with one response per line."""
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.reading.import_source import KEEP, Source, layer_numbers
-from moe_replay.traces.importers.reading.token_rows import (
-    ONE_AFTER_ANOTHER,
-    Sequences,
-    check_array,
-    check_copies,
-    check_ids,
-    check_no_shared,
-    without_dense,
-    without_shared,
-)
-from moe_replay.traces.importers.reading.unrouted import check_whole, with_unrouted
-from moe_replay.traces.selections import LARGEST_ROWS, Trace
+from moe_replay.traces.importers.reading.import_source import ABORTED, Source
+from moe_replay.traces.importers.reading.response_trace import Piece, trace_of
+from moe_replay.traces.importers.reading.routed_arrays import KEY, Routed, routed_array
+from moe_replay.traces.importers.reading.token_counts import WAYS, Tokens, count, own_tokens, settled
+from moe_replay.traces.importers.reading.token_rows import check_array
+from moe_replay.traces.selections import Trace
 
-# An engine's module turns a response into what each of its sequences holds: (place, rows [rows, layers, k]); None in
-# the place of rows where the response has none and --unrouted keep leaves it out.
-Rows = list[tuple[str, np.ndarray | None]]
+PROMPT_KEY = f"prompt_{KEY}"
 
 
 @dataclass(frozen=True)
-class Usage:
-    """The tokens that a response says it has: of the prompt, and generated in all its sequences together."""
+class Answer:
+    """One sequence of a response: what holds its routed experts, and the objects that tell of its tokens.
 
-    prompt: int
-    generated: int
+    `prompt` holds the prompt's rows where these are apart from the generated tokens'.
+    """
+
+    place: str
+    holder: dict
+    tells: tuple[dict, ...] = ()
+    finish: object = None
+    prompt: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Response:
+    """The sequences of one response, its `usage` (None: none), and the type of its engine's raw bytes (None: none)."""
+
+    answers: tuple[Answer, ...]
+    usage: dict | None = None
+    usual: str | None = None
 
 
 def responses(path: Path) -> Iterator[tuple[str, dict]]:
     """Yield (place, response) of every response in a file; InputError for what is no JSON object."""
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except OSError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not text, allowed JSON or JSON Lines") from None
@@ -65,92 +68,114 @@ def entry(place: str, content: object, key: str, kind: type) -> object:
     """Return content[key]; InputError if it is missing or of another type."""
     if not isinstance(content, dict) or key not in content:
         raise InputError(f"{place}: {key} is missing")
-    value = content[key]
+    return of_type(place, key, content[key], kind)
+
+
+def of_type(place: str, key: str, value: object, kind: type) -> object:
+    """Return a value; InputError if it is of another type."""
     if not isinstance(value, kind) or isinstance(value, bool):
         raise InputError(f"{place}: {key} is {value!r:.40}, allowed {kind.__name__}")
     return value
 
 
-def usage(place: str, content: dict) -> Usage:
-    """Return the counts of tokens; InputError for what cannot be: without them a missing row would not be seen."""
-    prompt, generated = (entry(place, content, key, int) for key in ("prompt_tokens", "completion_tokens"))
-    for key, value in (("prompt_tokens", prompt), ("completion_tokens", generated)):
-        if not 1 <= value <= LARGEST_ROWS:
-            raise InputError(f"{place}: {key} is {value}, allowed 1..{LARGEST_ROWS}")
-    return Usage(prompt, generated)
+def usage_of(place: str, response: dict) -> dict | None:
+    """Return a response's `usage`, None where it has none; InputError where it is no object."""
+    found = response.get("usage")
+    return None if found is None else of_type(place, "usage", found, dict)
 
 
-def routed(place: str, content: object, source: Source) -> object | None:
-    """Return content["routed_experts"]; InputError where it is null, unless such responses are left out (None)."""
-    value = entry(place, content, "routed_experts", object)
-    if value is None and source.options.unrouted != KEEP:
-        found = "routed_experts is null, as of a request that was aborted or preempted"
-        raise InputError(f"{place}: {found}; allowed: --unrouted {KEEP}, which leaves such responses out")
-    return value
+def aborted(answer: Answer, source: Source) -> bool:
+    """Return whether a sequence is to be left out; InputError for one that was aborted and is not."""
+    reason = answer.finish.get("type") if isinstance(answer.finish, dict) else answer.finish
+    null = entry(answer.place, answer.holder, KEY, object) is None
+    if not null and reason not in ("abort", "aborted"):
+        return False
+    if ABORTED not in source.options.leave_out:
+        found = (
+            f"{KEY} is null, as of a request that was aborted or preempted" if null else f"finish_reason is {reason}"
+        )
+        raise InputError(f"{answer.place}: {found}; allowed: --leave-out {ABORTED}")
+    return True
 
 
-def decoded(place: str, text: object) -> bytes:
-    """Return the bytes of a base64 text; InputError for anything else."""
-    if not isinstance(text, str):
-        raise InputError(f"{place}: routed_experts is {text!r:.40}, allowed text in base64")
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError(f"{place}: routed_experts is not base64 ({error})") from None
+def pieces_of(place: str, response: Response, source: Source) -> Iterator[Piece]:
+    """Yield the sequences of a response, without those that are left out; InputError where rows do not fit tokens."""
+    kept = [answer for answer in response.answers if not aborted(answer, source)]
+    routed = [rows_of(answer, source, response.usual) for answer in kept]
+    told = [
+        with_rows(own_tokens(answer.place, answer.tells, source.options, answer.finish), each, source)
+        for answer, each in zip(kept, routed, strict=True)
+    ]
+    where = f"{place}: usage"
+    sums = [count(where, key, (response.usage or {}).get(key)) for key in ("prompt_tokens", "completion_tokens")]
+    if len(kept) < len(response.answers):
+        if len(response.answers) > 1 and any(each.prompt is None and each.generated is None for each in told):
+            raise InputError(f"{where}: sums over choices that are left out; allowed: {WAYS}")
+        sums = [None, None]
+    check_types(kept, routed, told, sums)
+    for answer, each, tokens in zip(kept, routed, settled(place, told, *sums) if told else [], strict=True):
+        stated = each.start is not None
+        yield Piece(answer.place, place, each.experts_TLK, tokens, stated)
 
 
-def check_count(place: str, rows: Rows, counted: Usage, start: int) -> None:
-    """Refuse sequences whose rows do not fit their tokens: the last generated token has none."""
-    lacking = [at for at, experts_TLK in rows if experts_TLK is None]
-    if lacking:
-        raise InputError(f"{lacking[0]}: routed_experts is null beside choices that have some, allowed: in all or none")
-    found = sum(len(experts) for _, experts in rows)
-    allowed = len(rows) * (counted.prompt - 1 - start) + counted.generated
-    if found != allowed:
-        tokens = f"{counted.prompt} prompt and {counted.generated} generated tokens"
-        stated = f", rows from token {start} on" if start else ""
-        raise InputError(f"{place}: {found} rows, allowed {allowed} for {tokens}{stated}: one row fewer than tokens")
+def rows_of(answer: Answer, source: Source, usual: str | None) -> Routed:
+    """Return all rows of a sequence: those of the prompt first, where these are apart."""
+    found = routed_array(answer.place, answer.holder, source.options, usual)
+    check_array(answer.place, found.experts_TLK)
+    if answer.prompt.get(PROMPT_KEY) is None:
+        return found
+    before = routed_array(answer.place, answer.prompt, source.options, usual, PROMPT_KEY)
+    check_array(answer.place, before.experts_TLK)
+    if before.experts_TLK.shape[1:] != found.experts_TLK.shape[1:]:
+        shapes = f"{before.experts_TLK.shape[1:]} and {found.experts_TLK.shape[1:]}"
+        raise InputError(f"{answer.place}: rows of prompt and choice are [layers, k] {shapes}, allowed the same")
+    if found.start is not None:
+        raise InputError(f"{answer.place}: {KEY} has a start beside {PROMPT_KEY}, allowed one of them")
+    rows_TLK = np.concatenate([before.experts_TLK, found.experts_TLK])
+    return Routed(rows_TLK, before.start, before.raw_bytes + found.raw_bytes)
 
 
-def read_responses(source: Source, rows_of: Callable[[str, dict, Source], tuple[Usage, Rows]]) -> Trace:
-    """Return the trace of all responses in all files, in their order; `rows_of` knows the engine."""
-    start = source.options.start_token or 0
-    pieces, prefill, layers, without = [], [], None, []
+def with_rows(tokens: Tokens, routed: Routed, source: Source) -> Tokens:
+    """Return the tokens with their number of rows and the first one's token, which --start-token may say."""
+    asked, stated = source.options.start_token, routed.start
+    if None not in (asked, stated) and asked != stated:
+        raise InputError(f"{source.place}: rows start at token {stated}, but --start-token is {asked}")
+    start = asked or 0 if stated is None else stated
+    return Tokens(tokens.prompt, tokens.generated, start, len(routed.experts_TLK), tokens.at_length)
+
+
+def check_types(kept: list[Answer], routed: list[Routed], told: list[Tokens], sums: list[int | None]) -> None:
+    """Refuse raw bytes of a type that nothing says, where no counts of tokens would show that it is another."""
+    for answer, each, tokens in zip(kept, routed, told, strict=True):
+        sure = None not in (tokens.prompt, tokens.generated) or None not in sums
+        if each.raw_bytes and not sure:
+            found = f"nothing says the type of {KEY}'s {each.raw_bytes} bytes, nor how many rows they are"
+            raise InputError(f"{answer.place}: {found}; allowed: {KEY}_dtype beside it, or --dtype")
+        by_type = {size: each.raw_bytes // size for size in (1, 2, 4, 8)}
+        if each.raw_bytes and None not in (tokens.prompt, tokens.generated):
+            check_width(answer.place, each, tokens, by_type)
+
+
+def check_width(place: str, routed: Routed, tokens: Tokens, numbers: dict[int, int]) -> None:
+    """Refuse raw bytes that give the right number of rows as another type than the usual one."""
+    rows, layers, k = routed.experts_TLK.shape
+    if Tokens(tokens.prompt, tokens.generated, tokens.start, rows).fits():
+        return
+    for size, held in numbers.items():
+        found, rest = divmod(held, layers * k)
+        if rest == 0 and Tokens(tokens.prompt, tokens.generated, tokens.start, found).fits():
+            said = f"{KEY} has {rows} rows as int32, but {found} as the tokens ask for if numbers have {size} bytes"
+            raise InputError(f"{place}: {said}; allowed: {KEY}_dtype beside it, or --dtype uint{8 * size}")
+
+
+def read_responses(source: Source, response_of: Callable[[str, dict], Response]) -> Trace:
+    """Return the trace of all responses in all files, in their order; `response_of` knows the engine."""
+    pieces, sequences = [], 0
     for path in source.paths:
-        for place, response in responses(path):
-            counted, rows = rows_of(place, response, source)
-            if all(experts_TLK is None for _, experts_TLK in rows):
-                without += [at for at, _ in rows]
-                continue
-            check_count(place, rows, counted, start)
-            for at, experts_TLK in rows:
-                check_array(at, experts_TLK)
-                experts_TLK = without_shared(at, experts_TLK, source.options.experts, source.options.shared_slots)
-                check_ids(at, experts_TLK, source.options.experts, lowest=-1)
-                if layers not in (None, experts_TLK.shape[1:]):
-                    raise InputError(f"{at}: rows are [layers, k] {experts_TLK.shape[1:]}, allowed {layers} as before")
-                layers = experts_TLK.shape[1:]
-                pieces.append(experts_TLK.astype(np.int16))
-                prefill.append(min(max(counted.prompt - start, 0), len(experts_TLK)))
+        for place, content in responses(path):
+            response = response_of(place, content)
+            sequences += len(response.answers)
+            pieces += pieces_of(place, response, source)
     if not pieces:
         raise InputError(f"{source.place}: no responses with routed experts, allowed at least one")
-    left_out = {"left_out": [f"{at}, which has no routed experts" for at in without]} if without else {}
-    return assembled(source, pieces, np.array(prefill), start, left_out)
-
-
-def assembled(source: Source, pieces: list[np.ndarray], prefill_S: np.ndarray, start: int, left_out: dict) -> Trace:
-    """Return the trace of sequences of rows, checked for the traps that need all of them."""
-    experts_TLK = np.concatenate(pieces)
-    layer_ids = layer_numbers(source.options.layers, experts_TLK.shape[1])
-    experts_TLK = without_dense(source.place, experts_TLK, layer_ids)
-    unrouted = source.options.unrouted
-    experts_TLK = with_unrouted(source.place, experts_TLK, source.options.experts, unrouted, layer_ids)
-    check_whole(source.place, experts_TLK, unrouted, layer_ids)
-    check_no_shared(source.place, experts_TLK, source.options.experts, source.options.shared_slots)
-    check_copies(source.place, experts_TLK, layer_ids, source.options.experts)
-    length_S = np.array([len(piece) for piece in pieces])
-    sequences = Sequences(length_S, prefill_S, np.full_like(length_S, start))
-    model = source.model(experts_TLK.shape[2], layer_ids)
-    fields = sequences.token_fields() | {"prompt_len_S": narrowed("prompt_len", prefill_S + start, np.int32)}
-    notes = ONE_AFTER_ANOTHER | {"rows": "the last generated token of a sequence is never routed and has no row"}
-    return source.trace(model, notes | left_out, experts_TLK=np.ascontiguousarray(experts_TLK), **fields)
+    return trace_of(source, pieces, sequences)

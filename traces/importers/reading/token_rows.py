@@ -25,7 +25,19 @@ def check_ids(
         row, layer, slot = (int(at) for at in np.unravel_index(int(wrong.argmax()), wrong.shape))
         layer_id = layer_ids[layer] if layer_ids else layer
         found = f"row {row}, layer {layer_id}, slot {slot}: expert is {experts_TLK[row, layer, slot]}"
-        raise InputError(f"{place}: {found}, allowed {lowest}..{experts - 1} ({such(count)})")
+        line = f"{place}: {found}, allowed {lowest}..{experts - 1} ({such(count)})"
+        raise InputError(line + beyond_text(experts_TLK, experts))
+
+
+def beyond_text(experts_TLK: np.ndarray, experts: int) -> str:
+    """Return what ids from `experts` on may be, where no id is below -1: nothing to say of others."""
+    most = int(experts_TLK.max())
+    if int(experts_TLK.min()) < -1 or not experts <= most < 4 * experts:
+        return ""
+    return (
+        f"; ids up to {most} may be experts without weights (--zero-experts, counted in --experts), shared ones "
+        "(--shared-slots) or slots of replicas (--map)"
+    )
 
 
 def check_array(place: str, experts_TLK: np.ndarray) -> None:
@@ -113,24 +125,27 @@ def without_dense(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...
 class Sequences:
     """Where S sequences are in a file's rows: `length_S` rows each, of which the first `prefill_S` are prompt.
 
-    `first_position_S` is the position of a sequence's first row.
+    `first_position_S` is the position of a sequence's first row. Where `joined_S`, rows continue the sequence before
+    them, behind a prompt of their own (turns of a conversation); None: nowhere.
     """
 
     length_S: np.ndarray
     prefill_S: np.ndarray
     first_position_S: np.ndarray
+    joined_S: np.ndarray | None = None
 
     def token_fields(self) -> dict[str, np.ndarray]:
         """Return sequence_T, position_T, step_T, phase_T as if sequences ran one after another.
 
         A prompt is one pass, every later token one of its own. What really ran together the files do not tell.
         """
-        sequence_T = np.repeat(np.arange(len(self.length_S), dtype=np.int32), self.length_S)
-        row_T = np.arange(len(sequence_T)) - np.repeat(np.cumsum(self.length_S) - self.length_S, self.length_S)
-        decode_T = row_T >= self.prefill_S[sequence_T]
+        joined_S = np.zeros(len(self.length_S), bool) if self.joined_S is None else self.joined_S
+        part_T = np.repeat(np.arange(len(self.length_S)), self.length_S)
+        row_T = np.arange(len(part_T)) - np.repeat(np.cumsum(self.length_S) - self.length_S, self.length_S)
+        decode_T = row_T >= self.prefill_S[part_T]
         return {
-            "sequence_T": sequence_T,
-            "position_T": narrowed("position", row_T + self.first_position_S[sequence_T], np.int32),
+            "sequence_T": (np.cumsum(~joined_S) - 1).astype(np.int32)[part_T],
+            "position_T": narrowed("position", row_T + self.first_position_S[part_T], np.int32),
             "step_T": narrowed("step", np.cumsum((row_T == 0) | decode_T) - 1, np.int32),
             "phase_T": decode_T.astype(np.int8),
         }
