@@ -1,7 +1,7 @@
 """`python -m analysis tables`: the tables behind the figures. `runs`: one row per configuration of runs or a sweep.
 
 `open-loop`: one row per recorded rule, what re-gating predicts of it. `memory`: what expert slots cost, and why.
-`columns`: what a column of any table means.
+`requests`: times to tokens by arrival rate. `columns`: what a column of any table means.
 """
 
 import sys
@@ -10,12 +10,12 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from moe_replay.analysis.column_meanings import columns_of, shown_columns
+from moe_replay.analysis.commands.requests_command import requests_command
 from moe_replay.analysis.parallel_builds import build_all
+from moe_replay.analysis.printing import print_table
 from moe_replay.analysis.reading.counted_misses import read_misses
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import find_log_sets
@@ -44,7 +44,7 @@ from moe_replay.analysis.tables.published_placement import (
     write_published,
 )
 from moe_replay.analysis.tables.what_if import runs_table, shown
-from moe_replay.analysis.written_tables import holes, is_of_this_command, keep_claims, refuse_other_tables
+from moe_replay.analysis.written_tables import holes, is_of_this_command, keep_claims, refuse_other_tables, write_whole
 from moe_replay.traces.command_line.command import Force, new_app, run
 from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import sha256_of
@@ -52,9 +52,8 @@ from moe_replay.traces.command_line.outputs import check_output, check_place, st
 from moe_replay.traces.errors import unknown_name
 from moe_replay.traces.file.trace_file import load_trace
 
-WIDE = 200  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
-
 app = new_app("Analysis: tables from records, with intervals, and the sentence that answers each figure's question.")
+app.command("requests", no_args_is_help=True)(requests_command)
 
 
 @app.command("tables", no_args_is_help=True)
@@ -115,7 +114,7 @@ def runs_command(
     """
     check_output(out, [folder], force)
     table = runs_table(folder, worlds)
-    write_all(table.whole, out, [folder], force)
+    write_whole(table.whole, out, [folder], force)
     text, said = shown(table)
     print_table(text)
     for line in said:
@@ -238,7 +237,7 @@ def memory_command(
     table, relation = memory_table(folder), None if quality is None else read_relation(quality)
     if relation is not None:
         table = with_measured_loss(table, relation)
-    write_all(table, out, [folder, quality], force)
+    write_whole(table, out, [folder, quality], force)
     for text in shown_memory(table):
         print_table(text)
     print(settings_said(table))
@@ -264,21 +263,6 @@ def check_emptied(emptied: str) -> None:
     """Refuse another word for when caches are emptied."""
     if emptied not in EMPTIED:
         raise unknown_name("--emptied", emptied, EMPTIED)
-
-
-def write_all(table: pd.DataFrame, out: Path | None, inputs: list[Path | None], force: bool) -> None:
-    """Write every column of a table as CSV, where asked."""
-    if out is not None:
-        with staged(out, inputs, force) as written:
-            table.to_csv(written, index=False, float_format="%.9g", lineterminator="\n")
-
-
-def print_table(text: pd.DataFrame) -> None:
-    """Print a data frame of texts."""
-    printed = Table(*text.columns, box=None, padding=(0, 1))
-    for row in text.itertuples(index=False):
-        printed.add_row(*row)
-    Console(width=max(Console().width, WIDE)).print(printed)
 
 
 if __name__ == "__main__":

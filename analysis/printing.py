@@ -3,7 +3,10 @@
 from collections.abc import Iterable
 
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
 
+WIDE = 200  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
 WIDEST = 118  # columns of a terminal that a table is held to where it can be
 GAP = 2  # blanks between columns
 
@@ -20,3 +23,11 @@ def fitted(text: pd.DataFrame, spared: Iterable[str], widest: int = WIDEST) -> p
             break
         text = text.drop(columns=name)
     return text
+
+
+def print_table(text: pd.DataFrame) -> None:
+    """Print a data frame of texts."""
+    printed = Table(*text.columns, box=None, padding=(0, 1))
+    for row in text.itertuples(index=False):
+        printed.add_row(*row)
+    Console(width=max(Console().width, WIDE)).print(printed)

@@ -14,6 +14,7 @@ from moe_replay.traces.command_line.outputs import (
     json_in,
     made_by,
     provenance_of,
+    staged,
 )
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.errors import InputError
@@ -28,6 +29,13 @@ def take_turns(lock: AbstractContextManager) -> None:
     """Let this process change `claims.json` only while it holds a lock that it shares with others."""
     global _turn
     _turn = lock
+
+
+def write_whole(table: pd.DataFrame, out: Path | None, inputs: list[Path | None], force: bool) -> None:
+    """Write every column of a table as CSV, where asked."""
+    if out is not None:
+        with staged(out, inputs, force) as written:
+            table.to_csv(written, index=False, float_format="%.9g", lineterminator="\n")
 
 
 def write_csv(folder: Path, name: str, table: pd.DataFrame, inputs: dict[str, str]) -> None:

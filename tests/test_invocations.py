@@ -132,6 +132,7 @@ def right_inputs(folder):
             ("simulate", "run trace.parquet --affine 100,10 --jobs 1 --out runs"),
             ("simulate", "memory trace.parquet --affine 100,10 --expert-bytes 9 --cache lru --jobs 1 --out memory"),
             ("simulate", "sweep trace.parquet --affine 100,10 --axis queue_size=1,2 --jobs 1 --out sweep.parquet"),
+            ("simulate", "compose trace.parquet --affine 100,10 --requests served.csv"),
             ("analysis", "locality trace.parquet --out tables"),
             ("traces", "export tensorrt-llm trace.parquet --out statistics"),
             ("traces", "import tensorrt-llm statistics --out loads.parquet"),
@@ -151,7 +152,7 @@ def right_words(folder):
         "tables": f"{folder}/tables", "kind": "npz", "files": f"{folder}/arrays.npz", "axis": "queue_size=1,2",
         "experts": "4", "phase": "decode", "expert_bytes": "9", "logs": f"{folder}/logs", "rules": str(folder),
         "memory": "1MB", "profiles": f"{folder}/table.csv", "only": "locality", "checkpoint": f"{folder}/binary",
-        "camera": "static", "clip": f"{folder}/binary", "name": "x", "models": "models", "data": "cifar10",
+        "table_path": f"{folder}/served.csv", "requests": "out.csv", "camera": "static", "clip": f"{folder}/binary", "name": "x", "models": "models", "data": "cifar10",
         "points": f"{folder}/other.parquet", "costs": None,
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 from moe_replay.simulate.compiled import entries
-from moe_replay.simulate.compiled.cluster.cluster_build import new_cluster
+from moe_replay.simulate.compiled.cluster.cluster_build import arrays_of, new_cluster
 from moe_replay.simulate.compiled.cluster.cluster_layout import (
     COUNTING,
     EVENT,
@@ -158,6 +158,15 @@ class ClusterRun:
         late = np.sort(rows[rows["end_ns"] == NEVER], order="device")
         batches = [tuple(int(row[name]) for name in ("layer", "block", "tokens", "start_ns")) for row in late]
         raise too_long(batches, [], None, messages=True)
+
+    def step_ns(self, workload: Workload) -> int:
+        """Return how long a step of all passes of another workload takes on idle devices; nothing of it is recorded."""
+        self.workload, self.step = workload, list(range(workload.passes))
+        self.cluster.put(**arrays_of(workload))
+        end_ns, _ = self._end_of_step(0, 1)
+        self.step = []
+        self.cluster.record["messages"] = self.cluster.record["batches"] = 0
+        return end_ns
 
     def records(self, header: dict) -> RunRecords:
         """Return the record tables of the finished run."""

@@ -142,6 +142,9 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     rows = [(f"op{v}", "x", PHASES[v % 4], 0) for v in range(8)]
     storages = [(v + 1, v, False, [v + 1, 7] if v < 6 else [7]) for v in range(7)]
     save_graph(training_graph("toy", rows, storages), made / "toy.graph.json")
+    call(simulate_app, "compose", trace, *AFFINE, "--arrivals", "poisson", "--rate", "9000", "--requests",
+         made / "served.csv")  # fmt: skip
+    call(analysis_app, "requests", made / "served.csv", "--ttft", "1s", "--out", made / "times.csv")
     call(simulate_app, "order", made / "toy.graph.json", "--policy", "best,random", "--seconds", "1",
          "--out", made / "orders.csv")  # fmt: skip
     call(simulate_app, "fuse", made / "toy.graph.json", "--pairs", "2", "--seconds", "1", "--out", made / "fused.csv")

@@ -38,10 +38,7 @@ def new_cluster(workload: Workload, config: RunConfig, curve_LB: np.ndarray) -> 
     check_room("linked devices: pairs of them in every layer", places * devices, 4 * devices + 8 * nodes + 8)
     ports = devices + nodes * int(cluster.nics)
     cluster.put(
-        experts_TLK=writable(workload.experts_TLK, np.int16), home_T=writable(workload.home_T, np.int32),
-        rows_P=writable(workload.first_row_P, np.int64), tokens_P=writable(workload.tokens_P, np.int64),
-        offset_P=writable(workload.token_offset_P, np.int64), start_P=np.full(workload.passes, -1),
-        step_P=np.zeros(1, np.int64), slots_LER=slots_of_experts(slots_LP, workload.experts),
+        **arrays_of(workload), step_P=np.zeros(1, np.int64), slots_LER=slots_of_experts(slots_LP, workload.experts),
         turns_VP=np.zeros((3 * layers, slots), np.int64), marked_D=np.zeros(devices, np.int64),
         marked_N=np.zeros(nodes, np.int64), of_home_D=np.zeros(devices, np.int64),
         **{name: np.zeros((parts, devices), np.int64) for name in ARRAYS if name.endswith("_MD")},
@@ -57,6 +54,15 @@ def new_cluster(workload: Workload, config: RunConfig, curve_LB: np.ndarray) -> 
         cost_CN=np.full((int(curve_LB.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
     )  # fmt: skip
     return cluster
+
+
+def arrays_of(workload: Workload) -> dict[str, np.ndarray]:
+    """Return the arrays that a run takes from its workload."""
+    return {
+        "experts_TLK": writable(workload.experts_TLK, np.int16), "home_T": writable(workload.home_T, np.int32),
+        "rows_P": writable(workload.first_row_P, np.int64), "tokens_P": writable(workload.tokens_P, np.int64),
+        "offset_P": writable(workload.token_offset_P, np.int64), "start_P": np.full(workload.passes, -1),
+    }  # fmt: skip
 
 
 def cluster_fields(workload: Workload, config: RunConfig, slots: int) -> dict[str, float]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from moe_replay.simulate.config.cluster_config import ClusterConfig
 from moe_replay.traces.command_line.number_limits import LAST_NS
 
-DISPATCH, COMBINE = range(2)
+DISPATCH, COMBINE = range(2)  # kinds of messages of a step
+WEIGHTS, CACHE = range(2, 4)  # and beside steps: an expert that moves, what was computed of a prompt
 DELIVERED, HEAD, FREE = range(3)  # what happens at ports, in the order in which an instant handles it
 
 
