@@ -152,7 +152,8 @@ def right_words(folder):
         "tables": f"{folder}/tables", "kind": "npz", "files": f"{folder}/arrays.npz", "axis": "queue_size=1,2",
         "experts": "4", "phase": "decode", "expert_bytes": "9", "logs": f"{folder}/logs", "rules": str(folder),
         "memory": "1MB", "profiles": f"{folder}/table.csv", "only": "locality", "checkpoint": f"{folder}/binary",
-        "table_path": f"{folder}/served.csv", "requests": "out.csv", "camera": "static", "clip": f"{folder}/binary", "name": "x", "models": "models", "data": "cifar10",
+        "table_path": f"{folder}/served.csv", "requests": "out.csv",
+        "camera": "static", "clip": f"{folder}/binary", "name": "x", "models": "models", "data": "cifar10",
         "points": f"{folder}/other.parquet", "costs": None,
     }  # fmt: skip
 
