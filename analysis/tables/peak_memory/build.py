@@ -25,11 +25,11 @@ def build_peak_memory(inputs: Inputs, out: Path) -> list[str]:
     if not ordered:
         print(f"{NAME}: no set holds *{STEP_ORDERS}, so there is no such table")
         return []
+    # Nothing compiled is a table without rows, which the figure says; a table that is not there would be a hole.
     tables = {NAME: pd.concat(ordered, ignore_index=True)}
-    if compiled:
-        tables[f"{NAME}_compiled"] = pd.concat(compiled, ignore_index=True)
+    tables[f"{NAME}_compiled"] = pd.concat(compiled, ignore_index=True) if compiled else pd.DataFrame()
     written = write_tables(out, tables, inputs.used_ending((STEP_ORDERS, COMPILED_STEPS)))
-    write_claims(out, {NAME: peak_claim(written[NAME], written.get(f"{NAME}_compiled", pd.DataFrame()))})
+    write_claims(out, {NAME: peak_claim(written[NAME], written[f"{NAME}_compiled"])})
     return [line for table in written.values() for line in holes(table)]
 
 

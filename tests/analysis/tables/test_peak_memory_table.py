@@ -9,6 +9,8 @@ from step_logs import write_step_logs
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import find_log_sets
 from moe_replay.analysis.tables.peak_memory.build import build_peak_memory
+from moe_replay.figures.drawing.table_files import TableFiles
+from moe_replay.figures.gallery import draw_one
 
 
 @pytest.fixture
@@ -67,6 +69,16 @@ def test_the_claim_counts_what_the_rows_say(logs):
         "all 8 of 8 runs", "saves 8 %", "interleaving it 27 %", "compiled +21 %, compiled, pass +14 %",
     ):  # fmt: skip
         assert told in claim["claim"]
+
+
+def test_without_compiled_iterations_nothing_is_missing(logs):
+    for path in logs.rglob("*.compiled.csv"):
+        path.unlink()
+    found, out = build(logs)
+    assert found == []
+    tables = TableFiles(out)
+    draw_one("peak_memory", tables)
+    assert tables.holes == []
 
 
 def test_without_such_logs_there_is_no_table_and_no_hole(logs, capsys):
