@@ -15,6 +15,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.parquet import DAMAGE
 from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source
 from moe_replay.traces.importers.reading.token_rows import ONE_AFTER_ANOTHER, Sequences, check_copies, check_ids
+from moe_replay.traces.importers.reading.unrouted import routes_of
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 EXPERTS = 64
@@ -47,11 +48,16 @@ def read(source: Source) -> Trace:
         experts_TLK[:, at] = indices_TK
         if scored:
             scores_TLK[:, at] = scores_TK
-    check_copies(source.place, experts_TLK, layer_ids, experts)
+    routes = routes_of(source, source.place, experts_TLK, layer_ids, experts)
+    if scored:
+        scores_TLK[routes.experts_TLK < 0] = 0
+    check_copies(source.place, routes.experts_TLK[routes.kept_T], layer_ids, experts)
     fields = sequences(source, len(experts_TLK)).token_fields() | token_ids(samples, len(experts_TLK))
     model = source.model(source.options.k or experts_TLK.shape[2], layer_ids, experts)
     files = [*(layers[layer_id] for layer_id in layer_ids), *samples]
-    return source.trace(model, ONE_AFTER_ANOTHER, files, experts_TLK=experts_TLK, scores_TLK=scores_TLK, **fields)
+    notes = ONE_AFTER_ANOTHER | ({"left_out": list(routes.left_out)} if routes.left_out else {})
+    fields |= {"experts_TLK": routes.experts_TLK, "scores_TLK": scores_TLK}
+    return routes.only(source.trace(model, notes, files, **fields))
 
 
 def sorted_out(source: Source) -> tuple[dict[int, Path], list[Path]]:

@@ -23,17 +23,17 @@ class Kind:
 
 
 APART = ("zero_experts", "shared_slots")  # experts that are none to load, or none to choose
-ROWS = (*APART, "unrouted", "leave_out", "id_map")
+ROWS = (*APART, "unrouted", "leave_out", "id_map")  # what reading/sound_rows.py does
 SAID_APART = ("ranked", "start_token", "dtype", "prompt_tokens", "generated_tokens")  # of responses that do not say it
 CLUSTER = ("devices", "nodes")  # of a placement
 KINDS = {
     "npz": Kind(("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
     "vllm": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
     "sglang": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
-    "flame-moe": Kind(("sequence_tokens", "score_kind"), ("experts", "k", "ranked")),
+    "flame-moe": Kind(("sequence_tokens", "score_kind"), ("experts", "k", "ranked", "unrouted", "leave_out")),
     "smartmoe": Kind((), ("experts", "k", *APART)),
-    "tensorrt-llm": Kind((), (*APART, "experts", *CLUSTER)),
-    "sglang-recorder": Kind(("layers",), ("experts", "k", "ranked", *APART, *CLUSTER)),
+    "tensorrt-llm": Kind((), (*APART, "experts", "approximate", *CLUSTER)),
+    "sglang-recorder": Kind(("layers",), ("experts", "k", "ranked", "approximate", *ROWS, *CLUSTER)),
     "eplb": Kind((), ("experts", "k", "layers", *CLUSTER)),
 }
 

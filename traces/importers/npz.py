@@ -6,17 +6,14 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.array_file import opened_arrays
+from moe_replay.traces.importers.reading.id_maps import map_note, stated_map
 from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source, layer_numbers
+from moe_replay.traces.importers.reading.sound_rows import sound_rows
 from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
     Sequences,
     check_array,
-    check_copies,
-    check_ids,
-    check_no_shared,
-    without_shared,
 )
-from moe_replay.traces.importers.reading.unrouted import routes_of
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.
@@ -42,15 +39,11 @@ def trace_of(path: Path, arrays: dict, source: Source) -> Trace:
     place = f"{path}: {arrays['names']['experts']}"
     check_array(place, arrays["experts"])
     check_beside(path, arrays)
-    experts_TLK = without_shared(place, arrays["experts"], source.options.experts, source.options.shared_slots)
-    check_ids(place, experts_TLK, source.options.experts, lowest=-1)
-    routes = routes_of(source, place, experts_TLK)
-    filled_TLK = routes.experts_TLK != experts_TLK
+    stated_TLK = arrays["experts"]
+    layer_ids = layers_of(path, source, arrays.get("layer_ids"), stated_TLK.shape[1])
+    routes = sound_rows(source, place, stated_TLK, layer_ids, stated_map(source))
     experts_TLK = routes.experts_TLK
-    check_no_shared(place, experts_TLK[routes.kept_T], source.options.experts, source.options.shared_slots)
-    tokens, layers, k = experts_TLK.shape
-    layer_ids = layers_of(path, source, arrays.get("layer_ids"), layers)
-    check_copies(str(path), experts_TLK[routes.kept_T], layer_ids, source.options.experts)
+    tokens, _, k = experts_TLK.shape
     length_S = lengths(path, arrays["offsets"], tokens)
     prompt_len_S = whole_numbers(path, arrays, "prompt_len", (len(length_S),))
     fields = sequences(path, source.options.phase, length_S, prompt_len_S).token_fields()
@@ -58,10 +51,11 @@ def trace_of(path: Path, arrays: dict, source: Source) -> Trace:
         if name in arrays:
             fields[at] = arrays[name].astype(kind)
     if "scores" in arrays:
+        filled_TLK = (experts_TLK < 0) & (stated_TLK[:, :, :k] >= 0)
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
             fields["scores_TLK"] = np.where(filled_TLK, 0, arrays["scores"][:, :, :k]).astype(np.float32)
     left_out = [*arrays["left_out"], *routes.left_out]
-    notes = ONE_AFTER_ANOTHER | ({"left_out": left_out} if left_out else {})
+    notes = ONE_AFTER_ANOTHER | map_note(source) | ({"left_out": left_out} if left_out else {})
     stated = whole_numbers(path, arrays, "zero_experts", ())
     model = source.model(source.options.k or k, layer_ids, zero_experts=None if stated is None else int(stated))
     return routes.only(source.trace(model, notes, experts_TLK=experts_TLK, **fields))

@@ -2,7 +2,7 @@
 
 stat, stat_approx  logical_count [buffer entries, L, E], summed over ranks  -> LoadTrace, without unused entries
 per_pass           records with global_physical_count [L, physical experts]  -> LoadTrace, a file per rank
-per_token          records with topk_ids_of_layer [L, tokens, 8], -1 = none  -> Trace, one rank
+per_token          records with topk_ids_of_layer [L, tokens, columns], -1 = none  -> Trace, a file per rank
 
 A file for `--init-expert-location`, .json or .pt, is counts (`logical_count` [L, E] or [1, L, E]) or a placement
 (`physical_to_logical_map` [L, slots]).
@@ -17,14 +17,16 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.count_rows import check_grid, load_trace_of
-from moe_replay.traces.importers.reading.import_source import Source, given, layer_numbers
+from moe_replay.traces.importers.reading.id_maps import all_experts, checked_map, stated_map
+from moe_replay.traces.importers.reading.import_source import Source, given, layer_numbers, option
 from moe_replay.traces.importers.reading.placement_tables import placement_of
-from moe_replay.traces.importers.reading.recorder_tokens import read_tokens
+from moe_replay.traces.importers.reading.recorder_tokens import MAPPED, read_tokens
 from moe_replay.traces.importers.reading.torch_file import pass_and_rank, torch_content, whole_numbers
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
 from moe_replay.traces.selections import Trace
 
+OWN_MAP = "last_physical_to_logical_map"
 RING = "entries of a ring buffer, its last one used: passes may be lost, and the order of these is not known"
 
 
@@ -38,10 +40,14 @@ def read(source: Source) -> Trace | LoadTrace | ExpertPlacement:
         raise InputError(f"{source.place}: files of {' and '.join(sorted(set(modes.values())))}, allowed one mode")
     if modes[source.paths[0]] == "placement":
         return read_placement(source, contents)
-    for name in ("experts", "k"):
+    mode = modes[source.paths[0]]
+    for name in ("experts",) if mode == "per_token" else ("experts", "k"):
         given(source, name, "the files do not tell")
-    reader = {"stat": read_stat, "per_pass": read_passes, "per_token": read_tokens_of}[modes[source.paths[0]]]
-    return reader(source, contents)
+    others = ("approximate",) if mode == "per_token" else ("unrouted", "leave_out", "ranked")
+    for name in (*others, *(("id_map",) if mode == "stat" else ())):
+        if name in source.options.given:
+            raise InputError(f"{source.kind}: {option(name)} means nothing for files of mode {mode}")
+    return {"stat": read_stat, "per_pass": read_passes, "per_token": read_tokens_of}[mode](source, contents)
 
 
 def content_of(path: Path) -> dict:
@@ -122,6 +128,7 @@ def read_passes(source: Source, contents: dict[Path, dict]) -> LoadTrace:
     """Return the load trace of per_pass: a file per rank, every rank with the same passes, physical ids mapped."""
     found, counts, gatherers = {}, {}, set()
     for path, content in contents.items():
+        logical_LP = physical_to_logical(source, str(path), content)
         for at, record in enumerate(content["records"]):
             place = f"{path}: record {at}"
             iteration, rank = pass_and_rank(place, record)
@@ -129,47 +136,67 @@ def read_passes(source: Source, contents: dict[Path, dict]) -> LoadTrace:
                 raise InputError(f"{place}: pass {iteration} of rank {rank} was in {found[iteration, rank]} before")
             gatherers.add(str(record.get("gatherer_key")))
             found[iteration, rank] = path
-            counts[iteration, rank] = logical_counts(place, source, content, record)
+            counts[iteration, rank] = physical_counts(place, record, logical_LP)
     if len(gatherers) > 1:
         raise InputError(f"{source.place}: gatherer_key is {' and '.join(sorted(gatherers))!s:.60}, allowed one")
     iterations, ranks = check_grid(source, found, "record")
     shapes = {table.shape for table in counts.values()}
     if len(shapes) > 1:
-        raise InputError(f"{source.place}: counts of shapes {sorted(shapes)!s:.60}, allowed one [layers, experts]")
-    load_SRLE = np.stack([np.stack([counts[iteration, rank] for rank in ranks]) for iteration in iterations])
+        raise InputError(f"{source.place}: counts of shapes {sorted(shapes)!s:.60}, allowed one [layers, slots]")
+    count_SRLP = np.stack([np.stack([counts[iteration, rank] for rank in ranks]) for iteration in iterations])
+    local = rank_local(count_SRLP, ranks)
+    load_SRLE = logical_counts(count_SRLP, logical_LP, all_experts(source))
     layer_ids = moe_layers(source, source.place, load_SRLE.sum(1))
     load_SRMLE = load_SRLE[:, :, None, list(layer_ids)]
-    notes = {"ids": "physical ids were mapped by last_physical_to_logical_map: the last one, if experts were moved"}
-    return load_trace_of(source, load_SRMLE, iterations, ranks, layer_ids, source.options.k, **notes)
+    notes = {"ids": MAPPED} | ({"counts": local} if local else {})
+    return load_trace_of(
+        source, load_SRMLE, iterations, ranks, layer_ids, source.options.k, rank_local=bool(local), **notes
+    )
 
 
-def logical_counts(place: str, source: Source, content: dict, record: dict) -> np.ndarray:
-    """Return a record's counts [layers, logical experts]: replicas of an expert are added up."""
+def physical_counts(place: str, record: dict, logical_LP: np.ndarray) -> np.ndarray:
+    """Return a record's counts [layers, slots]; InputError for another shape than the map's, or counts below zero."""
     count_LP = whole_numbers(place, record, "global_physical_count", 2)
-    logical_LP = physical_to_logical(place.split(": record")[0], content, all_experts(source))
     if count_LP.shape != logical_LP.shape:
         found = f"global_physical_count has shape {count_LP.shape}"
         raise InputError(f"{place}: {found}, allowed {logical_LP.shape} as last_physical_to_logical_map")
     if (count_LP < 0).any():
         raise InputError(f"{place}: count is {count_LP.min()}, allowed >= 0")
-    counts = np.zeros((len(count_LP), all_experts(source)), np.int64)
-    np.add.at(counts, (np.arange(len(count_LP))[:, None], logical_LP), count_LP)
-    return counts
+    return count_LP
 
 
-def physical_to_logical(place: str, content: dict, experts: int) -> np.ndarray:
-    """Return the map [layers, physical experts]; InputError unless it names exactly the model's experts."""
-    logical_LP = whole_numbers(place, content, "last_physical_to_logical_map", 2)
-    wrong = (logical_LP < 0) | (logical_LP >= experts)
-    if not logical_LP.size or wrong.any():
-        layer, at = (int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape)) if logical_LP.size else (0, 0)
-        found = f"layer {layer}, slot {at} is {logical_LP[layer, at]}" if logical_LP.size else "is empty"
-        raise InputError(f"{place}: last_physical_to_logical_map: {found}, allowed 0..{experts - 1}")
-    for layer, logical_P in enumerate(logical_LP):
-        if len(missing := np.setdiff1d(np.arange(experts), logical_P)):
-            found = f"layer {layer} has no slot for expert {missing[0]}"
-            raise InputError(f"{place}: last_physical_to_logical_map: {found}, allowed: every expert 0..{experts - 1}")
-    return logical_LP
+def rank_local(count_SRLP: np.ndarray, ranks: list[int]) -> str | None:
+    """Return the note on counts of ranks that each saw the selections of their own slots only; None where they did not.
+
+    Of several ranks, each rank r then counts nothing outside the r-th of equally many slots.
+    """
+    total_SRL, slots = count_SRLP.sum(3), count_SRLP.shape[3]
+    if len(ranks) < 2 or ranks != list(range(len(ranks))) or slots % len(ranks):
+        return None
+    owner_P = np.arange(slots) // (slots // len(ranks))
+    elsewhere = any(count_SRLP[:, rank][..., owner_P != rank].any() for rank in ranks)
+    if elsewhere or not count_SRLP.any((0, 2, 3)).all() or (total_SRL == total_SRL[:, :, -1:]).all():
+        return None
+    return "rank-local: each rank counted what its own experts received; summed over ranks, layers are alike"
+
+
+def logical_counts(count_SRLP: np.ndarray, logical_LP: np.ndarray, experts: int) -> np.ndarray:
+    """Return counts by the model's own experts: replicas of an expert are added up."""
+    counts_SRLE = np.zeros((*count_SRLP.shape[:3], experts), np.int64)
+    np.add.at(counts_SRLE, (..., np.arange(len(logical_LP))[:, None], logical_LP), count_SRLP)
+    return counts_SRLE
+
+
+def physical_to_logical(source: Source, place: str, content: dict) -> np.ndarray:
+    """Return the map [layers, slots] of a file, or of --map where it has none; InputError where they differ."""
+    stated = stated_map(source)
+    if stated is not None and OWN_MAP not in content:
+        return stated
+    slots_LP = whole_numbers(place, content, OWN_MAP, 2)
+    own = checked_map(f"{place}: {OWN_MAP}", slots_LP, all_experts(source))
+    if stated is not None and not np.array_equal(stated, own):
+        raise InputError(f"{place}: {OWN_MAP} is another than that of --map, allowed the same, or no --map")
+    return own
 
 
 def check_experts(source: Source, path: Path, experts: int) -> None:
@@ -180,14 +207,10 @@ def check_experts(source: Source, path: Path, experts: int) -> None:
         raise InputError(f"{path}: logical_count has {experts} experts, but {stated}")
 
 
-def all_experts(source: Source) -> int:
-    """Return how many experts the files number: those a router chooses among, and behind them the shared ones."""
-    return source.options.experts + (source.options.shared_slots or 0)
-
-
 def read_tokens_of(source: Source, contents: dict[Path, dict]) -> Trace:
-    """Return the trace of per_token: one rank's file, since ranks may hold the same tokens."""
-    path = source.one_file()
-    return read_tokens(
-        source, path, contents[path], physical_to_logical(str(path), contents[path], all_experts(source))
-    )
+    """Return the trace of per_token; InputError where ranks have different maps."""
+    maps = [physical_to_logical(source, str(path), content) for path, content in contents.items()]
+    for path, each in zip(contents, maps, strict=True):
+        if not np.array_equal(each, maps[0]):
+            raise InputError(f"{path}: {OWN_MAP} is another than that of {source.paths[0]}, allowed the same in all")
+    return read_tokens(source, contents, maps[0])

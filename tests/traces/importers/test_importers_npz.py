@@ -86,7 +86,7 @@ MALFORMED = {
     "no offsets": (lambda a: a.pop("offsets"), "no array for 'offsets'"),
     "an expert too many": (
         with_entry("experts", (4, 1, 0), 8),
-        "experts: row 4, layer 1, slot 0: expert is 8, allowed -1..7 (1 such row)",
+        "experts: row 4, layer 2, slot 0: expert is 8, allowed -1..7 (1 such row)",
     ),
     "experts as fractions": (
         lambda a: a.update(experts=a["experts"] / 1),

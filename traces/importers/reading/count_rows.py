@@ -15,6 +15,7 @@ SHARED_COUNTS = (
     "it looks like a shared expert; allowed: --shared-slots N to leave the last N experts out, and --experts and --k "
     "without them; --shared-slots 0 keeps it"
 )
+ESTIMATES = "; estimates with --approximate; of experts spread over ranks the files of all ranks"
 COPY_CELLS = 8  # as many counts above zero cannot be alike by chance, if they differ among themselves
 
 
@@ -86,7 +87,7 @@ def check_even_totals(source: Source, load_SRMLE: np.ndarray, layer_ids: tuple[i
         at = tuple(int(index) for index in np.unravel_index(int(differs.argmax()), differs.shape))
         place = f"iteration {ids[0][at[0]]}, rank {ids[1][at[1]]}, microbatch {at[2]}, layer {layer_ids[at[3]]}"
         allowed = f"{total_SRML[(*at[:3], 0)]} as in layer {layer_ids[0]}: all layers see the same tokens"
-        raise InputError(f"{source.place}: {place}: {total_SRML[at]} selections, allowed {allowed}")
+        raise InputError(f"{source.place}: {place}: {total_SRML[at]} selections, allowed {allowed}{ESTIMATES}")
 
 
 def check_whole_tokens(source: Source, load_SRMLE: np.ndarray, k: int) -> None:
@@ -94,7 +95,8 @@ def check_whole_tokens(source: Source, load_SRMLE: np.ndarray, k: int) -> None:
     odd = load_SRMLE.sum(-1) % k != 0
     if odd.any():
         found = int(load_SRMLE.sum(-1)[odd][0])
-        raise InputError(f"{source.place}: {found} selections in a layer, allowed a multiple of {k}, those of a token")
+        line = f"{found} selections in a layer, allowed a multiple of {k}, those of a token"
+        raise InputError(f"{source.place}: {line}{ESTIMATES}")
 
 
 def load_trace_of(
@@ -105,14 +107,22 @@ def load_trace_of(
     layer_ids: tuple[int, ...],
     used_k: int,
     files: list[Path] | None = None,
+    rank_local: bool = False,
     **notes: object,
 ) -> LoadTrace:
-    """Return the load trace of counts, checked for the traps that all count logs share."""
+    """Return the load trace of counts, checked for the traps that all count logs share.
+
+    With `rank_local` counts each rank has its own experts' only, so that just their sum is one of tokens.
+    """
     if not load_SRMLE.any():
         raise InputError(f"{source.place}: every count is zero: nothing was recorded")
     load_SRMLE = without_shared_counts(source, load_SRMLE, used_k)
-    check_even_totals(source, load_SRMLE, layer_ids, (iteration_S, rank_R))
-    check_whole_tokens(source, load_SRMLE, used_k)
+    summed_SRMLE = load_SRMLE.sum(1, keepdims=True) if rank_local else load_SRMLE
+    if not source.options.approximate:
+        check_even_totals(source, summed_SRMLE, layer_ids, (iteration_S, [0] if rank_local else rank_R))
+        check_whole_tokens(source, summed_SRMLE, used_k)
+    else:
+        notes["counts"] = "approximate: totals of layers may differ, and need be no multiple of k"
     check_count_copies(source.place, load_SRMLE, layer_ids)
     check_rank_copies(source.place, load_SRMLE, rank_R)
     check_no_shared_counts(source, load_SRMLE, used_k)

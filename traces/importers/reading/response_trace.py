@@ -1,27 +1,26 @@
 """The trace of sequences that serving engines returned: turns of a conversation joined, traps of all rows checked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.reading.id_maps import map_note, mapped, stated_map
+from moe_replay.traces.header import LARGEST_EXPERTS
+from moe_replay.traces.importers.reading.id_maps import map_note, stated_map
 from moe_replay.traces.importers.reading.import_source import Source, layer_numbers
 from moe_replay.traces.importers.reading.routed_arrays import KEY
+from moe_replay.traces.importers.reading.sound_rows import sound_rows
 from moe_replay.traces.importers.reading.token_counts import Tokens
 from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
     Sequences,
-    check_copies,
     check_ids,
-    check_no_shared,
     without_dense,
     without_shared,
 )
-from moe_replay.traces.importers.reading.unrouted import check_whole, routes_of
 from moe_replay.traces.selections import Trace
 
 LAST_TOKEN = "the last generated token of a sequence is never routed and has no row"
@@ -58,13 +57,7 @@ def trace_of(source: Source, pieces: list[Piece], sequences: int) -> Trace:
     rows_TLK = np.concatenate(list(rows_of(source, pieces, None if logical_LP is None else logical_LP.shape[1])))
     layer_ids = layer_numbers(source.options.layers, rows_TLK.shape[1])
     rows_TLK = without_dense(source.place, rows_TLK, layer_ids)
-    routes = routes_of(source, source.place, rows_TLK, layer_ids, None if logical_LP is None else logical_LP.shape[1])
-    check_whole(source, source.place, routes.experts_TLK, layer_ids)
-    if logical_LP is not None:
-        routes = replace(routes, experts_TLK=experts_of(source, routes.experts_TLK, logical_LP, layer_ids))
-    kept_TLK = routes.experts_TLK[routes.kept_T]
-    check_no_shared(source.place, kept_TLK, source.options.experts, source.options.shared_slots)
-    check_copies(source.place, kept_TLK, layer_ids, source.options.experts)
+    routes = sound_rows(source, source.place, rows_TLK, layer_ids, logical_LP, whole=True)
     joined_S = np.array([False, *(after.continues(before) for before, after in pairwise(pieces))])
     rows = Sequences(
         np.array([len(piece.experts_TLK) for piece in pieces]), np.array([piece.prefill for piece in pieces]),
@@ -86,28 +79,23 @@ def trace_of(source: Source, pieces: list[Piece], sequences: int) -> Trace:
 def rows_of(source: Source, pieces: list[Piece], slots: int | None) -> Iterator[np.ndarray]:
     """Yield the rows of each sequence, ids checked; InputError for rows of another shape than those before.
 
-    Shared experts are left out, except where ids are of so many physical `slots`: then they are still to be mapped.
+    With physical `slots` ids are below these, else below the experts, shared ones counted.
     """
     shape, experts = None, slots or source.options.experts
     for piece in pieces:
         rows_TLK = piece.experts_TLK
         if rows_TLK.dtype.itemsize == 1 and np.iinfo(rows_TLK.dtype).max < experts - 1:
             raise InputError(f"{piece.place}: {KEY} is {rows_TLK.dtype}, allowed a wider type for {experts} experts")
-        if slots is None:
-            rows_TLK = without_shared(piece.place, rows_TLK, experts, source.options.shared_slots)
-        check_ids(piece.place, rows_TLK, experts, lowest=-1)
+        routed_TLK = rows_TLK if slots else without_shared(piece.place, rows_TLK, experts, source.options.shared_slots)
+        check_ids(piece.place, routed_TLK, experts, lowest=-1)
         if shape not in (None, rows_TLK.shape[1:]):
             raise InputError(f"{piece.place}: rows are [layers, k] {rows_TLK.shape[1:]}, allowed {shape} as before")
         shape = rows_TLK.shape[1:]
+        check_width(piece.place, rows_TLK)
         yield rows_TLK.astype(np.int16)
 
 
-def experts_of(
-    source: Source, physical_TLK: np.ndarray, logical_LP: np.ndarray, layer_ids: tuple[int, ...]
-) -> np.ndarray:
-    """Return the experts of physical ids, without the shared ones."""
-    experts, shared = source.options.experts, source.options.shared_slots
-    experts_TLK = mapped(source, physical_TLK, logical_LP, layer_ids)
-    experts_TLK = without_shared(source.place, experts_TLK, experts, shared)
-    check_ids(source.place, experts_TLK, experts, lowest=-1, layer_ids=layer_ids)
-    return experts_TLK
+def check_width(place: str, rows_TLK: np.ndarray) -> None:
+    """Refuse ids of shared experts that a trace cannot hold; those of routed ones are checked."""
+    if rows_TLK.max() > LARGEST_EXPERTS:
+        raise InputError(f"{place}: expert {rows_TLK.max()}, allowed up to {LARGEST_EXPERTS}")

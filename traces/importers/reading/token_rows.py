@@ -13,11 +13,12 @@ COPY_BITS = 64  # layers are copies of each other only where chance would need a
 
 
 def check_ids(
-    place: str, experts_TLK: np.ndarray, experts: int, lowest: int = 0, layer_ids: tuple[int, ...] | None = None
-) -> None:
+    place: str, experts_TLK: np.ndarray, experts: int, lowest: int = 0, layer_ids: tuple[int, ...] | None = None,
+    hints: bool = True,
+) -> None:  # fmt: skip
     """Refuse what is no array [rows, layers, k] of expert ids within lowest..experts-1.
 
-    Messages call layers by `layer_ids`, or 0, 1, ... where there are none.
+    Messages call layers by `layer_ids`, or 0, 1, ... where there are none; `hints` say what larger ids may be.
     """
     check_array(place, experts_TLK)
     wrong = (experts_TLK >= experts) | (experts_TLK < lowest)
@@ -26,7 +27,7 @@ def check_ids(
         layer_id = layer_ids[layer] if layer_ids else layer
         found = f"row {row}, layer {layer_id}, slot {slot}: expert is {experts_TLK[row, layer, slot]}"
         line = f"{place}: {found}, allowed {lowest}..{experts - 1} ({such(count)})"
-        raise InputError(line + beyond_text(experts_TLK, experts))
+        raise InputError(line + (beyond_text(experts_TLK, experts) if hints else ""))
 
 
 def beyond_text(experts_TLK: np.ndarray, experts: int) -> str:

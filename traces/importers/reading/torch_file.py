@@ -71,6 +71,8 @@ def whole_numbers(place: str, content: dict, key: str, dimensions: int) -> np.nd
         values = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{place}: {key} is no array ({str(error)[:60]})") from None
+    if isinstance(value, list) and not value:
+        values = values.astype(np.int64)  # an empty list says no type
     if values.dtype.kind not in "iu" or values.ndim != dimensions:
         found = f"{values.dtype} of {values.ndim} dimensions"
         raise InputError(f"{place}: {key} is {found}, allowed whole numbers of {dimensions}")
