@@ -72,6 +72,13 @@ class ClusterConfig:
         if self.nics is not None and self.nics > devices // self.nodes:
             raise InputError(f"nics is {self.nics}, allowed: 1..{devices // self.nodes}, the devices of a node")
 
+    def check_queues(self) -> None:
+        """Refuse what queues do not have: a step to cut, and relays, which wait for the parts of a step."""
+        if self.micro_batches != 1:
+            raise InputError(f"micro_batches is {self.micro_batches}, allowed 1 under queues: they have no step to cut")
+        if self.mode != "direct":
+            raise InputError(f"mode {self.mode!r} is for lockstep, allowed under queues: 'direct'")
+
     @classmethod
     def from_dict(cls, fields: dict) -> ClusterConfig:
         """Return the cluster in a record header; InputError if it has a field this version does not know."""

@@ -127,8 +127,10 @@ class RunConfig:
         if not isinstance(self.cluster, ClusterConfig):
             raise InputError(f"cluster is {self.cluster!r}, allowed: a ClusterConfig, or None")
         self.cluster.check_devices(self.devices)
-        if self.scheduler != "lockstep":
-            raise InputError(f"links are not modelled under scheduler {self.scheduler!r} yet, allowed: 'lockstep'")
+        if self.scheduler not in ("lockstep", "queues"):
+            raise InputError(f"links are not modelled under scheduler {self.scheduler!r}, allowed: lockstep, queues")
+        if self.scheduler == "queues":
+            self.cluster.check_queues()
         if self.memory is not None:
             raise InputError("links and expert memory together are not modelled, allowed: one of them")
 

@@ -13,6 +13,7 @@ from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.policies.arrivals import new_arrivals
 from moe_replay.simulate.policies.batch import Batch
 from moe_replay.simulate.policies.cluster.cluster_lockstep import ClusterLockstep
+from moe_replay.simulate.policies.cluster.cluster_queues import ClusterQueues
 from moe_replay.simulate.policies.instant_order import STEPS
 from moe_replay.simulate.policies.memory.host_link import Transfer
 from moe_replay.simulate.policies.memory.memory_setup import Known, new_memory
@@ -22,6 +23,7 @@ from moe_replay.simulate.policies.scheduler_names import SCHEDULERS
 
 Retired = tuple[list[int], list[int]]  # what Scheduler.retire returns: (passes that move on, passes that finish)
 Completed = tuple[Batch, Retired]
+LINKED = {"lockstep": ClusterLockstep, "queues": ClusterQueues}  # schedulers of linked devices
 
 
 class Replay:
@@ -43,7 +45,7 @@ class Replay:
             self.memory = new_memory(workload, device_LB, config, known) if config.memory is not None else None
             self.rules = SCHEDULERS[config.scheduler](workload, device_LB, config, self.memory)
         else:
-            self.rules = ClusterLockstep(workload, config)
+            self.rules = LINKED[config.scheduler](workload, config)
         self.arrivals = new_arrivals(workload, config)
         self.recording = Recording(workload, self.memory, self.rules.messages)
         self.launch, self.send = launch, send

@@ -35,7 +35,7 @@ def placed(expert_LP, experts, devices, nodes=1):
 
 
 def linked(workload, homes, placement, devices, asked, **fields):
-    """Return (workload with these homes, configuration) of a lockstep run over linked devices."""
+    """Return (workload with these homes, configuration) of a run over linked devices, in lockstep unless asked."""
     settings = {"scheduler": "lockstep", "devices": devices, "placement": placement, "cluster": asked, **fields}
     return replace(workload, home_T=np.array(homes, np.int64)), RunConfig(**settings)
 
@@ -89,19 +89,38 @@ def arrivals(draw):
 
 
 @st.composite
-def cluster_runs(draw, one_step=False):
-    """Draw the arguments of a run over linked devices: workload, configuration, cost; `one_step`: all in one step."""
+def on_devices(draw, placed_by_rule=True):
+    """Draw a workload, homes, a placement, devices and the links between them."""
     workload = draw(workloads(max_experts=6))
     nodes, in_node = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     devices, rows = nodes * in_node, len(workload.experts_TLK)
     in_turn = draw(st.booleans())
     homes = np.arange(rows) % devices if in_turn else [draw(st.integers(0, devices - 1)) for _ in range(rows)]
     placement = draw(placements(workload.layers, workload.experts, devices, nodes))
-    if devices <= workload.experts and not one_step and draw(st.booleans()):
+    if devices <= workload.experts and placed_by_rule and draw(st.booleans()):
         placement = "contiguous"
+    return workload, homes, placement, devices, draw(links(nodes, in_node))
+
+
+@st.composite
+def queue_runs(draw, **fields):
+    """Draw the arguments of a run of queues over linked devices, as `cluster_runs` does of lockstep."""
+    *where, asked = draw(on_devices())
+    queues = {
+        "scheduler": "queues", "queue_size": draw(st.integers(1, 4) | st.just(1000)),
+        "dense_queue_size": draw(st.none() | st.integers(1, 3)), "timeout_ns": draw(st.none() | st.integers(0, 30)),
+        "dense": draw(st.booleans()), **draw(arrivals()), **fields,
+    }  # fmt: skip
+    asked = replace(asked, mode="direct", micro_batches=1)
+    return *linked(*where, asked, **queues), draw(costs())
+
+
+@st.composite
+def cluster_runs(draw, one_step=False):
+    """Draw the arguments of a run over linked devices: workload, configuration, cost; `one_step`: all in one step."""
+    drawn = draw(on_devices(placed_by_rule=not one_step))
     fields = {} if one_step else {"max_step": draw(st.none() | st.integers(1, 3)), **draw(arrivals())}
-    asked = draw(links(nodes, in_node))
-    workload, config = linked(workload, homes, placement, devices, asked, dense=draw(st.booleans()), **fields)
+    workload, config = linked(*drawn, dense=draw(st.booleans()), **fields)
     if one_step:
         workload = replace(workload, round_P=np.zeros_like(workload.round_P), group_P=np.arange(workload.passes))
     return workload, config, draw(costs())

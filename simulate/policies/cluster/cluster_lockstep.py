@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from moe_replay.simulate.policies.batch import Batch
 from moe_replay.simulate.policies.cluster.exchange import Exchange
+from moe_replay.simulate.policies.cluster.linked_scheduler import LinkedScheduler
 from moe_replay.simulate.policies.cluster.ports import COMBINE, DISPATCH, Message, Ports
 from moe_replay.simulate.policies.cluster.replica_split import ReplicaSplit
 from moe_replay.simulate.policies.cluster.slot_table import expert_slots
 from moe_replay.simulate.policies.cluster.step_routes import StepRoutes
-from moe_replay.simulate.policies.scheduler import Scheduler, members_of_stages
+from moe_replay.simulate.policies.scheduler import members_of_stages
 
 if TYPE_CHECKING:
     from moe_replay.simulate.config.run_config import RunConfig
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Work = tuple[int, int, int, int]  # (micro-batch, layer, block, when it was ready)
 
 
-class ClusterLockstep(Scheduler):
+class ClusterLockstep(LinkedScheduler):
     """A step of at most `max_step` waiting passes at a time; its tokens are at home on devices that exchange messages.
 
     A device carries out its work first come, first served: the dense block of its own tokens, then the slots that its
@@ -94,7 +95,7 @@ class ClusterLockstep(Scheduler):
             return
         place = micro_batch, layer
         for message in self.exchange.dispatch(place, home):
-            self._send(message, now)
+            self.send(message, now)
         if self.exchange.keeps_local(place, home):
             self._reach(micro_batch, layer, home, now)
         elif not self.exchange.expects_results(place, home):
@@ -114,10 +115,6 @@ class ClusterLockstep(Scheduler):
         members = self.routes.of(micro_batch, layer).members
         return [slot for slot in range(first, first + self.split.slots_per_device) if slot in members]
 
-    def retire(self, batch: Batch) -> tuple[list[int], list[int]]:
-        """Nothing moves on before the device is released."""
-        return [], []
-
     def release(self, batch: Batch, now: int) -> None:
         """Free the device of a completed batch, and do what follows the batch."""
         self.free_D[batch.device] = True
@@ -129,7 +126,7 @@ class ClusterLockstep(Scheduler):
         self.left[micro_batch, layer, device] -= 1
         if self.left[micro_batch, layer, device] == 0:
             for message in self.exchange.combine((micro_batch, layer), device):
-                self._send(message, now)
+                self.send(message, now)
             if self.exchange.keeps_local((micro_batch, layer), device):
                 self._return(micro_batch, layer, device, now)
 
@@ -143,7 +140,7 @@ class ClusterLockstep(Scheduler):
         for message in self.ports.due(now):
             place = message.micro_batch, message.layer
             for further in self.exchange.relayed(message):
-                self._send(further, now)
+                self.send(further, now)
             if message.kind == DISPATCH and self.exchange.is_for(place, message.home, message.destination):
                 self._reach(*place, message.destination, now)
             if message.kind == COMBINE and message.destination == message.home:
@@ -153,22 +150,6 @@ class ClusterLockstep(Scheduler):
         finished, self.step = self.step, []
         self.present -= len(finished)
         return finished
-
-    def _send(self, message: Message, now: int) -> None:
-        message.queued_ns = now
-        self.messages.append(message)
-        self.ports.send(message)
-
-    def begin_messages(self, now: int) -> None:
-        """Let free ports take their first messages."""
-        self.ports.take(now)
-
-    def next_message(self) -> int | None:
-        """Return when something happens at a port next."""
-        return self.ports.next_ns
-
-    def enqueue(self, passes: list[int], now: int) -> None:
-        """Nothing: `release` has put what follows a batch into the queues."""
 
     def start_batches(self, now: int) -> list[Batch]:
         """Let every free device, ascending, take the first of its work."""
