@@ -9,7 +9,7 @@ import joblib
 FORMS = {
     "masked gating": ["fill", "play_masked"],
     "expert memory": ["play_with_memory"],
-    "all experts resident": ["play_resident"],
+    "all experts resident": ["play_resident", "play_linked_queues"],
     "linked devices": ["play_cluster_step"],
     "miss counts": ["replay_accesses"],
     "orders of graphs": [],

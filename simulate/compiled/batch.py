@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moe_replay.simulate.compiled.jit import compiled
+from moe_replay.simulate.compiled.jit import compiled, inlined
 from moe_replay.simulate.compiled.lockstep import bind_from_stage, retire_from_step
 from moe_replay.simulate.compiled.memory.expert_memory import bound, released, take
 from moe_replay.simulate.compiled.memory.masking import release_masked
@@ -68,10 +68,7 @@ def start_batches(world: World, memory: Memory | None, masked: int | None, now: 
 @compiled
 def start(world: World, memory: Memory | None, masked: int | None, device: int, queue: int, now: int) -> None:
     """Bind a batch of a queue on a device and record it; its end is known when it is launched."""
-    batch, row = device_at(world, device), batch_at(world, world.batches)
-    batch.free, batch.queue, batch.start_ns = 0, queue, now
-    world.running += 1
-    row.queue, row.device, row.ready_ns, row.start_ns, row.hit = queue, device, queue_at(world, queue).ready_ns, now, -1
+    row = occupy(world, device, queue, now)
     if world.scheduler == LOCKSTEP:
         row.size, row.crc, row.forced = bind_from_stage(world, device, queue)
     else:
@@ -85,6 +82,16 @@ def start(world: World, memory: Memory | None, masked: int | None, device: int, 
     if world.scheduler != LOCKSTEP:
         rejoin(world, memory, masked, queue, now)
     world.batches += 1
+
+
+@inlined
+def occupy(world: World, device: int, queue: int, now: int) -> np.void:
+    """Let a queue have a device; return the record of the batch, the next that counts."""
+    batch, row = device_at(world, device), batch_at(world, world.batches)
+    batch.free, batch.queue, batch.start_ns = 0, queue, now
+    world.running += 1
+    row.queue, row.device, row.ready_ns, row.start_ns, row.hit = queue, device, queue_at(world, queue).ready_ns, now, -1
+    return row
 
 
 @compiled

@@ -10,6 +10,7 @@ import numpy as np
 from moe_replay.simulate.compiled.caches.cache import admit
 from moe_replay.simulate.compiled.cluster.cluster_layout import CLUSTER
 from moe_replay.simulate.compiled.cluster.cluster_lockstep import play_step
+from moe_replay.simulate.compiled.cluster.linked_instant import play_queues
 from moe_replay.simulate.compiled.instant import go_on
 from moe_replay.simulate.compiled.jit import entry
 from moe_replay.simulate.compiled.memory.cache_replay import REPLAY, replay_all
@@ -39,6 +40,12 @@ def play_masked(world: np.ndarray, memory: np.ndarray) -> int:
 def play_cluster_step(clusters: np.ndarray) -> int:
     """Play one step over linked devices until it has ended or needs something; return which."""
     return play_step(clusters[0])
+
+
+@entry(RUN, CLUSTER)
+def play_linked_queues(world: np.ndarray, clusters: np.ndarray) -> int:
+    """Play a run of queues over linked devices until it is over or needs something; return which."""
+    return play_queues(world[0], clusters[0])
 
 
 @entry(MEMORY)

@@ -36,7 +36,7 @@ from moe_replay.simulate.compiled.run_layout import (
     LAUNCH,
     NEED_BATCHES,
     NEED_COST,
-    NEED_TRANSFERS,
+    NEED_ROOM,
     NEVER,
     NEXT_INSTANT,
     PREFETCH,
@@ -66,7 +66,7 @@ def go_on(world: World, memory: Memory | None, masked: int | None) -> int:
             if world.batches + world.devices + 1 > len(batches_A(world)):
                 return NEED_BATCHES
             if memory is not None and not has_room(world, memory):
-                return NEED_TRANSFERS
+                return NEED_ROOM
             begin_round(world, memory, masked)
         if world.where == LAUNCH:  # batches are bound, their ends unknown
             if not launch(world):  # the only question within a round
@@ -74,7 +74,7 @@ def go_on(world: World, memory: Memory | None, masked: int | None) -> int:
             leave(world, memory, masked)
         if memory is not None:
             if not ask_ahead(world, memory, masked):
-                return NEED_TRANSFERS
+                return NEED_ROOM
             if memory.broken >= 0:  # noted where it was found: compiled code raises nothing
                 return BROKEN
         end_round(world, memory)
@@ -83,11 +83,24 @@ def go_on(world: World, memory: Memory | None, masked: int | None) -> int:
 @compiled
 def begin_instant(world: World, memory: Memory | None) -> bool:
     """Go to the next moment at which something is due; return False if there is none."""
+    now = next_moment(world)
+    if memory is not None:
+        now = min(now, next_end(memory))
+    return go_to(world, now)
+
+
+@compiled
+def next_moment(world: World) -> int:
+    """Return when the next batch ends, pass arrives or queue times out, NEVER where none does."""
     now = min(next_arrival(world), next_due(world))  # a look at each is quicker than a calendar
     for device in range(world.devices + 1):
         now = min(now, device_at(world, device).end_ns)
-    if memory is not None:
-        now = min(now, next_end(memory))
+    return now
+
+
+@compiled
+def go_to(world: World, now: int) -> bool:
+    """Let it be a moment: mark the batches that end then, and list who arrives by itself; return False for NEVER."""
     # Nothing will ever happen: the run is over, or all that is pending ends beyond the clock.
     if now == NEVER:
         return False
@@ -196,16 +209,25 @@ def ask_ahead(world: World, memory: Memory, masked: int | None) -> bool:
 @compiled
 def end_round(world: World, memory: Memory | None) -> None:
     """Let links begin; then comes a further round, the stall rule, or the next instant."""
-    further = world.arriving > 0 or world.emptied > 0
-    if memory is not None and begin_transfers(world, memory, world.now):
-        further = True
+    further, stalled = world.emptied > 0, is_stalled(world)
+    if memory is not None:
+        if begin_transfers(world, memory, world.now):
+            further = True
+        if stalled and any_transfer(memory):
+            stalled = False
+    choose_next(world, further, stalled)
+
+
+@compiled
+def choose_next(world: World, further: bool, stalled: bool) -> None:
+    """Choose what follows: a round that something else asks for or that is due, the stall rule, or the next instant."""
     for device in range(world.devices + 1):
         if device_at(world, device).done:
             further = True
-    if further:
+    if further or world.arriving > 0:
         world.where = ROUND
     # In lockstep every block with members is ready: it cannot stall.
-    elif world.scheduler != LOCKSTEP and is_stalled(world, memory):
+    elif world.scheduler != LOCKSTEP and stalled:
         force(world)
         world.where = ROUND
     else:
@@ -213,8 +235,6 @@ def end_round(world: World, memory: Memory | None) -> None:
 
 
 @compiled
-def is_stalled(world: World, memory: Memory | None) -> bool:
-    """Say whether passes wait although nothing runs and no transfer, arrival or time-out is pending."""
-    if world.running or world.present == 0 or world.timed > 0 or world.due < len(times_A(world)):
-        return False
-    return memory is None or not any_transfer(memory)
+def is_stalled(world: World) -> bool:
+    """Say whether passes wait although no batch runs and no arrival or time-out is pending."""
+    return world.running == 0 and world.present > 0 and world.timed == 0 and world.due == len(times_A(world))

@@ -59,7 +59,12 @@ def make_ready(world: World, queue: int) -> None:
 @inlined
 def grow(world: World, queue: int, member: int, size: int, now: int) -> None:
     """Append a member; note a queue that reached B, or one that got a head whose time-out starts now."""
-    length = append_member(world, queue, member)
+    grown(world, queue, append_member(world, queue, member), size, now)
+
+
+@inlined
+def grown(world: World, queue: int, length: int, size: int, now: int) -> None:
+    """Note a queue that reached B, or one that got a head whose time-out starts now."""
     if length == 1:
         note_head(world, queue, now)
     if length == size:

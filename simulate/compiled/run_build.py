@@ -37,23 +37,28 @@ POLYNOMIAL = 0xEDB88320  # of the CRC-32 that zlib has
 LISTS_OF_PASSES = ("finished_P", "emptied_P", "arriving_P", "queued_P", "step_P")
 
 
-def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Pointed:
+def new_world(
+    workload: Workload, config: RunConfig, curve_Q: np.ndarray, device_LB: np.ndarray | None = None
+) -> Pointed:  # fmt: skip
     """Return a run that has not begun; `curve_Q` numbers the cost curve of every queue.
+
+    `device_LB` is the device of every block's queue, None: as the configuration's placement says.
 
     Raises InputError as the reference engine does, for a placement or arrivals that do not fit, for a rule that is not
     compiled, and for more members of queues than numbers of 32 bits count.
     """
     numbers = numbers_of(config)
-    device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
+    if device_LB is None:
+        device_LB = place(config.placement, workload.layers, workload.experts, config.devices)
     arrivals = new_arrivals(workload, config)
     queues, masked = device_LB.size, config.memory is not None and config.memory.is_masked
     check_counts(workload, config, queues)
-    world = Pointed(RUN, ARRAYS, **run_fields(workload, config, numbers))
+    world = Pointed(RUN, ARRAYS, **run_fields(workload, config, numbers, device_LB.shape))
     kind = numbers["arrivals"]
     routed = (len(workload.pass_N), workload.experts_TLK.shape[2]) if masked else (1, 1)
     world.put(
         passes_P=new_passes(workload, arrivals, kind, numbered=config.memory is not None),
-        queues_Q=new_queues(device_LB, workload.experts, curve_Q), devices_D=new_devices(config.devices),
+        queues_Q=new_queues(device_LB, curve_Q), devices_D=new_devices(config.devices),
         # Before each round there is room for the batches that it can start: one for each device and the host.
         batches_A=np.empty(FIRST_BATCHES, BATCH),
         experts_TLK=writable(workload.experts_TLK, np.int16), pass_N=workload.pass_N.astype(np.int32),
@@ -64,22 +69,21 @@ def new_world(workload: Workload, config: RunConfig, curve_Q: np.ndarray) -> Poi
         held_G=np.array(list(arrivals.held_back) if kind == CLOSED else [], np.int64), **steps_of(arrivals, kind),
         # A cost is looked up where the table holds as many tokens; else it is asked for, and the table widened.
         cost_CN=np.full((int(curve_Q.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
-        **new_lists(workload, config),
+        **new_lists(workload, config, queues),
     )  # fmt: skip
     return world
 
 
-def new_lists(workload: Workload, config: RunConfig) -> dict[str, np.ndarray]:
+def new_lists(workload: Workload, config: RunConfig, queues: int) -> dict[str, np.ndarray]:
     """Return the lists of a run, each as long as it can become."""
-    passes, layers = workload.passes, workload.layers
-    used_queues = layers * workload.experts + (layers + 1) * config.dense  # behind the last layer there is no expert
+    passes = workload.passes
     return {
         "nodes_N": np.empty(most_nodes(workload, config), NODE),
         # A queue has one time-out at most, that of its head.
-        "timed_Q": np.empty(used_queues, np.int64),
+        "timed_Q": np.empty(queues, np.int64),
         # A queue joins once between two settlements: it counts as listed from then until it is bound, which is later.
         # Forced ones, too: where a run stalls nothing is listed, since every free device took what it could run.
-        "joining_Q": np.empty(used_queues, np.int64),
+        "joining_Q": np.empty(queues, np.int64),
         # A pass arrives once, waits for a step of lockstep once and is in one step at a time; it finishes once, among
         # those that were emptied or not, and all that finish in a round are listed together.
         **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES},
@@ -104,7 +108,8 @@ def check_counts(workload: Workload, config: RunConfig, queues: int) -> None:
 def most_nodes(workload: Workload, config: RunConfig) -> int:
     """Return how many nodes members take at most.
 
-    A pass has the members of one stage at a time: its selections of one layer, or one, itself. Queues give the nodes of
+    A pass has the members of one stage at a time: its selections of one layer, or one, itself, or one for each of its
+    homes, which are no more than its tokens. Queues give the nodes of
     a completed batch back only after the passes that it ends have queued their next members, and complete one batch
     after another; lockstep gives those of a stage back before the next one's are queued.
     """
@@ -112,7 +117,7 @@ def most_nodes(workload: Workload, config: RunConfig) -> int:
     if config.runs_in_order:
         return selections
     in_expert, in_dense = config.queue_size, config.dense_queue_size or config.queue_size
-    return selections + max(min(in_expert, selections), min(in_dense, workload.passes))
+    return selections + max(min(in_expert, selections), min(in_dense, len(workload.pass_N)))
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:
@@ -127,16 +132,21 @@ def writable(array: np.ndarray, dtype: type) -> np.ndarray:
     return np.require(array, dtype, ["C", "W"])
 
 
-def run_fields(workload: Workload, config: RunConfig, numbers: dict[str, int]) -> dict[str, float]:
-    """Return what the record of a run says before it begins; `numbers` as of `compiled.named.numbers_of`."""
+def run_fields(
+    workload: Workload, config: RunConfig, numbers: dict[str, int], shape: tuple[int, int]
+) -> dict[str, float]:  # fmt: skip
+    """Return what the record of a run says before it begins.
+
+    `numbers` as of `compiled_rules.numbers_of`, `shape` that of the queues: their places and the blocks of each.
+    """
     memory = config.memory
     return {
         "scheduler": numbers["scheduler"], "arrivals": numbers["arrivals"], "size": config.queue_size,
         "dense_size": config.dense_queue_size or config.queue_size,
         "timeout_ns": -1 if config.timeout_ns is None else config.timeout_ns,
         "max_step": config.max_step or workload.passes, "layers": workload.layers, "experts": workload.experts,
-        "width": workload.experts + 1, "k": workload.experts_TLK.shape[2], "devices": config.devices,
-        "queues": (workload.layers + 1) * (workload.experts + 1), "dense": config.dense,
+        "width": shape[1], "k": workload.experts_TLK.shape[2], "devices": config.devices,
+        "queues": shape[0] * shape[1], "dense": config.dense,
         "filled_rows": bool((workload.experts_TLK >= 0).all()),
         "host_factor": memory.host_factor if memory else 1.0,
         "where": NEXT_INSTANT, "free_node": -1, "stage": -1, "given_ns": -1,
@@ -156,9 +166,9 @@ def new_passes(workload: Workload, arrivals: Arrivals, kind: int, numbered: bool
     return passes
 
 
-def new_queues(device_LB: np.ndarray, experts: int, curve_Q: np.ndarray) -> np.ndarray:
+def new_queues(device_LB: np.ndarray, curve_Q: np.ndarray) -> np.ndarray:
     """Return the records of all queues, none of which has a member."""
-    queues = aligned(device_LB.size, QUEUE)
+    queues, experts = aligned(device_LB.size, QUEUE), device_LB.shape[1] - 1
     layer_Q, block_Q = np.divmod(np.arange(device_LB.size), experts + 1)
     queues["device"], queues["curve"] = device_LB.ravel(), curve_Q
     queues["key"] = np.where(block_Q > 0, layer_Q * experts + block_Q - 1, -1)

@@ -12,7 +12,7 @@ from moe_replay.simulate.compiled.arrays import ArrayLayout
 from moe_replay.simulate.compiled.pointers import pointers_field
 
 # What a call of the compiled loop returns: finished, or what it needs before it can go on where it stopped.
-DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, BROKEN = range(5)
+DONE, NEED_BATCHES, NEED_COST, NEED_ROOM, BROKEN = range(5)
 # Where it stopped: before the next instant, a round, the launch of a batch, the exchanges or a group's prefetches.
 NEXT_INSTANT, ROUND, LAUNCH, EXCHANGE, PREFETCH = range(5)
 

@@ -13,7 +13,7 @@ from moe_replay.simulate.compiled.memory.access_order import Order
 from moe_replay.simulate.compiled.memory.memory_build import COUNTS, Logs, new_memory, random_bits
 from moe_replay.simulate.compiled.pointers import Pointed
 from moe_replay.simulate.compiled.run_build import new_world
-from moe_replay.simulate.compiled.run_layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_TRANSFERS, NEVER
+from moe_replay.simulate.compiled.run_layout import BATCH, BROKEN, DONE, NEED_BATCHES, NEED_COST, NEED_ROOM, NEVER
 from moe_replay.simulate.config.costs import Cost, checked_ns
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
@@ -36,7 +36,7 @@ class CompiledRun:
         transfer_ns: int | None = None, order: Order | None = None, logs: Logs = (),
     ) -> None:  # fmt: skip
         self.workload, self.config, self.cost = workload, config, cost
-        self.world = new_world(workload, config, curves(workload, cost))
+        self.world = self._new_world()
         self.memory, self.sharing = None, 0
         if config.memory is not None:
             transfer_ns = config.memory.transfer_ns if transfer_ns is None else transfer_ns
@@ -44,16 +44,22 @@ class CompiledRun:
         # Parts of the log of batches: its length is not known before the run is over.
         self.batches: list[np.ndarray] = []
 
+    def _new_world(self) -> Pointed:
+        queues = np.arange((self.workload.layers + 1) * (self.workload.experts + 1))
+        return new_world(self.workload, self.config, curves(self.cost, *self.place_of(queues)))
+
+    def place_of(self, queue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (layer, block) of queues by their numbers."""
+        return np.divmod(queue, self.workload.experts + 1)
+
     def run(self) -> None:
         """Run until every pass has finished; RuntimeError if one never does, or an expert runs that is not there.
 
         InputError where the clock would pass 64 bits.
         """
         # Compiled code cannot allocate for Python to keep, nor call a cost function: it returns and says what it needs.
-        give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_TRANSFERS: self._make_room}
-        # Without expert memory the loop is compiled without it, and takes one record only.
-        parts = [self.world] if self.memory is None else [self.world, self.memory]
-        play = self._entry()
+        give = {NEED_BATCHES: self._keep_batches, NEED_COST: self._find_cost, NEED_ROOM: self._make_room}
+        play, parts = self._entry()
         # Where the loop was is in the record, so that every call goes on there.
         while (asked := play(*parts)) != DONE:
             if asked == BROKEN:  # a fault of a policy, not of the input: the reference stops at the same place
@@ -69,24 +75,35 @@ class CompiledRun:
 
     def _refuse_late(self) -> None:
         """Raise InputError where the loop ended because what is pending would end beyond the clock."""
-        width = self.workload.experts + 1
         late = [row for rows in self.batches for row in rows[rows["end_ns"] == NEVER]]
         late.sort(key=lambda row: row["device"])  # the reference names that of the lowest device, too
-        batches = [(*divmod(int(row["queue"]), width), int(row["tokens"]), int(row["start_ns"])) for row in late]
+        places = [map(int, self.place_of(row["queue"])) for row in late]
+        batches = [
+            (*place, int(row["tokens"]), int(row["start_ns"])) for place, row in zip(places, late, strict=True)
+        ]  # fmt: skip
         # Of the transfers on their way the first of each link is the oldest; all that are left would end too late.
         starts = []
         if self.memory is not None:
             moving = self.memory["links_D"]["first_moving"]
             starts = [int(self.memory["transfers_A"]["start_ns"][number]) for number in moving if number >= 0]
-        if batches or starts or self.world.timed:
-            raise too_long(batches, starts, self.config.timeout_ns)
+        if batches or starts or self.any_message or self.world.timed:
+            raise too_long(batches, starts, self.config.timeout_ns, self.any_message)
 
-    def _entry(self) -> Entry:
-        """Return the form of the loop that plays this run."""
+    @property
+    def any_message(self) -> bool:
+        """Whether a message between devices is on its way."""
+        return False
+
+    def _entry(self) -> tuple[Entry, list[Pointed]]:
+        """Return the form of the loop that plays this run, and the records that it takes."""
+        # Without expert memory the loop is compiled without it, and takes one record only.
         if self.memory is None:
-            return entries.play_resident
+            return entries.play_resident, [self.world]
         # Masked gating has no demands: its loop is compiled without them, and the other without masks.
-        return entries.play_masked if self.config.memory.is_masked else entries.play_with_memory
+        return entries.play_masked if self.config.memory.is_masked else entries.play_with_memory, [
+            self.world,
+            self.memory,
+        ]
 
     def _keep_batches(self) -> None:
         world, rows = self.world, self.world["batches_A"]
@@ -99,7 +116,7 @@ class CompiledRun:
         """Ask for the cost of a batch, and widen the table where it does not hold as many tokens."""
         world, known = self.world, self.world["cost_CN"]
         queue, tokens = int(world.cost_queue), int(world.cost_tokens)
-        layer, block = divmod(queue, self.workload.experts + 1)
+        layer, block = map(int, self.place_of(queue))
         # What 64 bits do not hold is NEVER to the loop: the batch then never ends, and the run is refused.
         service_ns = min(checked_ns(self.cost(layer, block, tokens), layer, block, tokens), NEVER)
         # A user's own cost, or one drawn anew for every batch, may answer otherwise next time: it is asked each time.
@@ -129,13 +146,26 @@ class CompiledRun:
 
     def records(self, header: dict) -> RunRecords:
         """Return the record tables of the finished run."""
-        batches = batch_columns(self.batches, self.workload.experts)
+        batches = self._batch_columns(BATCH_COLUMNS)
         if self.memory is None:
             return RunRecords(self._pass_columns(), batches, header)
         return RunRecords(
             self._pass_columns(), batches, {**header, "memory": self.summary},
             transfer_columns(self.memory, self.workload.experts),
         )  # fmt: skip
+
+    def _batch_columns(self, kinds: dict[str, type]) -> dict[str, np.ndarray]:
+        """Return these columns of the batch table, whose rows came in parts."""
+        made = {name: np.zeros(sum(map(len, self.batches)), dtype) for name, dtype in kinds.items()}
+        first = 0
+        for rows in self.batches:
+            layer, block = self.place_of(rows["queue"])
+            renamed = {"layer": layer, "block": block, "members_crc": rows["crc"]}
+            for name, column in made.items():
+                if name in renamed or name in rows.dtype.names:
+                    column[first : first + len(rows)] = renamed[name] if name in renamed else rows[name]
+            first += len(rows)
+        return made
 
     def _pass_columns(self) -> dict[str, np.ndarray]:
         workload, passes = self.workload, self.world["passes_P"]
@@ -166,27 +196,13 @@ def lengthened(array: np.ndarray, least: int) -> np.ndarray:
     return longer
 
 
-def curves(workload: Workload, cost: Cost) -> np.ndarray:
+def curves(cost: Cost, layer_Q: np.ndarray, block_Q: np.ndarray) -> np.ndarray:
     """Return the number of every queue's cost curve: those that a cost names, one for all where nothing is kept."""
-    width = workload.experts + 1
-    places = [divmod(queue, width) for queue in range((workload.layers + 1) * width)]
     # Costs that are not kept have no table, so that all queues may share one curve.
     if type(cost) not in KEPT_COSTS:
-        return np.zeros(len(places), np.int64)
+        return np.zeros(len(layer_Q), np.int64)
+    places = zip(layer_Q.tolist(), block_Q.tolist(), strict=True)
     return np.unique([cost.curve(layer, block) for layer, block in places], return_inverse=True)[1].ravel()
-
-
-def batch_columns(parts: list[np.ndarray], experts: int) -> dict[str, np.ndarray]:
-    """Return the columns of the batch table, whose rows came in parts."""
-    made = {name: np.empty(sum(map(len, parts)), dtype) for name, dtype in BATCH_COLUMNS.items()}
-    first = 0
-    for rows in parts:
-        layer, block = np.divmod(rows["queue"], experts + 1)
-        renamed = {"layer": layer, "block": block, "members_crc": rows["crc"]}
-        for name, column in made.items():
-            column[first : first + len(rows)] = renamed[name] if name in renamed else rows[name]
-        first += len(rows)
-    return made
 
 
 def transfer_columns(memory: Pointed, experts: int) -> dict[str, np.ndarray]:

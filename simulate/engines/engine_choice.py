@@ -43,6 +43,7 @@ def simulate(
         return simulate_by_simpy(workload, config, cost, header, known, transfer_ns)
     # Loading numba makes very many objects that stay: looking for garbage among them would be time for nothing.
     with nothing_collected():
-        from moe_replay.simulate.engines import compiled_cluster, compiled_engine  # import numba
-    compiled = compiled_engine if config.cluster is None else compiled_cluster
+        from moe_replay.simulate.engines import compiled_cluster, compiled_engine, compiled_queues  # import numba
+    linked = {"lockstep": compiled_cluster, "queues": compiled_queues}
+    compiled = compiled_engine if config.cluster is None else linked[config.scheduler]
     return compiled.simulate(workload, config, cost, header, known, transfer_ns)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from moe_replay.simulate.compiled.bounds import VARIABLE
-from moe_replay.simulate.engines import compiled_cluster, compiled_engine
+from moe_replay.simulate.engines import compiled_cluster, compiled_engine, compiled_queues
 from moe_replay.simulate.engines.simpy_engine import simulate as simulate_by_simpy
 
 
 def simulate_compiled(workload, config, *others):
     """Return the records of the compiled engine."""
-    engine = compiled_engine if config.cluster is None else compiled_cluster
+    linked = {"lockstep": compiled_cluster, "queues": compiled_queues}
+    engine = compiled_engine if config.cluster is None else linked[config.scheduler]
     return engine.simulate(workload, config, *others)
 
 

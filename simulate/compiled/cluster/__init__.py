@@ -1,1 +1,1 @@
-"""Lockstep over linked devices, compiled: one step of a run at a time, the rules of `simulate.policies.cluster`."""
+"""Linked devices, compiled: a step of lockstep at a time, or queues; the rules of `simulate.policies.cluster`."""

@@ -1,4 +1,4 @@
-"""How compiled code reaches the arrays of a step over linked devices (`cluster_layout`): one function for each."""
+"""How compiled code reaches the arrays of linked devices (`cluster_layout`): one function for each."""
 
 from __future__ import annotations
 
@@ -46,3 +46,13 @@ batches_A = array(ARRAYS, "batches_A")
 events_A = array(ARRAYS, "events_A")
 due_A = array(ARRAYS, "due_A")
 ports = array(ARRAYS, "ports")
+part_at = element(ARRAYS, "parts_R")
+first_part_P = array(ARRAYS, "first_part_P")
+part_N = array(ARRAYS, "part_N")
+token_N = array(ARRAYS, "token_N")
+entered_A = array(ARRAYS, "entered_A")
+queue_A = array(ARRAYS, "queue_A")
+carried_A = array(ARRAYS, "carried_A")
+first_D = array(ARRAYS, "first_D")
+last_D = array(ARRAYS, "last_D")
+copies_D = array(ARRAYS, "copies_D")

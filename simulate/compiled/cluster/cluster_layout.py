@@ -1,4 +1,4 @@
-"""The arrays that the compiled step of linked devices works on: one record for a run's cluster, and what it points at.
+"""The arrays that compiled code of linked devices works on: one record for a run's cluster, and what it points at.
 
 Letters: D devices, N nodes, M micro-batches, L layers, P slots of a layer, X places (micro-batch, layer), numbered
 micro-batch * L + layer. A work item of a device is a place's dense block or all of its active slots there.
@@ -42,13 +42,21 @@ PORT = np.dtype([
 WORK = np.dtype([("item", "i8"), ("ready_ns", "i8")], align=True)
 EVENT = np.dtype([("when", "i8"), ("number", "i8"), ("what", "i8")], align=True)
 
+# Under queues: what a pass has at home on one device; `first` of its tokens in `token_N`, `left` of its selections.
+PART = np.dtype([
+    ("first", "i8"), ("tokens", "i4"), ("home", "i4"), ("layer", "i4"), ("left", "i4"),
+], align=True)  # fmt: skip
+
 # `slots_LER` are the slots of every expert, ascending, -1 behind the last. `turns_VP` counts the selections that fell
 # to a set of replicas: by how far the set reaches (device, node, all) and its first slot. `home_T`, `experts_TLK` are
 # the workload's, `rows_P` its passes' first rows, `tokens_P`, `offset_P` likewise; `step_P` are the step's. Per step:
 # `tokens_MD`, `size_MD`, `crc_MD`, `last_MD` of dense blocks (`last_MD`: the pass counted last), `began_MD` their
 # first start; `count_XP`, `crc_XP`, `began_XP` of slots, `copies_XDD` and `node_copies_XDN` what (home, device or node)
 # exchange; `awaited_XD`, `results_XD`, `parts_XDN` what is still to come. `routed_TLK` is the slot of every selection
-# of the step, kept where passes have no dense block that tells when they began.
+# of the step, kept where passes have no dense block that tells when they began. The last lines are of queues alone:
+# the parts of all passes, from `first_part_P` on, homes ascending; `part_N` of every token, `token_N` part by part;
+# by node when a member `entered_A` a queue and which `queue_A` a selection is for; `carried_A` is the first node that a
+# message brings; `first_D`, `last_D`, `copies_D` sort what one block gives rise to by the device that it is for.
 ARRAYS = {
     "experts_TLK": (I2, 3), "home_T": (I4, 1), "rows_P": (I8, 1), "tokens_P": (I8, 1), "offset_P": (I8, 1),
     "start_P": (I8, 1), "step_P": (I8, 1), "slots_LER": (I4, 3), "turns_VP": (I8, 2), "marked_D": (I8, 1),
@@ -58,6 +66,8 @@ ARRAYS = {
     "parts_XDN": (I4, 3), "routed_TLK": (I4, 3), "workers_D": (WORKER, 1), "ports": (PORT, 1), "work_DW": (WORK, 2),
     "events_A": (EVENT, 1), "due_A": (EVENT, 1), "messages_A": (MESSAGE, 1), "batches_A": (LINKED_BATCH, 1),
     "curve_LB": (I8, 2), "cost_CN": (I8, 2), "crc_table": (I8, 2),
+    "parts_R": (PART, 1), "first_part_P": (I8, 1), "part_N": (I4, 1), "token_N": (I4, 1), "entered_A": (I8, 1),
+    "queue_A": (I4, 1), "carried_A": (I4, 1), "first_D": (I8, 1), "last_D": (I8, 1), "copies_D": (I4, 1),
 }  # fmt: skip
 
 CLUSTER = np.dtype([
@@ -71,6 +81,8 @@ CLUSTER = np.dtype([
     ("numbered", "i8"), ("messages", "i8"), ("batches", "i8"), ("need_messages", "i8"), ("need_batches", "i8"),
     # what it asks for, and the answer where it counts for one batch only, else -1
     ("cost_layer", "i8"), ("cost_block", "i8"), ("cost_tokens", "i8"), ("given_ns", "i8"),
+    # queues: events of the present round, -1 if they are not looked up yet; messages that are there
+    ("due", "i8"), ("delivered", "i8"),
     pointers_field(ARRAYS),
 ])  # fmt: skip
 

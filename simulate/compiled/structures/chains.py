@@ -8,9 +8,8 @@ from moe_replay.simulate.compiled.structures.checksum import crc_step
 
 
 @inlined
-def append_member(world: World, queue: int, member: int) -> int:
-    """Put a member at the end of a queue; return the queue's new length."""
-    waiting = queue_at(world, queue)
+def new_node(world: World, member: int) -> int:
+    """Return a node that holds a member."""
     node = world.free_node
     if node >= 0:
         world.free_node = node_at(world, node).next
@@ -19,6 +18,13 @@ def append_member(world: World, queue: int, member: int) -> int:
         world.fresh_node = node + 1
     node_at(world, node).member = member
     node_at(world, node).next = -1
+    return node
+
+
+@inlined
+def append_node(world: World, queue: int, node: int) -> int:
+    """Put a node, behind which there is none, at the end of a queue; return the queue's new length."""
+    waiting = queue_at(world, queue)
     length = waiting.length
     if length == 0:
         waiting.head = node
@@ -27,6 +33,12 @@ def append_member(world: World, queue: int, member: int) -> int:
     waiting.tail = node
     waiting.length = length + 1
     return length + 1
+
+
+@inlined
+def append_member(world: World, queue: int, member: int) -> int:
+    """Put a member at the end of a queue; return the queue's new length."""
+    return append_node(world, queue, new_node(world, member))
 
 
 @compiled
