@@ -69,21 +69,23 @@ def new_world(
         held_G=np.array(list(arrivals.held_back) if kind == CLOSED else [], np.int64), **steps_of(arrivals, kind),
         # A cost is looked up where the table holds as many tokens; else it is asked for, and the table widened.
         cost_CN=np.full((int(curve_Q.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
-        **new_lists(workload, config, queues),
+        **new_lists(workload, config, device_LB.shape),
     )  # fmt: skip
     return world
 
 
-def new_lists(workload: Workload, config: RunConfig, queues: int) -> dict[str, np.ndarray]:
-    """Return the lists of a run, each as long as it can become."""
-    passes = workload.passes
+def new_lists(workload: Workload, config: RunConfig, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return the lists of a run, each as long as it can become; `shape` as in `run_fields`."""
+    passes, layers, (places, width) = workload.passes, workload.layers, shape
+    # Behind the last layer there is no expert; linked devices have places of their own in every layer.
+    used_queues = places // (layers + 1) * layers * (width - 1) + places * config.dense
     return {
         "nodes_N": np.empty(most_nodes(workload, config), NODE),
         # A queue has one time-out at most, that of its head.
-        "timed_Q": np.empty(queues, np.int64),
+        "timed_Q": np.empty(used_queues, np.int64),
         # A queue joins once between two settlements: it counts as listed from then until it is bound, which is later.
         # Forced ones, too: where a run stalls nothing is listed, since every free device took what it could run.
-        "joining_Q": np.empty(queues, np.int64),
+        "joining_Q": np.empty(used_queues, np.int64),
         # A pass arrives once, waits for a step of lockstep once and is in one step at a time; it finishes once, among
         # those that were emptied or not, and all that finish in a round are listed together.
         **{name: np.empty(passes, np.int64) for name in LISTS_OF_PASSES},
@@ -108,6 +110,24 @@ def check_counts(workload: Workload, config: RunConfig, queues: int) -> None:
 def most_nodes(workload: Workload, config: RunConfig) -> int:
     """Return how many nodes members take at most.
 
+    A pass has the members of one stage at a time: its selections of one layer, or one, itself (over linked devices one
+    for each of its homes, at most one for each token). Queues give the nodes of a completed batch back only after the
+    passes that it ends have queued their next members, and complete one batch after another; lockstep gives those of a
+    stage back before the next one's are queued.
+    """
+    selections = len(workload.pass_N) * workload.experts_TLK.shape[2]
+    counts = {
+        "members of queues": (selections + 2 * workload.passes) * workload.layers,
+        "members alive": most_nodes(workload, config), "rows": len(workload.experts_TLK), "queues": queues,
+    }  # fmt: skip
+    for what, count in counts.items():
+        if count > MOST_MEMBERS:
+            raise InputError(f"{count:,} {what}; the compiled engine counts up to {MOST_MEMBERS:,}")
+
+
+def most_nodes(workload: Workload, config: RunConfig) -> int:
+    """Return how many nodes members take at most.
+
     A pass has the members of one stage at a time: its selections of one layer, or one, itself, or one for each of its
     homes, which are no more than its tokens. Queues give the nodes of
     a completed batch back only after the passes that it ends have queued their next members, and complete one batch
@@ -117,7 +137,8 @@ def most_nodes(workload: Workload, config: RunConfig) -> int:
     if config.runs_in_order:
         return selections
     in_expert, in_dense = config.queue_size, config.dense_queue_size or config.queue_size
-    return selections + max(min(in_expert, selections), min(in_dense, len(workload.pass_N)))
+    most_dense = workload.passes if config.cluster is None else len(workload.pass_N)
+    return selections + max(min(in_expert, selections), min(in_dense, most_dense))
 
 
 def aligned(count: int, dtype: np.dtype) -> np.ndarray:
