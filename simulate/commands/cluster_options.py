@@ -28,12 +28,13 @@ class ClusterOptions:
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="Links between devices, in lockstep (`simulate costs` has names); several with commas.",
+            help="Links between devices (`simulate costs` has names); several with commas.",
         ),
     ] = None
     nodes: Annotated[int | None, COUNT.option(low=1, help="Linked: nodes that the devices are in; default 1.")] = None
     micro_batches: Annotated[
-        str | None, typer.Option(help="Linked: parts that a step is cut into; default 1; several with commas.")
+        str | None,
+        typer.Option(help="Linked lockstep: parts of a step; default 1; several with commas."),
     ] = None
     mode: Annotated[
         str | None, typer.Option(help=f"Linked: {', '.join(MODES)}; default the file's, else the first.")
@@ -93,7 +94,14 @@ class ClusterOptions:
         clusters = self.clusters(model)
         if clusters != [None] and any(config.load is not None for config in configs):
             raise InputError("--load is a share of a capacity that is not known of linked devices, allowed: --rate")
-        return [dataclasses.replace(config, cluster=cluster) for config in configs for cluster in clusters]
+        # What steps alone have is left out under queues, unless queues are all there is: then it is refused.
+        several = any(config.scheduler == "lockstep" for config in configs)
+        pairs = [
+            (config, cluster.under(config.scheduler) if several and cluster else cluster)
+            for config in configs
+            for cluster in clusters
+        ]
+        return [dataclasses.replace(config, cluster=cluster) for config, cluster in dict.fromkeys(pairs)]
 
 
 def given(*values: str | None) -> str:

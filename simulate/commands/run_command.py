@@ -65,7 +65,7 @@ def run_command(
 ) -> None:  # fmt: skip
     """Simulate the cross product of all lists.
 
-    Devices that are linked (`--links`) exchange tokens in lockstep; else communication is not modelled.
+    Devices that are linked (`--links`) exchange tokens; without links communication is not modelled.
 
     Example: `python -m simulate run wide.trace.parquet --costs costs.parquet --queue-size 1,8,64 --arrivals closed
     --in-flight 64,512 --replications 3 --out simulated`

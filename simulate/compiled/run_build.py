@@ -116,24 +116,6 @@ def most_nodes(workload: Workload, config: RunConfig) -> int:
     stage back before the next one's are queued.
     """
     selections = len(workload.pass_N) * workload.experts_TLK.shape[2]
-    counts = {
-        "members of queues": (selections + 2 * workload.passes) * workload.layers,
-        "members alive": most_nodes(workload, config), "rows": len(workload.experts_TLK), "queues": queues,
-    }  # fmt: skip
-    for what, count in counts.items():
-        if count > MOST_MEMBERS:
-            raise InputError(f"{count:,} {what}; the compiled engine counts up to {MOST_MEMBERS:,}")
-
-
-def most_nodes(workload: Workload, config: RunConfig) -> int:
-    """Return how many nodes members take at most.
-
-    A pass has the members of one stage at a time: its selections of one layer, or one, itself, or one for each of its
-    homes, which are no more than its tokens. Queues give the nodes of
-    a completed batch back only after the passes that it ends have queued their next members, and complete one batch
-    after another; lockstep gives those of a stage back before the next one's are queued.
-    """
-    selections = len(workload.pass_N) * workload.experts_TLK.shape[2]
     if config.runs_in_order:
         return selections
     in_expert, in_dense = config.queue_size, config.dense_queue_size or config.queue_size

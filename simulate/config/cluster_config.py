@@ -79,6 +79,10 @@ class ClusterConfig:
         if self.mode != "direct":
             raise InputError(f"mode {self.mode!r} is for lockstep, allowed under queues: 'direct'")
 
+    def under(self, scheduler: str) -> ClusterConfig:
+        """Return it without what means nothing under a scheduler: queues have no micro-batches."""
+        return self if scheduler == "lockstep" else dataclasses.replace(self, micro_batches=1)
+
     @classmethod
     def from_dict(cls, fields: dict) -> ClusterConfig:
         """Return the cluster in a record header; InputError if it has a field this version does not know."""

@@ -36,8 +36,9 @@ class Settings(TypedDict, total=False):
     each), scope, miss, prefetch, look_ahead, filled, period (passes), link, link_latency_s, link_bytes_per_s,
     expert_bytes, host_factor, asks.
 
-    links (a machine's name or a file) links devices, in lockstep: nodes, micro_batches, mode, unit, split, homes,
-    dispatch_bytes, combine_bytes. `moe_replay.simulate.config` says what the values mean.
+    links (a machine's name or a file) links devices, in lockstep unless scheduler says queues: nodes, micro_batches
+    (lockstep), mode, unit, split, homes, dispatch_bytes, combine_bytes. `moe_replay.simulate.config` says what the
+    values mean.
     """
 
     scheduler: str

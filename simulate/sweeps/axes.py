@@ -146,6 +146,8 @@ def configs_of(
             fields["rate_per_s"] = fields["load"] * per_s
         for memory, cluster, seed in product(memories, clusters, seeds):
             seed = None if fields.get("arrivals") == "recorded" else seed
+            if cluster is not None and "lockstep" in runs["scheduler"]:
+                cluster = cluster.under(fields["scheduler"])  # two that only differ there are one run
             config = RunConfig(**fields, memory=memory, cluster=cluster, seed=seed)
             if found.setdefault(config.name, config) != config:
                 raise InputError(f"two configurations would be called {config.name}; allowed: values that differ more")

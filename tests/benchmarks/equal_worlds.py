@@ -18,7 +18,7 @@ from pathlib import Path
 import hypothesis
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("resident", "memory", "masked", "linked")
+KINDS = ("resident", "memory", "masked", "linked", "linked-queues")
 BLOCK = 100
 ALONE = hypothesis.settings(
     max_examples=BLOCK, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck),
@@ -28,13 +28,13 @@ ALONE = hypothesis.settings(
 
 def play(kind, seed, worlds):
     """Play so many worlds of a kind; raise what the first that is not right raises."""
-    from cluster_worlds import cluster_runs  # beside the tests
+    from cluster_worlds import cluster_runs, queue_runs  # beside the tests
     from engine_worlds import runs
     from equality import assert_equal
 
     @hypothesis.seed(seed)
     @hypothesis.settings(ALONE, max_examples=worlds)
-    @hypothesis.given(cluster_runs() if kind == "linked" else runs(kind))
+    @hypothesis.given({"linked": cluster_runs, "linked-queues": queue_runs}.get(kind, lambda: runs(kind))())
     def both_engines_are_equal(drawn):
         assert_equal(*drawn)
 

@@ -73,6 +73,25 @@ def test_linked_runs_are_written_read_and_tabulated(simulate, files):
     )
 
 
+def test_queues_are_written_read_and_tabulated_beside_lockstep(simulate, files):
+    more = ("--nodes", "2", "--links", files / "slow.toml", "--placement", files / "mine.placement.json")
+    swept = ("--scheduler", "queues,lockstep", "--mode", "direct", "--micro-batches", "1,2", "--queue-size", "2,4")
+    status, out, told = simulate(*asked(files, *more, *swept))
+    # Micro-batches mean nothing under queues, and B nothing in lockstep.
+    assert (status, out.splitlines()[-1]) == (0, f"4 of 4 runs in {files / 'runs'}"), told
+    for name in run_names(files / "runs"):
+        records = load_run(files / "runs", name)
+        assert "communication" not in records.header
+        assert records.batches["tokens"][records.batches["block"] > 0].sum() == 40 * 3 * 2
+        assert len(records.messages["end_ns"]) > 0
+    found = runs_table(files / "runs").whole
+    assert sorted(zip(found["scheduler"], found["queue_size"].fillna(0), found["micro_batches"], strict=True)) == [
+        ("lockstep", 0, 1), ("lockstep", 0, 2), ("queues", 2, 1), ("queues", 4, 1)
+    ]  # fmt: skip
+    shares = found[["dense_share", "expert_share", "wire_share", "waiting_share"]]
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -83,7 +102,11 @@ def test_linked_runs_are_written_read_and_tabulated(simulate, files):
         (("--links", "SLOW", "--split", ","), "unknown split ''; known: nearest, round-robin"),
         (("--links", "h800-ndr"), "the trace does not say how many bytes a token has"),
         (("--links", "SLOW", "--nodes", "3"), "4 devices in 3 nodes, allowed: equally many in each"),
-        (("--links", "SLOW", "--scheduler", "queues"), "links are not modelled under scheduler 'queues' yet"),
+        (("--links", "SLOW", "--scheduler", "queues"), "mode 'hierarchical' is for lockstep, allowed under queues: 'd"),
+        (
+            ("--links", "SLOW", "--scheduler", "queues", "--mode", "direct", "--micro-batches", "1,2"),
+            "micro_batches is 2, allowed 1 under queues: they have no step to cut",
+        ),
         (("--links", "SLOW", "--micro-batches", "0"), "--micro-batches"),
         (("--links", "SLOW", "--split", "even"), "unknown split 'even'; known: nearest, round-robin"),
         (("--links", "SLOW", "--mode", "ring"), "unknown mode 'ring'; known: direct, hierarchical"),
@@ -134,3 +157,24 @@ def test_a_sweep_and_python_run_the_same(simulate, files):
     for name in ("wire_share", "straggler_share", "inside_bytes", "network_bytes", "messages"):
         assert run.statistics.values[name] == pytest.approx(swept[name][1])
     assert len(run.to_pandas("messages")) > swept["messages"][1]  # those of the window
+
+
+def test_queues_are_an_axis_of_a_sweep_and_a_setting_in_python(simulate, files):
+    axes = (
+        "devices=4", "nodes=2", "queue_size=2,4", "arrivals=closed", "in_flight=8", "mode=direct",
+        f"links={files / 'slow.toml'}",
+    )  # fmt: skip
+    words = [word for axis in axes for word in ("--axis", axis)]
+    status, _, told = simulate(
+        "sweep", files / "toy.trace.parquet", "--affine", "1000,100", *words, "--replications", "0",
+        "--engine", "simpy", "--jobs", "1", "--out", files / "sweep.parquet",
+    )  # fmt: skip
+    assert status == 0, told
+    swept = runs_table(files / "sweep.parquet").whole
+    assert swept["scheduler"].tolist() == ["queues", "queues"]
+    run = moe_replay.replay(
+        files / "toy.trace.parquet", (1e-6, 1e-7), seed=None, engine="simpy", devices=4, nodes=2, mode="direct",
+        scheduler="queues", queue_size=4, arrivals="closed", in_flight=8, links=str(files / "slow.toml"),
+    )  # fmt: skip
+    for name in ("wire_share", "inside_bytes", "network_bytes", "messages"):
+        assert run.statistics.values[name] == pytest.approx(swept[name][1])

@@ -174,9 +174,12 @@ def test_times_are_rounded_to_even_and_end_with_the_clock():
 
 def test_what_links_do_not_model_is_refused():
     linked_run = {"scheduler": "lockstep", "devices": 4, "cluster": cluster(nodes=2)}
+    assert RunConfig(**{**linked_run, "scheduler": "queues"}).cluster == linked_run["cluster"]
     assert RunConfig.from_dict(RunConfig(**linked_run).as_dict()) == RunConfig(**linked_run)
     for changed, said in (
-        ({"scheduler": "queues"}, "not modelled under scheduler 'queues' yet"),
+        ({"scheduler": "queues", "cluster": cluster(nodes=2, micro_batches=2)}, "micro_batches is 2, allowed 1 under"),
+        ({"scheduler": "queues", "cluster": cluster(nodes=2, mode="hierarchical")}, "'hierarchical' is for lockstep"),
+        ({"scheduler": "queues", "memory": MemoryConfig()}, "links and expert memory together are not modelled"),
         ({"devices": 3}, "3 devices in 2 nodes"),
         ({"memory": MemoryConfig()}, "links and expert memory together are not modelled"),
         ({"cluster": cluster(nodes=2, nics=3)}, r"nics is 3, allowed: 1..2"),
