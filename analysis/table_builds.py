@@ -32,6 +32,7 @@ HOMES = {
     "placement": "placement:build_placement",
     "layer_costs": "layer_costs:build_layer_costs",
     "links": "links:build_links",
+    "all_to_all": "all_to_all:build_all_to_all",
     "peak_memory": "peak_memory.build:build_peak_memory",
 }
 

@@ -46,6 +46,7 @@ TRAINING = (
     "fresh",
     "layer-costs",
     "link",
+    "ports",
 )  # need no files, as nothing does that takes the digits: they would begin
 HOLES = {"analysis": ("tables", "runs", "open-loop"), "figures": ("draw",)}  # may end with 1: a hole with a name
 

@@ -30,13 +30,15 @@ STEPWISE_TRACE = "language-stepwise.trace.parquet"  # of those runs
 LANGUAGE_TRACES = ("language-prefill.trace.parquet", "language-decode.trace.parquet")
 LAYER_COSTS, LAYER_TIMES = ".costs.parquet", ".times.parquet"  # SHAPE.costs.parquet: of `collect layer-costs`
 LINK = "link.parquet"
+PORTS = "ports.parquet"  # exchanges between devices: of `collect ports`
+PORTS_PREDICTED = "all-to-all.parquet"  # the same by the port model
 STEP_ORDERS = ".orders.csv"  # STEP.orders.csv: orders of a training iteration's operations
 COMPILED_STEPS = ".compiled.csv"  # STEP.compiled.csv: ways of compiling it
 TRAINING = "training"  # loads while a model trained: NAME.loads.parquet
 VIDEO = "video"  # traces of clips: CLIP.trace.parquet
 KNOWN = (
     BASE_TRACE, WIDE_TRACE, QUALITY, COSTS, EXECUTED, OPERATING_POINTS, OPERATING_TIMES, VISION, MEMORY,
-    *LANGUAGE_TRACES, LANGUAGE, VIDEO, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE, LINK,
+    *LANGUAGE_TRACES, LANGUAGE, VIDEO, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE, LINK, PORTS,
 )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ class LogSet:
     @property
     def of_images(self) -> bool:
         """Whether it holds anything beside logs of a language model or of layers: tables want every file of a set."""
-        of_text = (*LANGUAGE_TRACES, LANGUAGE, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE, LINK)
+        of_text = (*LANGUAGE_TRACES, LANGUAGE, MEMORY_EXECUTED, SWAP_QUALITY, SKIP_EXCHANGE, LINK, PORTS)
         return any((self.folder / name).exists() for name in KNOWN if name not in of_text)
 
     @property

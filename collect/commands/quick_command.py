@@ -19,7 +19,7 @@ from moe_replay.traces.command_line.outputs import check_place
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, duration_in
 
-NAMES = ("layer costs", "link", "language model", "executions", "dispatch memory")
+NAMES = ("layer costs", "link", "language model", "executions", "dispatch memory", "ports of two GPUs or more")
 
 
 @app.command("quick")
@@ -35,7 +35,7 @@ def quick_command(
     packed: Annotated[Path | None, typer.Option("--pack", help="Folder for a tar file per step.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Collect a full set of logs in minutes: costs, link, a trained model's traces, executions, dispatch memory.
+    """Collect logs in minutes: costs, link, a trained model's traces, executions, dispatch memory, ports of many GPUs.
 
     Each command of a step is a process of its own, so that what fails costs what it makes and nothing else; each is
     ended when the step's share of the time is up. The same command again makes what is missing. Exit status 1: some of
@@ -48,7 +48,7 @@ def quick_command(
     name = device_name(where)
     place = Place(
         device, where.type == "cuda", scale or (1 if where.type == "cuda" else 16), minutes, out / name,
-        models or out.parent / f"{out.name}-models", traces,
+        models or out.parent / f"{out.name}-models", traces, torch.cuda.device_count() if where.type == "cuda" else 0,
     )  # fmt: skip
     wanted = chosen(plan(place), steps)
     about = about_machine(where, name)
@@ -57,17 +57,18 @@ def quick_command(
         packed.mkdir(parents=True, exist_ok=True)
     clock = Clock(minutes * 60, (packed or out) / "quick.log")
     journal = Journal(out / name / "quick.json", {**about, "provenance": provenance()})
-    for line in (*said_of_machine(about, out, torch.get_num_threads()), *said_of_packages(wanted)):
+    for line in (*said_of_machine(about, out, place.gpus), *said_of_packages(wanted)):
         clock.say(line)
     outcomes = run_steps(wanted, journal, clock, keeper(out, name, packed, clock))
     say_outcomes(outcomes, clock)
     raise typer.Exit(0 if all(outcome.state == DONE for outcome in outcomes) else 1)
 
 
-def said_of_machine(about: dict, out: Path, threads: int) -> list[str]:
-    """Return lines about the machine."""
+def said_of_machine(about: dict, out: Path, gpus: int) -> list[str]:
+    """Return lines about the machine, and which step it has too few GPUs for."""
     told = ", ".join(f"{key} {value}" for key, value in about.items())
-    return [told, f"{free_bytes(out) / 1e9:.1f} GB free for {out}, {threads} threads"]
+    lines = [told, f"{free_bytes(out) / 1e9:.1f} GB free for {out}, {torch.get_num_threads()} threads"]
+    return lines if gpus > 1 else [*lines, f"step {len(NAMES)} (ports) is left out: it needs two GPUs, here are {gpus}"]
 
 
 def say_outcomes(outcomes: list[Outcome], clock: Clock) -> None:

@@ -24,7 +24,7 @@ FRAMES = ("--frames", 250, "--score-bits", 7)
 def parts_of(fresh: Fresh) -> list[Part]:
     """Return all parts in the order in which they run."""
     return [
-        *classifiers(fresh), *rules(fresh), dispatch_memory(fresh), *peak_memory(fresh), dynamic_k(fresh),
+        *classifiers(fresh), *rules(fresh), dispatch_memory(fresh), ports(fresh), *peak_memory(fresh), dynamic_k(fresh),
         vision(fresh), *video(fresh),
         *language(fresh), training_loads(fresh), *expert_memory(fresh),
     ]  # fmt: skip
@@ -84,6 +84,14 @@ def dispatch_memory(fresh: Fresh) -> Part:
     asked = ("--checkpoint", fresh.base, *fresh.scale.memory, "--out", fresh.set / "memory.csv")
     said = "dispatch-memory: bytes and time of static capacity and dynamic dispatch"
     return Part(said, (call("dispatch-memory", *fresh.images, *asked),))
+
+
+def ports(fresh: Fresh) -> Part:
+    """Exchanges between devices: GPUs, or processes whose ports keep a pace."""
+    out = fresh.logs / fresh.name / "cluster" / "ports.parquet"
+    said = "ports: what do exchanges between devices take, from balanced to all-to-one?"
+    asked = ("--device", fresh.device, "--repetitions", 3, "--out", out)
+    return Part(said, (call("ports", *asked),))
 
 
 def peak_memory(fresh: Fresh) -> list[Part]:

@@ -25,6 +25,7 @@ class Place:
     logs: Path
     models: Path
     traces: Path
+    gpus: int = 0
 
     def command(self, *words: object, makes: tuple[Path, ...], wants: tuple[Path, ...] = ()) -> Command:
         """Return a command of `python -m collect` on the device."""
@@ -37,8 +38,9 @@ class Place:
 
 
 def plan(place: Place) -> list[Step]:
-    """Return the steps in the order in which they run."""
-    return [layer_costs(place), link(place), language(place), executions(place), dispatch_memory(place)]
+    """Return the steps in the order in which they run; exchanges need GPUs between which they go."""
+    steps = [layer_costs(place), link(place), language(place), executions(place), dispatch_memory(place)]
+    return [*steps, ports(place)] if place.gpus > 1 else steps
 
 
 def layer_costs(place: Place) -> Step:
@@ -128,3 +130,10 @@ def dispatch_memory(place: Place) -> Step:
     packs = tuple(f"{folder.name}/memory.{kind}" for kind in ("csv", "json"))
     share_s = max(place.share(12), 10)  # of a short run too, for imports alone take seconds
     return Step(5, "dispatch-memory", (command,), min(place.share(10), share_s), share_s, packs, PACKAGES)
+
+
+def ports(place: Place) -> Step:
+    """Step 6: exchanges between GPUs, from balanced to all-to-one, and the link fitted to them."""
+    out = place.logs / "cluster" / "ports.parquet"
+    commands = (place.command("ports", "--out", out, makes=(out,)),)
+    return Step(6, "ports", commands, place.share(20), place.share(40), ("cluster/ports*",), PACKAGES)

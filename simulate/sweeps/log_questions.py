@@ -69,6 +69,9 @@ def questions_of_set(folder: Path, out: Path, replications: int) -> list[Questio
         name = loads.name.removesuffix(".loads.parquet")
         words = ("rebalance", loads, *OVER_TIME, "--points", "--out", out / "rebalanced" / f"{name}.csv")
         asked.append((f"what would placing experts anew have gained while {name_of(folder)} trained ({name})?", words))
+    if (folder / "ports.parquet").exists():
+        words = ("all-to-all", folder / "ports.parquet", "--out", out / "all-to-all.parquet")
+        asked.append((f"what would ports have taken for the exchanges of {name_of(folder)}?", words))
     return [Question(said, tuple(map(str, words))) for said, words in asked]
 
 

@@ -10,6 +10,7 @@ from layer_logs import write_layer_logs
 from memory_logs import write_memory_log
 from operating_worlds import study_world
 from placing_logs import write_simulated_placements, write_training_loads
+from port_logs import write_port_log, write_predicted
 from serving_worlds import serve_point
 from step_logs import write_step_logs
 from swapping_logs import write_memory_runs, write_misses, write_swapping_logs
@@ -73,6 +74,8 @@ def folders(tmp_path, one_at_a_time, placements):
     write_vision_logs(folder)
     write_memory_log(folder)
     write_layer_logs(logs / "cpu-toy" / "shapes")
+    digest = write_port_log(logs / "cpu-toy" / "cluster" / "ports.parquet")
+    write_predicted(simulated / "cpu-toy" / "cluster" / "all-to-all.parquet", digest)
     write_step_logs(logs / "cpu-toy" / "training-steps")
     write_misses(simulated / "cpu-toy" / "text", "language-decode", toy_text())
     bits = [("code", "language model", 1.5, 0.1, 0.0, 0.0), ("code", "5-gram", 2.0, 0.1, 0.5, 0.02)]

@@ -24,6 +24,7 @@ from moe_replay.traces.command_line.files import write_rows
 from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.glossary.lookup import BY_NAME, entry, explained_by
 from moe_replay.traces.runs.cost_table import COST_COLUMNS
+from moe_replay.traces.runs.port_log import EXECUTED_COLUMNS, PREDICTED_COLUMNS
 from moe_replay.traces.runs.run_records import (
     BATCH_COLUMNS,
     LINKED_BATCH_COLUMNS,
@@ -159,6 +160,7 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(simulate_app, "costs")
     used = columns_of_files(out) | columns_of_files(made) | set(printed)
     used |= {name for file in ("toy.times.parquet", "link.parquet") for name in header_of(shapes / file)}
+    used |= {*EXECUTED_COLUMNS, *PREDICTED_COLUMNS}
     used |= {name for columns in columns_of_rows(make_run).values() for name in columns}
     used |= {*PASS_COLUMNS, *BATCH_COLUMNS, *TRANSFER_COLUMNS, *MESSAGE_COLUMNS, *LINKED_BATCH_COLUMNS, *COST_COLUMNS}
     used |= {*INPUTS, "row"}  # where rows differ in them, and where something is said of a row

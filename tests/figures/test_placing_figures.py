@@ -1,4 +1,4 @@
-"""The figures balance and placement: what is drawn is what the tables say, the published points among them."""
+"""The figures balance, placement, all_to_all: what is drawn is what the tables say, the published points among them."""
 
 import json
 
@@ -58,3 +58,35 @@ def test_published_points_are_drawn_where_they_are(tmp_path):
     assert layer.get_title(loc="left") == "8 GPUs, micro-batch 4:\n2.1 % off, R² 0.968"
     assert layer.lines[0].get_xdata().tolist() == [12, 13]  # the half that was not fitted
     assert search.get_title(loc="left").endswith("1.46× measured, 1.47× predicted")
+
+
+def test_a_panel_per_way_and_a_look_per_number_of_devices(tables):
+    paced, loopback = panels(tables, "all_to_all")
+    assert [axes.get_title(loc="left") for axes in (paced, loopback)] == ["paced ports", "loopback, not paced"]
+    labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (paced, loopback)]
+    assert labels[0] == ["2 devices: 3.8 % off", "4 devices: 3.8 % off"]
+    assert labels[1] == ["2 devices: 50 % off", "4 devices: 50 % off"]
+    identity, two, *_ = [line for line in paced.lines if len(line.get_xdata()) > 1]
+    assert identity.get_xdata().tolist() == identity.get_ydata().tolist()
+    np.testing.assert_allclose(two.get_xdata().astype(float), [20.8, 41.6, 62.4])
+    assert two.get_ydata().tolist() == [20, 40, 60]
+    (ranges, _) = (each for each in paced.collections if hasattr(each, "get_segments"))
+    np.testing.assert_allclose(ranges.get_segments()[0], [[20, 20], [60, 20]])
+    assert paced.get_xscale() == paced.get_yscale() == "log"
+
+
+def test_sets_are_told_apart_and_what_is_missing_is_named(tables):
+    path = tables / "all_to_all.csv"
+    rows = pd.read_csv(path)
+    pd.concat([rows, rows.assign(set="gpu-toy/cluster", way="nccl")]).to_csv(path, index=False)
+    summary = pd.read_csv(tables / "all_to_all_summary.csv")
+    pd.concat([summary, summary.assign(set="gpu-toy/cluster", way="nccl")]).drop_duplicates(
+        ["set", "way", "devices"]
+    ).to_csv(tables / "all_to_all_summary.csv", index=False)
+    titles = [axes.get_title(loc="left") for axes in panels(tables, "all_to_all")]
+    assert len(titles) == 3
+    assert titles[-1] == "gpu-toy/cluster\nNCCL"
+    hole = {"set": "cpu-toy/cluster", "status": "missing", "reason": "all-to-all.parquet: no such file"}
+    pd.DataFrame([hole]).to_csv(path, index=False)
+    figure = draw_one("all_to_all", TableFiles(tables))
+    assert "no such file" in " ".join(text.get_text() for axes in figure.axes for text in axes.texts)

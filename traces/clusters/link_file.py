@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,35 @@ def read_links(path: Path | str) -> LinkFile:
         return links_of(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def write_links(path: Path | str, links: LinkFile) -> None:
+    """Write a file that `read_links` reads as these links."""
+    sections = {
+        "": {"source": links.source},
+        "inside": {"latency": links.inside_latency_ns, "bandwidth": links.inside_bytes_per_s},
+        "network": {
+            "latency": links.network_latency_ns, "bandwidth": links.network_bytes_per_s, "nics": links.nics,
+        },
+        "exchange": {name: getattr(links, name) for name in KEYS["exchange"]},
+    }  # fmt: skip
+    text = ""
+    for section, values in sections.items():
+        given = {key: value for key, value in values.items() if value not in (None, "")}
+        if given:
+            text += (f"\n[{section}]\n" if text else f"[{section}]\n") if section else ""
+            text += "".join(f"{key} = {written(key, value)}\n" for key, value in given.items())
+    Path(path).write_text(text)
+
+
+def written(key: str, value: object) -> str:
+    """Return a value as TOML, times and bandwidths with their units."""
+    if key == "latency":
+        return f'"{value // 1000}.{value % 1000:03d}us"'
+    if key == "bandwidth":
+        return '"inf"' if value == float("inf") else f'"{value / 1e6:.12g}MB/s"'
+    # TOML's basic strings escape what JSON's do, but for one character that JSON leaves as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def links_of(content: dict) -> LinkFile:

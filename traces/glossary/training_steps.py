@@ -24,7 +24,12 @@ COLUMNS = (
     Column("same_bits", "", "whether all results are bit by bit those of eager"),
     Column("by", "", "which search found the order; behind `;` which argument gave the bound"),
     Column("search_s", "s", "time for finding the order"),
-    Column("way", "", "how an iteration runs: eager, compiled, with the pass, as one whole graph"),
+    Column(
+        "way",
+        "",
+        "how an iteration runs: eager, compiled, with the pass, as one whole graph; how an exchange "
+        "is executed: paced, held (small buffers), loopback (not paced), gloo, nccl",
+    ),
     Column("step_ms", "ms", "median time of an iteration by the clock", STEP),
     Column("processor_ms", "ms", "median time of an iteration on all cores together", STEP),
     Column("rounds", "", "iterations that were timed, the ways in turns"),

@@ -93,7 +93,7 @@ def test_digits_are_not_asked_for_more_images_than_there_are(kind):
 
 
 def test_nothing_timed_runs_beside_anything():
-    timed = {"costs", "execute", "serve", "dispatch-memory", "operating-times", "vision-times", "swap-profile"}
+    timed = {"costs", "execute", "serve", "dispatch-memory", "operating-times", "vision-times", "swap-profile", "ports"}
     for part in parts_of(fresh("cuda", "cifar10")):
         if part.beside:
             assert not {call.words[0] for call in (*part.calls, *part.beside)} & timed

@@ -1,0 +1,1 @@
+"""Exchanges executed between processes: their patterns, sockets paced like ports, and the link that fits them."""
