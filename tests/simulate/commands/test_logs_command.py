@@ -25,6 +25,7 @@ miss-curves LOGS/cpu/text/language-stepwise.trace.parquet --out OUT/cpu/text/mis
 place LOGS/cpu/text/training/unbalanced.loads.parquet PLANNERS --out OUT/cpu/text/placed/training
 rebalance LOGS/cpu/text/training/unbalanced.loads.parquet --method smartmoe --devices 8 --interval 0,1,5,20,50
  --threshold 1,1.1 --points --out OUT/cpu/text/rebalanced/unbalanced.csv
+all-to-all LOGS/gpu/cluster/ports.parquet --out OUT/gpu/cluster/all-to-all.parquet
 like LOGS/gpu/shape/executed LOGS/gpu/shape/executed.trace.parquet --costs LOGS/gpu/shape/costs.parquet
  --replications 7 --jobs 1 --out OUT/gpu/shape
 like LOGS/gpu/shape/memory-executed LOGS/gpu/shape/memory.trace.parquet --costs LOGS/gpu/shape/memory-costs --jobs 1
@@ -39,7 +40,7 @@ FILES = (
     "cpu/images/rules/base-k1.trace.parquet", "cpu/images/served.costs.parquet", "cpu/text/memory-executed/",
     "cpu/text/language-stepwise.trace.parquet", "cpu/text/training/unbalanced.loads.parquet",
     "gpu/shape/executed/", "gpu/shape/memory-executed/",
-    "gpu/shape/memory.trace.parquet", "gpu/shapes/link.parquet", "README.md",
+    "gpu/shape/memory.trace.parquet", "gpu/shapes/link.parquet", "gpu/cluster/ports.parquet", "README.md",
 )  # fmt: skip
 
 
