@@ -101,6 +101,11 @@ def summary_rows(rows: list[dict], links: dict[str, dict]) -> list[dict]:
     return found
 
 
+def said(percent: float) -> str:
+    """Return a percentage with two digits, more where it has them before the point."""
+    return f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"
+
+
 def exchange_claim(table: pd.DataFrame) -> dict:
     """Return the sentence and the numbers of the figure."""
     fine = table[table["status"] == "ok"] if "way" in table else table.iloc[:0]
@@ -109,7 +114,7 @@ def exchange_claim(table: pd.DataFrame) -> dict:
     sentences, numbers = [], {}
     for (name, way), rows in fine.groupby(["set", "way"], sort=False):
         told = [
-            f"{row['mape_percent']:.2g} % among {row['devices']} (at most {row['worst_error_percent']:.2g} %, R2"
+            f"{said(row['mape_percent'])} % among {row['devices']} (at most {said(row['worst_error_percent'])} %, R2"
             f" {round(row['r2'], 3) + 0:.3f})"
             for row in rows.to_dict("records")
         ]
