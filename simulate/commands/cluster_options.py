@@ -21,8 +21,8 @@ DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8_e4m3fn": 1}  # byte
 
 
 @dataclass(frozen=True)
-class ClusterOptions:
-    """Devices in nodes, linked: how fast, and how tokens are exchanged. All of it needs `--links`."""
+class LinkOptions:
+    """Linked devices: how fast their links are, and how tokens are exchanged. All of it needs `--links`."""
 
     links: Annotated[
         str | None,
@@ -31,7 +31,6 @@ class ClusterOptions:
             help="Links between devices (`simulate costs` has names); several with commas.",
         ),
     ] = None
-    nodes: Annotated[int | None, COUNT.option(low=1, help="Linked: nodes that the devices are in; default 1.")] = None
     micro_batches: Annotated[
         str | None,
         typer.Option(help="Linked lockstep: parts of a step; default 1; several with commas."),
@@ -58,8 +57,8 @@ class ClusterOptions:
     ] = None
     combine_bytes: Annotated[int | None, SIZE.option(low=1, help="Linked: of a token's results, likewise.")] = None
 
-    def clusters(self, model: ModelInfo) -> list[ClusterConfig | None]:
-        """Return the clusters of all lists, [None] where devices are not linked.
+    def clusters(self, model: ModelInfo, nodes: int | None = None) -> list[ClusterConfig | None]:
+        """Return the clusters of all lists, in so many nodes (1), [None] where devices are not linked.
 
         InputError for an option that needs `--links`, and where nothing says how many bytes a token has.
         """
@@ -75,7 +74,7 @@ class ClusterOptions:
         )
         return [
             ClusterConfig(
-                links=name, nodes=self.nodes or 1, micro_batches=micro_batches, split=split,
+                links=name, nodes=nodes or 1, micro_batches=micro_batches, split=split,
                 homes=given(self.homes, HOMES[0]), **self._exchange(found, model), **speeds(found),
             )
             for (name, found), micro_batches, split in product(*lists)
@@ -89,9 +88,16 @@ class ClusterOptions:
             "combine_bytes": self.combine_bytes or found.combine_bytes or bytes_of_token(model, "--combine-bytes"),
         }  # fmt: skip
 
+
+@dataclass(frozen=True)
+class ClusterOptions(LinkOptions):
+    """The same, with the nodes that the devices are in."""
+
+    nodes: Annotated[int | None, COUNT.option(low=1, help="Linked: nodes that the devices are in; default 1.")] = None
+
     def linked(self, configs: list[RunConfig], model: ModelInfo) -> list[RunConfig]:
         """Return every configuration over every cluster; InputError for what links do not model."""
-        clusters = self.clusters(model)
+        clusters = self.clusters(model, self.nodes)
         if clusters != [None] and any(config.load is not None for config in configs):
             raise InputError("--load is a share of a capacity that is not known of linked devices, allowed: --rate")
         # What steps alone have is left out under queues, unless queues are all there is: then it is refused.

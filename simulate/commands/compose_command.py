@@ -84,7 +84,7 @@ class SystemOptions:
 
     def system(self, cluster: ClusterOptions, model: ModelInfo) -> System:
         """Return the machine; InputError for several machines, and for what does not fit together."""
-        clusters = cluster.clusters(model)
+        clusters = cluster.clusters(model, cluster.nodes)
         if len(clusters) > 1:
             raise InputError("--links, --micro-batches, --split: one machine serves, allowed: no lists")
         pools = None if self.pools is None else pools_of(self.pools)

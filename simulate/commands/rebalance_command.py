@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from moe_replay.simulate.commands import options
+from moe_replay.simulate.commands.cluster_options import LinkOptions
 from moe_replay.traces.command_line.command import Force, numbers
 from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
@@ -21,12 +23,18 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.glossary.lookup import title
 
 if TYPE_CHECKING:
+    from moe_replay.simulate.rebalancing.load_points import LoadPoints
+    from moe_replay.simulate.rebalancing.point_clock import Clock
     from moe_replay.simulate.rebalancing.rebalance_rows import Asked, Found, Moving
 
 RULE = ("plan_interval", "plan_window", "adopt_threshold", "relabelled")
 PRINTED = (
     "phase", "redundant", "placement", "planner", *RULE, "known", "device_max_over_mean", "adoptions_per_layer",
     "copies_per_adoption", "bytes_per_rebalance", "stall_ms", "stall_hidden_ms",
+)  # fmt: skip
+TIMED = (
+    "phase", "redundant", "placement", "planner", *RULE, "known", "device_max_over_mean", "moves", "clock_ms",
+    "moved_bytes", "moves_stall_ms",
 )  # fmt: skip
 REGRET = ("phase", "redundant", "move_cost", "planner", *RULE, "cost_per_point", "clairvoyant_cost_per_point", "regret")
 WIDE = 140  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
@@ -63,8 +71,8 @@ class SizeOptions:
     redundant: Annotated[str, typer.Option(help="Redundant experts; with commas.")] = "0"
     batch: Annotated[int, COUNT.option(low=1, help="Rows of a trace that make a point.")] = 256
 
-    def asked(self, rules: RuleOptions, move_cost: str | None) -> Asked:
-        """Return what is tried; InputError for what is no list of numbers."""
+    def asked(self, rules: RuleOptions, move_cost: str | None, clock: Clock | None) -> Asked:
+        """Return what is tried, on a clock or without time; InputError for what is no list of numbers."""
         from moe_replay.simulate.rebalancing.rebalance_rows import Asked
         from moe_replay.simulate.rebalancing.replay import RebalanceRule
 
@@ -77,7 +85,7 @@ class SizeOptions:
         ]  # fmt: skip
         costs = () if move_cost is None else tuple(numbers(move_cost, "--move-cost", 0, float))
         redundant = tuple(numbers(self.redundant, "--redundant", 0))
-        return Asked(tuple(made), self.devices, self.nodes, redundant, costs)
+        return Asked(tuple(made), self.devices, self.nodes, redundant, costs, clock)
 
 
 @dataclass(frozen=True)
@@ -98,9 +106,39 @@ class MovingOptions:
         return Moving(self.expert_bytes, self.bandwidth, self.step_time, self.hidden_steps)
 
 
+@dataclass(frozen=True)
+class ClockOptions(options.CostOptions):
+    """What gives points a time. All of it needs `--links`."""
+
+    moves: Annotated[
+        str | None, typer.Option(help="Linked: experts move synchronous, between steps, or hidden, beside them; both.")
+    ] = None
+    no_dense: options.NoDense = False
+    engine: options.EngineName = "auto"
+
+    def clock(self, links: LinkOptions, read: list[LoadPoints], nodes: int) -> Clock | None:
+        """Return the clock, None without links; InputError for what needs links, and for several machines."""
+        given = [name for name in ("costs", "affine", "moves", "no_dense") if getattr(self, name)]
+        clusters = links.clusters(read[0].model, nodes)
+        if clusters == [None]:
+            if given:
+                raise InputError(f"--{given[0].replace('_', '-')} has no meaning without --links")
+            return None
+        from moe_replay.simulate.rebalancing.point_clock import MOVES, Clock
+
+        if len(clusters) > 1:
+            raise InputError("--links, --micro-batches, --split: points are timed on one machine, allowed: no lists")
+        costs = self.read()
+        if not self.no_dense:
+            costs.check_dense(read[0].load_SLE.shape[1])
+        moves = MOVES if self.moves is None else tuple(dict.fromkeys(self.moves.split(",")))
+        return Clock(clusters[0], costs.cost(rng=None), moves, not self.no_dense, self.engine)
+
+
 @grouped
 def rebalance_command(
-    recorded: Recorded, rules: RuleOptions, sizes: SizeOptions, costs: MovingOptions, move_cost: MoveCost = None,
+    recorded: Recorded, rules: RuleOptions, sizes: SizeOptions, copying: MovingOptions, links_of: LinkOptions,
+    timing: ClockOptions, move_cost: MoveCost = None,
     points: Annotated[
         bool, typer.Option("--points", help="With --out: TABLE_points.csv too, a row per point and layer.")
     ] = False,
@@ -109,23 +147,29 @@ def rebalance_command(
     """Keep placements of experts fresh over time: what it gains in balance, and what it moves.
 
     A point is an iteration of a load trace, or a batch of a trace's rows, with prefill and decode by themselves where
-    it has both. Every `--interval` points each layer is planned from the `--window` points before.
+    it has both. Every `--interval` points each layer is planned from the `--window` points before. With `--links` a
+    trace's points are steps on the clock, and experts move over the same ports.
 
     Example: `python -m simulate rebalance training.loads.parquet --method lpt,smartmoe --interval 1,10 --out over.csv`
+
+    Example: `python -m simulate rebalance wide.trace.parquet --affine 20000,2000 --nodes 2 --links h800-ndr
+    --moves hidden`
     """
     from moe_replay.simulate.rebalancing.load_points import read_points  # numpy and scipy, which help does not need
 
     check_csv(out, points)
-    check_output(out, [recorded], force)
-    asked, moving = sizes.asked(rules, move_cost), costs.moving()
+    check_output(out, [recorded, timing.costs], force)
+    sizes.asked(rules, move_cost, None)  # refuses what is no list of numbers before anything is read
+    moving = copying.moving()
     read, digest = read_points(recorded, sizes.batch)
+    asked = sizes.asked(rules, move_cost, timing.clock(links_of, read, sizes.nodes))
     found = worked_out(read, asked, moving, points)
     if out is not None:
-        with staged(out, [recorded], force) as written:
+        with staged(out, [recorded, timing.costs], force) as written:
             write_tables(written, found, {recorded.name: digest})
     console = Console()
     console.width = max(console.width, WIDE)
-    console.print(printed(found.rows, PRINTED))
+    console.print(printed(found.rows, PRINTED if asked.clock is None else TIMED))
     if found.regret:
         console.print("Paid a point (max/mean and copies), beside who knows what comes:")
         console.print(printed(cheapest(found.regret), REGRET))
@@ -195,4 +239,4 @@ def text_of(value: object) -> str:
     """Return a cell: numbers to four digits, whole ones with separators."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4g}"
-    return str(value)
+    return f"{value:,}" if isinstance(value, int) and value >= 10000 else str(value)

@@ -151,15 +151,20 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
 
 
 def homes(trace: Trace, rule: str, devices: int) -> np.ndarray:
-    """Return the home device of every row of a trace, int64; `rule` as in `ClusterConfig`.
+    """Return the home device of every row of a trace; as `home_devices`."""
+    return home_devices(trace.sequence_T, trace.rank_T, rule, devices)
+
+
+def home_devices(sequence_T: np.ndarray, rank_T: np.ndarray | None, rule: str, devices: int) -> np.ndarray:
+    """Return the home device of every row, int64; `rule` as in `ClusterConfig`.
 
     InputError for a rank that is none of the devices.
     """
     if rule == "row":
-        return np.arange(len(trace.sequence_T)) % devices
-    if rule == "sequence" or trace.rank_T is None:
-        return trace.sequence_T.astype(np.int64) % devices
-    home_T = trace.rank_T.astype(np.int64)
+        return np.arange(len(sequence_T)) % devices
+    if rule == "sequence" or rank_T is None:
+        return sequence_T.astype(np.int64) % devices
+    home_T = rank_T.astype(np.int64)
     outside = np.flatnonzero((home_T < 0) | (home_T >= devices))
     if len(outside):
         raise InputError(

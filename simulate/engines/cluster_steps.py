@@ -1,32 +1,98 @@
-"""Single steps over linked devices, each begun when all of them are idle: how long it takes."""
+"""Single steps over linked devices: how long one takes that begins on idle devices, alone or while experts move.
+
+A step alone is played by either engine. Beside experts that move it is played by the readable rules, on ports that hold
+what was sent before the step and keep what is under way behind it.
+"""
 
 from __future__ import annotations
 
+import heapq
+
+import numpy as np
+
 from moe_replay.simulate.compiled.machine_code import nothing_collected
-from moe_replay.simulate.config.costs import Cost
+from moe_replay.simulate.config.costs import Cost, checked_ns
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.engines.engine_choice import engine_for
-from moe_replay.simulate.engines.simpy_engine import simulate as simulate_by_simpy
+from moe_replay.simulate.policies.batch import Batch
+from moe_replay.simulate.policies.cluster.cluster_lockstep import ClusterLockstep
+from moe_replay.simulate.policies.cluster.ports import WEIGHTS, Message, Ports
+from moe_replay.traces.command_line.number_limits import LAST_NS
+from moe_replay.traces.errors import InputError
+
+
+class SharedPorts(Ports):
+    """The ports of a configuration, which carry experts beside the messages of steps; `moved` came, in that order."""
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config.devices, config.cluster)
+        self.moved: list[Message] = []
+
+    def due(self, now: int) -> list[Message]:
+        """Let happen what is due; return the messages of steps that are delivered, ports in ascending."""
+        delivered = super().due(now)
+        self.moved += [message for message in delivered if message.kind == WEIGHTS]
+        return [message for message in delivered if message.kind != WEIGHTS]
+
+    def carry_all(self, now: int) -> int:
+        """Carry what was sent, with nothing else on the ports; return when all of it is there."""
+        self.take(now)
+        while self.next_ns is not None:
+            now = on_the_clock(self.next_ns)
+            self.due(now)
+            self.take(now)
+        return now
 
 
 class ClusterSteps:
     """Gives the times of steps under one configuration; either engine gives the same.
 
-    `config` asks for linked devices; its arrivals and largest step mean nothing here.
+    `config` asks for linked devices; its arrivals and largest step mean nothing here. `slots_LP` is the expert in every
+    slot, -1 in an empty one; None: as the configuration's placement has it.
     """
 
-    def __init__(self, config: RunConfig, cost: Cost, engine: str = "auto") -> None:
-        self.config, self.cost = config, cost
+    def __init__(self, config: RunConfig, cost: Cost, engine: str = "auto", slots_LP: np.ndarray | None = None) -> None:
+        self.config, self.cost, self.slots_LP = config, cost, slots_LP
         self.compiled = engine_for(engine, config) == "compiled"
         self.run = None  # the compiled cluster, made of the first step and kept: making it takes longer than a step
 
     def step_ns(self, workload: Workload) -> int:
         """Return how long one step of all passes of a workload takes, ns; InputError where 64 bits do not hold it."""
         if not self.compiled:
-            return int(simulate_by_simpy(workload, self.config, self.cost, {}).passes["end_ns"].max())
+            return self.step_end(workload, SharedPorts(self.config), 0)
         if self.run is None:
             with nothing_collected():
                 from moe_replay.simulate.engines.compiled_cluster import ClusterRun  # imports numba
-            self.run = ClusterRun(workload, self.config, self.cost)
+            self.run = ClusterRun(workload, self.config, self.cost, self.slots_LP)
         return self.run.step_ns(workload)
+
+    def step_end(self, workload: Workload, ports: SharedPorts, now: int) -> int:
+        """Return when a step of all passes ends that begins now, on ports where experts may be under way."""
+        rules = ClusterLockstep(workload, self.config, self.slots_LP)
+        rules.ports = ports
+        rules.admit(list(range(workload.passes)), now)
+        running: list[tuple[int, int, Batch]] = []  # (end, device, batch): one for each device
+        if not rules.queued:
+            return now
+        while True:
+            # The rules of `simulate.policies.instant_order`, of which linked devices without arrivals need these.
+            while running and running[0][0] == now:
+                rules.release(heapq.heappop(running)[2], now)
+            if rules.deliver(now):
+                return now
+            rules.join_ready(now)
+            for batch in rules.start_batches(now):
+                service_ns = checked_ns(self.cost(batch.layer, batch.block, batch.tokens), batch.layer, batch.block,
+                                        batch.tokens)  # fmt: skip
+                heapq.heappush(running, (now + service_ns, batch.device, batch))
+            rules.begin_messages(now)
+            due = [each for each in (running[0][0] if running else None, ports.next_ns) if each is not None]
+            now = on_the_clock(min(due))
+
+
+def on_the_clock(when: int) -> int:
+    """Return a time that 64 bits hold; InputError for another."""
+    if when >= LAST_NS:
+        raise InputError(f"the clock would pass {LAST_NS:,} ns over linked devices; allowed: faster links")
+    return when

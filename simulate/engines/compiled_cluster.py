@@ -33,12 +33,15 @@ FIXED = {"forced": False, "hit": -1}  # nothing is forced in lockstep, and no ca
 
 
 class ClusterRun:
-    """One run of a workload over linked devices; arguments as of `simulate.engines.simpy_engine.Engine`."""
+    """One run of a workload over linked devices; arguments as of `simulate.engines.simpy_engine.Engine`.
 
-    def __init__(self, workload: Workload, config: RunConfig, cost: Cost) -> None:
+    `slots_LP`: as in `new_cluster`.
+    """
+
+    def __init__(self, workload: Workload, config: RunConfig, cost: Cost, slots_LP: np.ndarray | None = None) -> None:
         self.workload, self.cost = workload, cost
         self.kept = type(cost) in KEPT_COSTS
-        self.cluster = new_cluster(workload, config, self._curves())
+        self.cluster = new_cluster(workload, config, self._curves(), slots_LP)
         self.arrivals = new_arrivals(workload, config)
         self.max_step = config.max_step or workload.passes
         works_P = workload.selections_PL.any(axis=1) | config.dense

@@ -14,6 +14,7 @@ from moe_replay.simulate.placing.load_profile import LoadProfile
 from moe_replay.simulate.placing.recorded_batches import counted_batches, token_batches
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.header import ModelInfo
 from moe_replay.traces.load_trace import LoadTrace, holds_loads, read_loads
 from moe_replay.traces.selections import Trace
 
@@ -25,7 +26,8 @@ class LoadPoints:
     """`load_SLE` int64; `number_S` what the source calls the points; `experts_SNLK` their tokens, None for counts.
 
     `phase` is prefill, decode, or all. `layer_ids` are the model's own numbers of its layers, `expert_bytes` the size
-    of one expert, None where the source does not tell.
+    of one expert, None where the source does not tell. `sequence_SN` and `rank_SN` are those of the tokens, `model` is
+    the source's.
     """
 
     name: str
@@ -35,6 +37,9 @@ class LoadPoints:
     layer_ids: tuple[int, ...]
     expert_bytes: int | None = None
     experts_SNLK: np.ndarray | None = None
+    sequence_SN: np.ndarray | None = None
+    rank_SN: np.ndarray | None = None
+    model: ModelInfo | None = None
 
     def known(self, start: int, stop: int) -> LoadProfile:
         """Return what is known of the points start..stop-1, as far as there are such."""
@@ -67,7 +72,7 @@ def points_of_loads(loads: LoadTrace, name: str) -> LoadPoints:
     return LoadPoints(
         name=name, phase="all", load_SLE=counted_batches(loads).profile.load_BLE,
         number_S=loads.iteration_S[loads.used_S], layer_ids=loads.model.layer_ids,
-        expert_bytes=loads.model.expert_bytes,
+        expert_bytes=loads.model.expert_bytes, model=loads.model,
     )  # fmt: skip
 
 
@@ -77,9 +82,12 @@ def points_of_rows(trace: Trace, name: str, phase: str, wanted_T: np.ndarray, ba
     points = len(row_X) // batch
     if points == 0:
         raise InputError(f"{name}: {len(row_X)} rows ({phase}), allowed: at least one batch of {batch}")
-    profile = token_batches(trace, batch, wanted_T).profile
+    found = token_batches(trace, batch, wanted_T)
+    profile = found.profile
     return LoadPoints(
         name=name, phase=phase, load_SLE=profile.load_BLE, number_S=row_X[: points * batch : batch].astype(np.int64),
         layer_ids=model.layer_ids, expert_bytes=model.expert_bytes,
         experts_SNLK=profile.experts_TLK.reshape(points, batch, *profile.experts_TLK.shape[1:]),
+        sequence_SN=found.sequence_T.reshape(points, batch), model=model,
+        rank_SN=None if found.rank_T is None else found.rank_T.reshape(points, batch),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from moe_replay.simulate.placing.cluster_shape import ClusterShape, shape_for
 from moe_replay.simulate.rebalancing.clairvoyant import foreknown
 from moe_replay.simulate.rebalancing.device_loads import bound, device_loads, over_mean
 from moe_replay.simulate.rebalancing.load_points import LoadPoints
+from moe_replay.simulate.rebalancing.point_clock import Clock, PointClock
 from moe_replay.simulate.rebalancing.replay import (
     STAYING,
     RebalanceRule,
@@ -26,6 +27,7 @@ from moe_replay.simulate.rebalancing.replay import (
 )
 
 SETTINGS = ("plan_interval", "plan_window", "adopt_threshold", "plan_balanced", "relabelled")
+KEPT = 4  # placements without a rule that have a time: contiguous, first, all, same
 POOLED = {STAYING: "lpt"}  # whose plans depend on the placement before them: planned by this for the pool
 
 
@@ -44,18 +46,20 @@ class Moving:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is tried: every rule with every number of redundant experts, over `devices` in `nodes`."""
+    """What is tried: every rule with every number of redundant experts, over `devices` in `nodes`, `clock` or none."""
 
     rules: tuple[RebalanceRule, ...]
     devices: int
     nodes: int = 1
     redundant: tuple[int, ...] = (0,)
     move_costs: tuple[float, ...] = ()
+    clock: Clock | None = None
 
     def work(self, all_points: list[LoadPoints]) -> int:
         """Return how many times `advance` is called."""
+        timed = 0 if self.clock is None else KEPT * len(self.statics) + len(self.clock.moves) * len(self.rules)
         each = [
-            len(points.load_SLE) * (len(self.rules) + len(self.statics)) + self.foreseen(points)
+            len(points.load_SLE) * (len(self.rules) + len(self.statics) + timed) + self.foreseen(points)
             for points in all_points
         ]  # fmt: skip
         return len(self.redundant) * sum(each)
@@ -90,14 +94,16 @@ def rebalance_rows(
         for redundant in asked.redundant:
             shape = shape_for(points.load_SLE.shape[2], asked.devices, asked.nodes, redundant)
             place = {"phase": points.phase, "devices": asked.devices, "nodes": asked.nodes, "redundant": redundant}
+            clock = asked.clock and PointClock(points, shape, asked.clock, sized.expert_bytes, advance)
             for static in asked.statics:
-                rows = [place | row for row in static_rows(points, shape, static, redundant, advance)]
+                rows = [place | row for row in static_rows(points, shape, static, redundant, advance, clock)]
                 had = {(row["placement"], row["planner"]) for row in found.rows if place.items() <= row.items()}
                 found.rows += [row for row in rows if (row["placement"], row["planner"]) not in had]
                 rules = [rule for rule in asked.rules if (rule.method, rule.start) == (static.method, static.start)]
                 replays = [replay(points, shape, rule, advance) for rule in rules]
                 for rule, made in zip(rules, replays, strict=True):
-                    found.rows.append(place | rebalanced_row(made, rule, sized))
+                    row = place | rebalanced_row(made, rule, sized)
+                    found.rows += [row] if clock is None else timed_rows(row, made, rule, clock)
                     if timed:
                         found.points += [place | row for row in point_rows(points, made, rule)]
                 if asked.move_costs:
@@ -106,9 +112,16 @@ def rebalance_rows(
     return found
 
 
+def timed_rows(row: dict, made: Replayed, rule: RebalanceRule, clock: PointClock) -> Iterator[dict]:
+    """Yield a rule's row with its times, for every way of moving."""
+    for moves in clock.clock.moves:
+        yield row | {"moves": moves} | clock.rebalanced(made.expert_SLP, rule.first, moves).columns
+
+
 def static_rows(
-    points: LoadPoints, shape: ClusterShape, static: RebalanceRule, redundant: int, advance: Callable[[], object]
-) -> Iterator[dict]:
+    points: LoadPoints, shape: ClusterShape, static: RebalanceRule, redundant: int, advance: Callable[[], object],
+    clock: PointClock | None = None,
+) -> Iterator[dict]:  # fmt: skip
     """Yield the rows of placements that follow no rule: contiguous, of the first point, of all, of the same, bound."""
     scored_SLE, devices = points.load_SLE[static.first :], shape.devices
     start_LP = plan_for("contiguous", points.known(0, 1), shape, None)
@@ -123,14 +136,16 @@ def static_rows(
     for name, (known, expert_LP) in kept.items():
         over_mean_SL = np.stack([over_mean(device_loads(load_LE, expert_LP, devices)) for load_LE in scored_SLE])
         of_rule = replace(static, method="contiguous") if name == "contiguous" else static
-        yield named(of_rule, name, known) | spread(over_mean_SL)
-    same = []
+        timed = {} if clock is None else clock.kept([expert_LP] * len(scored_SLE), static.first)
+        yield named(of_rule, name, known) | spread(over_mean_SL) | timed
+    same, plans = [], []
     for point in range(len(points.load_SLE)):
         if point >= static.first:
-            plan_LP = planned_from(point, point + 1)
-            same.append(over_mean(device_loads(points.load_SLE[point], plan_LP, devices)))
+            plans.append(planned_from(point, point + 1))
+            same.append(over_mean(device_loads(points.load_SLE[point], plans[-1], devices)))
         advance()
-    yield named(static, "same", "hindsight") | spread(np.stack(same))
+    timed = {} if clock is None else clock.kept(plans, static.first)
+    yield named(static, "same", "hindsight") | spread(np.stack(same)) | timed
     any_rule = replace(static, method="any")
     yield named(any_rule, "bound", "hindsight") | spread(bound(scored_SLE, shape, redundant))
 

@@ -50,3 +50,24 @@ def test_two_options_of_one_name_are_refused():
 
     with pytest.raises(TypeError, match="twice: two of its options have one name"):
         grouped(twice)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A group with an option that another group is called by."""
+
+    costs: str = "cheap"
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A group that another one's option is called as."""
+
+    bandwidth: int = 1
+
+
+def test_a_group_may_be_called_as_an_option_of_another_one():
+    def command(costs: Moving, engine: Engine) -> None:
+        assert (costs, engine) == (Moving(2), Engine("dear"))
+
+    grouped(command)(bandwidth=2, costs="dear")

@@ -35,9 +35,12 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def called(**given: object) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{each.name: given.pop(each.name) for each in dataclasses.fields(group)})
-        return command(**given)
+        # All groups take their fields before any takes its place: a group may be called as another one's field is.
+        made = {
+            name: group(**{each.name: given.pop(each.name) for each in dataclasses.fields(group)})
+            for name, group in groups.items()
+        }
+        return command(**given, **made)
 
     del called.__wrapped__  # typer asks for the signature of this function, not of the one below it
     called.__signature__ = inspect.Signature(parameters)

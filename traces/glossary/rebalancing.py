@@ -33,6 +33,12 @@ COLUMNS = (
            "synchronous rebalance stalls", TRACE, title="stall ms"),
     Column("hidden_steps", "", "steps behind which those copies are made"),
     Column("stall_hidden_ms", "ms", "what of `stall_ms` is longer than those steps", TRACE, title="left ms"),
+    Column("moves", "", "on linked devices: experts move synchronous, between two steps, or hidden, beside steps"),
+    Column("clock_ms", "ms", "time of all points, a step each, on linked devices, with what moves add to them", TRACE,
+           title="time ms"),
+    Column("moved_bytes", "bytes", "experts that were sent from device to device in all", TRACE, title="moved bytes"),
+    Column("moves_stall_ms", "ms", "what of `clock_ms` is due to moves: their own time where they are synchronous, "
+           "else what steps took longer than with the same copies and no moves", TRACE, title="stalled ms"),
     Column("move_cost", "", "what a copy costs, in max/mean of a layer and point"),
     Column("cost_per_point", "", "device max/mean and the price of copies, mean over points and layers", TRACE,
            title="paid"),

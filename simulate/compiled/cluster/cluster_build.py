@@ -24,14 +24,18 @@ from moe_replay.traces.command_line.memory_room import check_room
 FIRST_RECORDS = 1 << 14
 
 
-def new_cluster(workload: Workload, config: RunConfig, curve_LB: np.ndarray) -> Pointed:
+def new_cluster(
+    workload: Workload, config: RunConfig, curve_LB: np.ndarray, slots_LP: np.ndarray | None = None
+) -> Pointed:
     """Return the cluster of a run that has not begun; `curve_LB`: the cost curves of a layer's dense block and experts.
 
+    `slots_LP`: the expert in every slot, -1 in an empty one; None: as the configuration's placement has it.
     Raises InputError as the reference engine does for a placement that does not fit, and where the counts of a step
     would take more memory than there is.
     """
     asked = config.cluster
-    slots_LP = expert_slots(config.placement, workload.layers, workload.experts, config.devices, asked)
+    if slots_LP is None:
+        slots_LP = expert_slots(config.placement, workload.layers, workload.experts, config.devices, asked)
     cluster = Pointed(CLUSTER, ARRAYS, **cluster_fields(workload, config, slots_LP.shape[1]))
     devices, nodes, parts, layers = config.devices, asked.nodes, asked.micro_batches, workload.layers
     places, slots, k = parts * layers, slots_LP.shape[1], workload.experts_TLK.shape[2]

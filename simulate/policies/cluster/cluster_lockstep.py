@@ -6,6 +6,8 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from moe_replay.simulate.policies.batch import Batch
 from moe_replay.simulate.policies.cluster.exchange import Exchange
 from moe_replay.simulate.policies.cluster.linked_scheduler import LinkedScheduler
@@ -31,12 +33,13 @@ class ClusterLockstep(LinkedScheduler):
 
     in_order = True
 
-    def __init__(self, workload: Workload, config: RunConfig) -> None:
+    def __init__(self, workload: Workload, config: RunConfig, slots_LP: np.ndarray | None = None) -> None:
         # The base class numbers queues by layer and block, one for each; here every device has dense blocks.
         cluster, self.workload, self.memory = config.cluster, workload, None
         self.devices, self.dense, self.layers = config.devices, config.dense, workload.layers
-        slots = expert_slots(config.placement, workload.layers, workload.experts, config.devices, cluster)
-        self.split = ReplicaSplit(slots, config.devices, cluster)
+        if slots_LP is None:  # else they are given, where placements change from step to step
+            slots_LP = expert_slots(config.placement, workload.layers, workload.experts, config.devices, cluster)
+        self.split = ReplicaSplit(slots_LP, config.devices, cluster)
         self.ports, self.cluster = Ports(config.devices, cluster), cluster
         self.max_step = config.max_step or workload.passes
         self.works_P = [any(members) for members in members_of_stages(workload, config.dense)]

@@ -105,3 +105,62 @@ def test_something_else_is_no_trace(tmp_path):
     (tmp_path / "x.parquet").write_text("nothing")
     done = run(tmp_path / "x.parquet")
     assert isinstance(done.exception, InputError)
+
+
+LINKS = ("--links", "h800-ndr", "--dispatch-bytes", 64, "--combine-bytes", 64)
+COSTS = ("--affine", "2000,100", "--engine", "simpy")
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """A trace of 160 tokens, two layers, eight experts."""
+    path = tmp_path_factory.mktemp("tokens") / "toy.trace.parquet"
+    spec = SyntheticSpec(layers=2, experts=8, k=2, sequences=8, batch=4, prompt=(6, 6), decode=(14, 14))
+    save_trace(synthetic_trace(spec, np.random.default_rng(0), {}).trace, path)
+    return path
+
+
+def test_links_put_points_on_the_clock(tokens, tmp_path):
+    words = (tokens, "--devices", 4, "--nodes", 2, "--batch", 16, "--interval", "2", "--expert-bytes", "1MB")
+    bare, timed = tmp_path / "bare.csv", tmp_path / "timed.csv"
+    assert run(*words, "--out", bare).exit_code == 0
+    done = run(*words, *LINKS, *COSTS, "--out", timed)
+    assert done.exit_code == 0, done.output
+    assert "stalled" in done.output
+    new = ("moves", "clock_ms", "moved_bytes", "moves_stall_ms")
+    before, after = rows_of(bare), rows_of(timed)
+    kept = [{name: row[name] for name in row if name not in new} for row in after if row["moves"] != "hidden"]
+    assert kept == before
+    rules = {row["moves"]: row for row in after if row["placement"] == "rebalanced" and row["phase"] == "all"}
+    synchronous, hidden = rules["synchronous"], rules["hidden"]
+    assert float(synchronous["moved_bytes"]) == pytest.approx(
+        float(synchronous["bytes_per_rebalance"]) * int(synchronous["rebalances"])
+    )
+    assert 0 < float(synchronous["moves_stall_ms"]) < float(synchronous["clock_ms"])
+    assert float(hidden["clock_ms"]) < float(synchronous["clock_ms"])
+    only = run(*words, *LINKS, *COSTS, "--moves", "hidden", "--out", tmp_path / "hidden.csv")
+    assert only.exit_code == 0, only.output
+    assert {row["moves"] for row in rows_of(tmp_path / "hidden.csv")} == {"", "hidden"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--affine", "1,1"), "--affine has no meaning without --links"),
+        (("--moves", "hidden"), "--moves has no meaning without --links"),
+        (("--micro-batches", 2), "--micro-batches has no meaning without --links"),
+        ((*LINKS, *COSTS, "--moves", "later"), "unknown --moves 'later'"),
+        ((*LINKS, *COSTS, "--micro-batches", "1,2"), "points are timed on one machine, allowed: no lists"),
+        (LINKS, "costs come either from a measured table or from an affine law"),
+        ((*LINKS, *COSTS), "does not tell the size of an expert; allowed: --expert-bytes"),
+    ],
+)
+def test_a_clock_is_refused_in_one_line(tokens, words, said):
+    done = run(tokens, "--devices", 4, "--batch", 16, *words)
+    assert isinstance(done.exception, InputError)
+    assert said in str(done.exception)
+
+
+def test_counts_have_no_clock(loads):
+    done = run(loads, "--devices", 2, *LINKS, *COSTS)
+    assert "counts do not tell who shares a token; allowed with --links: a trace" in str(done.exception)
