@@ -129,6 +129,8 @@ def prompts_of(tokens: list[Tokens], prompt_sum: int) -> int | None:
 def shared_out(place: str, tokens: list[Tokens], prompt_sum: int | None, generated_sum: int | None) -> list[Tokens]:
     """Return the tokens by what usage sums: one prompt for all, or several, behind each as many generated tokens."""
     found, starts = sum(each.rows for each in tokens), sum(each.start for each in tokens)
+    if len(tokens) == 1 and None not in (prompt_sum, generated_sum):
+        return [replace(tokens[0], prompt=prompt_sum, generated=generated_sum)]
     if None in (prompt_sum, generated_sum):
         told = generated_sum if prompt_sum is None else prompt_sum
         if told is None or len(tokens) > 1:
@@ -137,8 +139,6 @@ def shared_out(place: str, tokens: list[Tokens], prompt_sum: int | None, generat
     for prompts in range(1, len(tokens) + 1):
         each, rest = divmod(len(tokens), prompts)
         if rest == 0 and found == each * prompt_sum + generated_sum - len(tokens) - starts:
-            break
-        if len(tokens) == 1 and replace(tokens[0], prompt=prompt_sum, generated=generated_sum).fits():
             break
     else:
         raise InputError(f"{place}: {misfit(tokens, prompt_sum, generated_sum, len(tokens))}")
