@@ -48,6 +48,7 @@ TRAINING = (
     "link",
     "ports",
 )  # need no files, as nothing does that takes the digits: they would begin
+SERVING = "moe_replay.figures.live.page_server.until_ctrl_c"  # what `figures live` would stay in
 HOLES = {"analysis": ("tables", "runs", "open-loop"), "figures": ("draw",)}  # may end with 1: a hole with a name
 
 
@@ -169,6 +170,9 @@ def test_wrong_and_extreme_invocations(stage, command, places, monkeypatch):
     draw = Draw(SEED + sum(map(ord, stage + command)), inputs, right)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("MOE_REPLAY_DATA", str(stand / "no data"))
+    if command == "live":
+        pytest.importorskip("bokeh")
+        monkeypatch.setattr(SERVING, lambda server: None)
     before = state_of(inputs)
     for number in range(EACH):
         here = stand / f"{stage}-{command}-{number}"

@@ -1,0 +1,121 @@
+"""What is chosen on the page: a configuration as the axes of a sweep, and the commands that simulate it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from moe_replay.simulate.answers.run_answer import Axes
+from moe_replay.simulate.answers.trace_facts import TraceFacts
+from moe_replay.simulate.interface.arguments import costs_of
+from moe_replay.simulate.sweeps.axes import RESIDENT
+from moe_replay.simulate.sweeps.shared_inputs import Study
+
+QUEUES, LOCKSTEP = "queues", "lockstep"
+CLOSED, POISSON = "closed", "poisson"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the page was started with: a trace, its costs as they were given, and what a transfer takes.
+
+    `link` holds axes of an expert memory that are the same in every run: bandwidth, latency, bytes of an expert.
+    `seeds` is how many seeds an exact answer has. `beside` is another trace, `quality` a table of what lost gate mass
+    costs, `executed` a folder of tables; each is shown where there is one.
+    """
+
+    trace: Path
+    costs: str | None = None
+    affine: str | None = None
+    link: Axes = field(default_factory=dict)
+    seeds: int = 5
+    beside: Path | None = None
+    quality: Path | None = None
+    executed: Path | None = None
+
+    def study(self) -> Study:
+        """Return what processes open; InputError for a name that is no cost table."""
+        path = None if self.costs is None else costs_of(self.costs, False).path
+        return Study(self.trace, path, self.affine)
+
+    @property
+    def options(self) -> str:
+        """The trace and its costs, as words of a command."""
+        words = [str(self.trace)]
+        words += ["--costs", self.costs] if self.costs is not None else []
+        words += ["--affine", self.affine] if self.affine is not None else []
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One configuration: what the sliders say.
+
+    `queue_size` means something under queues alone, `in_flight` in a closed loop, `rate_per_s` (sequences) under
+    Poisson arrivals, `slots`, `miss` and `prefetch` with a cache. `k` None is the model's own.
+    """
+
+    scheduler: str = QUEUES
+    queue_size: int = 8
+    arrivals: str = CLOSED
+    in_flight: int = 64
+    rate_per_s: float = 1.0
+    k: int | None = None
+    cache: str = RESIDENT
+    slots: int = 1
+    miss: str = "load"
+    prefetch: str = "none"
+    devices: int = 1
+
+    def axes(self, link: Axes) -> Axes:
+        """Return the axes that a sweep of this one configuration has; those at their defaults are left out."""
+        found: Axes = {"queue_size": self.queue_size} if self.scheduler == QUEUES else {"scheduler": self.scheduler}
+        found |= {"in_flight": self.in_flight} if self.arrivals == CLOSED else {"rate_per_s": self.rate_per_s}
+        found |= {"k": self.k} if self.k is not None else {}
+        found |= {"devices": self.devices} if self.devices > 1 else {}
+        if self.cache != RESIDENT:
+            found |= {"cache": self.cache, "slots": self.slots, **link}
+            found |= {"miss": self.miss} if self.miss != "load" else {}
+            found |= {"prefetch": self.prefetch} if self.prefetch != "none" else {}
+        return found
+
+    @property
+    def short(self) -> str:
+        """What a point in a plot is called."""
+        name = f"B={self.queue_size}" if self.scheduler == QUEUES else "lockstep"
+        return name if self.cache == RESIDENT else f"{name}, {self.cache} {self.slots}"
+
+    def said(self, facts: TraceFacts) -> str:
+        """Return the configuration in words."""
+        parts = [f"B = {self.queue_size}" if self.scheduler == QUEUES else "lockstep"]
+        closed = f"{self.in_flight} sequences in flight"
+        parts.append(closed if self.arrivals == CLOSED else f"{self.rate_per_s:g} sequences/s")
+        parts.append(f"k = {self.k or facts.used_k}")
+        if self.cache == RESIDENT:
+            parts.append("all experts resident")
+        else:
+            parts.append(f"{self.slots} of {facts.experts} experts a layer in slots, {self.cache}, misses {self.miss}")
+        if self.devices > 1:
+            parts.append(f"{self.devices} devices")
+        return ", ".join(parts)
+
+
+def commands_of(source: Source, axes: Axes, seeds: int) -> str:
+    """Return the two commands that give a configuration's numbers: a sweep of one point, and its table."""
+    words = " ".join(f"--axis {shlex.quote(f'{axis}={value}')}" for axis, value in axes.items())
+    # A name of its own for every configuration: a sweep refuses to replace another.
+    out = f"what-if-{sha256(f'{source.options} {words} {seeds}'.encode()).hexdigest()[:6]}"
+    return (
+        f"python -m simulate sweep {source.options} {words} --replications {seeds} --out {out}.parquet\n"
+        f"python -m analysis runs {out}.parquet --out {out}.csv"
+    )
+
+
+def miss_command(source: Source, policies: Sequence[str], slots: int, k: int, grouping: str) -> str:
+    """Return the command that counts misses at one number of slots."""
+    names = ",".join(policies)
+    trace = shlex.quote(str(source.trace))
+    return f"python -m simulate misses {trace} --cache {names} --slots {slots} --k {k} --group {grouping}"

@@ -1,0 +1,224 @@
+"""The page as a whole: what a slider does to what is drawn, and that commands give the very same numbers."""
+
+from itertools import pairwise
+
+import pytest
+from bokeh.models import Slider
+
+from moe_replay.figures.live.point_plot import GAIN
+
+SEEDS = 2
+
+
+def plotted(screen, name):
+    """The row of the plotted points with this name."""
+    data = screen.plot.points.data
+    place = data["name"].index(name)
+    return {column: values[place] for column, values in data.items()}
+
+
+def equal(row, command):
+    """Whether a plotted point is the row of a command's table."""
+    assert row["gain"] == pytest.approx(command[GAIN], rel=1e-8)
+    assert row["cost"] == pytest.approx(command["latency_p95_ms"], rel=1e-8)
+
+
+@pytest.fixture
+def settings(opened_page):
+    """An open page of few seeds, and its first screen."""
+    opened = opened_page(seeds=SEEDS)
+    screen = opened.page.settings
+    opened.pump(lambda: screen.current is not None and not screen.current.quick)
+    return opened, screen
+
+
+def test_a_slider_moves_the_ring_and_the_command_gives_its_numbers(settings, told):
+    opened, screen = settings
+    before = dict(screen.plot.current.data)
+    screen.controls.queue_size.value = "32"
+    opened.pump(lambda: screen.current.choice.queue_size == 32)
+    assert screen.plot.current.data != before
+    row, quick = plotted(screen, "B=32"), told(screen.command.text)
+    assert "--replications 1" in screen.command.text
+    equal(row, quick)
+    # Let go: the exact answer, with the interval of its seeds.
+    screen.controls.queue_size.trigger("value_throttled", "8", "32")
+    opened.pump(lambda: not screen.current.quick)
+    row, exact = plotted(screen, "B=32"), told(screen.command.text)
+    equal(row, exact)
+    assert f"--replications {SEEDS}" in screen.command.text
+    for end in ("low", "high"):
+        assert row[f"gain_{end}"] == pytest.approx(exact[f"{GAIN}_{end}"], rel=1e-8)
+        assert row[f"cost_{end}"] == pytest.approx(exact[f"latency_p95_ms_{end}"], rel=1e-8)
+    assert (row["kind"], exact["replications"]) == ("exact", SEEDS)
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [{"scheduler": "lockstep"}, {"arrivals": "poisson"}, {"k": 1}, {"devices": 2}, {"cache": "lru", "slots": 3},
+     {"cache": "static", "slots": 5}, {"cache": "belady", "slots": 4, "prefetch": "co-activation"},
+     {"cache": "lru", "slots": 4, "miss": "redirect"}],
+)  # fmt: skip
+def test_every_control_is_in_the_command(moves, settings, told):
+    opened, screen = settings
+    for name, value in moves.items():
+        getattr(screen.controls, name).value = value
+    wanted = screen.controls.choice
+    opened.pump(lambda: screen.current.choice == wanted and screen.current.answers)
+    place = [point.choice for point in screen.asking.history.in_order].index(wanted)
+    command = told(screen.command.text)
+    assert screen.plot.points.data["gain"][place] == pytest.approx(command[GAIN], rel=1e-8)
+
+
+def test_a_part_of_the_trace_is_named_and_can_be_simulated_again(opened_page, told, monkeypatch):
+    from moe_replay.figures.live import questions
+
+    monkeypatch.setattr(questions, "QUICK", 4000)
+    opened = opened_page(seeds=1)
+    screen = opened.page.settings
+    opened.pump(lambda: screen.current is not None and not screen.current.quick)
+    screen.controls.queue_size.value = "16"
+    opened.pump(lambda: screen.current.choice.queue_size == 16)
+    assert "the first" in screen.verdict.text
+    assert "--axis sequences=" in screen.command.text
+    part = screen.current.answers[0].part
+    assert part.selections <= 4000 < part.of_selections
+    equal(plotted(screen, "B=16"), told(screen.command.text))
+
+
+def test_a_click_shows_the_verdict_of_a_point(settings):
+    opened, screen = settings
+    opened.pump(lambda: "B=2" in screen.plot.points.data["name"])
+    screen.plot.points.selected.indices = [screen.plot.points.data["name"].index("B=2")]
+    assert screen.controls.queue_size.value == "2"
+    assert screen.verdict.text.startswith("<b>B = 2, ")
+    opened.pump(lambda: not screen.current.quick)
+    assert "queue_size=2 " in screen.command.text
+
+
+@pytest.mark.parametrize(("rate", "smallest"), [(400, 2), (800, 4)])
+def test_the_smallest_b_within_a_limit_is_that_of_the_recipe(rate, smallest, opened_page, prompts):
+    """README.md asks the same question of the same trace: B = 2 is enough for 400 requests/s, B = 4 for 800."""
+    opened = opened_page(prompts, seeds=3)
+    screen = opened.page.settings
+    screen.controls.arrivals.value, screen.controls.rate.value, screen.limit.value = "poisson", rate, 300
+    screen.find_smallest()
+    opened.pump(lambda: screen.asking.search is None)
+    assert screen.status.text.endswith(": found.")
+    assert (screen.current.choice.queue_size, screen.current.quick) == (smallest, False)
+    assert screen.current.value("latency_p95_ms") <= 300
+
+
+def test_the_highest_load_within_a_limit(opened_page, prompts):
+    opened = opened_page(prompts, seeds=1)
+    screen = opened.page.settings
+    screen.controls.arrivals.value, screen.controls.queue_size.value, screen.limit.value = "poisson", "4", 250
+    screen.find_highest()
+    opened.pump(lambda: screen.asking.search is None)
+    found = screen.current
+    assert found.value("latency_p95_ms") <= 250
+    higher = [
+        p for p in screen.asking.history.in_order if p.choice.rate_per_s > found.choice.rate_per_s and not p.quick
+    ]
+    assert higher
+    assert not [p for p in higher if screen.meets(p)]
+    screen.limit.value = 0.001
+    screen.find_highest()
+    opened.pump(lambda: screen.asking.search is None)
+    assert "none of those that were tried" in screen.status.text
+
+
+def test_a_run_that_fails_shows_its_line_and_the_next_one_is_simulated(settings):
+    opened, screen = settings
+    screen.controls.slots.end = 99  # more than there are: what a browser could send
+    screen.controls.cache.value, screen.controls.slots.value = "lru", 99
+    opened.pump(lambda: "Cannot be simulated" in screen.status.text)
+    assert "slots" in screen.status.text
+    assert "<br" not in screen.status.text
+    screen.controls.slots.value = 4
+    opened.pump(lambda: screen.current.answers)
+    assert "Cannot be simulated" not in screen.status.text
+
+
+def test_without_costs_the_page_says_so(opened_page):
+    opened = opened_page(affine=None)
+    assert "--costs" in opened.page.settings.status.text
+    opened.page.settings.controls.queue_size.value = "4"
+    assert opened.page.settings.current is None
+
+
+def test_memory_reads_what_the_commands_count(opened_page, told):
+    opened = opened_page(seeds=SEEDS, link={"expert_bytes": 40_000_000})
+    opened.page.tabs.active = 1
+    screen = opened.page.memory
+    opened.pump(lambda: screen.curves is not None and screen.point is not None and not screen.point.quick)
+    assert isinstance(screen.memory, Slider)
+    screen.plot.line.location = 3 * 3 * 0.04  # dragged to three slots in each of three layers
+    assert screen.slots == 3
+    assert screen.memory.value == pytest.approx(0.36)
+    opened.pump(lambda: screen.point.choice.slots == 3 and not screen.point.quick and "tokens/s" in screen.reading.text)
+    counting, *timing = screen.command.text.splitlines()
+    printed = told(counting)
+    ratio = next(line.split()[4] for line in printed.splitlines() if line.split()[:2] == ["lru", "3"])
+    assert f"lru misses {float(ratio):.1%} of accesses" in screen.reading.text
+    row = told("\n".join(timing))
+    assert f"{row['tokens_per_s']:,.4g} tokens/s" in screen.reading.text
+    assert "all experts resident" in screen.reading.text
+    shade = screen.plot.shade.data
+    assert all(best <= worst for best, worst in zip(shade["miss"], screen.plot.curves[0].data["miss"], strict=True))
+
+
+def test_lost_quality_is_read_where_it_was_measured(opened_page, tmp_path):
+    opened = opened_page(seeds=1)
+    screen = opened.page.memory
+    opened.page.tabs.active = 1
+    screen.miss.value = "skip"
+    opened.pump(lambda: screen.point is not None and screen.point.choice.miss == "skip" and screen.point.answers)
+    assert "of the gate mass; what that costs in quality is not known here" in screen.reading.text
+
+
+def test_time_is_split_and_a_click_shows_a_stretch(opened_page):
+    opened = opened_page(seeds=1, link={"expert_bytes": 40_000_000})
+    page = opened.page
+    opened.pump(lambda: page.settings.current is not None)
+    page.settings.controls.cache.value = "lru"
+    page.tabs.active = 2
+    opened.pump(lambda: page.time.answer is not None)
+    bars = page.time.bars.data
+    assert bars["cause"] == ["compute", "queueing", "compulsory", "capacity", "policy", "bandwidth", "whole"]
+    assert sum(bars["ms"][:-1]) == pytest.approx(bars["ms"][-1])
+    assert bars["bottom"][1:-1] == bars["top"][:-2]
+    page.time.bars.selected.indices = [5]
+    shown = page.time.stretch.source.data
+    assert {"device 0", "link 0"} == set(shown["track"])
+    assert "link" in page.time.stretch.figure.title.text
+    by_track = sorted(zip(shown["track"], shown["from_ms"], shown["to_ms"], strict=True))
+    for (track, _, end), (other, start, _) in pairwise(by_track):
+        assert track != other or end <= start  # nothing overlaps on a device or a link
+
+
+def test_routing_of_two_traces_and_loads_of_devices(opened_page, toy):
+    opened = opened_page(beside=toy)
+    opened.page.tabs.active = 3
+    screen = opened.page.routing
+    maps = [each for each, _ in screen.traces]
+    opened.pump(lambda: all(each.drift_line.text for each in maps) and screen.loads.bars.data["planner"])
+    first, second = ([source.data["image"][0] for source in each.load.sources] for each in maps)
+    assert (first[0] == second[0]).all()
+    assert first[0].shape == (3, 8)
+    assert first[0].max() > first[1].max()  # the synthetic trace is skewed, its control is not
+    screen.devices.value = 4
+    opened.pump(lambda: len(screen.loads.dots.data["device"]) == 6 * 3 * 4)
+    assert "contiguous" in screen.loads.bars.data["planner"]
+
+
+def test_fidelity_is_what_the_shipped_tables_say(opened_page):
+    opened = opened_page()
+    opened.page.tabs.active = 4
+    screen = opened.page.fidelity
+    assert "100 of 100 runs" in screen.said.text
+    assert "median error of 5.3 %" in screen.said.text
+    assert len(screen.source.data["run"]) == 148
+    assert screen.band.top == pytest.approx(2 * 3.7, abs=0.1)
+    screen.metric.value = "latency_p95"
+    assert not screen.band.visible
