@@ -33,7 +33,7 @@ class PointPlot:
         self.facts = facts
         self.points = ColumnDataSource({name: [] for name in COLUMNS})
         self.front = ColumnDataSource({"cost": [], "gain": []})
-        self.current = ColumnDataSource({"cost": [], "gain": []})
+        self.current = ColumnDataSource({"cost": [], "gain": []}, name="ring")
         self.figure = plot(
             "Up and to the left is better", x_axis_type="log", y_axis_label="throughput, passes/s",
             x_axis_label=LATENCIES["latency_p95_ms"],

@@ -1,0 +1,153 @@
+"""The page as it is served: a client without a browser, a browser, one window beside another, and how it ends."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bokeh.client import pull_session
+
+ROOT = Path(__file__).resolve().parents[3]
+ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/")
+LONGEST_S = 60
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Return a function (trace, words) -> (address, process) of a served page; it is ended with Ctrl-C afterwards."""
+    started = []
+
+    def start(trace, *words):
+        line = [sys.executable, "-m", "figures", "live", str(trace), "--affine", "200000,20000", "--seeds", "2", *words]
+        process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        said = process.stdout.readline()
+        assert ADDRESS.search(said), said + process.stderr.read()
+        return ADDRESS.search(said)[0], process
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=LONGEST_S)
+
+
+def of_title(document, title):
+    """The model of a document with this title."""
+    return next(each for each in document.models if getattr(each, "title", None) == title)
+
+
+def wait(until):
+    end = time.monotonic() + LONGEST_S
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def heard(*sessions):
+    """Take in what the server has sent to clients, which listen only when they ask."""
+    for session in sessions:
+        session.force_roundtrip()
+    return True
+
+
+def rings(document):
+    """The source of the ring around what the sliders say."""
+    return document.get_model_by_name("ring")
+
+
+def test_two_windows_move_apart_and_ctrl_c_ends_all(serve, toy):
+    address, process = serve(toy)
+    first, second = (pull_session(url=address) for _ in range(2))
+    rows = [rings(each.document) for each in (first, second)]
+    wait(lambda: heard(first, second) and all(row.data["gain"] for row in rows))
+    before = rows[1].data["gain"][0]
+    of_title(first.document, "Queue size B").value = "64"
+    wait(lambda: heard(first, second) and rows[0].data["gain"][0] > 1.3 * before)
+    assert rows[1].data["gain"][0] == pytest.approx(before, rel=0.2)  # another window, another question
+    for session in (first, second):
+        session.close()
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    said, errors = process.communicate(timeout=LONGEST_S)
+    assert time.monotonic() - begun < 10
+    assert (process.returncode, errors) == (0, "")
+    assert said.endswith("ended\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [(["nothing.parquet"], "nothing.parquet: no such file"), (["TOY", "--costs", "none/such"], "no cost table"),
+     (["TOY", "--affine", "1"], "--affine"), (["TOY", "--beside", "none.parquet"], "none.parquet"),
+     (["TOY", "--executed", "nowhere"], "fidelity.csv: no such file"), (["TOY", "--quality", "none.csv"], "none.csv"),
+     (["TOY", "--affine", "1,2", "--costs", "x"], "either"), (["TOY", "--port", "TAKEN"], "--port")],
+)  # fmt: skip
+def test_what_cannot_be_served_is_one_line(words, line, toy, capsys, monkeypatch):
+    import socket
+
+    from moe_replay.figures.__main__ import app
+    from moe_replay.traces.command_line.command import status_of
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        given = {"TOY": str(toy), "TAKEN": str(taken.getsockname()[1])}
+        words = ["live", *(given.get(each, each) for each in words)]
+        monkeypatch.setattr(sys, "argv", ["figures/__main__.py", *words])
+        assert status_of(app, "figures", words) == 2
+    errors = capsys.readouterr().err
+    assert line in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+MOVE = """
+for (const drawn of Bokeh.documents) for (const model of drawn.all_models)
+    if (model.title === arguments[0] && model.type.endsWith('Slider')) { model.value = arguments[1]; return true; }
+"""
+TEXTS = """
+const found = [];
+for (const drawn of Bokeh.documents) for (const model of drawn.all_models)
+    if (model.type === 'Div' || model.type === 'PreText') found.push(model.text);
+return found.join('\\n');
+"""
+TITLE = "Up and to the left is better"
+
+
+def points(page):
+    """{name: (throughput, latency)} of the points that the browser has."""
+    found = next(each for each in page.charts()[TITLE] if "name" in each)
+    return dict(zip(found["name"], zip(found["gain"], found["cost"], strict=True), strict=True))
+
+
+def test_a_slider_in_a_browser_moves_what_is_drawn_to_the_commands_numbers(page, serve, toy, told):
+    address, _ = serve(toy)
+    page.open(address)
+    wait(lambda: "B=8" in points(page))
+    assert "B=24" not in points(page)
+    assert page.run(MOVE, "Queue size B", "24")
+    wait(lambda: "B=24" in points(page))
+    wait(lambda: "queue_size=24" in page.run(TEXTS))
+    command = next(part for part in re.findall(r"python -m simulate sweep.*\n.*", page.run(TEXTS)) if "=24 " in part)
+    row = told(command)
+    assert points(page)["B=24"] == pytest.approx((row["throughput_per_s"], row["latency_p95_ms"]), rel=1e-6)
+    for number in range(5):
+        page.run("Bokeh.documents[0].roots()[0].active = arguments[0]", number)
+        time.sleep(0.3)
+    wait(lambda: any(each.get("image") for each in page.charts()["Load, recorded"]))
+    assert page.complaints() == []
+    assert not [each for each in page.requests() if not each.partition("://")[2].startswith("127.0.0.1:")]
+
+
+def test_a_trace_that_goes_bad_is_one_line_on_the_page(page, serve, toy, tmp_path):
+    path = tmp_path / "copy.trace.parquet"
+    path.write_bytes(toy.read_bytes())
+    address, _ = serve(path)
+    page.open(address)
+    wait(lambda: "B=8" in points(page))
+    path.write_bytes(b"no trace any more")
+    page.run(MOVE, "Queue size B", "3")
+    # One line: the status is a single paragraph that names the file.
+    wait(lambda: re.search(r"Cannot be simulated:</b> [^\n]*copy\.trace\.parquet[^\n]*</span>", page.run(TEXTS)))
+    assert page.complaints() == []
