@@ -15,7 +15,7 @@ from moe_replay.traces.describe_loads import counts_text
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.header import SCORE_KINDS
 from moe_replay.traces.importers.importer_names import KINDS, Imported, import_files
-from moe_replay.traces.importers.reading.import_source import LEAVE_OUT, PHASES, UNROUTED, Options
+from moe_replay.traces.importers.reading.import_source import FILES_ARE, LEAVE_OUT, PHASES, UNROUTED, Options
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement, save_placement
 from moe_replay.traces.routes import uncomputed
@@ -61,14 +61,20 @@ class ImportOptions:
     devices: Annotated[int | None, COUNT.option(low=1, help="of a placement: devices")] = None
     nodes: Annotated[int | None, COUNT.option(low=1, help="of a placement: nodes, 1")] = None
     array: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which array is which; may be repeated")] = None
+    column: Annotated[list[str] | None, typer.Option(help="FIELD=NAME: which column is which; may be repeated")] = None
+    first_expert: Annotated[int | None, COUNT.option(low=0, high=1, help="number of the first expert")] = None
+    varying_k: Annotated[bool | None, typer.Option("--varying-k", help="rows have more or fewer experts")] = None
+    axes: Annotated[str | None, typer.Option(help="of counts: S iterations, R ranks, L layers, E experts; SLE")] = None
+    files_are: Annotated[str | None, typer.Option(help=f"of counts in several files: {', '.join(FILES_ARE)}")] = None
 
     def given(self) -> Options:
         """Return them as importers take them."""
         lists = {
             "arrays": tuple(self.array or ()),
+            "columns": tuple(self.column or ()),
             "leave_out": tuple(self.leave_out.split(",") if self.leave_out else ()),
         }
-        fields = {name: value for name, value in vars(self).items() if name != "array"}
+        fields = {name: value for name, value in vars(self).items() if name not in ("array", "column")}
         return Options(**{**fields, **lists})
 
 

@@ -22,6 +22,7 @@ LEAVE_OUT = {
     PADDING: "rows of padding",
     ABORTED: "responses that were aborted",
 }
+FILES_ARE = ("ranks", "iterations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +61,16 @@ class Options:
     approximate: bool | None = None
     devices: int | None = None
     nodes: int | None = None
+    columns: tuple[str, ...] = ()
+    first_expert: int | None = None
+    varying_k: bool | None = None
+    axes: str | None = None
+    files_are: str | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("score_kind", (*SCORE_KINDS, NO_SCORES)), ("phase", PHASES), ("unrouted", UNROUTED),
+            ("files_are", FILES_ARE),
         ):  # fmt: skip
             if getattr(self, name) not in (None, *allowed):
                 raise InputError(f"{option(name)} is {getattr(self, name)!r}, allowed {', '.join(allowed)}")
@@ -82,7 +89,7 @@ class Options:
 
 def option(name: str) -> str:
     """Return an option as it is typed."""
-    return {"arrays": "--array", "id_map": "--map"}.get(name, "--" + name.replace("_", "-"))
+    return {"arrays": "--array", "columns": "--column", "id_map": "--map"}.get(name, "--" + name.replace("_", "-"))
 
 
 @dataclass(frozen=True)
@@ -133,8 +140,14 @@ class Source:
         except InputError as error:
             raise InputError(f"{self.place}: {error}") from None
 
-    def trace(self, model: ModelInfo, notes: dict, files: list[Path] | None = None, **arrays: np.ndarray) -> Trace:
-        """Return the trace of arrays named as its fields; InputError with the file's name if they break a rule."""
+    def trace(
+        self, model: ModelInfo, notes: dict, files: list[Path] | None = None, ranked: bool | None = None,
+        **arrays: np.ndarray,
+    ) -> Trace:  # fmt: skip
+        """Return the trace of arrays named as its fields; InputError with the file's name if they break a rule.
+
+        `ranked` is what the files themselves say of the order of experts.
+        """
         scored = arrays.get("scores_TLK") is not None
         if self.options.unrouted == REAL:
             notes = notes | {"unrouted": REAL}  # `check` finds such rows again
@@ -142,7 +155,7 @@ class Source:
             model=model,
             gate_rule="unknown",
             score_kind=self.options.score_kind if scored else None,
-            ranked=bool(self.options.ranked),
+            ranked=bool(self.options.ranked if ranked is None else ranked),
             data=self.data(files or list(self.paths)),
             device="unknown",
             provenance=self.provenance,

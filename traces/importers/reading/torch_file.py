@@ -10,6 +10,7 @@ import numpy as np
 
 from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.reading.saved_arrays import ARRAY_PARTS, SavedArray
 
 DAMAGE = (
     OSError,
@@ -41,19 +42,51 @@ def save_torch(content: dict, path: Path) -> None:
 
 def torch_content(path: Path) -> dict:
     """Return the dictionary in a .pt file; InputError for anything else, or where torch is not installed."""
+    content = torch_value(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, allowed a dictionary")
+    return content
+
+
+def torch_value(path: Path) -> object:
+    """Return what a .pt file holds: tensors, NumPy arrays (as `SavedArray`) and plain values; nothing in it runs.
+
+    InputError for anything else, or where torch is not installed.
+    """
     try:
         import torch
     except ImportError:
         raise InputError(f"{path}: a .pt file needs PyTorch, which is not installed") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(ARRAY_PARTS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except DAMAGE as error:
         raise InputError(f"{path}: not a whole .pt file of tensors and plain values ({reason(error)})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, allowed a dictionary")
-    return content
+
+
+def array_of(value: object) -> np.ndarray | None:
+    """Return a tensor, a saved array or a (nested) list of numbers as an array; None for anything else."""
+    if isinstance(value, SavedArray):
+        return value.values
+    if hasattr(value, "numpy"):
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        return value.numpy()
+    if not isinstance(value, list | tuple):
+        return None
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found if found.dtype.kind in "iuf" else None
+
+
+def arrays_in(value: object) -> dict[str, np.ndarray]:
+    """Return the arrays of a dictionary by name; a single array is called `array`."""
+    named = value if isinstance(value, dict) else {"array": value}
+    found = {str(name): array_of(each) for name, each in named.items()}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def reason(error: Exception) -> str:
@@ -66,7 +99,7 @@ def whole_numbers(place: str, content: dict, key: str, dimensions: int) -> np.nd
     """Return content[key], a tensor or (nested) list of whole numbers, as int64; InputError for anything else."""
     if not isinstance(content, dict) or key not in content:
         raise InputError(f"{place}: {key} is missing")
-    value = content[key]
+    value = content[key].values if isinstance(content[key], SavedArray) else content[key]
     try:
         values = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
     except (ValueError, TypeError, RuntimeError) as error:
