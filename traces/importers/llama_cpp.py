@@ -17,8 +17,8 @@ from moe_replay.traces.importers.llamacpp.evaluation_order import runs_of, trace
 from moe_replay.traces.importers.llamacpp.imatrix import read_imatrix
 from moe_replay.traces.importers.reading.import_source import Source, given
 from moe_replay.traces.importers.tables.column_fields import fields_of
+from moe_replay.traces.importers.tables.column_files import TableFile, read_table
 from moe_replay.traces.importers.tables.column_values import layer_numbers_of, whole
-from moe_replay.traces.importers.tables.table_files import TableFile, read_table
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.selections import Trace
 

@@ -14,9 +14,9 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.checked_rows import check_files, checked_trace
 from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source, layer_numbers
 from moe_replay.traces.importers.reading.token_rows import ONE_AFTER_ANOTHER, without_dense
+from moe_replay.traces.importers.tables.column_files import read_table
 from moe_replay.traces.importers.tables.selection_grid import Grid, grid_of
-from moe_replay.traces.importers.tables.selection_rows import selection_rows
-from moe_replay.traces.importers.tables.table_files import read_table
+from moe_replay.traces.importers.tables.table_forms import selection_rows
 from moe_replay.traces.selections import Trace
 
 DECODE = 1
@@ -55,6 +55,8 @@ def trace_of_grid(source: Source, grid: Grid, left_out: list[str]) -> Trace:
 def moe_layers(source: Source, grid: Grid) -> tuple[np.ndarray, np.ndarray | None, tuple[int, ...]]:
     """Return the layers that --layers names; the others may hold zeros only, as dense layers do."""
     named = layer_numbers(source.options.layers)
+    if not grid.layers_told and len(named) == len(grid.layer_ids):  # lists of layers, which these are the numbers of
+        return grid.experts_TLK, grid.scores_TLK, named
     missing = [each for each in named if each not in grid.layer_ids]
     if missing:
         held = ", ".join(map(str, grid.layer_ids))

@@ -25,7 +25,7 @@ LAST_LAYER = "only tokens whose logits were asked for were computed in the last 
 
 @dataclass(frozen=True)
 class Runs:
-    """Q runs: the tokens of one batch in one layer. `begins_Q` where a file begins; `experts_NK` of all runs' tokens."""
+    """Q runs, the tokens of one batch in one layer; `begins_Q`: there a file begins; `experts_NK` are their tokens'."""
 
     layer_Q: np.ndarray
     tokens_Q: np.ndarray

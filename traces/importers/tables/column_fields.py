@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.tables.table_files import TableFile
+from moe_replay.traces.importers.tables.column_files import TableFile
 
 # Usual names in lower case, `-`, blanks and dots as `_`. Two of one field in a file are refused: the user says which.
 NAMES = {

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.checks import such
-from moe_replay.traces.importers.tables.table_files import BAD, TableFile, first_line
+from moe_replay.traces.importers.tables.column_files import BAD, TableFile, first_line
 
 BRACKETS = "[](){} \t"
 BETWEEN = r"[\s,;|/]+"

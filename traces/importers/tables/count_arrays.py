@@ -5,7 +5,7 @@ Letters: S iterations, R ranks, L layers, E experts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from moe_replay.traces.importers.npz import opened_arrays
 from moe_replay.traces.importers.reading.import_source import Source, given
 from moe_replay.traces.importers.reading.torch_file import array_of, arrays_in, torch_value
 from moe_replay.traces.importers.tables.column_fields import SLOTS, check_running, fields_of, numbered
+from moe_replay.traces.importers.tables.column_files import TableFile, content_of, loaded, read_table, table_of
 from moe_replay.traces.importers.tables.column_values import (
     equal_lists,
     is_list,
@@ -24,7 +25,6 @@ from moe_replay.traces.importers.tables.column_values import (
     whole_array,
     without_nulls,
 )
-from moe_replay.traces.importers.tables.table_files import TableFile, content_of, loaded, read_table, table_of
 
 USUAL = (
     "counts", "count", "load", "loads", "weight", "logical_count", "expert_counts", "expert_count", "expert_load",
@@ -211,7 +211,8 @@ def table_counts(source: Source, table: TableFile) -> Counts:
     experts = count_RE.shape[1]
     expert_N = np.tile(np.arange(experts), table.rows)
     repeated = [np.repeat(each, experts) for each in cells]
-    return gridded(table.path, repeated, expert_N, count_RE.reshape(-1), experts, fields)
+    made = gridded(table.path, repeated, expert_N, count_RE.reshape(-1), experts, fields)
+    return replace(made, layers=None) if layer is None else made
 
 
 def long_counts(source: Source, table: TableFile, fields: dict[str, str]) -> Counts:

@@ -30,6 +30,7 @@ class Grid:
     position_T: np.ndarray
     beside: dict[str, np.ndarray]
     ranked: bool
+    layers_told: bool
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def grid_of(source: Source, files: dict[Path, SelectionRows]) -> Grid:
     layer_ids, layer_N = np.unique(keys.layer_N, return_inverse=True)
     if layer_ids[0] < 0 or layer_ids[-1] >= MOST_LAYERS:
         raise InputError(f"{source.place}: layers {layer_ids[0]}..{layer_ids[-1]}, allowed 0..{MOST_LAYERS - 1}")
-    first_S, index_N, sequence_T, position_T = tokens_of(source, keys)
+    index_N, sequence_T, position_T = tokens_of(source, keys)
     tokens, layers = len(sequence_T), len(layer_ids)
     check_once(source, keys, index_N * layers + layer_N, tokens * layers)
     experts_TLK = np.full((tokens, layers, width), -1, np.int16 if experts_NK.max() < 2**15 else np.int64)
@@ -73,6 +74,7 @@ def grid_of(source: Source, files: dict[Path, SelectionRows]) -> Grid:
     return Grid(
         experts_TLK, scores_TLK, tuple(layer_ids.tolist()), sequence_T, position_T,
         beside_tokens(source, rows, keys, index_N, tokens), all(each.ranked for each in rows),
+        any(each.layers_told for each in rows),
     )  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def occurrences(sequence_N: np.ndarray, layer_N: np.ndarray) -> np.ndarray:
 
 def check_slots(source: Source, experts_NK: np.ndarray, keys: Keys) -> None:
     """Refuse rows of fewer experts than --k, or than others, unless --varying-k says that they are meant."""
-    count_N = (experts_NK >= 0).sum(1)
+    count_N = (experts_NK != -1).sum(1)
     k = source.options.k or int(count_N.max())
     wrong_N = (count_N > k) if source.options.varying_k else (count_N != k) & (count_N > 0)
     if wrong_N.any():
@@ -116,8 +118,8 @@ def check_slots(source: Source, experts_NK: np.ndarray, keys: Keys) -> None:
         raise InputError(f"{source.place}: {found}, allowed {allowed} ({such(int(wrong_N.sum()))})")
 
 
-def tokens_of(source: Source, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return (span, index of every row's token, sequence_T, position_T); gaps are filled with --unrouted keep."""
+def tokens_of(source: Source, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (index of every row's token, sequence_T, position_T); gaps are filled with --unrouted keep."""
     low, high = int(keys.token_N.min()), int(keys.token_N.max())
     if low < 0 or high >= 2**31 - 1:
         raise InputError(f"{source.place}: tokens {low}..{high}, allowed 0..{2**31 - 2}")
@@ -138,7 +140,7 @@ def tokens_of(source: Source, keys: Keys) -> tuple[np.ndarray, np.ndarray, np.nd
         key_T = np.concatenate([np.arange(key_T[a], key_T[a] + n) for a, n in zip(first, count_S, strict=True)])
         sequence_T, position_T = np.divmod(key_T, high + 2)
         index_N = np.searchsorted(key_T, key_N)
-    return np.flatnonzero(np.append(True, np.diff(sequence_T) != 0)), index_N, sequence_T, position_T
+    return index_N, sequence_T, position_T
 
 
 def check_once(source: Source, keys: Keys, cell_N: np.ndarray, cells: int) -> None:

@@ -1,49 +1,29 @@
-"""Rows of selections out of a table's columns, whatever its form; one row is a token's experts in one layer.
-
-long        a row per selection: layer, token, expert
-by row      a row per token and layer: a list of experts, or columns expert_0, expert_1, ...
-by token    a row per token: lists in a list, or a column layer_3 per layer, or columns layer_3_expert_0, ...
-by request  a row per request: tokens of layers of experts, three lists deep
-"""
+"""Rows of selections out of a table with a row per selection, or per token and layer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.checks import such
 from moe_replay.traces.importers.tables.column_fields import (
-    CELLS,
-    LAYERS,
     SCORES,
-    SLOTS,
     check_running,
-    fields_of,
     numbered,
 )
+from moe_replay.traces.importers.tables.column_files import TableFile
 from moe_replay.traces.importers.tables.column_values import (
     codes,
-    depth,
-    equal_lists,
-    is_list,
     layer_numbers_of,
     lists,
     numeric,
     phases,
     whole,
     whole_array,
-    without_nulls,
 )
-from moe_replay.traces.importers.tables.table_files import TableFile
 
-WANTED = (
-    "sequence", "token", "layer", "expert", "experts", "slot", "score", "scores", "phase", "step", "token_id",
-    "prompt_len", "device",
-)  # fmt: skip
 BESIDE = {"phase": phases, "step": whole, "token_id": whole, "prompt_len": whole, "device": whole}
 MOST_SLOTS = 1024  # experts per token; more is a column taken for another
 
@@ -53,7 +33,8 @@ class SelectionRows:
     """N rows of one file. `token_N` is None where the file has no numbers: then a layer's rows are in order.
 
     `sequence_N` indexes `sequences`, the file's own names, None where it has none. `experts_NK` has -1 in empty slots.
-    `beside` are values by row: phase, step, token_id, prompt_len, device. `ranked` where a column says the rank.
+    `beside` are values by row: phase, step, token_id, prompt_len, device. `ranked` where a column says the rank;
+    `layers_told` where the file numbers its layers, which else count from 0.
     """
 
     layer_N: np.ndarray
@@ -64,52 +45,8 @@ class SelectionRows:
     sequences: list | None = None
     beside: dict[str, np.ndarray] = field(default_factory=dict)
     ranked: bool = False
+    layers_told: bool = True
     left_out: int = 0
-
-
-def selection_rows(table: TableFile, stated: tuple[str, ...], scored: bool) -> SelectionRows:
-    """Return the rows of a table; `stated` are entries of --column; scores are read where they are wanted."""
-    fields = fields_of(table, stated, WANTED)
-    if not scored:
-        fields = {name: each for name, each in fields.items() if name not in ("score", "scores")}
-    if {"expert", "experts"} <= fields.keys():
-        both = f"{fields['expert']} and {fields['experts']}"
-        raise InputError(f"{table.path}: columns {both} may both be the experts; allowed: --column expert= or experts=")
-    cells, slots, by_layer = (numbered(table, pattern) for pattern in (CELLS, SLOTS, LAYERS))
-    core = [fields[name] for name in ("layer", "expert", "experts") if name in fields]
-    core += [*cells.values()] if cells else [*slots.values()] if "expert" not in fields else []
-    core += [fields[name] for name in ("sequence", "token") if core and name in fields]
-    table, left_out = without_remarks(table, core)
-    if "expert" in fields:
-        rows = long_rows(table, fields)
-    elif "experts" in fields and depth(table.columns[fields["experts"]]) > 1:
-        rows = nested_rows(table, fields)
-    elif "experts" in fields:
-        rows = list_rows(table, fields)
-    elif cells:
-        rows = cell_rows(table, fields, cells)
-    elif slots:
-        rows = slot_rows(table, fields, slots, scored)
-    elif by_layer and all(depth(table.columns[name]) == 1 for name in by_layer.values()):
-        rows = layer_rows(table, fields, by_layer)
-    else:
-        held = ", ".join(table.columns)
-        raise InputError(f"{table.path}: no column of experts; it holds {held!s:.120}; allowed: --column experts=NAME")
-    return replace(rows, left_out=left_out)
-
-
-def without_remarks(table: TableFile, core: list[str]) -> tuple[TableFile, int]:
-    """Return the rows that speak of a token, and how many do not: rows in which every such column is empty."""
-    if not core:
-        return table, 0
-    empty_R = np.logical_and.reduce([table.columns[name].is_null().to_numpy(zero_copy_only=False) for name in core])
-    count = int(empty_R.sum())
-    if not count:
-        return table, 0
-    if count == len(empty_R):
-        raise InputError(f"{table.path}: column {core[0]} is empty in all {count} rows, allowed at least one value")
-    kept = pa.array(~empty_R)
-    return replace(table, columns={name: pc.filter(each, kept) for name, each in table.columns.items()}), count
 
 
 def needed(table: TableFile, fields: dict[str, str], name: str) -> str:
@@ -237,71 +174,3 @@ def slot_rows(table: TableFile, fields: dict[str, str], slots: dict, scored: boo
         layer_N=layer_R, experts_NK=experts, scores_NK=np.stack(scores, axis=1) if scores else None,
         **shared_fields(table, fields),
     )  # fmt: skip
-
-
-def cell_rows(table: TableFile, fields: dict[str, str], cells: dict) -> SelectionRows:
-    """Return the rows of a table with a column for each layer and slot."""
-    layers, slots = sorted({at[0] for at in cells}), sorted({at[1] for at in cells})
-    check_running(table, slots, "slots")
-    if len(cells) != len(layers) * len(slots):
-        found = f"{len(cells)} columns for {len(layers)} layers x {len(slots)} slots"
-        raise InputError(f"{table.path}: {found}, allowed: one for each")
-    experts = np.stack([whole(table, name) for name in cells.values()], axis=1).reshape(-1, len(slots))
-    return token_rows(table, fields, np.array(layers), experts)
-
-
-def layer_rows(table: TableFile, fields: dict[str, str], by_layer: dict) -> SelectionRows:
-    """Return the rows of a table with a list of experts in a column for each layer."""
-    found = {at: lists(table, name) for (at,), name in by_layer.items()}
-    width = max(int(length_R.max()) for length_R, _ in found.values())
-    parts = []
-    for at, (length_R, entries) in found.items():
-        experts = padded(table, whole_array(f"{table.path}: column {by_layer[at,]}", entries), length_R, -1)
-        parts.append(np.pad(experts, ((0, 0), (0, width - experts.shape[1])), constant_values=-1))
-    return token_rows(table, fields, np.array([*found]), np.stack(parts, axis=1).reshape(-1, width))
-
-
-def token_rows(table: TableFile, fields: dict[str, str], layers: np.ndarray, experts_NK: np.ndarray) -> SelectionRows:
-    """Return rows of tokens, all layers of one after another."""
-    shared = rank_of_device(table, fields)
-    times = len(experts_NK) // table.rows
-    repeated = {
-        name: each if name == "sequences" or each is None else np.repeat(each, times)
-        for name, each in shared.items()
-        if name != "beside"
-    }
-    repeated["beside"] = {name: np.repeat(each, times) for name, each in shared["beside"].items()}
-    return SelectionRows(layer_N=np.tile(layers, table.rows), experts_NK=experts_NK, **repeated)
-
-
-def nested_rows(table: TableFile, fields: dict[str, str]) -> SelectionRows:
-    """Return the rows of a table with lists of lists: layers of a token, tokens of a layer, or tokens of a request."""
-    name, place = fields["experts"], f"{table.path}: column {fields['experts']}"
-    deep = depth(table.columns[name])
-    if deep > 3 or (deep == 3 and "layer" in fields) or "scores" in fields:
-        held = f"lists {deep} deep" + (" beside layers" if "layer" in fields else "")
-        held = "lists of lists beside scores" if "scores" in fields else held
-        raise InputError(f"{place}: {held}, allowed layers of a token, tokens of a layer, or tokens of a request")
-    if deep == 3 or "layer" in fields:
-        table = spread(table, name)
-        fields = fields if deep == 2 or "sequence" in fields else fields | {"sequence": "request"}
-    if "layer" in fields:
-        return list_rows(table, {each: column for each, column in fields.items() if each != "token"})
-    layers_T, layers = equal_lists(place, without_nulls(table, name))
-    if not layers:
-        raise InputError(f"{place}: empty lists, allowed experts of layers of tokens")
-    experts, k = equal_lists(place, layers_T)
-    if not k:
-        raise InputError(f"{place}: empty lists, allowed experts of layers of tokens")
-    return token_rows(table, fields, np.arange(layers), whole_array(place, experts).reshape(-1, k))
-
-
-def spread(table: TableFile, name: str) -> TableFile:
-    """Return a table with a row for every entry of the lists in a column; a column `request` numbers the old rows."""
-    values = without_nulls(table, name)
-    length_R = pc.list_value_length(values).to_numpy(zero_copy_only=False).astype(np.int64)
-    if not length_R.sum():
-        raise InputError(f"{table.path}: column {name}: empty lists, allowed experts of tokens")
-    at = pa.array(np.repeat(np.arange(table.rows), length_R))
-    kept = {other: pc.take(each, at) for other, each in table.columns.items() if not is_list(each)}
-    return replace(table, columns=kept | {"request": at, name: pc.list_flatten(values)})
