@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.npz import opened_arrays
+from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.checked_rows import check_files
 from moe_replay.traces.importers.reading.count_rows import load_trace_of
 from moe_replay.traces.importers.reading.import_source import Source, given

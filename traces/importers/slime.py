@@ -13,7 +13,7 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.checked_rows import check_files
-from moe_replay.traces.importers.reading.import_source import KEEP, Source
+from moe_replay.traces.importers.reading.import_source import ABORTED, Source
 from moe_replay.traces.importers.reading.rollout_rows import Rollout, experts_of, fitted, trace_of_rollouts
 from moe_replay.traces.importers.reading.torch_file import array_of, torch_value
 from moe_replay.traces.selections import Trace
@@ -24,15 +24,17 @@ EXPERTS = ("rollout_routed_experts", "routed_experts")
 def read(source: Source) -> Trace:
     """Return the trace of all samples, each a sequence; --layers names the MoE layers where some are dense."""
     check_files(source)
-    rollouts, left_out = [], []
+    rollouts, aborted, samples = [], 0, 0
     for path in source.paths:
         for at, sample in enumerate(samples_of(path, torch_value(path))):
             place = f"{path}: sample {at}"
             made = rollout_of(source, place, sample)
             if made is None:
-                left_out.append(f"{place}, which has no routed experts")
+                aborted += 1
             else:
                 rollouts.append(made)
+            samples += 1
+    left_out = [f"{aborted:,} of {samples:,} samples, which were aborted"] if aborted else []
     return trace_of_rollouts(source, rollouts, left_out)
 
 
@@ -61,9 +63,9 @@ def rollout_of(source: Source, place: str, sample: dict) -> Rollout | None:
     """Return a sample's rows, None where it has none and such samples are left out."""
     name = next((each for each in EXPERTS if each in sample), None)
     if name is None or sample[name] is None:
-        if source.options.unrouted != KEEP:
+        if ABORTED not in source.options.leave_out:
             found = f"{EXPERTS[0]} is {'missing' if name is None else 'None, as of an aborted sample'}"
-            raise InputError(f"{place}: {found}; allowed: --unrouted {KEEP}, which leaves such samples out")
+            raise InputError(f"{place}: {found}; allowed: --leave-out {ABORTED}")
         return None
     tokens, response = array_of(sample.get("tokens")), sample.get("response_length")
     if tokens is None or tokens.ndim != 1 or tokens.dtype.kind not in "iu" or not len(tokens):

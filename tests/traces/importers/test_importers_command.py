@@ -80,6 +80,54 @@ def eplb(rng):
     np.savez("weight.npz", weight=counts.astype(np.float32), layer_ids=[1, 2])
 
 
+def table(rng):
+    """The example of a row per token and layer: names of columns are known."""
+    rows = selections(rng, 9, 2, 2, 64)
+    lines = [
+        json.dumps({"req_id": f"r{t // 5}", "token_idx": t % 5 if t < 5 else t - 5, "layer": layer,
+                    "topk_ids": rows[t, at].tolist(), "topk_weights": [0.5, 0.25]})
+        for t in range(9) for at, layer in enumerate((8, 12))
+    ]  # fmt: skip
+    Path("moe_routes.jsonl").write_text("\n".join(lines))
+
+
+def counts(rng):
+    for rank in (0, 1):
+        rows = [f"{n},{e},{c}" for n in (3, 4) for e, c in enumerate(rng.multinomial(40, [1 / 16] * 16)) if c]
+        Path(f"counts_rank{rank}.csv").write_text("\n".join(["layer_id,expert_id,count", *rows]))
+
+
+def llama_cpp(rng):
+    rows = selections(rng, 6, 2, 2, 64)
+    blocks = [rows[:4, layer] for layer in (0, 1)] + [rows[t, layer] for t in (4, 5) for layer in (0, 1)]
+    lines = [f"{at % 2},{expert}" for at, block in enumerate(blocks) for expert in block.ravel()]
+    Path("moe_trace.csv").write_text("\n".join(["layer,expert", *lines]))
+
+
+def megatron(rng):
+    loads = rng.multinomial(40, [1 / 8] * 8, (2, 3)).astype(np.int32)
+    numbers = {"ep_rank": 0, "ep_size": 1, "global_rank": 0, "num_global_physical_experts": 8}
+    np.savez(
+        "mcore_ep_loads_rank0_1.npz", dump_version="mcore_ep_load_dump_v1", loads=loads, layer_numbers=[1, 2],
+        forward_counts=[3, 3], ep_group_ranks=[0], **numbers,
+    )  # fmt: skip
+
+
+def slime(rng):
+    torch = pytest.importorskip("torch")
+    rows = selections(rng, 6, 2, 2, 64, np.int32)
+    sample = {"tokens": list(range(7)), "response_length": 3, "rollout_routed_experts": rows}
+    torch.save({"rollout_id": 3, "samples": [sample]}, "rollout_3.pt")
+
+
+def verl(rng):
+    torch = pytest.importorskip("torch")
+    rows = torch.tensor(selections(rng, 12, 2, 2, 64, np.int64).reshape(2, 6, 2, 2))
+    rows[:, -1] = 0
+    parts = {"routed_experts": rows, "attention_mask": torch.ones(2, 6), "responses": torch.zeros(2, 3)}
+    torch.save(parts, "batch.pt")
+
+
 # What README says, kind by kind, and what makes the files of its line.
 COMMANDS = {
     "npz": (npz, "import npz mine.npz --experts 64 --phase prefill --out x.trace.parquet"),
@@ -99,6 +147,15 @@ COMMANDS = {
         "import sglang-recorder expert_distribution_recorder_1.pt --experts 8 --k 2 --layers 1-2 --out x.loads.parquet",
     ),
     "eplb": (eplb, "import eplb weight.npz --k 2 --out x.loads.parquet"),
+    "table": (
+        table,
+        "import table moe_routes.jsonl --experts 64 --phase prefill --score-kind sigmoid --out x.trace.parquet",
+    ),
+    "counts": (counts, "import counts counts_rank0.csv counts_rank1.csv --experts 16 --k 2 --out x.loads.parquet"),
+    "llama-cpp": (llama_cpp, "import llama-cpp moe_trace.csv --experts 64 --k 2 --out x.trace.parquet"),
+    "megatron": (megatron, "import megatron mcore_ep_loads_rank0_1.npz --k 2 --out x.loads.parquet"),
+    "slime": (slime, "import slime rollout_3.pt --experts 64 --out x.trace.parquet"),
+    "verl": (verl, "import verl batch.pt --experts 64 --out x.trace.parquet"),
 }
 
 
@@ -140,6 +197,12 @@ FILES = {
     "tensorrt-llm": "statistics/rank0.safetensors",
     "sglang-recorder": "expert_distribution_recorder_1.pt",
     "eplb": "weight.npz",
+    "table": "moe_routes.jsonl",
+    "counts": "counts_rank1.csv",
+    "llama-cpp": "moe_trace.csv",
+    "megatron": "mcore_ep_loads_rank0_1.npz",
+    "slime": "rollout_3.pt",
+    "verl": "batch.pt",
 }
 
 
@@ -152,12 +215,13 @@ def test_damaged_files_end_in_a_line_or_in_a_trace(tmp_path, monkeypatch, rng, k
     values = shlex.split(words)
     named = {name[2:].replace("-", "_"): value for name, value in pairwise(values) if name.startswith("--")}
     options = {name: int(value) if value.isdecimal() else value for name, value in named.items() if name != "out"}
-    path, source = Path(FILES[kind]), Path(values[2])
+    path = Path(FILES[kind])
+    sources = [Path(value) for value in values[2 : values.index(next(v for v in values if v.startswith("--")))]]
     whole, refused = path.read_bytes(), 0
     for at in rng.integers(len(whole), size=150).tolist():
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << int(rng.integers(8))]) + whole[at + 1 :])
         try:
-            imported(kind, source, **options | {"ranked": None})
+            imported(kind, *sources, **options | {"ranked": None})
         except InputError as error:
             refused += str(error).isprintable()
     assert refused > 20

@@ -47,7 +47,7 @@ def test_slime_refuses_what_does_not_fit(tmp_path, two):
     good = sample(two[0], 4, rollout_routed_experts=two[0])
     for change, says in (
         ({"rollout_routed_experts": two[0][:-1]}, "8 rows of experts, allowed 9 for 10 tokens"),
-        ({"rollout_routed_experts": None}, "is None, as of an aborted sample; allowed: --unrouted keep"),
+        ({"rollout_routed_experts": None}, "is None, as of an aborted sample; allowed: --leave-out aborted"),
         ({"rollout_routed_experts": two[0].astype(float)}, "allowed whole numbers [rows, layers, k]"),
         ({"rollout_routed_experts": two[0][:, :2]}, "rows are [layers, k] (2, 4), allowed (3, 4)"),
         ({"response_length": 11}, "-1 prompt tokens of 10"),
@@ -59,8 +59,8 @@ def test_slime_refuses_what_does_not_fit(tmp_path, two):
         assert says in refusal("slime", path, experts=32)
         assert "sample 1" in refusal("slime", path, experts=32)
     torch.save({"samples": [good, good | {"rollout_routed_experts": None}]}, path)
-    made = imported("slime", path, experts=32, unrouted="keep")
-    assert (made.S, made.header.notes["left_out"]) == (1, [f"{path}: sample 1, which has no routed experts"])
+    made = imported("slime", path, experts=32, leave_out=("aborted",))
+    assert (made.S, made.header.notes["left_out"]) == (1, ["1 of 2 samples, which were aborted"])
     torch.save({"weights": 1}, path)
     assert "no list of samples" in refusal("slime", path, experts=32)
     torch.save({"samples": [good]}, path)

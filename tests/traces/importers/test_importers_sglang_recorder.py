@@ -1,5 +1,7 @@
 """`import sglang-recorder`: three forms come in with logical ids, others are refused, and nothing is executed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from importing import imported, refusal, selections
@@ -105,9 +107,9 @@ def test_a_file_of_something_else_says_what_torch_found(tmp_path):
     (tmp_path / "x.pt").write_text("layer,expert")
     line = refusal("sglang-recorder", tmp_path / "x.pt", **OPTIONS)
     assert line.endswith("(Unsupported operand 108)")
-    torch.save({"logical_count": np.zeros((4, 3, 6))}, tmp_path / "y.pt")
+    torch.save({"logical_count": Path("x")}, tmp_path / "y.pt")
     line = refusal("sglang-recorder", tmp_path / "y.pt", **OPTIONS)
-    assert "Unsupported global: GLOBAL numpy" in line
+    assert "Unsupported global: GLOBAL pathlib" in line
 
 
 @pytest.mark.parametrize("used", [[0, 1, 2, 3], [2, 3, 6], [8]])

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.parquet import DAMAGE
-from moe_replay.traces.importers.npz import opened_arrays
+from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.torch_file import arrays_in, torch_value
 
 SEPARATORS = ",\t;|"
@@ -76,8 +76,12 @@ def content_of(path: Path) -> bytes:
         raise InputError(
             f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
         ) from None
-    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in content[:4096]:
-        raise InputError(f"{path}: not text in UTF-8, allowed UTF-8")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not text in UTF-8 (byte {error.start}), allowed UTF-8") from None
+    if b"\0" in content:
+        raise InputError(f"{path}: not text, allowed a table in UTF-8")
     content = content.removeprefix(codecs.BOM_UTF8)
     if not content.strip():
         raise InputError(f"{path}: empty, allowed a table with at least one row")

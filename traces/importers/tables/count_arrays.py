@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.npz import opened_arrays
+from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.import_source import Source, given
 from moe_replay.traces.importers.reading.torch_file import array_of, arrays_in, torch_value
 from moe_replay.traces.importers.tables.column_fields import SLOTS, check_running, fields_of, numbered
@@ -60,12 +60,8 @@ def held_arrays(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".pt":
         return arrays_in(torch_value(path))
     if path.suffix == ".npy":
-        try:
-            return {"array": np.load(path, allow_pickle=False)}
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
-            raise InputError(f"{path}: not a whole .npy file of numbers ({str(error)[:60]})") from None
+        with opened_arrays(path, plain=True) as held:
+            return {"array": held} if isinstance(held, np.ndarray) else {name: held[name] for name in held.files}
     with opened_arrays(path) as held:
         return {name: held[name] for name in held.files}
 
