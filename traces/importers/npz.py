@@ -8,6 +8,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.id_maps import map_note, stated_map
 from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source, layer_numbers
+from moe_replay.traces.importers.reading.request_arrays import KNOWN, files_of, in_sequences, joined
 from moe_replay.traces.importers.reading.sound_rows import sound_rows
 from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
@@ -19,7 +20,7 @@ from moe_replay.traces.selections import LARGEST_ROWS, Trace
 # What is looked for without --array; `scores` may also be called `probs`.
 USUAL = {name: name for name in ("experts", "offsets", "prompt_len", "layer_ids", "zero_experts")}
 FIELDS = (*USUAL, "scores", "domain")
-NEEDED = ("experts", "offsets")
+ROUTED = "routed_experts"  # as engines call them
 
 
 def read(source: Source) -> Trace:
@@ -29,14 +30,20 @@ def read(source: Source) -> Trace:
     sequence, `layer_ids`, `zero_experts` (how many of the last experts have no weights), and, only if named, `domain`,
     a text per sequence. `--phase` says whether the rows are prompts, decoded tokens (their positions begin at
     prompt_len), or both. -1 is an empty slot.
+
+    Several files, or a folder of them, are joined; a file without offsets is one sequence, a request. `experts`
+    [B, T, L, K] with a mask [B, T] is a padded batch.
     """
-    path = source.one_file()
-    return trace_of(path, read_arrays(path, source), source)
+    paths = files_of(source.paths)
+    arrays = joined(paths, [read_arrays(path, source) for path in paths])
+    return trace_of(paths[0], arrays, source, paths)
 
 
-def trace_of(path: Path, arrays: dict, source: Source) -> Trace:
+def trace_of(path: Path, arrays: dict, source: Source, files: list[Path] | None = None) -> Trace:
     """Return the trace of arrays by field, beside them `names` and `left_out`; InputError says which does not fit."""
     place = f"{path}: {arrays['names']['experts']}"
+    if files and len(files) > 1:
+        place = f"{files[0]} and {len(files) - 1} more: {arrays['names']['experts']}"
     check_array(place, arrays["experts"])
     check_beside(path, arrays)
     stated_TLK = arrays["experts"]
@@ -58,12 +65,14 @@ def trace_of(path: Path, arrays: dict, source: Source) -> Trace:
     notes = ONE_AFTER_ANOTHER | map_note(source) | ({"left_out": left_out} if left_out else {})
     stated = whole_numbers(path, arrays, "zero_experts", ())
     model = source.model(source.options.k or k, layer_ids, zero_experts=None if stated is None else int(stated))
-    return routes.only(source.trace(model, notes, experts_TLK=experts_TLK, **fields))
+    return routes.only(source.trace(model, notes, files, experts_TLK=experts_TLK, **fields))
 
 
 def array_names(source: Source, held: list[str]) -> dict[str, str]:
     """Return which array of the file is which field: what --array says, else the usual names that are there."""
     names = {field: name for field, name in USUAL.items() if name in held}
+    if "experts" not in names and ROUTED in held:
+        names["experts"] = ROUTED
     scores = [name for name in ("scores", "probs") if name in held]
     if len(scores) == 1:
         names["scores"] = scores[0]
@@ -76,7 +85,8 @@ def array_names(source: Source, held: list[str]) -> dict[str, str]:
         names[field] = name
     if len(scores) == 2 and "scores" not in names:
         raise InputError(f"{source.place}: holds scores and probs; allowed: --array scores=NAME to say which")
-    missing = [field for field in NEEDED if field not in names]
+    others = set(held) - set(names.values()) - {*KNOWN, *USUAL}
+    missing = ["experts"] if "experts" not in names else ["offsets"] if "offsets" not in names and others else []
     if missing:
         found = f"no array for {missing[0]!r}; it holds {', '.join(held) or 'nothing'}"
         other = " (`import eplb` reads weight and phy2log)" if {"weight", "phy2log"} & {*held} else ""
@@ -95,8 +105,10 @@ def read_arrays(path: Path, source: Source) -> dict:
         elif "scores" not in names and source.options.score_kind:
             raise InputError(f"{path}: has no scores for --score-kind; allowed: --array scores=NAME")
         arrays = {field: held[name] for field, name in names.items()}
-        left_out = [f"array {name}" for name in sorted(set(held.files) - set(names.values()))]
-    return arrays | {"names": names, "left_out": left_out}
+        others = sorted(set(held.files) - set(names.values()))
+        beside = {name: held[name] for name in others if name in KNOWN} if "offsets" not in names else {}
+        left_out = [f"array {name}" for name in others if name not in beside]
+    return in_sequences(path, arrays, beside) | {"names": names, "left_out": left_out}
 
 
 def check_beside(path: Path, arrays: dict) -> None:
