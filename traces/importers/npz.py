@@ -8,13 +8,13 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.id_maps import map_note, stated_map
 from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source, layer_numbers
-from moe_replay.traces.importers.reading.request_arrays import KNOWN, files_of, in_sequences, joined
 from moe_replay.traces.importers.reading.sound_rows import sound_rows
 from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
     Sequences,
     check_array,
 )
+from moe_replay.traces.importers.sequences.request_arrays import KNOWN, files_of, in_sequences, joined
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.

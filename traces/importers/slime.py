@@ -14,8 +14,8 @@ import numpy as np
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.checked_rows import check_files
 from moe_replay.traces.importers.reading.import_source import ABORTED, Source
-from moe_replay.traces.importers.reading.rollout_rows import Rollout, experts_of, fitted, trace_of_rollouts
 from moe_replay.traces.importers.reading.torch_file import array_of, torch_value
+from moe_replay.traces.importers.sequences.rollout_rows import Rollout, experts_of, fitted, trace_of_rollouts
 from moe_replay.traces.selections import Trace
 
 EXPERTS = ("rollout_routed_experts", "routed_experts")

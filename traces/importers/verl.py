@@ -14,9 +14,9 @@ import numpy as np
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.checked_rows import check_files
 from moe_replay.traces.importers.reading.import_source import Source
-from moe_replay.traces.importers.reading.padded_batch import mask_of, prompts_of, unpadded
-from moe_replay.traces.importers.reading.rollout_rows import Rollout, fitted, trace_of_rollouts
 from moe_replay.traces.importers.reading.torch_file import arrays_in, torch_content
+from moe_replay.traces.importers.sequences.padded_batch import mask_of, prompts_of, unpadded
+from moe_replay.traces.importers.sequences.rollout_rows import Rollout, fitted, trace_of_rollouts
 from moe_replay.traces.selections import Trace
 
 EXPERTS = ("routed_experts", "rollout_routed_experts")

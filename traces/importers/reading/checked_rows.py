@@ -8,15 +8,8 @@ from moe_replay.traces.command_line.files import sha256_of
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.id_maps import map_note, stated_map
 from moe_replay.traces.importers.reading.import_source import Source
-from moe_replay.traces.importers.reading.response_trace import experts_of
-from moe_replay.traces.importers.reading.token_rows import (
-    check_array,
-    check_copies,
-    check_ids,
-    check_no_shared,
-    without_shared,
-)
-from moe_replay.traces.importers.reading.unrouted import routes_of
+from moe_replay.traces.importers.reading.sound_rows import sound_rows
+from moe_replay.traces.importers.reading.token_rows import check_array
 from moe_replay.traces.selections import Trace
 
 
@@ -42,25 +35,17 @@ def checked_trace(
     ranked: bool | None = None,
 ) -> Trace:
     """Return the trace of rows in execution order; -1 is an empty slot. InputError for what cannot be selections."""
-    place, options = source.place, source.options
-    check_array(place, experts_TLK)
+    check_array(source.place, experts_TLK)
     logical_LP = stated_map(source)
-    slots = 0 if logical_LP is None else logical_LP.shape[1]
-    if not slots:
-        experts_TLK = without_shared(place, experts_TLK, options.experts, options.shared_slots)
+    if logical_LP is None:
         experts_TLK = from_zero(source, experts_TLK)
-    check_ids(place, experts_TLK, slots or options.experts, lowest=-1, layer_ids=layer_ids)
-    routes = routes_of(source, place, experts_TLK, layer_ids, slots)
+    routes = sound_rows(source, source.place, experts_TLK, layer_ids, logical_LP)
     experts_TLK = routes.experts_TLK
-    if slots:
-        experts_TLK = experts_of(source, experts_TLK, logical_LP, layer_ids)
-    check_no_shared(place, experts_TLK[routes.kept_T], options.experts, options.shared_slots)
-    check_copies(place, experts_TLK[routes.kept_T], layer_ids, options.experts)
     if scores_TLK is not None:
         scores_TLK = np.where(experts_TLK < 0, np.float32(0), scores_TLK[:, :, : experts_TLK.shape[2]])
     left_out = [*notes.get("left_out", []), *routes.left_out]
     notes = notes | map_note(source) | ({"left_out": left_out} if left_out else {})
-    model = source.model(options.k or experts_TLK.shape[2], layer_ids)
+    model = source.model(source.options.k or experts_TLK.shape[2], layer_ids)
     made = source.trace(
         model, notes, ranked=ranked, experts_TLK=np.ascontiguousarray(experts_TLK, np.int16), scores_TLK=scores_TLK,
         **fields,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.importers.reading.padded_batch import mask_of, prompts_of, unpadded
+from moe_replay.traces.importers.sequences.padded_batch import mask_of, prompts_of, unpadded
 
 PER_SEQUENCE = ("prompt_len", "domain")
 SAME = ("layer_ids", "zero_experts")

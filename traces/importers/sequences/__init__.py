@@ -1,0 +1,1 @@
+"""Sequences of rows in other shapes: requests in files of their own, padded batches, rollouts."""
