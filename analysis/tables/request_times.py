@@ -14,6 +14,10 @@ from moe_replay.traces.runs.run_statistics import PERCENTILES
 
 SHOWN = (*TTFT, *TPOT, "requests_per_s", "output_tokens_per_s")
 SPARED = ("requests_per_s", "output_tokens_per_s", "ttft_p99_ms", "tpot_p99_ms", "ttft_p50_ms", "tpot_p50_ms")
+REMARKS = {
+    "unstable": "unstable: later requests take longer than earlier ones, so that times grow with their number",
+    "short": "short: too few requests to tell whether such a rate can be served; --sequences gives more",
+}
 YES, BY_MEAN, NO = "yes", "by mean", "no"
 
 
@@ -45,7 +49,7 @@ def request_times(rows: list[dict], targets: Targets) -> pd.DataFrame:
     InputError where seeds of a rate have served different numbers of requests.
     """
     found = []
-    for rate, runs in by_rate(rows).items():
+    for rate, (runs, status) in by_rate(rows).items():
         served = sorted({run["requests"] for run in runs})
         if len(served) > 1:
             raise InputError(f"rate {rate}: its seeds have {served[0]} to {served[-1]} requests, allowed: equally many")
@@ -54,14 +58,18 @@ def request_times(rows: list[dict], targets: Targets) -> pd.DataFrame:
             if name != "requests":
                 mean, low, high = mean_interval(np.array([run[name] for run in runs]))
                 row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        row["status"] = status
         found.append(row | ({"within": kept(row, targets)} if targets.limits_ms else {}))
     return pd.DataFrame(found).sort_values("rate_per_s", kind="stable", ignore_index=True)
 
 
 def kept(row: dict, targets: Targets) -> str:
-    """Return whether a rate keeps the targets; requests of a single token have no further one to wait for."""
+    """Return whether a rate keeps the targets; requests of a single token have no further one to wait for.
+
+    A rate at which requests come faster than they are served keeps none: its times grow for as long as they come.
+    """
     limits = targets.limits_ms.items()
-    if not all(np.isnan(row[name]) or row[name] <= most for name, most in limits):
+    if row["status"] == "unstable" or not all(np.isnan(row[name]) or row[name] <= most for name, most in limits):
         return NO
     upper = (row[f"{name}_high"] for name, _ in limits)
     sure = all(np.isnan(high) or high <= most for high, (_, most) in zip(upper, limits, strict=True))
@@ -74,8 +82,9 @@ def shown_requests(table: pd.DataFrame) -> pd.DataFrame:
     text[title("replications")] = table["replications"].astype(str)
     for name in SHOWN:
         text[title(name)] = [cell(row, name) for _, row in table.iterrows()]
-    if "within" in table:
-        text[title("within")] = table["within"]
+    for name in ("status", "within"):
+        if name in table:
+            text[title(name)] = table[name]
     return fitted(text, [title(name) for name in SPARED])
 
 
@@ -89,7 +98,7 @@ def cell(row: pd.Series, name: str) -> str:
 
 def highest_said(table: pd.DataFrame, targets: Targets, system: dict) -> list[str]:
     """Return what there is to say: the highest rate within the targets, and what the times leave out."""
-    said = []
+    said = [REMARKS[status] for status in REMARKS if (table["status"] == status).any()]
     if targets.limits_ms and table["rate_per_s"].notna().all():
         said.append(highest_rate(table, targets))
     if system.get("pools") and not system.get("kv_bytes_per_token"):

@@ -193,10 +193,12 @@ def write_requests(
 def show(served: list[Served]) -> None:
     """Print a row for every rate, means over seeds."""
     found = by_rate([row for each in served for row in each.rows])
-    table = Table(*(title(name) for name in ("rate_per_s", "replications", *PRINTED)), box=None)
-    for rate, seeds_of in found.items():
+    table = Table(*(title(name) for name in ("rate_per_s", "replications", *PRINTED, "status")), box=None)
+    for rate, (seeds_of, status) in found.items():
         means = [float(np.mean([each[name] for each in seeds_of])) for name in PRINTED]
-        table.add_row(rate or "", str(len(seeds_of)), *("" if np.isnan(each) else f"{each:.4g}" for each in means))
+        table.add_row(
+            rate or "", str(len(seeds_of)), *("" if np.isnan(each) else f"{each:.4g}" for each in means), status
+        )
     console = Console()
     console.width = max(console.width, WIDE)
     console.print(table)

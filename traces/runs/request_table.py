@@ -14,6 +14,8 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.run_statistics import PERCENTILES, REQUESTS, latency_statistics
+from moe_replay.traces.runs.run_steadiness import GROUPS, WARM_UP_SHARE, slowing
+from moe_replay.traces.runs.served_sequences import Served
 
 COLUMNS = {
     "rate_per_s": str, "seed": str, "request": int, "source_sequence": int, "prompt_tokens": int, "output_tokens": int,
@@ -45,14 +47,34 @@ def token_times(rows: list[dict]) -> dict[str, float]:
     }
 
 
-def by_rate(rows: list[dict]) -> dict[str, list[dict[str, float]]]:
-    """Return {rate: statistics of each seed}, in the order of the rows; the rate is "" where none was asked for."""
+def status_of_run(rows: list[dict]) -> str:
+    """Return whether requests of one rate and seed were served as fast as they came: ok, unstable, or short.
+
+    `unstable`: later ones waited longer for their first token, or took longer per token, than chance explains (as
+    `slowing` tells it of a simulated run). `short`: there are too few to tell.
+    """
+    if int((1 - WARM_UP_SHARE) * len(rows)) < 2 * GROUPS:
+        return "short"
+    arrival, first, end, tokens = (
+        np.array([row[name] for row in rows]) for name in ("arrival_ns", "first_token_ns", "end_ns", "output_tokens")
+    )
+    waits = Served(arrival, first, np.ones_like(tokens), tokens), Served(arrival, end, tokens, tokens)
+    return "unstable" if any(slowing(each) > 1 for each in waits) else "ok"
+
+
+def by_rate(rows: list[dict]) -> dict[str, tuple[list[dict[str, float]], str]]:
+    """Return {rate: (statistics of each seed, status)}, in the order of the rows; the rate is "" where there is none.
+
+    The status is that of the worst seed: the others had luck.
+    """
     runs: dict[tuple[str, str], list[dict]] = {}
     for row in rows:
         runs.setdefault((str(row["rate_per_s"]), str(row["seed"])), []).append(row)
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, tuple[list[dict[str, float]], str]] = {}
     for (rate, _), of_run in runs.items():
-        found.setdefault(rate, []).append(token_times(of_run))
+        seeds, before = found.get(rate, ([], "ok"))
+        status = status_of_run(of_run) if rate else "ok"  # all at once there is nothing to keep up with
+        found[rate] = [*seeds, token_times(of_run)], min(before, status, key=("unstable", "short", "ok").index)
     return found
 
 

@@ -34,6 +34,7 @@ def test_the_highest_rate_keeps_its_targets_as_all_lower_ones_do():
         rows += requests(rate, 0, (first, end, 3)) + requests(rate, 1, (first, end, 3))
     table = request_times(rows, Targets(ttft_ns=10e6, tpot_ns=2e6))
     assert table["within"].tolist() == ["yes", "yes", "no", "yes"]
+    assert set(table["status"]) == {"short"}
     assert highest_rate(table, Targets(10e6, 2e6)).endswith("TPOT p95 <= 2 ms: up to 20 requests/s")
     slow = Targets(tpot_ns=1.9e6)
     assert highest_rate(request_times(rows, slow), slow).endswith("kept by no rate that was tried")
@@ -55,3 +56,21 @@ def test_requests_of_one_token_have_no_further_one():
 def test_seeds_that_served_different_numbers_are_refused():
     with pytest.raises(InputError, match="rate 2: its seeds have 1 to 2 requests"):
         request_times(requests(2, 0, (1, 2, 2)) + requests(2, 1, (1, 2, 2), (1, 2, 2)), Targets())
+
+
+def test_a_rate_that_cannot_be_served_keeps_no_target():
+    """Requests come every 10 ms. Each is served in 5 ms; or the n-th waits for n times 2 ms, far below the target."""
+    steady, growing = [], []
+    for seed in range(2):
+        for number in range(100):
+            row = {"request": number, "seed": str(seed), "arrival_ns": number * 10**7, "output_tokens": 2}
+            steady.append(row | {"rate_per_s": "100", "first_token_ns": row["arrival_ns"] + 5 * 10**6 + number % 7})
+            growing.append(row | {"rate_per_s": "200", "first_token_ns": row["arrival_ns"] + 2 * 10**6 * number})
+    rows = [row | {"end_ns": row["first_token_ns"] + 10**6} for row in steady + growing]
+    targets = Targets(ttft_ns=1e9)
+    table = request_times(rows, targets)
+    assert table["status"].tolist() == ["ok", "unstable"]
+    assert table["within"].tolist() == ["yes", "no"]
+    assert "up to 100 requests/s" in highest_rate(table, targets)
+    decoding = [row | {"first_token_ns": row["arrival_ns"] + 1} for row in rows]  # only the later tokens are late
+    assert request_times(decoding, targets)["status"].tolist() == ["ok", "unstable"]

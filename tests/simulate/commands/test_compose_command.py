@@ -52,6 +52,7 @@ def test_rates_and_seeds_make_one_table_and_a_target_finds_the_highest(toy):
     assert about["system"]["kv_bytes_per_token"] == 0
     found = call(analysis_app, "requests served.csv --ttft 1s --tpot 1s --out times.csv")
     assert "up to 9000 requests/s, the highest that was tried" in found
+    assert "short: too few requests to tell" in found
     assert "kept by no rate" in call(analysis_app, "requests served.csv --ttft 1us")
     assert (toy / "times.csv").read_text().count("\n") == 4
 
