@@ -7,6 +7,7 @@ from moe_replay.simulate.commands.all_to_all_command import all_to_all_command
 from moe_replay.simulate.commands.by_name import costs_command
 from moe_replay.simulate.commands.compile_command import compile_command
 from moe_replay.simulate.commands.compose_command import compose_command
+from moe_replay.simulate.commands.end_to_end_command import end_to_end_command
 from moe_replay.simulate.commands.fuse_command import fuse_command
 from moe_replay.simulate.commands.like_command import like_command
 from moe_replay.simulate.commands.logs_command import logs_command
@@ -29,7 +30,7 @@ COMMANDS = {
     "open-loop": open_loop_command, "sweep": sweep_command, "compile": compile_command, "misses": misses_command,
     "miss-curves": miss_curves_command, "memory": memory_command, "place": place_command,
     "rebalance": rebalance_command, "pools": pools_command, "plan": plan_command, "costs": costs_command,
-    "order": order_command, "fuse": fuse_command, "all-to-all": all_to_all_command,
+    "order": order_command, "fuse": fuse_command, "all-to-all": all_to_all_command, "end-to-end": end_to_end_command,
 }  # fmt: skip
 for name, each in COMMANDS.items():
     app.command(name)(each)

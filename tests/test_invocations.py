@@ -35,6 +35,7 @@ RIGHT_FOR = {  # where a name means something else in one command
     "like": {"only": "*", "out": "like"}, "regate": {"k": "1"}, "export": {"kind": "eplb", "out": "out.npz"},
     "misses": {"out": "out.csv"}, "plan": {"out": "out.csv"}, "runs": {"out": "out.csv"},
     "miss-curves": {"out": "out.csv"}, "order": {"policy": "lpmf", "out": "out.json"},
+    "end-to-end": {"out": "out.csv"},
 }  # fmt: skip
 TRAINING = (
     "language",

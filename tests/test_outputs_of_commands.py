@@ -44,6 +44,7 @@ WRITING = {
     "simulate sweep": "trace.parquet --affine 100,20 --axis queue_size=1,2 --jobs 1 --out x.parquet",
     "simulate misses": "trace.parquet --slots 2 --out x.csv",
     "simulate rebalance": "trace.parquet --devices 2 --batch 4 --out x.csv",
+    "simulate end-to-end": "trace.parquet --affine 100,20 --step-tokens 4 --token-bytes 8 --devices 2 --out x.csv",
     "simulate pools": "loads.parquet --devices 2 --width 8 --hidden 8 --out x.csv",
     "simulate order": "toy.graph.json --policy lpmf --out x.json",
     "simulate fuse": "toy.graph.json --pairs 1 --seconds 1 --out x.csv",

@@ -11,7 +11,7 @@ from moe_replay.simulate.placing.placing_plan import BOUND
 from moe_replay.simulate.placing.recorded_batches import Batches
 from moe_replay.traces.glossary.lookup import titles
 
-WORDS = ("planner", "known", "split", "fitted_on", "scored_on")
+WORDS = ("planner", "system", "links", "known", "split", "fitted_on", "scored_on")
 BALANCE = titles((
     "planner", "known", "replicas", "split", "device_max_over_mean", "device_max_over_mean_worst", "max_load",
     "avg_max_load",

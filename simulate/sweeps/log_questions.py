@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.load_trace import read_loads
 
 SERVED = ("wide", "served")  # models whose operating points may have been executed
 OPEN_LOOP_SEQUENCES = 2000
@@ -13,6 +15,17 @@ PLACED = (
     "--devices", 8, "--method", "contiguous,greedy,anti-correlation,anti-correlation=0.02,lpt,eplb,bound",
     "--redundant", "0,8", "--batch", 128,
 )  # fmt: skip
+SYSTEMS = (
+    "--systems", "contiguous,lpt,smartmoe-adaptive,eplb,eplb-adaptive,co-activation", "--redundant", 8,
+    "--links", "h100-ndr,pcie4-ethernet100", "--devices", 8, "--nodes", "1,2", "--micro-batches", "1,2",
+)  # fmt: skip
+SHAPE = "gpt-oss-20b-alone"  # the layer whose costs steps over linked devices have
+SHIPPED_SHAPE = f"nvidia-h200/{SHAPE}"  # where a set's own device did not measure it
+STEPS = {  # of linked devices, by the file that they are cut from
+    "language-decode.trace.parquet": ("--phase", "decode", "--step-tokens", 64, "--interval", 8),
+    "language-prefill.trace.parquet": ("--phase", "prefill", "--step-tokens", 2048),
+    "training/unbalanced.loads.parquet": ("--step-tokens", 12288, "--interval", 2),
+}
 OVER_TIME = ("--method", "smartmoe", "--devices", 8, "--interval", "0,1,5,20,50", "--threshold", "1,1.1")
 
 
@@ -72,7 +85,34 @@ def questions_of_set(folder: Path, out: Path, replications: int) -> list[Questio
     if (folder / "ports.parquet").exists():
         words = ("all-to-all", folder / "ports.parquet", "--out", out / "all-to-all.parquet")
         asked.append((f"what would ports have taken for the exchanges of {name_of(folder)}?", words))
+    asked += linked_questions(folder, out)
     return [Question(said, tuple(map(str, words))) for said, words in asked]
+
+
+def linked_questions(folder: Path, out: Path) -> Iterator[tuple[str, tuple]]:
+    """Yield what is asked of steps over linked devices: of loads only where every token has one expert.
+
+    Language traces are asked where their own device measured the layer's costs; all of them if no device did.
+    """
+    own = folder.parent / "shapes" / f"{SHAPE}.costs.parquet"
+    elsewhere = any(folder.parents[1].glob(f"*/shapes/{own.name}"))
+    for name, cut in STEPS.items():
+        of_counts, short = name.endswith(".loads.parquet"), name.split("/")[0].removesuffix(".trace.parquet")
+        if not (folder / name).exists() or (of_counts and not one_expert(folder / name)):
+            continue
+        if of_counts or own.exists() or not elsewhere:
+            costs = own if own.exists() else SHIPPED_SHAPE
+            words = ("end-to-end", folder / name, "--costs", costs, *cut, *SYSTEMS)
+            said = f"what would steps of {name_of(folder)} take on eight linked devices ({short})?"
+            yield said, (*words, "--out", out / "end_to_end" / f"{short}.csv")
+
+
+def one_expert(loads: Path) -> bool:
+    """Say whether the tokens of a load trace have one expert each; a damaged file is refused by other questions."""
+    try:
+        return read_loads(loads).model.used_k == 1
+    except InputError:
+        return False
 
 
 def name_of(folder: Path) -> str:

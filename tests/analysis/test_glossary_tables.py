@@ -155,6 +155,8 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     call(simulate_app, "rebalance", trace, *AFFINE, "--devices", "2", "--batch", "8", "--links", "h800-ndr",
          "--dispatch-bytes", "1", "--combine-bytes", "1", "--expert-bytes", "9", "--engine", "simpy", "--out",
          made / "timed.csv")  # fmt: skip
+    call(simulate_app, "end-to-end", loads, *AFFINE, "--devices", "2", "--step-tokens", "400", "--token-bytes", "8",
+         "--out", made / "steps.csv")  # fmt: skip
     call(simulate_app, "pools", loads, "--devices", "2", "--width", "8", "--hidden", "8", "--out", made / "pools.csv")
     write_published_files(tmp_path / "smartmoe")
     call(analysis_app, "smartmoe", tmp_path / "smartmoe", "--out", made / "published")
