@@ -64,7 +64,14 @@ def step_rows(
         (row["links"], row["nodes"]): row["mean_step_ms"] for row in reversed(rows)
         if row["system"] == asked.systems[0].name and row["micro_batches"] == rows[0]["micro_batches"]
     }  # fmt: skip
-    return [row | {"speed_up": plain[row["links"], row["nodes"]] / row["mean_step_ms"]} for row in rows]
+    named = {"step_costs": costs_name(costs)}
+    return [row | {"speed_up": plain[row["links"], row["nodes"]] / row["mean_step_ms"]} | named for row in rows]
+
+
+def costs_name(costs: CostModel) -> str:
+    """Return the device and the layer whose costs these are, or the law itself."""
+    layer = costs.table.header.get("model") if costs.table is not None else None
+    return f"{costs.device}/{layer['name']}" if layer else costs.digest
 
 
 def row_of(

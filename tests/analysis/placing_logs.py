@@ -1,4 +1,4 @@
-"""Loads over training in small, and what `simulate place` and `simulate rebalance` make of a folder of logs."""
+"""Loads over training in small, and what `simulate place`, `rebalance` and `end-to-end` make of a folder of logs."""
 
 import numpy as np
 from typer.testing import CliRunner
@@ -7,6 +7,11 @@ from moe_replay.simulate.__main__ import app
 from moe_replay.traces.header import ModelInfo
 from moe_replay.traces.load_trace import LoadTrace
 
+SYSTEMS = (
+    "--affine", "5000,100", "--step-tokens", 400, "--devices", 2, "--systems",
+    "contiguous,lpt,smartmoe-adaptive,eplb,eplb-adaptive", "--redundant", 2, "--links", "h100-ndr", "--nodes", "1,2",
+    "--micro-batches", "1,2", "--token-bytes", 5760,
+)  # fmt: skip
 PLANNERS = "contiguous,greedy,anti-correlation,anti-correlation=0.02,lpt,eplb,bound"
 
 
@@ -30,7 +35,7 @@ def write_training_loads(folder):
 
 
 def write_simulated_placements(logs, simulated):
-    """Write what a folder of logs asks of `simulate place` and `simulate rebalance`, in small."""
+    """Write what a folder of logs asks of `simulate place`, `rebalance` and `end-to-end`, in small."""
     for folder in sorted(logs.glob("*/*")):
         out = simulated / folder.relative_to(logs)
         for name in ("wide.trace.parquet", "language-decode.trace.parquet", "training/unbalanced.loads.parquet"):
@@ -42,6 +47,8 @@ def write_simulated_placements(logs, simulated):
             name = f"{loads.name.removesuffix('.loads.parquet')}.csv"
             rule = ("--method", "smartmoe", "--devices", 2, "--interval", "0,1,3", "--threshold", "1,1.1", "--points")
             called("rebalance", loads, *rule, "--out", out / "rebalanced" / name)
+        if (loads := folder / "training" / "unbalanced.loads.parquet").exists():
+            called("end-to-end", loads, *SYSTEMS, "--out", out / "end_to_end" / "training.csv")
 
 
 def called(*words):

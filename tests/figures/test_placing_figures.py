@@ -1,4 +1,4 @@
-"""The figures balance, placement, all_to_all: what is drawn is what the tables say, the published points among them."""
+"""The figures of several devices: what is drawn is what the tables say, the published points among them."""
 
 import json
 
@@ -90,3 +90,34 @@ def test_sets_are_told_apart_and_what_is_missing_is_named(tables):
     pd.DataFrame([hole]).to_csv(path, index=False)
     figure = draw_one("all_to_all", TableFiles(tables))
     assert "no such file" in " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def test_steps_are_bars_whose_parts_add_up_and_published_ratios_are_open(tables):
+    *steps, ratios = panels(tables, "end_to_end")
+    assert [axes.get_title(loc="left") for axes in steps] == [
+        f"{trace}\n{cluster}" for cluster, shown in (("nvlink, 1 node", 3), ("ethernet, 2 nodes", 2))
+        for trace in ("decode, 64 tokens", "prefill, 2,048 tokens", "training, 8,192 tokens")[:shown]
+    ]  # fmt: skip
+    for axes, slower in zip(steps, (1, 1, 1, 3, 3), strict=True):
+        ends = {}
+        for bar in axes.patches:
+            at = round(bar.get_y() + bar.get_height() / 2, 1)
+            ends[at] = max(ends.get(at, 0), bar.get_x() + bar.get_width())
+        wanted = [slower * ms * parts for ms in (2.0, 1.8, 1.6, 2.4) for parts in (1, 2)]
+        np.testing.assert_allclose([ends[at] for at in sorted(ends)], wanted)
+        assert {f"{value:.2f}" for value in wanted} < {text.get_text() for text in axes.texts}
+    assert [text.get_text() for text in steps[0].get_yticklabels()] == [
+        "in order", "heaviest first", "SmartMoE, adaptive", "EPLB +8",
+    ]  # fmt: skip
+    drawn = [(line.get_xdata(), line.get_markerfacecolor()) for line in ratios.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(np.concatenate([xs for xs, _ in drawn]), [0.7, 2.0, 1.1, *[1.25] * 6])
+    assert [inside == "white" for _, inside in drawn] == [True, True, False, False, False]
+
+
+def test_a_kind_of_trace_that_was_not_timed_is_said(tables):
+    table = pd.read_csv(tables / "end_to_end.csv")
+    table[table["trace"] == "training"].to_csv(tables / "end_to_end.csv", index=False)
+    figure = draw_one("end_to_end", TableFiles(tables))
+    said = [text.get_text().replace("\n", " ") for axes in figure.findobj(Axes) for text in axes.texts]
+    assert "no steps of decode were timed" in said
+    assert "no steps of prefill were timed" in said

@@ -45,6 +45,11 @@ COLUMNS = (
     Column("inside_bytes_per_step", "bytes", "bytes of messages inside nodes", "judged steps"),
     Column("network_bytes_per_step", "bytes", "bytes of messages between nodes", "judged steps"),
     Column("messages_per_step", "", "messages between devices", "judged steps"),
+    Column("step_costs", "", "device and layer whose measured costs the batches of a step have"),
+    Column("published_figure", "", "figure of the paper, and whose implementation it compares with"),
+    Column("published_gpus", "", "devices that were measured"),
+    Column("published_capacity", "", "capacity factor, empty: no tokens are dropped"),
+    Column("published_speed_up", "", "SmartMoE over FastMoE, whole iterations of training as measured by its authors"),
     Column("hottest_over_device", "", "selections of a layer's hottest expert over a device's mean: no placement of "
            "whole experts has a lower max/mean where it is above 1", "judged steps"),
     Column("copies_per_step", "", "experts copied to where they are placed anew, all layers together; not timed",

@@ -1,0 +1,1 @@
+"""What steps of expert-parallel clusters take under systems that place experts, and when none of that helps"""
