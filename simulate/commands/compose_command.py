@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from moe_replay.simulate.commands import options
-from moe_replay.simulate.commands.cluster_options import ClusterOptions
+from moe_replay.simulate.config.cluster_options import ClusterOptions
 from moe_replay.simulate.config.costs import CostModel
 from moe_replay.simulate.serving.composition import ARRIVALS, Demand, Engine, asked_of, composed
 from moe_replay.simulate.serving.request_rows import Served, serve

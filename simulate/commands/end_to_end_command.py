@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from moe_replay.simulate.commands.cluster_options import DTYPES
 from moe_replay.simulate.commands.options import CostOptions
 from moe_replay.simulate.config.cluster_config import SPLITS, ClusterConfig, speeds
+from moe_replay.simulate.config.cluster_options import DTYPES
 from moe_replay.simulate.config.costs import CostModel
 from moe_replay.simulate.end_to_end.judged_steps import EVERY, JudgedSteps, judged_steps
 from moe_replay.simulate.end_to_end.step_rows import Asked, step_rows

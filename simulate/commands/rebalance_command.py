@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.commands import options
-from moe_replay.simulate.commands.cluster_options import LinkOptions
+from moe_replay.simulate.config.cluster_options import LinkOptions
 from moe_replay.traces.command_line.command import Force, numbers
 from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped

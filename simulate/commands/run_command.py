@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from moe_replay.simulate.commands import options
-from moe_replay.simulate.commands.cluster_options import ClusterOptions
+from moe_replay.simulate.config.cluster_options import ClusterOptions
 from moe_replay.simulate.config.costs import CostModel
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.run_grid import RunGrid, capacity_per_s

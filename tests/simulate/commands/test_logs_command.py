@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from moe_replay.simulate.__main__ import app
@@ -9,6 +10,8 @@ from moe_replay.simulate.commands import logs_command
 from moe_replay.simulate.sweeps.log_questions import questions_of
 from moe_replay.traces.command_line import command
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.header import ModelInfo
+from moe_replay.traces.load_trace import LoadTrace
 
 LISTED = """
 like LOGS/cpu/images/executed LOGS/cpu/images/wide.trace.parquet --costs LOGS/cpu/images/costs.parquet
@@ -76,6 +79,30 @@ def test_a_wide_model_that_was_served_has_the_costs_of_the_set(logs, tmp_path):
     )  # fmt: skip
 
 
+def timed(logs, tmp_path):
+    """Return {file: costs} of the steps over linked devices that are asked for."""
+    asked = [each.words for each in questions_of(logs, tmp_path / "out", 7) if each.words[0] == "end-to-end"]
+    return {words[1].removeprefix(f"{logs}/"): words[3].removeprefix(f"{logs}/") for words in asked}
+
+
+def test_steps_are_timed_where_the_layer_was_measured_and_of_loads_that_are_tokens(logs, tmp_path):
+    shipped = "nvidia-h200/gpt-oss-20b-alone"
+    (logs / "cpu/text/language-decode.trace.parquet").touch()
+    assert timed(logs, tmp_path) == {"cpu/text/language-decode.trace.parquet": shipped}
+    measured = "gpu/shapes/gpt-oss-20b-alone.costs.parquet"
+    (logs / measured).touch()
+    (logs / "gpu/text").mkdir()
+    (logs / "gpu/text/language-prefill.trace.parquet").touch()
+    assert timed(logs, tmp_path) == {"gpu/text/language-prefill.trace.parquet": measured}
+    for used_k, found in ((2, {}), (1, {"cpu/text/training/unbalanced.loads.parquet": shipped})):
+        model = ModelInfo(name="toy", experts=4, used_k=used_k, layer_ids=(0,))
+        LoadTrace(
+            model=model, data={"name": "toy", "digest": None, "note": None},
+            load_SRMLE=np.ones((2, 1, 1, 1, 4), np.int64), iteration_S=np.arange(2), rank_R=np.zeros(1, np.int32),
+        ).save(logs / "cpu/text/training/unbalanced.loads.parquet")  # fmt: skip
+        assert timed(logs, tmp_path) == {"gpu/text/language-prefill.trace.parquet": measured} | found
+
+
 def test_what_cannot_be_told_apart_is_refused(logs, tmp_path):
     (logs / "cpu/images/rules/wide-k1.trace.parquet").touch()
     with pytest.raises(InputError, match="images/rules: holds rules of wide and served; allowed: those of one model"):
@@ -94,9 +121,9 @@ def test_one_that_fails_leaves_the_others_their_chance(logs, tmp_path, monkeypat
     words = ["logs", str(logs), "--out", str(tmp_path / "out"), "--replications", "3", "--jobs", "2"]
     assert command.status_of(app, "simulate", words) == 1
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "== simulate: 10 questions side by side, 3 replications of every configuration"
+    assert said[0] == "== simulate: 11 questions side by side, 3 replications of every configuration"
     assert said[1:3] == ["== simulate: what would each executed run of cpu/images have cost?", "said like"]
-    assert sum(line.startswith("said") for line in said) == 10
+    assert sum(line.startswith("said") for line in said) == 11
     script.write_text("")
     assert command.status_of(app, "simulate", words) == 0
 
@@ -105,6 +132,6 @@ def test_listing_runs_nothing(logs, tmp_path, capsys):
     out = tmp_path / "out"
     assert command.status_of(app, "simulate", ["logs", str(logs), "--out", str(out), "--list"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 10
+    assert len(said) == 11
     assert all(line.startswith("python -m simulate ") for line in said)
     assert not out.exists()

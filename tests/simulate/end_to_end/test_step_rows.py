@@ -178,6 +178,8 @@ def test_what_cannot_be_cut_into_steps_is_refused(recorded, phase, judged, said)
 class LawCosts:
     """Costs of the steps that were worked out independently."""
 
+    table, digest = None, "law"
+
     def cost(self, rng):
         return lambda layer, block, tokens: 5200 + 45 * tokens if block else 30_000 + 150 * tokens
 
