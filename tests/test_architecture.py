@@ -47,6 +47,7 @@ OUTSIDERS = {
     "simpy": ("simulate",),
     "numba": ("simulate",),
     "llvmlite": ("simulate.compiled",),
+    "perfetto": ("simulate.timeline.perfetto_file",),
     "dask": ("simulate.sweeps.dask_cluster",),
     "distributed": ("simulate.sweeps.dask_cluster",),
     "transformers": ("collect.huggingface",),

@@ -1,0 +1,1 @@
+"""Commands about training graphs: orders of their operations."""
