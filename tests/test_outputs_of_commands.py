@@ -48,6 +48,7 @@ WRITING = {
     "simulate pools": "loads.parquet --devices 2 --width 8 --hidden 8 --out x.csv",
     "simulate order": "toy.graph.json --policy lpmf --out x.json",
     "simulate fuse": "toy.graph.json --pairs 1 --seconds 1 --out x.csv",
+    "simulate timeline": "runs --out x.pftrace",
     "simulate place": "trace.parquet --devices 2 --batch 4 --method lpt --fit trace --out x",
     "simulate memory": "trace.parquet --affine 100,20 --expert-bytes 9 --cache lru --jobs 1 --out x",
     "analysis tables": "logs --only locality --out x",
@@ -71,6 +72,7 @@ LONG = {
     "collect rules", "collect serve", "collect video", "collect vision", "collect vision-grid", "collect vision-times",
     "collect shape-runs", "collect quick", "collect fresh", "collect peak-memory", "collect compiled-steps",
     "simulate logs",
+    "collect ports", "simulate all-to-all",  # the second reads what the first took seconds to record
 }  # fmt: skip
 HOLES = ("analysis tables",)  # of a folder that holds no whole set of logs: status 1
 RESUMED = (  # what is there is continued, another's refused
