@@ -53,7 +53,7 @@ def placements_result(table: pd.DataFrame, name: str, made: dict, about: dict) -
     doubts = [f"{str(about['known']).capitalize()}."] if about.get("known") else []
     useless = int((table["useless_replicas"] > 0).sum())
     if useless:
-        doubts.append(f"In {counted(useless, 'placement')} an expert is twice on a device: such replicas are useless.")
+        doubts.append(f"{counted(useless, 'placement')} with an expert twice on a device: useless replicas.")
     doubts.append("Balance is counted in selections; communication is not timed here.")
     axes = ("planner", "redundant", "split", "known")
     return Result(PLACEMENTS, name, table, axes=axes, made=made, findings=tuple(said), doubts=tuple(doubts))
@@ -73,8 +73,9 @@ def rebalances_result(table: pd.DataFrame, name: str, made: dict) -> Result:
         )
         said.append(f"{line}; contiguous: {times(start.iloc[0])}." if len(start) else f"{line}.")
     knowing = table.loc[table["known"] == "hindsight", "placement"].unique()
-    doubts = [f"{', '.join(knowing)}: placed with knowledge of the loads that are scored (hindsight), bounds to compare "
-              "with."] * bool(len(knowing))  # fmt: skip
+    doubts = []
+    if len(knowing):
+        doubts.append(f"{', '.join(knowing)}: placed knowing the loads that are scored (hindsight), to compare with.")
     axes = ("placement", "planner", "plan_interval", "adopt_threshold")
     return Result(REBALANCES, name, table, axes=axes, made=made, findings=tuple(said), doubts=tuple(doubts))
 
