@@ -5,6 +5,7 @@ import typer
 from moe_replay.figures.commands.draw_command import draw
 from moe_replay.figures.commands.live_command import live
 from moe_replay.figures.commands.plot_command import plot
+from moe_replay.figures.commands.report_command import report
 from moe_replay.traces.command_line.command import new_app, run
 
 DEFAULT = "draw"  # what `python -m figures TABLES` means
@@ -31,6 +32,7 @@ def figures() -> None:
 app.command("draw", no_args_is_help=True)(draw)
 app.command("live", no_args_is_help=True)(live)
 app.command("plot", no_args_is_help=True)(plot)
+app.command("report", no_args_is_help=True)(report)
 
 if __name__ == "__main__":
     run(app, "figures")

@@ -10,6 +10,7 @@ from moe_replay.traces.glossary.lookup import entry
 
 RUNS, MEMORY, MISSES, PLANS, PLACEMENTS = "runs", "memory", "misses", "plans", "placements"
 REBALANCES, ORDERS, TRACE, LOADS, TABLE = "rebalances", "orders", "trace", "loads", "table"
+SHORTEST = 60  # letters of a sentence: a shorter one needs the next
 KINDS = {
     RUNS: "Runs: throughput and latency",
     MEMORY: "Expert memory: what absent experts cost",
@@ -94,3 +95,10 @@ def times(factor: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Return `1 run`, `2 runs`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def first_sentence(claim: str) -> str:
+    """Return the first sentence of a claim that says something: a question goes with its answer."""
+    ends = [place + 1 for place in range(len(claim) - 1) if claim[place] in ".;" and claim[place + 1] == " "]
+    first = next((end for end in ends if end > SHORTEST), len(claim))
+    return f"{claim[:first].rstrip('.; ')}."

@@ -13,7 +13,7 @@ from moe_replay.analysis.results.planning_results import (
     plans_result,
     rebalances_result,
 )
-from moe_replay.analysis.results.result import TABLE, Result, counted
+from moe_replay.analysis.results.result import TABLE, Result, counted, first_sentence
 from moe_replay.analysis.results.runs_result import runs_result
 from moe_replay.analysis.table_builds import BUILDS
 from moe_replay.analysis.written_tables import CLAIMS, claims_in, holes
@@ -22,6 +22,8 @@ from moe_replay.traces.command_line.outputs import provenance_of
 from moe_replay.traces.errors import InputError
 
 HOLES_SAID = 6
+TRUST = "fidelity"  # the figure whose claim says how far simulations may be trusted
+NO_VALUE = {"unstable": "more arrives than can be served", "short": "values of the whole run, too short for a window"}
 # What a table is by the columns that only it has; the first that fits.
 BY_COLUMNS = (
     ({"set", "status", "reason"}, None),
@@ -62,6 +64,12 @@ def figure_table(path: Path, name: str, table: pd.DataFrame, made: dict) -> Resu
     claim = claims_in(path.with_name(CLAIMS)).get(path.stem, {}).get("claim", "")
     missing = holes(table)
     doubts = [f"{line}." for line in missing[:HOLES_SAID]]
+    if about == TRUST and claim:
+        doubts.append(first_sentence(claim))
+    counts = table["status"].value_counts() if "status" in table else {}
+    doubts += [
+        f"{counted(int(counts[word]), 'row')} {word}: {why}." for word, why in NO_VALUE.items() if word in counts
+    ]
     if len(missing) > HOLES_SAID:
         doubts.append(f"And {counted(len(missing) - HOLES_SAID, 'further row')} missing or failed.")
     return Result(TABLE, name, table, about=about, made=made, claim=claim, doubts=tuple(doubts), digest=sha256_of(path))

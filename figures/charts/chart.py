@@ -158,3 +158,9 @@ def is_wide(values: Iterable[float], times: float) -> bool:
 def more_lines(left: int) -> str:
     """Return what to say of lines that were not drawn."""
     return f"{left} more lines are in the table only." if left else ""
+
+
+def distinct(names: list[str]) -> list[str]:
+    """Return names that differ: a second one of a name gets its number."""
+    return [name if names.index(name) == place else f"{name} ({names[: place + 1].count(name)})"
+            for place, name in enumerate(names)]  # fmt: skip

@@ -78,7 +78,7 @@ def rebalances_charts(result: Result) -> list[Drawing]:
         for row in table.to_dict("records")
     ]
     drawn: list[Drawing] = [
-        Bars("balance", "Load of the busiest device over the mean", BALANCE, distinct(names),
+        Bars("balance", "Load of the busiest device over the mean", BALANCE, names,
              {"device max/mean": list(table["device_max_over_mean"])}, EVEN)
     ]  # fmt: skip
     if len(again) > 1:
@@ -114,9 +114,3 @@ def label(row: dict, names: tuple[str, ...]) -> str:
         if not pd.isna(row.get(name)) and shown(row[name]) not in ("", "0", "False")
     ]  # fmt: skip
     return ", ".join(words)
-
-
-def distinct(names: list[str]) -> list[str]:
-    """Return names that differ: a second one of a name gets its number."""
-    return [name if names.index(name) == place else f"{name} ({names[: place + 1].count(name)})"
-            for place, name in enumerate(names)]  # fmt: skip
