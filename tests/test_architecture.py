@@ -28,7 +28,8 @@ SIBLINGS = {
         "simulate.placing.planners.smartmoe",
         "simulate.sweeps.regret",
     ),
-    "figures": ("traces.command_line", "traces.errors"),
+    # One command draws what another just wrote: analysis makes the tables of such a folder on the way.
+    "figures": ("traces.command_line", "traces.errors", "analysis.results"),
     # The live page alone asks the simulator, since it answers while one looks: no file lies between the stages there.
     # It combines seeds and words findings by the functions of the tables, so that both say the same.
     "figures.live": (
@@ -54,6 +55,8 @@ OUTSIDERS = {
     "scipy": ("analysis", "simulate.ordering", "simulate.placing", "simulate.planning", "simulate.rebalancing"),
     "pandas": ("analysis", "figures", "simulate.interface", "collect.studies.accuracy_vs_k_study", "collect.datasets"),
     "matplotlib": ("figures",),
+    "bokeh": ("figures",),
+    "jinja2": ("figures",),
     "fcntl": (),  # is not there on every system: filelock is
     "seaborn": ("figures",),
 }
@@ -161,6 +164,7 @@ def test_stages_import_only_what_they_may():
         ("figures.drawing.style", "import moe_replay.traces.errors", True),
         ("figures.drawing.style", "import moe_replay.traces.runs.run_records", False),
         ("figures.drawing.style", "from moe_replay.traces import selections", False),
+        ("figures.report.report_page", "from moe_replay.analysis.results.result import Result", True),
         ("figures.drawing.style", "import moe_replay.analysis.tables", False),
         ("figures.drawing.style", "from seaborn import set_theme", True),
         ("figures.live.questions", "from moe_replay.simulate.answers.run_answer import answered", True),

@@ -10,7 +10,7 @@ from moe_replay.traces.glossary.lookup import entry
 
 RUNS, MEMORY, MISSES, PLANS, PLACEMENTS = "runs", "memory", "misses", "plans", "placements"
 REBALANCES, ORDERS, TRACE, LOADS, TABLE = "rebalances", "orders", "trace", "loads", "table"
-SHORTEST = 60  # letters of a sentence: a shorter one needs the next
+SHORTEST, LONGEST = 60, 300  # letters of a sentence: a shorter one needs the next
 KINDS = {
     RUNS: "Runs: throughput and latency",
     MEMORY: "Expert memory: what absent experts cost",
@@ -98,7 +98,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def first_sentence(claim: str) -> str:
-    """Return the first sentence of a claim that says something: a question goes with its answer."""
-    ends = [place + 1 for place in range(len(claim) - 1) if claim[place] in ".;" and claim[place + 1] == " "]
-    first = next((end for end in ends if end > SHORTEST), len(claim))
-    return f"{claim[:first].rstrip('.; ')}."
+    """Return the first sentence of a claim that says something, in at most `LONGEST` letters.
+
+    A question goes with its answer, and nothing ends within brackets.
+    """
+    depths, depth = [], 0
+    for letter in claim:
+        depth += (letter in "([") - (letter in ")]")
+        depths.append(depth)
+    ends = [at + 1 for at in range(len(claim) - 1) if claim[at] in ".;" and claim[at + 1] == " " and depths[at] == 0]
+    text = claim[: next((end for end in ends if end > SHORTEST), len(claim))].rstrip(".; ")
+    return f"{text}." if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(' ')[0]} ..."

@@ -102,7 +102,7 @@ def records(folder: Path, name: str) -> list[Result]:
     header = load_run(folder, run_names(folder)[0]).header
     made = header.get("provenance", {})
     found = []
-    for read, ending in ((read_memory, ": memory"), (read_runs, "")):
+    for read, ending in ((read_memory, " (expert memory)"), (read_runs, "")):
         try:
             found.append(with_digest(read(folder, f"{name}{ending}", made, header), folder))
         except InputError:

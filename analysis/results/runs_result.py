@@ -6,7 +6,7 @@ import pandas as pd
 
 from moe_replay.analysis.reading.configurations import differing, said_of_all
 from moe_replay.analysis.results.result import RUNS, Result, counted, described, percent, plain
-from moe_replay.analysis.tables.what_if import reasons, runs_table
+from moe_replay.analysis.tables.what_if import SHOWN, reasons, runs_table
 
 OK = ("ok", "short")
 FIRST_RESULT = "replications"  # the columns before it are settings
@@ -29,8 +29,9 @@ def runs_result(table: pd.DataFrame, name: str, made: dict, doubts: tuple[str, .
     results = table.drop(columns=list(settings))
     said = [*row_doubts(results), *interval_doubts(table), *device_doubts(settings), *doubts]
     numbered = table.assign(row=range(1, len(table) + 1))
+    first = dict.fromkeys(["row", *axes, *(name for name in SHOWN if name in table)])
     return Result(
-        RUNS, name, numbered[["row", *table.columns]], axes=axes, made=made,
+        RUNS, name, numbered[[*dict.fromkeys([*first, *table.columns])]], axes=axes, made=made,
         findings=(*findings(table, axes), *([f"{shared.capitalize()}."] if shared else [])),
         doubts=tuple(line for line in said if line),
     )  # fmt: skip

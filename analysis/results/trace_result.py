@@ -33,7 +33,7 @@ def trace_results(path: Path, name: str) -> list[Result]:
             findings=(facts, *load_findings(layers)), doubts=tuple(doubts(trace)),
         ),
         Result(
-            TRACE, f"{name}: layers", layers, about="layers", axes=("layer",),
+            TRACE, f"{name}: layers", layers, about="layers", axes=("layer",), made=header.provenance,
             findings=tuple(reuse_findings(layers)),
         ),
     ]  # fmt: skip

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import log2
 
 import pandas as pd
 
 LINE, POINTS, REFERENCE = "line", "points", "reference"
+FEW_TICKS = 10
 MOST_SERIES = 8  # in one chart: more cannot be told apart
 DECADES = 16, 60  # largest over least from which an axis is logarithmic: of x, of y
 
@@ -42,6 +45,18 @@ class Chart:
     x_log: bool = False
     y_log: bool = False
     note: str = ""
+
+    @property
+    def ticks(self) -> list:
+        """Every x, where each may have a tick of its own: few whole numbers, none too close to the next; else none."""
+        if self.categories:
+            return []
+        used = sorted({x for each in self.series for x in (*each.x, *(at for at, _ in each.crossed))})
+        if not 1 <= len(used) <= FEW_TICKS or any(value != int(value) for value in used):
+            return []
+        places = [log2(value) for value in used] if self.x_log else used
+        gaps = [after - before for before, after in pairwise(places)]
+        return used if not gaps or min(gaps) > (places[-1] - places[0]) / 25 else []
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def against(
     table: pd.DataFrame, axis: str, metric: str, others: Sequence[str], labels: dict[str, str]
 ) -> Iterator[Chart]:
     """Yield the charts of a metric against an axis: one, or several where there are many lines."""
-    if table[metric].notna().sum() == 0:
+    if not table[metric].notna().any():
         return
     word, unit = METRICS[metric]
     found = parted(table, others, labels)

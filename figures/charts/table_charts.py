@@ -67,7 +67,9 @@ def sources(table: pd.DataFrame, metric: str, title: str, unit: str) -> list[Dra
 def accuracy(result: Result) -> list[Drawing]:
     """Return accuracy against k of every set and view."""
     rows = result.table[result.table["status"].isin(FINE)].sort_values("k", kind="stable")
-    found = named(groups(rows, ["set", "view", "trained_k"]), ("set", "view", "trained_k"), {"trained_k": "k"})
+    found = named(
+        groups(rows, ["set", "view", "trained_k"]), ("set", "view", "trained_k"), {"trained_k": "trained at k"}
+    )
     series = [
         Series(name, list(each["k"]), list(each["accuracy_percent"]), list(each["accuracy_percent_low"]),
                list(each["accuracy_percent_high"]))

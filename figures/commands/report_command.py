@@ -8,6 +8,7 @@ import typer
 from rich.progress import Progress
 
 from moe_replay.analysis.results.results_found import find_results
+from moe_replay.figures.report.report_file import is_report, sealed
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.outputs import check_place, staged
 from moe_replay.traces.errors import InputError
@@ -41,14 +42,9 @@ def report(
             raise InputError(f"report: needs {error.name}, which is not installed; {NEEDED}") from None
         page = report_page(found, title or f"Results of {folder.resolve().name}")
         with staged(out, found.files, force, is_ours=is_report) as written:
-            written.write_text(page)
+            written.write_bytes(sealed(page))
     for line in found.failed:
         print(f"figures: {line}", file=sys.stderr)
     size = out.stat().st_size / 1e6
     print(f"{out}: {len(found.results)} results, {len(found.failed)} not read, {size:.1f} MB")
     raise typer.Exit(1 if found.failed else 0)
-
-
-def is_report(path: Path) -> bool:
-    """Say whether a file is a report of the running command, which is then brought up to date."""
-    return False

@@ -14,7 +14,6 @@ from moe_replay.figures.drawing.style import COLOURS, DARK, DASHES, DOTTED, MIDD
 WIDTHS = {"column": 3.3, "page": 7.0}  # inches
 HEIGHTS = {"column": 2.6, "page": 3.4}
 FONT = 8  # points, in every width
-FEW_TICKS = 10  # different x up to which each has its own tick
 LONGEST_NAME = 30  # letters of a bar's name in one line
 LONGEST_LEGEND = 4  # lines of a legend inside the axes; a longer one goes below
 ROOM = 0.15  # above the values, for crosses: share of the height
@@ -97,9 +96,8 @@ def scales(axes: Axes, chart: Chart, place: dict[str, int]) -> None:
     elif chart.x_log:
         axes.set_xscale("log", base=2)
     if not place:
-        used = sorted({value for each in chart.series for value in (*each.x, *(at for at, _ in each.crossed))})
-        if are_ticks(used, chart.x_log):
-            axes.xaxis.set_major_locator(FixedLocator(used))
+        if ticks := chart.ticks:
+            axes.xaxis.set_major_locator(FixedLocator(ticks))
             axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     if chart.y_log:
@@ -111,14 +109,6 @@ def scales(axes: Axes, chart: Chart, place: dict[str, int]) -> None:
     if any(len(each.crossed) for each in chart.series):  # room for them above the values
         low, high = axes.get_ylim()
         axes.set_ylim(top=high * (high / low) ** ROOM if chart.y_log else high + (high - low) * ROOM)
-
-
-def are_ticks(used: list, logarithmic: bool) -> bool:
-    """Whether every x may have a tick of its own: few whole numbers, none too close to the next."""
-    if not 1 <= len(used) <= FEW_TICKS or any(value != int(value) for value in used):
-        return False
-    places = np.log2(used) if logarithmic else np.asarray(used, float)
-    return len(used) < 2 or bool(np.diff(places).min() > np.ptp(places) / 25)
 
 
 def legend(axes: Axes, chart: Chart) -> None:

@@ -7,7 +7,10 @@ from bokeh.models import (
     FixedTicker,
     HoverTool,
     LinearColorMapper,
+    LinearScale,
     LogColorMapper,
+    LogTicker,
+    NumeralTickFormatter,
     Range1d,
     Span,
 )
@@ -56,13 +59,22 @@ def lines(chart: Chart) -> figure:
     scale |= {"x_axis_type": "log"} if chart.x_log and not chart.categories else {}
     scale |= {"y_axis_type": "log"} if chart.y_log else {}
     drawn = blank(chart, x_axis_label=chart.x_label, y_axis_label=chart.y_label, **scale)
-    drawn.extra_y_ranges = {MARKS: Range1d(0, 1)}
+    drawn.extra_y_ranges, drawn.extra_y_scales = {MARKS: Range1d(0, 1)}, {MARKS: LinearScale()}
+    drawn.yaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
+    if not chart.categories:
+        drawn.xaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
+    for axis, is_log in ((drawn.xaxis, chart.x_log and not chart.categories), (drawn.yaxis, chart.y_log)):
+        if is_log:
+            axis.ticker = LogTicker(mantissas=[1, 2, 5])
+    if chart.ticks:
+        drawn.xaxis.ticker = FixedTicker(ticks=chart.ticks)
     references = [each for each in chart.series if each.form == REFERENCE]
     others = [each for each in chart.series if each.form != REFERENCE]
     for number, series in enumerate(references):
         level(drawn, series, number)
     for number, series in enumerate(others):
         measured(drawn, series, number, chart)
+    drawn.y_range.renderers = [each for each in drawn.renderers if each.y_range_name != MARKS]
     if not chart.y_log and any(len(each.y) for each in chart.series):
         drawn.y_range.start = min([0, *(value for each in chart.series for value in each.y if value == value)])
     if len(chart.series) < 2:

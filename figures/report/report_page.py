@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bokeh import __version__ as bokeh_version
 from bokeh.embed import json_item
 from bokeh.resources import Resources
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -40,6 +41,11 @@ class Group:
         return next((each.claim for each in self.results if each.claim), "")
 
     @property
+    def short(self) -> str:
+        """The first sentence of the claim."""
+        return first_sentence(self.claim)
+
+    @property
     def findings(self) -> list[str]:
         """What the results show, in their order."""
         return [line for each in self.results for line in each.findings]
@@ -55,14 +61,15 @@ def report_page(found: Found, title: str) -> str:
             figures[anchor] = json_item(interactive(chart, anchor), anchor)  # a document each: one for all is slow
             group.charts.append({"anchor": anchor, "note": chart.note})
     shown = {
-        "title": title, "results": found.results, "pictures": found.pictures, "failed": found.failed,
-        "left_out": found.left_out, "run": runs_said(found.results), "found": said(groups),
+        "title": title, "counts": counts_said(found), "results": found.results, "failed": found.failed,
+        "pictures": found.pictures, "left_out": found.left_out, "run": runs_said(found.results), "found": said(groups),
         "doubts": doubts_said(found.results), "tables": tables(found.results, groups), "made": provenance(),
         "charts": packed_json(figures),
         "bokeh": Resources(mode="inline", components=["bokeh"]).render() if figures else "",
         "scripts": "\n".join((FOLDER / name).read_text() for name in SCRIPTS), "charts_drawn": bool(figures),
     }  # fmt: skip
-    shown["versions"] = ", ".join(f"{name} {version}" for name, version in shown["made"]["packages"].items())
+    packages = {**shown["made"]["packages"], "bokeh": bokeh_version}
+    shown["versions"] = ", ".join(f"{name} {version}" for name, version in packages.items())
     environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     environment.filters["truncate"] = lambda text, most: text[:most]
@@ -87,6 +94,12 @@ def grouped(results: list[Result]) -> list[Group]:
     return list(found.values())
 
 
+def counts_said(found: Found) -> str:
+    """Return how much there is."""
+    pictures = f", {counted(len(found.pictures), 'figure')}" if found.pictures else ""
+    return f"{counted(len(found.results), 'result')}{pictures}"
+
+
 def anchor_of(name: str, others: dict) -> str:
     """Return what a link within the page calls a result."""
     return f"r{len(others)}-{re.sub(r'[^a-zA-Z0-9]+', '-', name).strip('-')}"
@@ -100,7 +113,7 @@ def runs_said(results: list[Result]) -> list[str]:
     lines = [f"{named(names)}: {command or 'no command is said'}" for command, names in commands.items()]
     told = [result.table["set"].dropna().unique() for result in results if "set" in result.table]
     sets = dict.fromkeys(str(each) for names in told for each in names)
-    return [*lines, f"On the logs of {', '.join(sets)}."] if sets else lines
+    return [*lines, f"On {', '.join(name for name in sets if not name.startswith('all'))}."] if sets else lines
 
 
 def named(names: list[str]) -> str:
@@ -111,7 +124,7 @@ def named(names: list[str]) -> str:
 
 def said(groups: list[Group]) -> list[tuple[str, str, str]]:
     """Return (name, what was found, anchor) of every group that says something."""
-    lines = [(each, first_sentence(each.claim) if each.claim else " ".join(each.findings[:2])) for each in groups]
+    lines = [(each, each.short if each.claim else " ".join(each.findings[:2])) for each in groups]
     return [(group.name, line, group.anchor) for group, line in lines if line]
 
 
