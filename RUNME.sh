@@ -59,8 +59,8 @@ environment() {
     fi
 }
 
-# later_stages LOGS OUT REPLICATIONS: simulate what was executed, then tables, then figures. A stage that fails leaves a
-# named hole for the next ones; the exit status remembers it.
+# later_stages LOGS OUT REPLICATIONS: simulate what was executed, then tables, figures and the report. A stage that fails
+# leaves a named hole for the next ones; the exit status remembers it.
 later_stages() {
     local logs=$1 out=$2 many=$3 status=0
     "$python" -m simulate logs "$logs" --out "$out/simulated" --replications "$many" || status=1
@@ -68,7 +68,13 @@ later_stages() {
     "$python" -m analysis tables "$logs" "$out/simulated" --out "$out/tables" || status=1
     echo "== figures"
     "$python" -m figures "$out/tables" --out "$out/figures" || status=1
-    echo "== $out/figures holds the figures, $out/tables the tables behind them"
+    echo "== report: one page of all of it"
+    if "$python" -c 'import bokeh, jinja2' 2>/dev/null; then
+        "$python" -m figures report "$out" --out "$out/report.html" || status=1
+    else
+        echo "no report: this Python lacks bokeh or jinja2 (pip install -e .[report])"
+    fi
+    echo "== $out/report.html shows it all; $out/figures holds the figures, $out/tables the tables behind them"
     return $status
 }
 
@@ -90,7 +96,7 @@ fresh() {
     done
     [ -z "$minutes" ] || [ -z "$data${options[*]}" ] || refuse "fresh: --data and --data-dir have no meaning with --minutes"
     [ -n "$minutes" ] || [ -z "$pack" ] || refuse "fresh: --pack has a meaning only with --minutes"
-    environment collect
+    environment collect,report
     local logs="$out/logs"
     if [ -n "$minutes" ]; then
         "$python" -m collect quick --device "$device" --minutes "$minutes" --out "$logs" --models "$out/models" \
@@ -120,7 +126,7 @@ case $mode in
         [ -z "${1:-}" ] || logs=$(as_called "$1")
         [ -d "$logs" ] || refuse "$logs: no such folder of logs"
         compgen -G "${logs%/}/*/*/" >/dev/null || refuse "$logs: holds no logs; allowed: a folder of DEVICE/DATA folders"
-        environment
+        environment report
         if [ "$mode" = full ]; then later_stages "${logs%/}" "outputs_from_logs_$now" 100
         else later_stages "${logs%/}" "outputs_from_logs_$now" 20; fi
         ;;

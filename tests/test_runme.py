@@ -16,6 +16,7 @@ LATER = [
     "-m simulate logs LOGS --out OUT/simulated --replications 20",
     "-m analysis tables LOGS OUT/simulated --out OUT/tables",
     "-m figures OUT/tables --out OUT/figures",
+    "-m figures report OUT --out OUT/report.html",
 ]
 
 
@@ -87,7 +88,7 @@ def test_what_a_gpu_gives_in_minutes(runme, tmp_path):
 def test_exit_statuses(runme, tmp_path):
     for stage in ("simulate logs", "analysis", "figures"):
         status, asked, _ = runme("logs", "logs", FAILS=stage, STATUS="2")
-        assert (status, len(asked)) == (1, 3)  # a stage that fails leaves a hole, the others go on
+        assert (status, len(asked)) == (1, 4)  # a stage that fails leaves a hole, the others go on
     assert runme("fresh", "--out", "made", FAILS="collect fresh", STATUS="2")[0] == 2
     status, asked, said = runme("fresh", "--out", "made", LACKS="scipy simpy")
     assert (status, len(asked)) == (3, 1)

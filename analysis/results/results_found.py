@@ -10,7 +10,6 @@ from moe_replay.analysis.results.result import Result
 from moe_replay.analysis.results.runs_result import read_runs
 from moe_replay.analysis.results.tables_result import csv_result
 from moe_replay.analysis.results.trace_result import loads_result, trace_results
-from moe_replay.analysis.written_tables import CLAIMS
 from moe_replay.traces.command_line.outputs import digest_of, parquet_header, provenance_of
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.run_records import load_run, run_names
@@ -63,7 +62,7 @@ def find_results(path: Path, said: Callable[[str, int, int], None] = lambda name
 
 def places_in(folder: Path, found: Found) -> Iterator[Path]:
     """Yield the files and folders of records to read in a folder, in the order of their names."""
-    if (folder / TABLES / CLAIMS).is_file():  # of ./RUNME.sh: its records are behind the tables
+    if any((folder / TABLES).glob("*.csv")):  # of ./RUNME.sh: its records are behind the tables
         found.pictures = {each.stem: each for each in sorted((folder / PICTURES).glob("*.png"))}
         others = sorted(each.name for each in folder.iterdir() if each.is_dir() and each.name not in (TABLES, PICTURES))
         found.left_out += [f"{name}/: what the tables were made of" for name in others]
