@@ -60,7 +60,7 @@ def csv_result(path: Path, name: str) -> Result | None:
 
 def figure_table(path: Path, name: str, table: pd.DataFrame, made: dict) -> Result:
     """Return a table of `analysis tables`, or of somebody else's, with the claim of its figure where it has one."""
-    about = path.stem if figure_of(path.stem) else ""
+    about = figure_of(path.stem)
     claim = claims_in(path.with_name(CLAIMS)).get(path.stem, {}).get("claim", "")
     missing = holes(table)
     doubts = [f"{line}." for line in missing[:HOLES_SAID]]

@@ -30,7 +30,7 @@ def draw_chart(chart: Drawing, width: str) -> Figure:
     room = letters - min(beside, LONGEST_NAME)
     axes.set_title(fill(chart.title, int(room * 0.85)))
     if isinstance(chart, Bars):
-        axes.set_xlabel(fill(chart.y_label, room))
+        axes.set_xlabel(fill(chart.y_label, int(room * 0.8)))
     {Chart: lines, Bars: bars, HeatMap: heat}[type(chart)](axes, chart)
     if chart.note:
         figure.supxlabel(fill(chart.note, letters), fontsize=FONT - 1, color=MIDDLE, x=0.01, ha="left")
