@@ -13,6 +13,7 @@ from moe_replay.traces.command_line.command import Force, length_range, new_app,
 from moe_replay.traces.command_line.outputs import staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, SHARE
+from moe_replay.traces.commands.arrivals_command import arrivals_command
 from moe_replay.traces.commands.import_command import import_command
 from moe_replay.traces.describe import description
 from moe_replay.traces.describe_loads import counts_text, load_description
@@ -167,6 +168,7 @@ def compact(
 
 
 app.command("import")(import_command)
+app.command("arrivals")(arrivals_command)
 
 
 @app.command("export")
