@@ -19,7 +19,7 @@ from moe_replay.traces.command_line.child_process import die_with_parent
 from moe_replay.traces.errors import InputError
 
 LEAD_NS = 5_000_000  # from telling the devices when an exchange begins until it does
-PATIENCE_S = 60.0  # beside what an exchange takes at its pace: then a device that says nothing is taken for dead
+PATIENCE_S = 120.0  # beside what an exchange takes at its pace: then a device that says nothing is taken for dead
 
 Message = tuple[int, int, int, int, int]  # (source, destination, bytes, start_ns, end_ns), since the exchange began
 

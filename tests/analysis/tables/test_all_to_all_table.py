@@ -1,6 +1,8 @@
 """The table of executed exchanges beside ports: rows by hand, the claim, what is missing or of another log."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,7 +11,10 @@ from port_logs import write_port_log, write_predicted
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import find_log_sets
 from moe_replay.analysis.tables.all_to_all import build_all_to_all
+from moe_replay.simulate.__main__ import app as simulate_app
+from moe_replay.traces.command_line.command import status_of
 
+SHIPPED = Path(__file__).resolve().parents[3] / "traces" / "data"
 EXECUTED, PREDICTED = "cpu-toy/cluster/ports.parquet", "cpu-toy/cluster/all-to-all.parquet"
 
 
@@ -63,6 +68,26 @@ def test_what_is_missing_or_of_another_log_is_a_hole(logs):
     path = logs / "logs" / EXECUTED
     path.write_bytes(path.read_bytes()[:-40])
     assert "ports.parquet" in build(logs)[0][0]
+
+
+def test_shipped_exchanges_of_paced_ports_are_predicted_and_plain_loopback_is_not(tmp_path):
+    """At most 10 % in the mean and R2 of .98 or more, of at least 12 exchanges among two and four processes."""
+    given = SHIPPED / "cpu-amd-epyc" / "cluster" / "ports.parquet"
+    log, predicted = (tmp_path / name / "cpu-amd-epyc" / "cluster" for name in ("logs", "simulated"))
+    log.mkdir(parents=True)
+    shutil.copy(given, log)
+    words = ["all-to-all", str(given), "--out", str(predicted / "all-to-all.parquet")]
+    assert status_of(simulate_app, "simulate", words) == 0
+    holes, _, summary, _ = build(tmp_path)
+    assert not holes
+    paced = summary[summary["way"].isin(["paced", "held"])]
+    assert paced["devices"].tolist() == [2, 4, 2, 4]
+    assert (paced["exchanges"] >= 12).all()
+    assert (paced["mape_percent"] <= 10).all()
+    assert (paced["r2"] >= 0.98).all()
+    plain = summary[summary["way"] == "loopback"]
+    assert (plain["mape_percent"] > 10).all()
+    assert (plain["r2"] < 0.98).all()
 
 
 def test_a_device_without_exchanges_lacks_nothing(tmp_path, capsys):

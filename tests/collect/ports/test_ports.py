@@ -9,17 +9,22 @@ import torch
 from typer.testing import CliRunner
 
 from moe_replay.collect.__main__ import application
+from moe_replay.collect.commands.ports_command import ExchangeOptions
 from moe_replay.collect.ports import pacing
 from moe_replay.collect.ports.device_group import DeviceGroup
 from moe_replay.collect.ports.exchange_ways import ON_CPU, WAYS, Way
 from moe_replay.collect.ports.link_fit import fit_link
 from moe_replay.collect.ports.pacing import BURST_NS, Pace
 from moe_replay.collect.ports.patterns import patterns_of
+from moe_replay.simulate.__main__ import app as simulate_app
 from moe_replay.simulate.policies.cluster.one_exchange import exchanged, one_link
 from moe_replay.traces.clusters.link_file import read_links
 from moe_replay.traces.command_line.command import status_of
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.runs.port_log import CALIBRATION, CHECK, exchanges_in, load_port_log
+from moe_replay.traces.runs.run_records import load_run, run_names
+from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
 
 def invoke(*words):
@@ -120,9 +125,37 @@ def test_a_run_in_small_and_the_link_file_that_it_leaves(tmp_path, monkeypatch):
     (fitted,) = header["links"]
     assert (links.inside_latency_ns, links.network_bytes_per_s) == (fitted["latency_ns"], fitted["bytes_per_s"])
     assert "fitted by collect ports to 22 exchanges" in links.source
+    assert simulated_with("mine.toml") == fitted["bytes_per_s"]
     written = (tmp_path / "ports.parquet").read_bytes()
     assert "is there already" in invoke(*words).output  # what is measured is kept, its link file is written again
     assert (tmp_path / "ports.parquet").read_bytes() == written
+
+
+def simulated_with(links):
+    """Return the bandwidth that a run on two linked devices says it had."""
+    trace = synthetic_trace(SyntheticSpec(layers=1, experts=4, k=2, sequences=4), np.random.default_rng(0)).trace
+    save_trace(trace, "toy.trace.parquet")
+    words = ("run", "toy.trace.parquet", "--affine", "100,10", "--scheduler", "lockstep", "--devices", "2", "--links",
+             links, "--dispatch-bytes", "9", "--combine-bytes", "9", "--engine", "simpy", "--jobs", "1", "--out",
+             "runs")  # fmt: skip
+    assert status_of(simulate_app, "simulate", list(words)) == 0
+    (name,) = run_names("runs")
+    return load_run("runs", name).header["config"]["cluster"]["inside_bytes_per_s"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "words", "ways", "devices"),
+    [
+        (0, {}, ["paced", "held", "loopback"], (2, 4)), (1, {}, ["paced", "held", "loopback"], (2, 4)),
+        (2, {}, ["nccl"], (2,)), (8, {}, ["nccl"], (2, 4)), (8, {"devices": "8,2,8"}, ["nccl"], (8, 2)),
+        (8, {"way": "gloo,paced,gloo", "devices": "16"}, ["gloo", "paced"], (16,)),
+    ],
+)  # fmt: skip
+def test_what_is_measured_depends_on_the_gpus_there_are(gpus, words, ways, devices):
+    plan = ExchangeOptions(**words).plan(gpus)
+    assert ([way.name for way in plan.ways], plan.devices) == (ways, devices)
+    with pytest.raises(InputError, match=rf"--devices: 9 is not allowed; allowed here: 2\.\.{max(gpus, 2)}"):
+        ExchangeOptions(way="nccl", devices="9").plan(max(gpus, 2))
 
 
 def test_the_same_exchanges_by_torch(tmp_path):

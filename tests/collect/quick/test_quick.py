@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from quick_steps import tiny_steps, writes
 
+from moe_replay.collect.commands.quick_command import said_of_machine
 from moe_replay.collect.quick import packing
 from moe_replay.collect.quick.journal import Journal
 from moe_replay.collect.quick.machine import said_of_packages
@@ -158,8 +159,9 @@ def test_a_full_disk_costs_the_pack_alone(tmp_path, capsys):
 
 
 def test_the_plan_makes_no_more_files_than_may_travel(tmp_path):
-    for on_gpu in (True, False):
-        steps = plan(Place("auto", on_gpu, 1, 8, tmp_path, tmp_path, tmp_path))
+    for on_gpu, gpus, count in ((True, 1, 5), (False, 0, 5), (True, 8, 6)):
+        steps = plan(Place("auto", on_gpu, 1, 8, tmp_path, tmp_path, tmp_path, gpus))
+        assert len(steps) == count  # exchanges want several GPUs
         assert [each.number for each in steps] == list(range(1, len(steps) + 1))
         assert len(steps) + 1 <= packing.MOST_FILES
         assert sum(each.share_s for each in steps) <= 480
@@ -167,6 +169,13 @@ def test_the_plan_makes_no_more_files_than_may_travel(tmp_path):
         assert chosen(steps, "3,1") == [steps[0], steps[2]]
     with pytest.raises(InputError, match="allowed: 1, 2"):
         chosen(steps, "1,9")
+
+
+def test_what_a_machine_has_too_few_gpus_for_is_said(tmp_path):
+    assert said_of_machine({"device": "x"}, tmp_path, 1)[2:] == [
+        "step 6 (ports) is left out: it needs two GPUs, here are 1"
+    ]
+    assert len(said_of_machine({"device": "x"}, tmp_path, 2)) == 2
 
 
 def test_packages_that_are_missing_are_named_with_what_they_cost(monkeypatch):

@@ -40,7 +40,7 @@ def through_ports_ns(devices, latency_ns, wire_of_selection_ns):
     return max(message.end_ns for message in sent)
 
 
-@pytest.mark.parametrize("devices", [16, 32, 64])
+@pytest.mark.parametrize("devices", [16, 32, 64, 128])
 def test_what_ports_take_for_single_selections(devices):
     """What leaves the node goes through the port of the network card; 7 more wait where all places of a node begin."""
     leaving = SELECTIONS * (devices - GPUS_PER_NODE) // devices
