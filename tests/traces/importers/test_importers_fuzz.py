@@ -1,0 +1,161 @@
+"""Mutated and mixed-up files of all engines: refused in one line, or loaded with nothing but what was in them.
+
+`MOE_REPLAY_FUZZ=5000` tries so many; else some hundreds.
+"""
+
+import json
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+from engine_mutations import (
+    EXPERTS,
+    LAYERS,
+    Case,
+    K,
+    content,
+    damaged_bytes,
+    mutated,
+    recorder_files,
+    responses_of,
+    write_lines,
+    write_torch,
+)
+from importing import imported, selections
+from test_importers_tensorrt_llm import META, counts, safetensors
+
+from moe_replay.traces.errors import InputError
+from moe_replay.traces.importers.importer_names import KINDS
+
+pytest.importorskip("torch")
+
+TIMES = int(os.environ.get("MOE_REPLAY_FUZZ", "600"))
+STATED = {"experts": EXPERTS, "layers": "all"}
+SIZES = STATED | {"k": K, "hidden_layers": LAYERS}
+# What each kind would be told of a file that is another's.
+OPTIONS = {
+    "npz": {"experts": EXPERTS, "phase": "prefill"}, "vllm": STATED, "sglang": SIZES,
+    "sglang-recorder": STATED | {"k": K},
+    "flame-moe": {"sequence_tokens": 4, "score_kind": "none"}, "smartmoe": {}, "tensorrt-llm": {}, "eplb": {"k": K},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture(scope="module")
+def sources(folder):
+    """What is written, by name: kind, options, contents before they are written, one for each file."""
+    rng = np.random.default_rng(11)
+    torch_files = {mode: recorder_files(rng, mode) for mode in ("tokens", "passes")}
+    stat = rng.multinomial(30, np.ones(EXPERTS) / EXPERTS, (6, LAYERS)).astype(np.int32)
+    stat[4:] = 0
+    return {
+        "vllm": ("vllm", STATED, [responses_of("vllm", rng)]),
+        "sglang": ("sglang", SIZES, [responses_of("sglang", rng)]),
+        "recorder-tokens": ("sglang-recorder", STATED | {"k": K}, torch_files["tokens"]),
+        "recorder-passes": ("sglang-recorder", STATED | {"k": K}, torch_files["passes"]),
+        "recorder-stat": ("sglang-recorder", STATED | {"k": K}, [{"rank": 0, "logical_count": stat}]),
+    }
+
+
+@pytest.fixture(scope="module")
+def cases(folder, sources):
+    """Whole files of every kind, and what they hold."""
+    rng = np.random.default_rng(12)
+    made = {
+        name: (kind, options, written(folder, name, contents)) for name, (kind, options, contents) in sources.items()
+    }
+    np.savez(
+        folder / "x.npz", experts=selections(rng, 40, LAYERS, K, EXPERTS), offsets=[0, 15, 40], layer_ids=[1, 2, 5]
+    )
+    made["npz"] = ("npz", OPTIONS["npz"], (folder / "x.npz",))
+    (folder / "trt").mkdir()
+    (folder / "trt" / "meta_info.json").write_text(json.dumps(META))
+    for rank in range(2):
+        (folder / "trt" / f"rank{rank}.safetensors").write_bytes(safetensors(counts(rng)))
+    made["tensorrt-llm"] = ("tensorrt-llm", {}, (folder / "trt",))
+    np.savez(folder / "eplb.npz", weight=rng.multinomial(60, np.ones(EXPERTS) / EXPERTS, LAYERS).astype(np.float32))
+    made["eplb"] = ("eplb", {"k": K}, (folder / "eplb.npz",))
+    return {
+        name: Case(name, kind, paths, options, content(imported(kind, *paths, **options)))
+        for name, (kind, options, paths) in made.items()
+    }
+
+
+def written(folder, name, contents):
+    """Write the contents of a source; return the paths."""
+    paths = []
+    for at, each in enumerate(contents):
+        paths.append(folder / (f"{name}.{at}.jsonl" if isinstance(each, list) else f"{name}.{at}.pt"))
+        (write_lines if isinstance(each, list) else write_torch)(paths[-1], each)
+    return tuple(paths)
+
+
+def tried(kind, paths, options):
+    """What was loaded, or None where it was refused in one line; any other error fails the test."""
+    try:
+        return imported(kind, *paths, **options)
+    except InputError as error:
+        line = str(error)
+    assert line.isprintable()
+    return None
+
+
+def test_one_change_gives_the_same_rows_fewer_or_a_refusal(folder, sources, cases):
+    rng = np.random.default_rng(int(os.environ.get("MOE_REPLAY_FUZZ_SEED", "1")))
+    names, ended = [*sources], Counter()
+    for _ in range(TIMES // 2):
+        name = names[int(rng.integers(len(names)))]
+        kind, options, contents = sources[name]
+        at = int(rng.integers(len(contents)))
+        changed, known = mutated(contents[at], rng)
+        paths = list(cases[name].paths)
+        paths[at] = written(folder, f"changed-{name}", [changed])[0]
+        made = tried(kind, paths, options)
+        ended[name, made is not None] += 1
+        if made is not None and known:
+            assert not content(made) - cases[name].held, (name, changed)
+    assert min(ended[name, False] for name in names) > 0
+
+
+def test_damaged_bytes_end_in_a_line_or_in_sound_rows(folder, cases):
+    """Of archives with checksums nothing but the same content; of others rows of the same sizes."""
+    rng = np.random.default_rng(2)
+    names = [*cases]
+    for _ in range(TIMES // 2):
+        case = cases[names[int(rng.integers(len(names)))]]
+        files = [path for given in case.paths for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
+        path = files[int(rng.integers(len(files)))]
+        other = cases[names[int(rng.integers(len(names)))]].paths[0]
+        whole = path.read_bytes()
+        path.write_bytes(damaged_bytes(whole, b"{}" * 500 if other.is_dir() else other.read_bytes(), rng))
+        try:
+            made = tried(case.kind, case.paths, case.options)
+        finally:
+            path.write_bytes(whole)
+        if made is not None and case.name in ("npz", "eplb"):
+            assert content(made) == case.held
+        elif made is not None and hasattr(made, "experts_TLK"):
+            assert made.experts_TLK.shape[1:] == (LAYERS, K)
+
+
+def test_files_of_one_engine_are_no_other_engines(cases, tmp_path):
+    """Every kind is given every other's files; only a form that several engines share may load, with the same rows."""
+    (tmp_path / "notes.txt").write_text("layer,expert\n0,1\n")
+    (tmp_path / "empty").write_bytes(b"")
+    strays = [(tmp_path / "notes.txt",), (tmp_path / "empty",), (tmp_path,), (tmp_path / "none",)]
+    for kind in OPTIONS:
+        assert kind in KINDS
+        for paths in strays:
+            assert tried(kind, paths, OPTIONS[kind]) is None
+        for case in cases.values():
+            if case.kind == kind:
+                continue
+            made = tried(kind, case.paths, OPTIONS[kind])
+            assert made is None, f"{kind} read the files of {case.name}"
+            mixed = [*case.paths, *next(each.paths for each in cases.values() if each.kind != case.kind)]
+            assert tried(case.kind, mixed, case.options) is None
