@@ -1,5 +1,6 @@
 """What the tests of importers share: small random selections, and one way to import and to be refused."""
 
+import json
 import os
 from pathlib import Path
 
@@ -37,3 +38,15 @@ def refusal(kind, *paths, **options):
     line = str(refused.value)
     assert line.isprintable()
     return line
+
+
+def safetensors(tensors, kind="I32", **changes):
+    """The bytes of a file of safetensors: 8 bytes with the header's length, the header as JSON, the tensors."""
+    header, raw = {}, b""
+    for name, values in tensors.items():
+        content = np.asarray(values, {"I32": "<i4", "I64": "<i8"}[kind]).tobytes()
+        offsets = [len(raw), len(raw) + len(content)]
+        header[name] = {"dtype": kind, "shape": [len(values)], "data_offsets": offsets, **changes}
+        raw += content
+    written = json.dumps(header).encode()
+    return len(written).to_bytes(8, "little") + written + raw

@@ -7,7 +7,7 @@ endpoints in `sgl_ext`. Padding is -1.
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.import_source import Source
-from moe_replay.traces.importers.reading.responses import (
+from moe_replay.traces.importers.serving.responses import (
     PROMPT_KEY,
     Answer,
     Response,

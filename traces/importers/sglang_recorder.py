@@ -20,8 +20,8 @@ from moe_replay.traces.importers.reading.count_rows import check_grid, load_trac
 from moe_replay.traces.importers.reading.id_maps import all_experts, checked_map, stated_map
 from moe_replay.traces.importers.reading.import_source import Source, given, layer_numbers, option
 from moe_replay.traces.importers.reading.placement_tables import placement_of
-from moe_replay.traces.importers.reading.recorder_tokens import MAPPED, read_tokens
 from moe_replay.traces.importers.reading.torch_file import pass_and_rank, torch_content, whole_numbers
+from moe_replay.traces.importers.serving.recorder_tokens import MAPPED, read_tokens
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
 from moe_replay.traces.selections import Trace

@@ -2,13 +2,13 @@
 
 `choices[i].routed_experts` is base64 of .npy bytes, (tokens - 1, hidden layers, k), from the request's
 `routed_experts_prompt_start` on; ids are logical. Dense layers keep their slots as zeros. Versions, endpoints and
-plugins write other types and forms (`reading/routed_arrays.py`), and may have the prompt's rows apart,
+plugins write other types and forms (`serving/routed_arrays.py`), and may have the prompt's rows apart,
 `prompt_routed_experts`.
 """
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.import_source import Source
-from moe_replay.traces.importers.reading.responses import (
+from moe_replay.traces.importers.serving.responses import (
     PROMPT_KEY,
     Answer,
     Response,

@@ -4,21 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from importing import imported, refusal
+from importing import imported, refusal, safetensors
 
 META = {"num_experts": 8, "num_experts_per_token": 2}
-
-
-def safetensors(tensors, kind="I32", **changes):
-    """The bytes of a file: 8 bytes with the header's length, the header as JSON, the tensors."""
-    header, raw = {}, b""
-    for name, values in tensors.items():
-        content = np.asarray(values, {"I32": "<i4", "I64": "<i8"}[kind]).tobytes()
-        offsets = [len(raw), len(raw) + len(content)]
-        header[name] = {"dtype": kind, "shape": [len(values)], "data_offsets": offsets, **changes}
-        raw += content
-    written = json.dumps(header).encode()
-    return len(written).to_bytes(8, "little") + written + raw
 
 
 def counts(rng):

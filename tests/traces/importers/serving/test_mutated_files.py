@@ -22,8 +22,7 @@ from engine_mutations import (
     write_lines,
     write_torch,
 )
-from importing import imported, selections
-from test_importers_tensorrt_llm import META, counts, safetensors
+from importing import imported, safetensors, selections
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.importer_names import KINDS
@@ -74,9 +73,13 @@ def cases(folder, sources):
     )
     made["npz"] = ("npz", OPTIONS["npz"], (folder / "x.npz",))
     (folder / "trt").mkdir()
-    (folder / "trt" / "meta_info.json").write_text(json.dumps(META))
+    (folder / "trt" / "meta_info.json").write_text(json.dumps({"num_experts": EXPERTS, "num_experts_per_token": K}))
     for rank in range(2):
-        (folder / "trt" / f"rank{rank}.safetensors").write_bytes(safetensors(counts(rng)))
+        (folder / "trt" / f"rank{rank}.safetensors").write_bytes(
+            safetensors(
+                {f"{at}_{layer}": rng.multinomial(40, np.ones(EXPERTS) / EXPERTS) for at in (7, 8) for layer in (3, 4)}
+            )
+        )
     made["tensorrt-llm"] = ("tensorrt-llm", {}, (folder / "trt",))
     np.savez(folder / "eplb.npz", weight=rng.multinomial(60, np.ones(EXPERTS) / EXPERTS, LAYERS).astype(np.float32))
     made["eplb"] = ("eplb", {"k": K}, (folder / "eplb.npz",))

@@ -14,9 +14,9 @@ import numpy as np
 from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.import_source import PADDING, Source, layer_numbers
-from moe_replay.traces.importers.reading.recorder_passes import Pass, read_pass
 from moe_replay.traces.importers.reading.sound_rows import sound_rows
 from moe_replay.traces.importers.reading.token_rows import COPY_BITS, without_dense
+from moe_replay.traces.importers.serving.recorder_passes import Pass, read_pass
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 ONE_PASS = "the recorder keeps no request ids: a sequence is what one request has in one pass"

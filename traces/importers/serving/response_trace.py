@@ -11,9 +11,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.header import LARGEST_EXPERTS
 from moe_replay.traces.importers.reading.id_maps import map_note, stated_map
 from moe_replay.traces.importers.reading.import_source import Source, layer_numbers
-from moe_replay.traces.importers.reading.routed_arrays import KEY
 from moe_replay.traces.importers.reading.sound_rows import sound_rows
-from moe_replay.traces.importers.reading.token_counts import Tokens
 from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
     Sequences,
@@ -21,6 +19,8 @@ from moe_replay.traces.importers.reading.token_rows import (
     without_dense,
     without_shared,
 )
+from moe_replay.traces.importers.serving.routed_arrays import KEY
+from moe_replay.traces.importers.serving.token_counts import Tokens
 from moe_replay.traces.selections import Trace
 
 LAST_TOKEN = "the last generated token of a sequence is never routed and has no row"

@@ -9,10 +9,10 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.import_source import ABORTED, Source
-from moe_replay.traces.importers.reading.response_trace import Piece, trace_of
-from moe_replay.traces.importers.reading.routed_arrays import KEY, Routed, routed_array
-from moe_replay.traces.importers.reading.token_counts import WAYS, Tokens, count, own_tokens, settled
 from moe_replay.traces.importers.reading.token_rows import check_array
+from moe_replay.traces.importers.serving.response_trace import Piece, trace_of
+from moe_replay.traces.importers.serving.routed_arrays import KEY, Routed, routed_array
+from moe_replay.traces.importers.serving.token_counts import WAYS, Tokens, count, own_tokens, settled
 from moe_replay.traces.selections import Trace
 
 PROMPT_KEY = f"prompt_{KEY}"
