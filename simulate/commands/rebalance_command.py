@@ -111,7 +111,11 @@ class ClockOptions(options.CostOptions):
     """What gives points a time. All of it needs `--links`."""
 
     moves: Annotated[
-        str | None, typer.Option(help="Linked: experts move synchronous, between steps, or hidden, beside them; both.")
+        str | None,
+        typer.Option(
+            help="Linked: experts move synchronous (between steps), hidden (beside them, in front of their messages), "
+            "background (behind these); default the first two."
+        ),
     ] = None
     no_dense: options.NoDense = False
     engine: options.EngineName = "auto"
@@ -124,14 +128,14 @@ class ClockOptions(options.CostOptions):
             if given:
                 raise InputError(f"--{given[0].replace('_', '-')} has no meaning without --links")
             return None
-        from moe_replay.simulate.rebalancing.point_clock import MOVES, Clock
+        from moe_replay.simulate.rebalancing.point_clock import USUAL, Clock
 
         if len(clusters) > 1:
             raise InputError("--links, --micro-batches, --split: points are timed on one machine, allowed: no lists")
         costs = self.read()
         if not self.no_dense:
             costs.check_dense(read[0].load_SLE.shape[1])
-        moves = MOVES if self.moves is None else tuple(dict.fromkeys(self.moves.split(",")))
+        moves = USUAL if self.moves is None else tuple(dict.fromkeys(self.moves.split(",")))
         return Clock(clusters[0], costs.cost(rng=None), moves, not self.no_dense, self.engine)
 
 

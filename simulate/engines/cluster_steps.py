@@ -7,6 +7,7 @@ what was sent before the step and keep what is under way behind it.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 
 import numpy as np
 
@@ -23,11 +24,33 @@ from moe_replay.traces.errors import InputError
 
 
 class SharedPorts(Ports):
-    """The ports of a configuration, which carry experts beside the messages of steps; `moved` came, in that order."""
+    """The ports of a configuration, which carry experts beside the messages of steps; `moved` came, in that order.
 
-    def __init__(self, config: RunConfig) -> None:
+    Experts wait in the queues of ports out as all messages do, or, `behind`, until there is no other.
+    """
+
+    def __init__(self, config: RunConfig, behind: bool = False) -> None:
         super().__init__(config.devices, config.cluster)
-        self.moved: list[Message] = []
+        self.behind, self.moved = behind, []
+        self.later: list[deque[Message]] = [deque() for _ in self.out]
+
+    def send(self, message: Message) -> None:
+        """Put a message into the queue of its port out, or behind all others."""
+        super().send(message)
+        if self.behind and message.kind == WEIGHTS:
+            self.later[message.port_out].append(self.out[message.port_out].pop())
+
+    def take(self, now: int) -> None:
+        """Let free ports in, ascending, take their first message, then free ports out."""
+        for waiting, later, free in zip(self.out, self.later, self.free_out, strict=True):
+            if later and free and not waiting:
+                waiting.append(later.popleft())
+        super().take(now)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is on ports or waits for one."""
+        return self.next_ns is not None or any(map(any, (self.out, self.into, self.later)))
 
     def due(self, now: int) -> list[Message]:
         """Let happen what is due; return the messages of steps that are delivered, ports in ascending."""

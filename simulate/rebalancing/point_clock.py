@@ -2,12 +2,14 @@
 
 A point is one step: its tokens leave their home devices for the experts that they selected, wherever these are then,
 and come back. *Synchronous* moves begin when the step before is over, and the next step when all of them are there.
-*Hidden* moves begin with the next step, in front of its messages on the same ports; an expert is used at its new place
-by the first step that begins when it is there.
+*Hidden* moves begin with the next step, in front of its messages on the same ports; *background* moves wait on each
+port until there is no message of a step. Then an expert is used at its new place by the first step that begins when it
+is there.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -23,7 +25,8 @@ from moe_replay.simulate.rebalancing.load_points import LoadPoints
 from moe_replay.simulate.rebalancing.moves import HeldExperts, slots_of_used
 from moe_replay.traces.errors import InputError, unknown_name
 
-SYNCHRONOUS, HIDDEN = MOVES = ("synchronous", "hidden")
+SYNCHRONOUS, HIDDEN, BACKGROUND = MOVES = ("synchronous", "hidden", "background")
+USUAL = (SYNCHRONOUS, HIDDEN)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Clock:
 
     cluster: ClusterConfig
     cost: Cost
-    moves: tuple[str, ...] = MOVES
+    moves: tuple[str, ...] = USUAL
     dense: bool = True
     engine: str = "auto"
 
@@ -46,7 +49,7 @@ class Clock:
 class Timed:
     """What the steps of some points took: `step_ns_S` each, `stall_ns_S` what moves added, the bytes that were moved.
 
-    A synchronous stall is before its step and no part of it; a hidden one is within it: what the step took longer than
+    A synchronous stall is before its step and no part of it; another one is within it: what the step took longer than
     it would have with the same copies and no moves.
     """
 
@@ -101,7 +104,7 @@ class PointClock:
     def rebalanced(self, expert_SLP: np.ndarray, first: int, moves: str) -> Timed:
         """Return the times of points first, first + 1, ..., which want these placements one after another."""
         held = HeldExperts(expert_SLP[0], self.shape, self.experts, self.expert_bytes)
-        ports = SharedPorts(self.config)
+        ports = SharedPorts(self.config, behind=moves == BACKGROUND)
         rows, now, moved_bytes, before_LP = [], 0, 0, expert_SLP[0]
         for point, expert_LP in enumerate(expert_SLP, first):
             held.receive(ports)
@@ -113,7 +116,7 @@ class PointClock:
                     stall_ns = ports.carry_all(now) - now
                 held.receive(ports)
             step_ns = alone_ns = self.alone_ns(point, held.used_LDE)
-            if under_way(ports):
+            if ports.busy:
                 step_ns = self.steps(held.used_LDE).step_end(self.workload(point), ports, now) - now
                 stall_ns = step_ns - alone_ns
             now += step_ns + (stall_ns if moves == SYNCHRONOUS else 0)
@@ -124,14 +127,14 @@ class PointClock:
 
     def alone_ns(self, point: int, used_LDE: np.ndarray) -> int:
         """Return how long the step of a point takes with these copies and nothing else on the ports."""
-        key = point, np.packbits(used_LDE).tobytes()
+        key = point, digest_of(used_LDE)
         if key not in self.taken:
             self.taken[key] = self.steps(used_LDE).step_ns(self.workload(point))
         return self.taken[key]
 
     def steps(self, used_LDE: np.ndarray) -> ClusterSteps:
         """Return what plays steps with these copies, kept until others are asked for."""
-        key = np.packbits(used_LDE).tobytes()
+        key = digest_of(used_LDE)
         if key != self.latest[0]:
             slots_LP = slots_of_used(used_LDE)
             self.latest = key, ClusterSteps(self.config, self.clock.cost, self.clock.engine, slots_LP)
@@ -146,6 +149,6 @@ class PointClock:
         )  # fmt: skip
 
 
-def under_way(ports: SharedPorts) -> bool:
-    """Say whether anything is on ports or waits for one."""
-    return ports.next_ns is not None or any(ports.out) or any(ports.into)
+def digest_of(used_LDE: np.ndarray) -> bytes:
+    """Return what tells copies apart, far smaller than they are."""
+    return hashlib.blake2b(np.packbits(used_LDE), digest_size=16).digest()

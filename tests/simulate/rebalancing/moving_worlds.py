@@ -25,12 +25,22 @@ def points_of(experts_SNLK, experts, ranks_SN=None):
 class PlainMoves(PlainStep):
     """A step of PlainStep that begins with experts on their way: `moved` is when each of them is there."""
 
-    def begin(self, copies):
-        """Send copies (layer, expert, source, destination) in front of everything."""
-        self.moved, self.end = {}, 0
+    def begin(self, copies, behind):
+        """Send copies (layer, expert, source, destination) in front of everything, or behind it on their ports."""
+        self.moved, self.end, self.last = {}, 0, {}
         for layer, expert, source, destination in copies:
             self.post(expert, layer, "move", source, destination, source, 1)
+        if behind:
+            self.last = {port: list(posted) for port, posted in self.queue_out.items()}
+            self.queue_out.clear()
         return self
+
+    def take(self):
+        """Free ports out that nothing else waits for take what is last."""
+        for port, posted in self.last.items():
+            if posted and self.open_out[port] and not self.queue_out[port]:
+                self.queue_out[port].append(posted.pop(0))
+        super().take()
 
     def delivered(self, posted):
         """A message is there; one of a step goes its own way."""
