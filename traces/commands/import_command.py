@@ -12,8 +12,10 @@ from moe_replay.traces.command_line.outputs import staged
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.describe_loads import counts_text
+from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.header import SCORE_KINDS
+from moe_replay.traces.importers.guessing.kind_guess import command_of, guessed
 from moe_replay.traces.importers.importer_names import KINDS, Imported, import_files
 from moe_replay.traces.importers.reading.import_source import FILES_ARE, LEAVE_OUT, PHASES, UNROUTED, Options
 from moe_replay.traces.load_trace import LoadTrace
@@ -80,16 +82,28 @@ class ImportOptions:
 
 @grouped
 def import_command(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
-    files: Annotated[list[Path], typer.Argument(help="what the other program wrote: files or folders")],
-    out: Annotated[Path, typer.Option(help="file to write: X.trace.parquet, or X.placement.json")],
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}; with --guess the first of the files")],
     said_of_it: ImportOptions,
+    files: Annotated[list[Path] | None, typer.Argument(help="what the other program wrote: files or folders")] = None,
+    out: Annotated[Path | None, typer.Option(help="file to write: X.trace.parquet, or X.placement.json")] = None,
+    guess: Annotated[bool, typer.Option("--guess", help="say which kind the files are, and the command")] = False,
     force: Force = False,
 ) -> None:
     """Import what another program recorded; what does not fit its format is refused with the reason.
 
     Example: `python -m traces import npz mine.npz --experts 64 --phase prefill --out mine.trace.parquet`
+
+    Example: `python -m traces import --guess moe_trace.csv`
     """
+    if guess:
+        paths = [Path(kind), *(files or [])]
+        found = guessed(paths)
+        print("\n".join([f"{paths[0]}: {found.kind}: {found.how}", *command_of(found, paths)]))
+        return
+    if not files:
+        raise InputError("Missing argument 'FILES...'; `import --guess FILE` names the kind of a file")
+    if out is None:
+        raise InputError("Missing option '--out'")
     with staged(out, files, force) as written:
         made = import_files(kind, files, said_of_it.given(), provenance())
         said = save_imported(made, written)

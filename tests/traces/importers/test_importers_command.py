@@ -164,6 +164,44 @@ def test_every_kind_has_its_command():
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
+def test_guess_names_the_kind_and_its_command(traces, rng, kind):
+    make, words = COMMANDS[kind]
+    make(rng)
+    values = shlex.split(words)
+    files = values[2 : values.index(next(value for value in values if value.startswith("--")))]
+    status, printed, errors = traces(f"import --guess {' '.join(files)}")
+    assert (status, errors) == (0, "")
+    assert printed.startswith(f"{files[0]}: {kind}: ")
+    command = printed.splitlines()[1]
+    assert f"import {kind} {' '.join(files)} " in command
+    named = dict(zip(values, values[1:], strict=False))
+    filled = " ".join(
+        named.get(before, word) if word.isupper() and before.startswith("--") else word
+        for before, word in pairwise(["", *command.split()[3:]])
+    )
+    assert traces(filled)[0] == 0  # what it prints, with the capitals filled in, imports the file
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty, so nothing tells what it is"),
+        (b"name,age\nx,1\n", "csv with name, age: nothing tells which kind it is"),
+        (b'{"timestamp": 0, "input_length": 1, "output_length": 1}\n', "a log of requests: see `traces arrivals`"),
+        (b"PK\x03\x04nothing", "begins like a zip file, but is not whole"),
+        (b"PAR1nothing", "not a whole Parquet file"),
+        (b'{"a": ', "begins like JSON, but is not whole"),
+    ],
+)
+def test_guess_says_where_nothing_tells(traces, content, says):
+    Path("x.dat").write_bytes(content)
+    status, printed, errors = traces("import --guess x.dat")
+    assert (status, printed, errors.count("\n")) == (2, "", 1)
+    assert says in errors
+    assert traces("import --guess absent")[0] == 2
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
 def test_what_is_imported_is_checked_and_described(traces, rng, kind):
     make, words = COMMANDS[kind]
     make(rng)
