@@ -174,7 +174,7 @@ def test_guess_names_the_kind_and_its_command(traces, rng, kind):
     assert printed.startswith(f"{files[0]}: {kind}: ")
     command = printed.splitlines()[1]
     assert f"import {kind} {' '.join(files)} " in command
-    named = dict(zip(values, values[1:], strict=False))
+    named = dict(pairwise(values))
     filled = " ".join(
         named.get(before, word) if word.isupper() and before.startswith("--") else word
         for before, word in pairwise(["", *command.split()[3:]])
