@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 from collections.abc import Callable
 
@@ -65,8 +66,9 @@ def serve(source: Source, port: int) -> None:
 
 
 def until_ctrl_c(server: Server) -> None:
-    """Answer until somebody presses Ctrl-C, which is the usual end."""
-    try:
-        server.io_loop.start()
-    except KeyboardInterrupt:
-        print("ended")
+    """Answer until somebody presses Ctrl-C, which is the usual end, or asks the process to end."""
+    loop = server.io_loop
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: loop.add_callback_from_signal(loop.stop))
+    loop.start()
+    print("ended")

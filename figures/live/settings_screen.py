@@ -18,6 +18,7 @@ from moe_replay.figures.live.settings_controls import MOST_IN_FLIGHT, SettingsCo
 from moe_replay.simulate.answers.trace_facts import TraceFacts
 
 LIMIT_MS = 300.0
+BEGINNING = "simulating; after an installation the first run compiles the engine, which takes about a minute"
 QUESTION = "What should I set?"
 EXPLAINED = (
     "Move a slider: the ring follows. Circles are quick answers of a part of the trace, squares exact ones of all of "
@@ -64,6 +65,7 @@ class SettingsScreen:
         if self.facts.no_costs:
             self.status.text = style.failed(self.facts.no_costs)
             return
+        self.status.text = style.busy(BEGINNING)
         self.asking.released(self.controls.choice)
         self.asking.try_each(sizes(self.controls.choice))
 

@@ -19,7 +19,7 @@ from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.new_traces import synthetic
 
 AFFINE = "200000,20000"
-LONGEST_S = 60
+LONGEST_S = 240  # where the engine is compiled first
 
 
 class OpenPage:

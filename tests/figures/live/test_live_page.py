@@ -53,6 +53,17 @@ def test_a_slider_moves_the_ring_and_the_command_gives_its_numbers(settings, tol
     assert (row["kind"], exact["replications"]) == ("exact", SEEDS)
 
 
+def test_two_windows_ask_for_themselves(opened_page):
+    first, second = (opened_page(seeds=1) for _ in range(2))
+    for window in (first, second):
+        window.pump(lambda screen=window.page.settings: screen.current is not None and not screen.current.quick)
+    before = dict(second.page.settings.plot.current.data)
+    first.page.settings.controls.queue_size.value = "64"
+    first.pump(lambda: first.page.settings.current.choice.queue_size == 64)
+    assert second.page.settings.plot.current.data == before
+    assert second.page.settings.controls.queue_size.value == "8"
+
+
 @pytest.mark.parametrize(
     "moves",
     [{"scheduler": "lockstep"}, {"arrivals": "poisson"}, {"k": 1}, {"devices": 2}, {"cache": "lru", "slots": 3},
