@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from moe_replay.simulate.commands import options
 from moe_replay.simulate.policies.memory.knowledge_source import file_of
 from moe_replay.simulate.sweeps.axes import FIELDS, read_axes
 from moe_replay.simulate.sweeps.run_folder import say_who_waits
+from moe_replay.simulate.sweeps.shards import MOST, array_script, read_shard
 from moe_replay.simulate.sweeps.shared_inputs import Study
-from moe_replay.simulate.sweeps.sweep import sweep
+from moe_replay.simulate.sweeps.sweep import merged, sweep
 from moe_replay.simulate.sweeps.taught_study import taught
 from moe_replay.traces.command_line.command import seeds
 from moe_replay.traces.command_line.option_groups import grouped
@@ -26,7 +28,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.routes import uncomputed
 from moe_replay.traces.runs.sweep_table import FAILED, SweepPoint
 
-NOT_IN_PROVENANCE = ("--jobs", "--dask")  # who computes changes no result
+NOT_IN_PROVENANCE = ("--jobs", "--dask", "--shard", "--sbatch")  # who computes changes no result
 REASONS_SHOWN = 10
 Dask = Annotated[
     str | None,
@@ -51,10 +53,30 @@ class AxisOptions:
     ] = 1
 
 
+@dataclass(frozen=True)
+class ShardOptions:
+    """How a sweep is split over machines that have no common scheduler."""
+
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Carry out the I-th of N shards; all may run at once, anywhere.")
+    ] = None
+    merge: Annotated[bool, typer.Option("--merge", help="Make the table of finished shards.")] = False
+    sbatch: Annotated[
+        int | None, COUNT.option(low=1, high=MOST, help="Print a script for a Slurm array of N shards, and end.")
+    ] = None
+
+    def check(self, dask: str | None, force: bool) -> None:
+        """Raise InputError for options that exclude each other."""
+        asked = [f"--{name}" for name in ("shard", "merge", "sbatch") if getattr(self, name)]
+        asked += ["--dask"] * (dask is not None) + ["--force"] * (force and self.merge)
+        if len(asked) > 1:
+            raise InputError(f"{' and '.join(asked)} exclude each other; allowed: one of them")
+
+
 @grouped
 def sweep_command(
     trace_path: options.TracePath, out: Table, swept: AxisOptions, cost: options.DrawnCostOptions,
-    running: options.RunningOptions, known: options.Known = None, dask: Dask = None,
+    running: options.RunningOptions, split: ShardOptions, known: options.Known = None, dask: Dask = None,
 ) -> None:  # fmt: skip
     """Simulate the cross product of all axes, many seeds each, into one table; the same command continues it.
 
@@ -63,24 +85,36 @@ def sweep_command(
     `none`. Axes that mean something under one scheduler or arrival process bring it along. All configurations meet the
     same seeds. A point that fails is a marked row. `python -m analysis runs TABLE.parquet` shows the table.
 
+    `--shard 1/4` to `4/4`, then `--merge`, are the same sweep on machines that see the same files.
+
     Example: `python -m simulate sweep wide.trace.parquet --costs costs.parquet --axis queue_size=8,32,128
     --axis in_flight=64,512 --replications 20 --out sweep.parquet`
     """
     if dask is not None and running.jobs:
         raise InputError("--jobs has no meaning beside --dask: the cluster has its workers")
+    split.check(dask, running.force)
     check_place(out, [trace_path, swept.grid, cost.costs, file_of(known)])
+    command = [word for word in without_options(running_command(), NOT_IN_PROVENANCE) if word != "--merge"]
+    if split.sbatch:
+        print(array_script(command, split.sbatch), end="")
+        return
     axes = read_axes(swept.axis or [], swept.grid)
     study = Study(trace_path, cost.costs, cost.affine, cost.resample, file_of(known), running.engine)
     study, configs, learned = taught(study, axes, seeds(swept.replications), known)
     say_who_waits(configs.values(), study.opened("trace").trace)
-    command = without_options(running_command(), NOT_IN_PROVENANCE)
-    points = sweep(study, configs, out, running.jobs, dask, provenance(command=command), running.force)
+    shard, made_by = split.shard and read_shard(split.shard), provenance(command=command)
+    if split.merge:
+        points = merged(study, configs, out, made_by)
+    else:
+        points = sweep(study, configs, out, running.jobs, dask, made_by, running.force, shard)
     trace = study.opened("trace").trace
     for said in uncomputed(trace, trace.header.model.used_k):
         print(f"no expert's time: {said}")
     if learned:
         print(learned)
     report(points, out)
+    if shard:
+        print(f"that was shard {shard}; when all are done: {shlex.join([*command, '--merge'])}")
 
 
 def report(points: list[SweepPoint], out: Path) -> None:

@@ -3,6 +3,9 @@
 The parts of `X.parquet` are in the folder `X.parts/`, beside `grid.json`, which says whose they are. A part gets its
 name only when it is whole; so after a crash everything is there but what finished in the last second. The table
 is written beside the folder, which goes away last. Both name the grid, and are never taken for those of another one.
+
+Several shards may write to one folder at once: each has a lock and names of parts of its own, and holds the folder's
+lock only while it begins. Whoever takes a sweep as a whole holds that lock, and every shard's, to the end.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from moe_replay.simulate.sweeps.shards import Shard
 from moe_replay.traces.command_line.files import replacing, write_json
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.mixed_table import mixed_header
@@ -27,7 +31,8 @@ from moe_replay.traces.file.trace_writer import discarded_folder
 from moe_replay.traces.runs.sweep_table import KIND
 
 FLUSH_S = 1.0  # points that finish within such a time share a part file
-GRID_FILE, LOCK_FILE = "grid.json", "lock"
+GRID_FILE, LOCK_FILE, PART = "grid.json", "lock", "part-"
+OTHERS_BEGIN_S = 10.0  # how long shards that begin at the same time wait for each other
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,11 @@ class Store:
     began the sweep. `opened_store` makes one.
     """
 
-    def __init__(self, folder: Path, provenance: dict, results: dict[int, dict], parts: int) -> None:
+    def __init__(
+        self, folder: Path, provenance: dict, results: dict[int, dict], parts: int, prefix: str = PART
+    ) -> None:
         self.folder, self.provenance, self.results, self.parts = folder, provenance, results, parts
+        self.prefix = prefix
         self.waiting: dict[int, dict] = {}
         self.flushed_s = time.monotonic()
         self.writing, self.timer = threading.Lock(), None
@@ -95,7 +103,7 @@ class Store:
             if self.waiting:
                 results = {str(place): result for place, result in self.waiting.items()}
                 content = {"digest": header_digest(results), "results": results}
-                with replacing(self.folder / f"part-{self.parts:06d}.json") as temporary:
+                with replacing(self.folder / f"{self.prefix}{self.parts:06d}.json") as temporary:
                     temporary.write_text(json.dumps(content) + "\n")
                 self.parts += 1
                 self.waiting = {}
@@ -107,20 +115,30 @@ class Store:
 
 
 @contextlib.contextmanager
-def opened_store(out: Path, grid: SweepIdentity) -> Iterator[Store]:
-    """Yield the store of a sweep, with what an earlier try has finished; whatever happens, nothing finished is lost.
+def opened_store(out: Path, grid: SweepIdentity, shard: Shard | None = None) -> Iterator[Store]:
+    """Yield the store of a sweep, or of a shard, with what earlier tries have finished; nothing finished is lost.
 
     InputError where the folder of parts belongs to another grid or to another version of the program, a part is
     damaged, or another process is writing there.
     """
     folder = parts_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        remove_halves(out)
+    with contextlib.ExitStack() as held:
+        whole = held.enter_context(locked(folder / LOCK_FILE, 0 if shard is None else OTHERS_BEGIN_S))
+        if shard is None:
+            for path in sorted(folder.glob(f"{LOCK_FILE}-*")):
+                held.enter_context(locked(path))
+        else:
+            held.enter_context(locked(folder / f"{LOCK_FILE}-{shard.name}"))
+        prefix = PART if shard is None else f"{PART}{shard.name}-"
+        remove_halves(out, prefix if shard else "")
         provenance = begun(folder, grid)
-        paths = sorted(folder.glob("part-*.json"))
+        paths = sorted(folder.glob(f"{PART}*.json"))
         results = {place: result for path in paths for place, result in read_part(path)}
-        store = Store(folder, provenance, results, int(paths[-1].stem.removeprefix("part-")) + 1 if paths else 0)
+        own = [int(path.stem.removeprefix(prefix)) for path in paths if path.stem.removeprefix(prefix).isdecimal()]
+        store = Store(folder, provenance, results, max(own, default=-1) + 1, prefix)
+        if shard is not None:
+            whole.release()
         try:
             yield store
         finally:
@@ -128,18 +146,20 @@ def opened_store(out: Path, grid: SweepIdentity) -> Iterator[Store]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder of parts for this sweep; InputError if another holds it.
+def locked(path: Path, patience_s: float = 0) -> Iterator[FileLock]:
+    """Keep a folder of parts for this sweep, or for one of its shards; InputError if another holds it.
 
     The lock is given back by name: closing its file would leave it to a process that was just forked and has a copy.
     """
-    lock = FileLock(folder / LOCK_FILE)
+    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience_s)
     except Timeout:
-        raise InputError(f"{folder}: another process is carrying out this sweep; allowed: one at a time") from None
+        shard = path.name.removeprefix(LOCK_FILE).removeprefix("-").replace("of", "/")
+        which = f"shard {shard} of this sweep" if shard else "this sweep"
+        raise InputError(f"{path.parent}: another process is carrying out {which}; allowed: one at a time") from None
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 
@@ -218,8 +238,14 @@ def discard(out: Path) -> None:
     shutil.rmtree(discarded, ignore_errors=True)
 
 
-def remove_halves(out: Path) -> None:
-    """Remove what a killed sweep left under temporary names."""
-    shutil.rmtree(discarded_folder(out), ignore_errors=True)
-    for half in (*parts_folder(out).glob(".*.tmp"), *out.parent.glob(f".{out.name}.*.tmp")):
+def remove_halves(out: Path, prefix: str = "") -> None:
+    """Remove what a killed sweep left under temporary names; only parts with a prefix where that of a shard is given.
+
+    Another shard may be writing its own at this moment.
+    """
+    halves = list(parts_folder(out).glob(f".{prefix}*.tmp"))
+    if not prefix:
+        shutil.rmtree(discarded_folder(out), ignore_errors=True)
+        halves += out.parent.glob(f".{out.name}.*.tmp")
+    for half in halves:
         half.unlink(missing_ok=True)

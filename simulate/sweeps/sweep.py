@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from moe_replay.simulate.config.cluster_config import ClusterConfig
@@ -14,12 +14,14 @@ from moe_replay.simulate.engines.engine_choice import ENGINES
 from moe_replay.simulate.sweeps.backends import engines_of, results_here
 from moe_replay.simulate.sweeps.points import Work
 from moe_replay.simulate.sweeps.run_folder import progress_bar
+from moe_replay.simulate.sweeps.shards import Shard
 from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.simulate.sweeps.store import Store, SweepIdentity, discard, is_complete, opened_store, remove_other
 from moe_replay.simulate.sweeps.workers import WorkersLostError
 from moe_replay.traces.command_line.provenance import provenance as running_provenance
 from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.file.parquet import header_digest
+from moe_replay.traces.file.trace_file import parts_folder
 from moe_replay.traces.runs.sweep_table import SweepPoint, load_sweep, save_sweep
 
 ARROW_TYPES = {"int": "int64", "float": "float64", "str": "string", "bool": "bool"}
@@ -27,39 +29,81 @@ ARROW_TYPES = {"int": "int64", "float": "float64", "str": "string", "bool": "boo
 
 def sweep(
     study: Study, configs: dict[str, RunConfig], out: Path, jobs: int = 0, scheduler: str | None = None,
-    provenance: dict | None = None, force: bool = False,
+    provenance: dict | None = None, force: bool = False, shard: Shard | None = None,
 ) -> list[SweepPoint]:  # fmt: skip
     """Carry out every named configuration that is not on disk yet; return all points, in the order of `configs`.
 
     They are in the table `out`; while the sweep lasts, in the folder of its parts, where the same call continues.
     `jobs` processes or threads (0: one per core), or with `scheduler` the Dask cluster of that address. `provenance`
     is that of the running command unless another is given; of a sweep that was begun earlier it is that of its
-    beginning. InputError for another output there, unless `force` replaces it, and, with what is finished kept, where a
+    beginning. Of a `shard` alone, its points are carried out and returned, and stay in the folder: `merged` makes the
+    table. InputError for another output there, unless `force` replaces it, and, with what is finished kept, where a
     worker died.
     """
-    out = Path(out)
+    out, study, grid = begin(study, configs, out, provenance)
+    if force:
+        remove_other(out, grid)
+    if is_complete(out, grid):
+        print(f"{out}: all {len(configs)} points are complete already", file=sys.stderr)
+        points = load_sweep(out)[0]
+        return points if shard is None else [each for place, each in enumerate(points) if shard.holds(place)]
+    engines_of(study, [(0, config) for config in configs.values()])  # refuses what an engine lacks before the first run
+    with opened_store(out, grid, shard) as store:
+        asked = {place: each for place, each in enumerate(configs.values()) if shard is None or shard.holds(place)}
+        finish_points(study, asked, store, jobs, scheduler)
+        store.flush()  # nothing waits any more that could be written after the folder has gone
+        points = points_of(configs, store, asked)
+        if shard is None:
+            write_table(out, points, grid, store)
+    return points
+
+
+def merged(study: Study, configs: dict[str, RunConfig], out: Path, provenance: dict | None = None) -> list[SweepPoint]:
+    """Make the table of a sweep whose shards have carried out all points; return them.
+
+    The bytes are those of the sweep without shards. InputError, with what is there kept, if points are missing.
+    """
+    out, _, grid = begin(study, configs, out, provenance)
+    if is_complete(out, grid):
+        print(f"{out}: is merged already", file=sys.stderr)
+        return load_sweep(out)[0]
+    if not parts_folder(out).is_dir():
+        raise InputError(f"{parts_folder(out)}: no such folder; allowed: what the shards of this sweep wrote")
+    with opened_store(out, grid) as store:
+        missing = [place for place in range(len(configs)) if place not in store.results]
+        if missing:
+            first = list(configs)[missing[0]]
+            raise InputError(
+                f"{store.folder}: {len(missing)} of {len(configs)} points are missing, the first is number"
+                f" {missing[0] + 1}, {first}; allowed: all shards of this sweep, carried out to the end"
+            )
+        points = points_of(configs, store, range(len(configs)))
+        write_table(out, points, grid, store)
+    return points
+
+
+def begin(
+    study: Study, configs: dict[str, RunConfig], out: Path, provenance: dict | None
+) -> tuple[Path, Study, SweepIdentity]:
+    """Return (table, sealed study, identity) of a sweep; InputError for an empty grid or an unknown engine."""
     if not configs:
         raise InputError("the grid is empty: there is no configuration to simulate")
     if study.engine not in ENGINES:
         raise unknown_name("engine", study.engine, ENGINES)
     study = study.sealed(configs.values())
-    grid = grid_of(study, configs, provenance or running_provenance())
-    if force:
-        remove_other(out, grid)
-    if is_complete(out, grid):
-        print(f"{out}: all {len(configs)} points are complete already", file=sys.stderr)
-        return load_sweep(out)[0]
-    engines_of(study, [(0, config) for config in configs.values()])  # refuses what an engine lacks before the first run
-    with opened_store(out, grid) as store:
-        finish_points(study, list(configs.values()), store, jobs, scheduler)
-        store.flush()  # nothing waits any more that could be written after the folder has gone
-        points = [
-            SweepPoint(name, config.as_dict(), **store.results[place])
-            for place, (name, config) in enumerate(configs.items())
-        ]
-        save_sweep(out, points, {**grid.header, "provenance": store.provenance}, column_types())
-        discard(out)
-    return points
+    return Path(out), study, grid_of(study, configs, provenance or running_provenance())
+
+
+def points_of(configs: dict[str, RunConfig], store: Store, places: Iterable[int]) -> list[SweepPoint]:
+    """Return the finished points at some places of the grid."""
+    named = list(configs.items())
+    return [SweepPoint(named[place][0], named[place][1].as_dict(), **store.results[place]) for place in places]
+
+
+def write_table(out: Path, points: list[SweepPoint], grid: SweepIdentity, store: Store) -> None:
+    """Write the table of all points, and take the folder of parts away."""
+    save_sweep(out, points, {**grid.header, "provenance": store.provenance}, column_types())
+    discard(out)
 
 
 def grid_of(study: Study, configs: dict[str, RunConfig], provenance: dict) -> SweepIdentity:
@@ -69,9 +113,9 @@ def grid_of(study: Study, configs: dict[str, RunConfig], provenance: dict) -> Sw
     return SweepIdentity({"points": len(configs), "runs_digest": runs, **inputs, "engine": study.engine}, provenance)
 
 
-def finish_points(study: Study, configs: list[RunConfig], store: Store, jobs: int, scheduler: str | None) -> None:
-    """Carry out the points that the store lacks; say what is kept where that is cut short."""
-    pending = [(place, config) for place, config in enumerate(configs) if place not in store.results]
+def finish_points(study: Study, configs: dict[int, RunConfig], store: Store, jobs: int, scheduler: str | None) -> None:
+    """Carry out the points, by their places, that the store lacks; say what is kept where that is cut short."""
+    pending = [(place, config) for place, config in configs.items() if place not in store.results]
     if len(pending) < len(configs):
         print(f"{store.folder}: {len(configs) - len(pending)} of {len(configs)} points are there", file=sys.stderr)
     # Points of one seed serve the same sequences: one after another they cut them out of the trace once.
@@ -91,9 +135,10 @@ def finish_points(study: Study, configs: list[RunConfig], store: Store, jobs: in
         raise
 
 
-def kept(store: Store, configs: list[RunConfig]) -> str:
+def kept(store: Store, configs: dict[int, RunConfig]) -> str:
     """Return what a sweep that was cut short leaves, in words."""
-    return f"{len(store.results)} of {len(configs)} points are in {store.folder}, the same command continues there"
+    done = len(store.results.keys() & configs.keys())
+    return f"{done} of {len(configs)} points are in {store.folder}, the same command continues there"
 
 
 def results(study: Study, work: Work, jobs: int, scheduler: str | None) -> Iterator[tuple[int, dict]]:
