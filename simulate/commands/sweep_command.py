@@ -65,10 +65,12 @@ class ShardOptions:
         int | None, COUNT.option(low=1, high=MOST, help="Print a script for a Slurm array of N shards, and end.")
     ] = None
 
-    def check(self, dask: str | None, force: bool) -> None:
+    def check(self, dask: str | None, running: options.RunningOptions) -> None:
         """Raise InputError for options that exclude each other."""
+        if dask is not None and running.jobs:
+            raise InputError("--jobs has no meaning beside --dask: the cluster has its workers")
         asked = [f"--{name}" for name in ("shard", "merge", "sbatch") if getattr(self, name)]
-        asked += ["--dask"] * (dask is not None) + ["--force"] * (force and self.merge)
+        asked += ["--dask"] * (dask is not None) + ["--force"] * (running.force and self.merge)
         if len(asked) > 1:
             raise InputError(f"{' and '.join(asked)} exclude each other; allowed: one of them")
 
@@ -90,9 +92,7 @@ def sweep_command(
     Example: `python -m simulate sweep wide.trace.parquet --costs costs.parquet --axis queue_size=8,32,128
     --axis in_flight=64,512 --replications 20 --out sweep.parquet`
     """
-    if dask is not None and running.jobs:
-        raise InputError("--jobs has no meaning beside --dask: the cluster has its workers")
-    split.check(dask, running.force)
+    split.check(dask, running)
     check_place(out, [trace_path, swept.grid, cost.costs, file_of(known)])
     command = [word for word in without_options(running_command(), NOT_IN_PROVENANCE) if word != "--merge"]
     if split.sbatch:
@@ -108,13 +108,12 @@ def sweep_command(
     else:
         points = sweep(study, configs, out, running.jobs, dask, made_by, running.force, shard)
     trace = study.opened("trace").trace
-    for said in uncomputed(trace, trace.header.model.used_k):
-        print(f"no expert's time: {said}")
-    if learned:
-        print(learned)
-    report(points, out)
+    remarks = [f"no expert's time: {said}" for said in uncomputed(trace, trace.header.model.used_k)]
+    for said in (*remarks, *([learned] if learned else ())):
+        print(said)
     if shard:
-        print(f"that was shard {shard}; when all are done: {shlex.join([*command, '--merge'])}")
+        print(f"this is shard {shard}; when all are done: {shlex.join([*command, '--merge'])}")
+    report(points, out)
 
 
 def report(points: list[SweepPoint], out: Path) -> None:

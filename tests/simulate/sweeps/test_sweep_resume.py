@@ -303,17 +303,17 @@ def test_parts_of_another_grid_beside_a_whole_table_are_left(cut_off):
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list a process's open files")
 def test_a_copy_of_the_lock_in_a_forked_process_holds_up_nobody(tmp_path):
-    with store.locked(tmp_path):
+    with store.locked(tmp_path / store.LOCK_FILE):
         lock = str(tmp_path / store.LOCK_FILE)
         opened = [int(each.name) for each in Path("/proc/self/fd").iterdir() if str(os.path.realpath(each)) == lock]
         copies = [os.dup(each) for each in opened]  # as a child of fork has them
         assert copies
         with (
             pytest.raises(InputError, match="another process is carrying out this sweep"),
-            store.locked(tmp_path),
+            store.locked(tmp_path / store.LOCK_FILE),
         ):
             pass
-    with store.locked(tmp_path):
+    with store.locked(tmp_path / store.LOCK_FILE):
         pass
     for copy in copies:
         os.close(copy)
