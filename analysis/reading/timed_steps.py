@@ -14,6 +14,7 @@ MAKES = "python -m simulate end-to-end TRACE --out TABLE.csv"
 NEEDED = (
     "system", "redundant", "links", "nodes", "micro_batches", "step_tokens", "step_costs", "mean_step_ms", "dense_ms",
     "expert_ms", "wire_ms", "waiting_ms", "speed_up", "device_max_over_mean", "hottest_over_device",
+    "replans", "copy_ms",
 )  # fmt: skip
 
 

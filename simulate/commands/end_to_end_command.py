@@ -69,6 +69,10 @@ class SystemOptions:
         float, typer.Option(min=0, help="Adaptive: adopt where the old maximum exceeds so many times the new.")
     ] = 1.0
 
+    expert_bytes: Annotated[
+        int | None, SIZE.option(low=1, help="Of a copied expert; default that of the costs' layer, or the trace's.")
+    ] = None
+
     def rule(self) -> RebalanceRule:
         """Return when adaptive systems plan anew."""
         return RebalanceRule(interval=self.interval, window=self.window or self.interval, threshold=self.threshold)
@@ -129,7 +133,7 @@ def end_to_end_command(
     """Time steps of expert-parallel clusters under systems that place experts, and split that time.
 
     Placements are planned from the steps before those that are judged. Steps run in lockstep over linked devices;
-    token n of a step is at home on device n mod D. Copying experts to where they are placed anew is not timed.
+    token n of a step is at home on device n mod D. Copying experts to where they are placed anew is timed beside them.
 
     Example: `python -m simulate end-to-end wide.trace.parquet --costs nvidia-h200/gpt-oss-20b-alone
     --systems contiguous,lpt,eplb,eplb-adaptive --redundant 8 --links h100-ndr,pcie4-ethernet100 --nodes 1,2
@@ -141,7 +145,9 @@ def end_to_end_command(
     systems = systems_of(asked.systems.split(","), numbers(asked.redundant, "--redundant", 0))
     held, costs = opened(recorded), cost.read()
     steps = judged_steps(held, recorded.name, cut.phase, cut.step_tokens, cut.judged)
-    over = Asked(tuple(systems), linked.clusters(held, costs), linked.devices, asked.rule())
+    measured = costs.table.header.get("expert_bytes") if costs.table is not None else None
+    copied = asked.expert_bytes or measured or steps.points.expert_bytes
+    over = Asked(tuple(systems), linked.clusters(held, costs), linked.devices, asked.rule(), copied)
     rows = with_bar(steps, over, costs)
     if out is not None:
         with staged(out, [recorded, cost.costs], force) as staged_path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,9 +14,12 @@ from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload, build_workload
 from moe_replay.simulate.end_to_end.judged_steps import JudgedSteps
 from moe_replay.simulate.end_to_end.systems import Stretch, System, stretches_of
+from moe_replay.simulate.engines.cluster_steps import SharedPorts
 from moe_replay.simulate.engines.engine_choice import simulate
+from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.simulate.policies.placement import PLACEMENTS, FilePlacement
 from moe_replay.simulate.rebalancing.device_loads import device_loads, over_mean
+from moe_replay.simulate.rebalancing.moves import HeldExperts
 from moe_replay.simulate.rebalancing.replay import RebalanceRule
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
 from moe_replay.traces.runs.cluster_statistics import cluster_statistics
@@ -27,12 +31,13 @@ PER_STEP = ("inside_bytes", "network_bytes", "messages")
 
 @dataclass(frozen=True)
 class Asked:
-    """Every system on every cluster of `devices`; `rule` is that of the adaptive system."""
+    """Every system on every cluster of `devices`; `rule` is that of adaptive ones, `expert_bytes` what a copy has."""
 
     systems: tuple[System, ...]
     clusters: tuple[ClusterConfig, ...]
     devices: int
     rule: RebalanceRule
+    expert_bytes: int | None = None
 
     def check(self) -> None:
         """Refuse clusters whose nodes are not of one size."""
@@ -58,7 +63,8 @@ def step_rows(
             at = system, cluster.nodes
             if at not in planned:
                 planned[at] = stretches_of(system, steps, asked.devices, cluster.nodes, asked.rule)
-            rows.append(row_of(system, cluster, steps, planned[at], asked.devices, cost))
+            row = row_of(system, cluster, steps, planned[at], asked.devices, cost)
+            rows.append(row | copying(planned[at], cluster, steps, asked))
             advance()
     plain = {
         (row["links"], row["nodes"]): row["mean_step_ms"] for row in reversed(rows)
@@ -97,8 +103,28 @@ def row_of(
         **{f"{name}_ms": sums[name] / steps.steps / 1e6 for name in SHARES},
         **{f"{name}_per_step": sums[name] / steps.steps for name in PER_STEP},
         "device_max_over_mean": float(np.nanmean(heaviest_SL)), "hottest_over_device": float(most_SL.mean()),
-        "copies_per_step": sum(each.copies for each in stretches) / steps.steps,
         "dispatch_bytes": cluster.dispatch_bytes, "combine_bytes": cluster.combine_bytes,
+    }  # fmt: skip
+
+
+def copying(stretches: Sequence[Stretch], cluster: ClusterConfig, steps: JudgedSteps, asked: Asked) -> dict:
+    """Return how often experts were placed anew, and what that copies each time: it is no part of the steps.
+
+    `copy_ms` is until all copies are there, with nothing else on the ports; None where an expert's size is not known.
+    """
+    anew = list(pairwise(stretches))
+    mean_ms = None
+    if asked.expert_bytes is not None:
+        config = RunConfig(scheduler="lockstep", devices=asked.devices, cluster=cluster)
+        shape, taken_ns = ClusterShape(asked.devices, cluster.nodes), 0
+        for before, after in anew:
+            ports = SharedPorts(config)
+            HeldExperts(before.expert_LP, shape, steps.experts, asked.expert_bytes).follow(after.expert_LP, ports, 0)
+            taken_ns += ports.carry_all(0)
+        mean_ms = taken_ns / max(1, len(anew)) / 1e6
+    return {
+        "replans": len(anew), "copies_per_replan": sum(each.copies for each in stretches) / max(1, len(anew)),
+        "copy_ms": mean_ms,
     }  # fmt: skip
 
 

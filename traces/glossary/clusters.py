@@ -52,8 +52,9 @@ COLUMNS = (
     Column("published_speed_up", "", "SmartMoE over FastMoE, whole iterations of training as measured by its authors"),
     Column("hottest_over_device", "", "selections of a layer's hottest expert over a device's mean: no placement of "
            "whole experts has a lower max/mean where it is above 1", "judged steps"),
-    Column("copies_per_step", "", "experts copied to where they are placed anew, all layers together; not timed",
-           "judged steps"),
+    Column("replans", "", "times that experts were placed anew between the judged steps", "judged steps"),
+    Column("copies_per_replan", "", "experts copied each time, all layers together"),
+    Column("copy_ms", "ms", "until these copies are there, with nothing else on the ports; no part of the steps"),
     Column("micro_batch", "", "part of the step that the batch or message is of"),
     Column("kind", "", "of a message: 0 dispatch (tokens to experts), 1 combine (results back)"),
     Column("destination", "", "device that the message is for"),

@@ -26,8 +26,8 @@ def end_to_end_claim(rows: pd.DataFrame, published: pd.DataFrame) -> dict:
         f"Published for SmartMoE over FastMoE, which places experts in order: {speed_ups.min():.2f} to "
         f"{speed_ups.max():.2f} times as fast (figures 8 to 10; whole iterations of training on other machines, with "
         f"its choice of parallelism). Its rule here: {rule_words(gains)}.",
-        f"Batches cost what was measured of {' and '.join(dict.fromkeys(fine['step_costs']))}; copying experts is not "
-        "timed.",
+        copy_words(fine),
+        f"Batches cost what was measured of {' and '.join(dict.fromkeys(fine['step_costs']))}.",
     ]  # fmt: skip
     return {"claim": " ".join(each for each in said if each), "numbers": {each["at"]: each for each in gains}}
 
@@ -46,8 +46,8 @@ def gains_of(at: tuple, own: pd.DataFrame) -> dict:
     halved = quickest(own[(own["system"] == IN_ORDER) & (own["micro_batches"] == 2)])
     adaptive = quickest(single[single["system"] == ADAPTIVE])
     return {
-        "at": f"{trace_words(set_name, trace)}, {int(own['step_tokens'].iloc[0]):,} tokens, {links}, {nodes} "
-        f"node{'s' * (nodes > 1)}",
+        "at": f"{trace_words(set_name, trace)}, {int(own['step_tokens'].iloc[0]):,} tokens, {links}, "
+        f"{node_words(nodes)}",
         "hottest": plain["hottest_over_device"].iloc[0], "in_order_ms": value(in_order, "mean_step_ms"),
         "whole": speed_up(in_order, whole), "whole_system": value(whole, "system"),
         "whole_ms": value(whole, "mean_step_ms"), "whole_max_over_mean": single["device_max_over_mean"].min(),
@@ -105,6 +105,24 @@ def change_words(what: str, name: str, gains: list[dict]) -> str:
         f"{most[change]:.2f} times ({most['at']}: experts take {after:.2f} ms of it, not {before:.2f}, since a small "
         f"batch reads as many weights as a large one), at least {least[change]:.2f} times ({least['at']})."
     )
+
+
+def node_words(nodes: int) -> str:
+    """Return `1 node`, `2 nodes`."""
+    return f"{nodes} node" if nodes == 1 else f"{nodes} nodes"
+
+
+def copy_words(rows: pd.DataFrame) -> str:
+    """Return what copying experts takes each time that they are placed anew, beside the step itself."""
+    moved = rows[(rows["replans"] > 0) & rows["copy_ms"].notna()]
+    if moved.empty:
+        return ""
+    said = [
+        f"{row['copy_ms']:.2f} ms ({trace_words(row['set'], row['trace'])}, {row['system']}, {row['links']}, "
+        f"{node_words(row['nodes'])}; a step {row['mean_step_ms']:.2f})"
+        for row in (moved.loc[moved["copy_ms"].idxmin()], moved.loc[moved["copy_ms"].idxmax()])
+    ]  # fmt: skip
+    return f"Copying experts is no part of the steps: each time that they are placed anew it takes {' to '.join(said)}."
 
 
 def rule_words(gains: list[dict]) -> str:

@@ -50,7 +50,7 @@ def of_counts(*steps):
 
 
 def rows_of(steps, names, clusters=(FREE,), redundant=(0,), devices=2, rule=EVERY_STEP, line="0,1000"):
-    asked = Asked(tuple(systems_of(names, redundant)), tuple(clusters), devices, rule)
+    asked = Asked(tuple(systems_of(names, redundant)), tuple(clusters), devices, rule, expert_bytes=100)
     return step_rows(steps, asked, read_costs(None, line, False))
 
 
@@ -134,11 +134,15 @@ def test_an_adaptive_system_follows_a_load_that_moves():
     """The hot experts change places: what was planned before is wrong, what is planned from the last step is right."""
     first, second = [9, 1, 1, 1], [1, 1, 1, 9]
     steps = of_counts(first, first, first, second, second, second)
-    once, anew = rows_of(steps, ["eplb", "eplb-adaptive"], redundant=[2], rule=RebalanceRule(window=1, threshold=1))
+    slow = replace(FREE, inside_bytes_per_s=1e9)
+    rule = RebalanceRule(window=1, threshold=1)
+    once, anew = rows_of(steps, ["eplb", "eplb-adaptive"], [slow], redundant=[2], rule=rule)
     assert anew["mean_step_ms"] < once["mean_step_ms"]
     assert once["device_max_over_mean"] == pytest.approx(10 / 6)  # the hot expert and half of two that are replicated
     assert anew["device_max_over_mean"] == pytest.approx((10 / 6 + 1 + 1) / 3)
-    assert once["copies_per_step"] == 0 < anew["copies_per_step"]
+    assert (once["replans"], once["copies_per_replan"], once["copy_ms"]) == (0, 0, 0)
+    # The hot expert goes to the device that lacks it, another one back in its place: 100 bytes at 1 GB/s, at once.
+    assert (anew["replans"], anew["copies_per_replan"], anew["copy_ms"]) == (1, 2, 100e-6)
 
 
 def loads(counts, used_k=1):
