@@ -12,9 +12,11 @@ from moe_replay.analysis.results.tables_result import csv_result
 from moe_replay.analysis.results.trace_result import loads_result, trace_results
 from moe_replay.traces.command_line.outputs import digest_of, parquet_header, provenance_of
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.trace_file import PART_NAME
 from moe_replay.traces.runs.run_records import load_run, run_names
 
 TABLES, PICTURES = "tables", "figures"  # of a folder that `./RUNME.sh` wrote
+FIRST_PART = PART_NAME.format(0)
 RECORDS = (".passes.parquet", ".batches.parquet", ".transfers.parquet", ".messages.parquet")
 ALLOWED = "what `simulate`, `analysis` or ./RUNME.sh wrote, or a trace"
 
@@ -67,6 +69,9 @@ def places_in(folder: Path, found: Found) -> Iterator[Path]:
         others = sorted(each.name for each in folder.iterdir() if each.is_dir() and each.name not in (TABLES, PICTURES))
         found.left_out += [f"{name}/: what the tables were made of" for name in others]
         folder = folder / TABLES
+    if (folder / FIRST_PART).is_file():  # a recording in progress
+        yield folder
+        return
     for place in [folder, *sorted(each for each in folder.rglob("*") if each.is_dir())]:
         if any(part.startswith(".") or part.endswith(".parts") for part in place.relative_to(folder).parts):
             continue
@@ -79,6 +84,8 @@ def places_in(folder: Path, found: Found) -> Iterator[Path]:
 
 def read_place(place: Path, name: str) -> list[Result]:
     """Return the results in a folder of records or a file; none for a file that is no result."""
+    if (place / FIRST_PART).is_file():
+        return [with_digest(each, place) for each in trace_results(place, name if name != "." else place.name)]
     if place.is_dir():
         return records(place, "runs" if name == "." else name)
     if place.suffix == ".csv":

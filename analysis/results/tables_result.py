@@ -22,6 +22,7 @@ from moe_replay.traces.command_line.outputs import provenance_of
 from moe_replay.traces.errors import InputError
 
 HOLES_SAID = 6
+WRITTEN = "allowed: what this version of the command wrote"
 TRUST = "fidelity"  # the figure whose claim says how far simulations may be trusted
 NO_VALUE = {"unstable": "more arrives than can be served", "short": "values of the whole run, too short for a window"}
 # What a table is by the columns that only it has; the first that fits.
@@ -31,7 +32,7 @@ BY_COLUMNS = (
     ({"scheduler", "replications", "throughput_per_s", "status"}, runs_result),
     ({"policy", "slots", "miss_ratio"}, misses_result),
     ({"search", "slots", "predicted_loss", "memory_budget"}, plans_result),
-    ({"placement", "planner", "plan_interval", "device_max_over_mean"}, rebalances_result),
+    ({"placement", "planner", "plan_interval", "copies_per_layer", "device_max_over_mean"}, rebalances_result),
     ({"planner", "redundant", "device_max_over_mean", "useless_replicas"}, placements_result),
     ({"order_policy", "order_peak_bytes", "order_bound_bytes"}, orders_result),
 )
@@ -55,7 +56,9 @@ def csv_result(path: Path, name: str) -> Result | None:
     try:
         return make(table, name, made, *([beside(path)] if make in WITH_ABOUT else []))
     except KeyError as error:
-        raise InputError(f"{path}: lacks column {error}; allowed: what this version of the command wrote") from None
+        raise InputError(f"{path}: lacks column {error}; {WRITTEN}") from None
+    except (TypeError, ValueError) as error:  # words where numbers are meant
+        raise InputError(f"{path}: holds values of another kind ({str(error)[:80]}); {WRITTEN}") from None
 
 
 def figure_table(path: Path, name: str, table: pd.DataFrame, made: dict) -> Result:

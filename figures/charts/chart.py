@@ -10,6 +10,7 @@ import pandas as pd
 LINE, POINTS, REFERENCE = "line", "points", "reference"
 FEW_TICKS = 10
 MOST_SERIES = 8  # in one chart: more cannot be told apart
+EMPTY = ("", "none")  # values that no legend names
 DECADES = 16, 60  # largest over least from which an axis is logarithmic: of x, of y
 
 
@@ -137,7 +138,7 @@ def named(found: dict[tuple, pd.DataFrame], names: Sequence[str], labels: dict[s
 def said(key: tuple, names: Sequence[str], labels: dict[str, str]) -> str:
     """Return `B 8, in_flight 64` of the values of some columns; a text speaks for itself."""
     words = [value if not is_number(value) else f"{labels.get(name, name)} {value}"
-             for name, value in zip(names, key, strict=True) if value]  # fmt: skip
+             for name, value in zip(names, key, strict=True) if value not in EMPTY]  # fmt: skip
     return ", ".join(words)
 
 

@@ -49,6 +49,8 @@ def memory_charts(result: Result) -> list[Drawing]:
 def against_slots(table: pd.DataFrame, metric: str, others: list[str], labels: dict[str, str]) -> Iterator[Chart]:
     """Yield a metric against slots per layer, a line per policy, beside all experts resident and the optimum."""
     word, unit = METRICS[metric]
+    if metric == "time_ms":
+        word = f"Time ({table['lost_in'].iloc[0]})"
     runs, whole = table[table["world"] == RUN], table[table["world"] == RESIDENT]
     by_number = numeric(runs["slots"]).notna().all()
     categories = [] if by_number else list(dict.fromkeys(map(shown, runs["slots"])))
@@ -102,7 +104,11 @@ def lost(table: pd.DataFrame, axes: tuple[str, ...], labels: dict[str, str]) -> 
     names = [said(tuple(shown(row[name]) for name in axes), axes, labels) for row in kept.to_dict("records")]
     parts = {CAUSES[name]: list(kept[name]) for name in causes}
     yield Bars(
-        "lost-time", "Why time is lost, beside all experts resident", "ms per pass (lower is better)", names, parts
+        "lost-time",
+        "Why time is lost, beside all experts resident",
+        f"lost, {kept['lost_in'].iloc[0]} (lower is better)",
+        names,
+        parts,
     )
 
 

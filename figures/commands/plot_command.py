@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress
 
 from moe_replay.analysis.results.results_found import find_results
-from moe_replay.figures.charts.charts_of_results import charts_of
+from moe_replay.figures.charts.charts_of_results import charts_found
 from moe_replay.figures.plots.plotted_files import is_plotted, write_plots
 from moe_replay.figures.plots.static_charts import WIDTHS
 from moe_replay.traces.command_line.command import Force
@@ -45,9 +45,10 @@ def plot(
         reading = progress.add_task("reading", total=None)
         found = find_results(results, lambda name, done, of: progress.update(reading, completed=done, total=of))
         progress.remove_task(reading)
-        drawn = [(result, chart) for result in found.results for chart in charts_of(result)]
+        drawn = [(result, chart) for result, charts in charts_found(found) for chart in charts]
         if not drawn:
-            raise InputError(f"{results}: holds tables that have no plot; allowed: `figures report` shows tables")
+            none = f"{results}: holds tables that have no plot; allowed: `figures report` shows tables"
+            raise InputError(found.failed[0] if found.failed else none)
         drawing = progress.add_task("drawing", total=len(drawn))
         with staged(out, found.files, force, folder=True, is_ours=is_plotted) as written:
             written.mkdir()

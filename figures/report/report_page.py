@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from moe_replay.analysis.results.result import KINDS, TABLE, Result, counted, first_sentence
 from moe_replay.analysis.results.results_found import Found
-from moe_replay.figures.charts.charts_of_results import charts_of
+from moe_replay.figures.charts.charts_of_results import charts_found
 from moe_replay.figures.report.embedded_pictures import embedded
 from moe_replay.figures.report.interactive_charts import interactive
 from moe_replay.figures.report.packed_tables import packed, packed_json
@@ -53,10 +53,10 @@ class Group:
 
 def report_page(found: Found, title: str) -> str:
     """Return the HTML of a report of results."""
-    groups = grouped(found.results)
+    groups, charts = grouped(found.results), {result.name: drawn for result, drawn in charts_found(found)}
     figures = {}
     for group in groups:
-        for chart in [each for result in group.results for each in charts_of(result)]:
+        for chart in [each for result in group.results for each in charts[result.name]]:
             anchor = f"{group.anchor}-chart-{len(group.charts)}"
             figures[anchor] = json_item(interactive(chart, anchor), anchor)  # a document each: one for all is slow
             group.charts.append({"anchor": anchor, "note": chart.note})

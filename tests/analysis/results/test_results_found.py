@@ -1,11 +1,12 @@
 """A folder of results: every kind is known, what it says is right, and what cannot be read has a name."""
 
+import contextlib
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from own_results import TABLES, own_results, runs_table
+from own_results import TABLES, own_results, runs_table, small_trace
 
 import moe_replay
 from moe_replay.analysis.results import result as kinds
@@ -13,6 +14,7 @@ from moe_replay.analysis.results.result import first_sentence
 from moe_replay.analysis.results.results_found import find_results
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.file.trace_writer import TraceWriter
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +159,15 @@ def test_the_first_sentence_of_a_claim():
     claim = "Is it linear? No. A straight line is rejected (F = 1. p < 0.1; really) at every k that was measured. More."
     assert first_sentence(claim) == claim.removesuffix(" More.")
     assert first_sentence(f"{'word ' * 100}end.").endswith("word ...")
+
+
+def test_a_recording_in_progress_is_one_trace(tmp_path):
+    """Its parts are a folder, of which the finished ones are read together."""
+    trace = small_trace()
+    with contextlib.suppress(KeyboardInterrupt), TraceWriter(tmp_path / "x.trace.parquet", trace.header, 100) as writer:
+        writer.append(trace)
+        raise KeyboardInterrupt
+    parts = tmp_path / "x.trace.parts"
+    assert len([*parts.glob("part-*.parquet")]) == 4
+    experts, _ = find_results(parts).results
+    assert experts.table["selections"].sum() == trace.T * trace.L * 2

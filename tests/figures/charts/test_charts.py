@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from own_results import own_results, runs_table
+from own_results import TABLES, own_results, runs_table
 
 from moe_replay.analysis.results.result import RUNS, Result
 from moe_replay.analysis.results.results_found import find_results
@@ -10,6 +10,7 @@ from moe_replay.analysis.results.runs_result import runs_result
 from moe_replay.figures.charts.chart import MOST_SERIES, REFERENCE, Bars, Chart, HeatMap, distinct
 from moe_replay.figures.charts.charts_of_results import CHARTS, charts_of
 from moe_replay.figures.charts.runs_charts import runs_charts
+from moe_replay.traces.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,23 @@ def test_each_x_has_a_tick_where_there_is_room(used, logarithmic, ticks):
 
     chart = Chart("", "", "", "", [Series("", used, used)], x_log=logarithmic)
     assert chart.ticks == ticks
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_damaged_table_is_read_or_refused_by_name(tmp_path, name):
+    """Each column in turn is gone, empty, text, or the same everywhere: charts, or one line that says why not."""
+    whole = TABLES[name]()
+    path = tmp_path / name.rpartition("/")[2]
+    changes = [lambda t, column: t.drop(columns=column), lambda t, column: t.assign(**{column: None}),
+               lambda t, column: t.assign(**{column: "word"}), lambda t, column: t.assign(**{column: 1})]  # fmt: skip
+    refused = []
+    for column in whole:
+        for change in changes:
+            change(whole, column).to_csv(path, index=False)
+            try:
+                for result in find_results(path).results:
+                    charts_of(result)
+            except InputError as error:
+                refused.append(str(error))
+    wanted = "allowed: what this version of the command wrote"
+    assert [line for line in refused if path.name not in line or wanted not in line] == []
