@@ -85,7 +85,7 @@ def judged_steps(recorded: Trace | LoadTrace, name: str, phase: str, most: int, 
 
 
 def points_of_counts(loads: LoadTrace, name: str, most: int) -> LoadPoints:
-    """Return steps of whole iterations of a load trace: as many as have at most `most` tokens, half of all at most.
+    """Return steps of whole iterations of a load trace: as many as have at most `most` tokens, one at least.
 
     With one expert a token the counts of a layer are its tokens. Which token goes where in the next layer is not
     recorded, nor on which device a token is at home: tokens are shuffled in every layer (seed 0), so that every home

@@ -53,10 +53,10 @@ class Asked:
 def step_rows(
     steps: JudgedSteps, asked: Asked, costs: CostModel, advance: Callable[[], object] = lambda: None
 ) -> list[dict]:
-    """Return a row for every system and cluster; `speed_up` is over the first system with one micro-batch there."""
+    """Return a row for every system and cluster; `speed_up` is over the first with the fewest parts there."""
     asked.check()
     costs.check_dense(steps.layers)
-    rows, planned, cost = [], {}, costs.cost(rng=None)
+    rows, over, planned, cost = [], [], {}, costs.cost(rng=None)
     for cluster in asked.clusters:
         for system in asked.systems:
             # Who plans for nodes needs them; links and micro-batches change no plan.
@@ -65,13 +65,18 @@ def step_rows(
                 planned[at] = stretches_of(system, steps, asked.devices, cluster.nodes, asked.rule)
             row = row_of(system, cluster, steps, planned[at], asked.devices, cost)
             rows.append(row | copying(planned[at], cluster, steps, asked))
+            over.append(cluster)
             advance()
-    plain = {
-        (row["links"], row["nodes"]): row["mean_step_ms"] for row in reversed(rows)
-        if row["system"] == asked.systems[0].name and row["micro_batches"] == rows[0]["micro_batches"]
-    }  # fmt: skip
+    least = min(cluster.micro_batches for cluster in asked.clusters)
+    plain_ms: dict[ClusterConfig, float] = {}
+    for row, cluster in zip(rows, over, strict=True):
+        if cluster.micro_batches == least:
+            plain_ms.setdefault(replace(cluster, micro_batches=1), row["mean_step_ms"])
     named = {"step_costs": costs_name(costs)}
-    return [row | {"speed_up": plain[row["links"], row["nodes"]] / row["mean_step_ms"]} | named for row in rows]
+    return [
+        row | {"speed_up": plain_ms[replace(cluster, micro_batches=1)] / row["mean_step_ms"]} | named
+        for row, cluster in zip(rows, over, strict=True)
+    ]
 
 
 def costs_name(costs: CostModel) -> str:

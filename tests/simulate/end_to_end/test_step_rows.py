@@ -77,6 +77,17 @@ def test_replicas_and_micro_batches_cost_time_where_a_batch_costs_the_same_whate
     assert [row["speed_up"] for row in rows] == [1, 0.8, 0.5, 0.4]
 
 
+def test_speed_ups_are_over_the_same_cluster_in_whatever_order_it_is_asked_for():
+    """Two links of one name, and the cut in two asked for first."""
+    steps = of_counts([4, 4, 4, 4], [4, 4, 4, 4])
+    slow = replace(FREE, inside_bytes_per_s=1e6)
+    clusters = [replace(link, micro_batches=parts) for parts in (2, 1) for link in (FREE, slow)]
+    rows = rows_of(steps, ["contiguous", "lpt"], clusters, line="1000,0")
+    assert [row["speed_up"] for row in rows if row["micro_batches"] == 1 and row["system"] == "contiguous"] == [1, 1]
+    for at, plain in ((0, 4), (2, 6)):
+        assert rows[at]["speed_up"] == rows[plain]["mean_step_ms"] / rows[at]["mean_step_ms"]
+
+
 @pytest.mark.parametrize("micro_batches", [1, 2])
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_what_a_step_is_split_into_adds_up(nodes, micro_batches):
