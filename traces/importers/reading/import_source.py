@@ -148,6 +148,8 @@ class Source:
 
         `ranked` is what the files themselves say of the order of experts.
         """
+        if model.used_k > (slots := arrays["experts_TLK"].shape[2]):
+            raise InputError(f"{self.place}: --k is {model.used_k}, but rows hold {slots} experts; allowed 1..{slots}")
         scored = arrays.get("scores_TLK") is not None
         if self.options.unrouted == REAL:
             notes = notes | {"unrouted": REAL}  # `check` finds such rows again

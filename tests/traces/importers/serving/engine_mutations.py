@@ -110,7 +110,7 @@ def entries(value, path=()):
 
 
 # Places whose other value is another file, and no damage: no reader can tell.
-FREE = ("forward_mode", "rids", "gatherer_key", "input_ids", "finish_reason", "forward_pass_id", "rank")
+FREE = ("forward_mode", "rids", "gatherer_key", "input_ids", "finish_reason", "forward_pass_id", "rank", "responses")
 
 
 def mutated(whole, rng):
