@@ -115,7 +115,8 @@ def most_nodes(workload: Workload, config: RunConfig) -> int:
     passes that it ends have queued their next members, and complete one batch after another; lockstep gives those of a
     stage back before the next one's are queued.
     """
-    selections = len(workload.pass_N) * workload.experts_TLK.shape[2]
+    shared = 0 if config.cluster is None else config.cluster.shared_experts  # which every token selects
+    selections = len(workload.pass_N) * (workload.experts_TLK.shape[2] + shared)
     if config.runs_in_order:
         return selections
     in_expert, in_dense = config.queue_size, config.dense_queue_size or config.queue_size

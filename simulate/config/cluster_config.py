@@ -17,7 +17,7 @@ WORDS = {"mode": MODES, "unit": UNITS, "split": SPLITS, "homes": HOMES}
 LIMITS = {
     "nodes": (1, MOST_DEVICES), "nics": (1, MOST_DEVICES), "micro_batches": (1, MOST_DEVICES),
     "inside_latency_ns": (0, LARGEST), "network_latency_ns": (0, LARGEST),
-    "dispatch_bytes": (1, MOST), "combine_bytes": (1, MOST),
+    "dispatch_bytes": (1, MOST), "combine_bytes": (1, MOST), "shared_experts": (0, MOST_DEVICES),
 }  # fmt: skip
 
 
@@ -30,7 +30,8 @@ class ClusterConfig:
     experts and `combine_bytes` back, once for each `unit`, a device or a selection; in `mode` hierarchical messages
     cross the network once for each node. A step is cut into `micro_batches`. `split` shares selections out over
     an expert's replicas. `homes`: where tokens are at home: on the rank that the trace tells, else by sequence; by
-    `sequence` or `row` modulo the devices.
+    `sequence` or `row` modulo the devices. `shared_experts` run at home on all of its tokens while messages travel,
+    each at the cost of an expert; 0: the dense block's cost holds them.
     Raises InputError for an unknown word or a value out of range.
     """
 
@@ -48,6 +49,7 @@ class ClusterConfig:
     micro_batches: int = 1
     split: str = "round-robin"
     homes: str = "trace"
+    shared_experts: int = 0
 
     def __post_init__(self) -> None:
         for name, known in WORDS.items():

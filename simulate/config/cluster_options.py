@@ -47,6 +47,13 @@ class LinkOptions:
     split: Annotated[
         str | None, typer.Option(help=f"Linked: replicas are taken {', '.join(SPLITS)}; several with commas.")
     ] = None
+    shared_experts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|trace",
+            help="Linked: shared experts that run at home beside messages; default 0, in dense blocks; several.",
+        ),
+    ] = None
     homes: Annotated[
         str | None,
         typer.Option(help=f"Linked: {', '.join(HOMES)}: the trace's ranks, else by sequence; or modulo the devices."),
@@ -71,13 +78,15 @@ class LinkOptions:
             [machine_by_name(word) for word in self.links.split(",")],
             [1] if self.micro_batches is None else command.numbers(self.micro_batches, "--micro-batches"),
             [SPLITS[0]] if self.split is None else self.split.split(","),
+            [shared_of(word, model) for word in given(self.shared_experts, "0").split(",")],
         )
         return [
             ClusterConfig(
                 links=name, nodes=nodes or 1, micro_batches=micro_batches, split=split,
-                homes=given(self.homes, HOMES[0]), **self._exchange(found, model), **speeds(found),
+                homes=given(self.homes, HOMES[0]), shared_experts=shared, **self._exchange(found, model),
+                **speeds(found),
             )
-            for (name, found), micro_batches, split in product(*lists)
+            for (name, found), micro_batches, split, shared in product(*lists)
         ]  # fmt: skip
 
     def _exchange(self, found: LinkFile, model: ModelInfo) -> dict:
@@ -113,6 +122,15 @@ class ClusterOptions(LinkOptions):
 def given(*values: str | None) -> str:
     """Return the first value that is given, an empty one included."""
     return next(value for value in values if value is not None)
+
+
+def shared_of(word: str, model: ModelInfo) -> int:
+    """Return how many shared experts run beside messages; InputError where the trace is asked and tells of none."""
+    if word != "trace":
+        return command.numbers(word, "--shared-experts", 0)[0]
+    if not model.shared_experts:
+        raise InputError("--shared-experts trace: the trace's model has none; allowed: a number")
+    return model.shared_experts
 
 
 def bytes_of_token(model: ModelInfo, option: str) -> int:

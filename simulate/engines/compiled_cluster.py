@@ -44,7 +44,7 @@ class ClusterRun:
         self.cluster = new_cluster(workload, config, self._curves(), slots_LP)
         self.arrivals = new_arrivals(workload, config)
         self.max_step = config.max_step or workload.passes
-        works_P = workload.selections_PL.any(axis=1) | config.dense
+        works_P = workload.selections_PL.any(axis=1) | config.dense | (config.cluster.shared_experts > 0)
         self.works_P = works_P.tolist()
         self.queued: deque[int] = deque()
         self.step: list[int] = []

@@ -22,7 +22,7 @@ class LinkedQueuesRun(CompiledRun):
     """One run of a workload in queues over linked devices; arguments as of `simulate.engines.simpy_engine.Engine`.
 
     A queue's number is (layer * devices + device) * width + block, where block 0 is dense and 1 + i the device's i-th
-    slot.
+    slot; shared experts are behind the slots.
     """
 
     def _new_world(self) -> Pointed:
@@ -32,7 +32,8 @@ class LinkedQueuesRun(CompiledRun):
         )  # fmt: skip
         self.per_device = slots_LP.shape[1] // config.devices
         device_X = np.tile(np.arange(config.devices), workload.layers + 1)
-        device_XB = np.repeat(device_X[:, None], 1 + self.per_device, axis=1)
+        self.width = 1 + self.per_device + config.cluster.shared_experts
+        device_XB = np.repeat(device_X[:, None], self.width, axis=1)
         layer_Q, block_Q = self.place_of(np.arange(device_XB.size))
         world = new_world(workload, config, curves(self.cost, layer_Q, np.minimum(block_Q, 1)), device_XB)
         self.cluster = new_parts(workload, config, slots_LP, len(world["nodes_N"]))
@@ -40,10 +41,11 @@ class LinkedQueuesRun(CompiledRun):
         return world
 
     def place_of(self, queue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (layer, block) of queues by their numbers; block 1 + p is slot p of the cluster."""
-        place, block = np.divmod(queue, 1 + self.per_device)
+        """Return (layer, block) of queues by their numbers; block 1 + p is slot p of the cluster, then come shared."""
+        place, block = np.divmod(queue, self.width)
         layer, device = np.divmod(place, self.config.devices)
-        return layer, np.where(block > 0, block + device * self.per_device, 0)
+        before = np.where(block <= self.per_device, device, self.config.devices - 1) * self.per_device
+        return layer, np.where(block > 0, block + before, 0)
 
     def _entry(self) -> tuple[Entry, list[Pointed]]:
         return entries.play_linked_queues, [self.world, self.cluster]

@@ -37,8 +37,8 @@ class Settings(TypedDict, total=False):
     expert_bytes, host_factor, asks.
 
     links (a machine's name or a file) links devices, in lockstep unless scheduler says queues: nodes, micro_batches
-    (lockstep), mode, unit, split, homes, dispatch_bytes, combine_bytes. `moe_replay.simulate.config` says what the
-    values mean.
+    (lockstep), mode, unit, split, homes, dispatch_bytes, combine_bytes, shared_experts (that run beside messages).
+    `moe_replay.simulate.config` says what the values mean.
     """
 
     scheduler: str
@@ -72,6 +72,7 @@ class Settings(TypedDict, total=False):
     links: str | None
     nodes: int
     micro_batches: int
+    shared_experts: int
     mode: str
     unit: str
     split: str

@@ -12,7 +12,7 @@ LINKS = "links"  # the axis that the others need: machines by name or file, `non
 # As in `simulate run`; what a link file says itself is empty here.
 CLUSTER_FIELDS = {
     LINKS: "str | None", "nodes": "int", "micro_batches": "int", "mode": "str", "unit": "str", "split": "str",
-    "homes": "str", "dispatch_bytes": "int", "combine_bytes": "int",
+    "homes": "str", "dispatch_bytes": "int", "combine_bytes": "int", "shared_experts": "int",
 }  # fmt: skip
 OF_FILE = ("mode", "unit", "dispatch_bytes", "combine_bytes")
 

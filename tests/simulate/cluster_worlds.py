@@ -74,6 +74,7 @@ def links(draw, nodes, in_node):
         dispatch_bytes=draw(st.sampled_from([1, 2, 5])), combine_bytes=draw(st.sampled_from([1, 3, 10])),
         unit=draw(st.sampled_from(["device", "selection"])), mode=draw(st.sampled_from(["direct", "hierarchical"])),
         split=draw(st.sampled_from(["round-robin", "nearest"])), micro_batches=draw(st.sampled_from([1, 1, 2, 3])),
+        shared_experts=draw(st.sampled_from([0, 0, 1, 2])),
     )  # fmt: skip
 
 

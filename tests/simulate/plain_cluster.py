@@ -12,13 +12,14 @@ class PlainStep:
     """`x[t][layer]`: the experts of row t, `home[t]` its device, `P[layer]` the expert of every slot (-1: none).
 
     `net` has inside and network = (latency ns, bytes per s), nics, dispatch, combine (bytes), unit, mode, split;
-    `cost(layer, block, tokens)` as in the engines. `batches` are (device, micro-batch, layer, block, tokens, start,
-    end) and `messages` (micro-batch, layer, kind, source, destination, tokens, bytes, queued, start, end) in order.
+    `cost(layer, block, tokens)` as in the engines; `shared` experts run at home, in blocks behind those of slots.
+    `batches` are (device, micro-batch, layer, block, tokens, start, end) and `messages` (micro-batch, layer, kind,
+    source, destination, tokens, bytes, queued, start, end) in order.
     """
 
-    def __init__(self, x, home, P, D, N, M, net, cost, dense=True):
+    def __init__(self, x, home, P, D, N, M, net, cost, dense=True, shared=0):
         self.x, self.home, self.P, self.D, self.N, self.M, self.net, self.cost = x, home, P, D, N, M, net, cost
-        self.dense, self.L, self.G, self.S = dense, len(P), D // N, len(P[0]) // D
+        self.shared, self.dense, self.L, self.G, self.S = shared, dense, len(P), D // N, len(P[0]) // D
         self.batches, self.messages = [], []
         self.agenda, self.now, self.count = defaultdict(list), 0, 0
         self.todo = {d: [] for d in range(D)}
@@ -108,9 +109,11 @@ class PlainStep:
         for d in [(h + i) % self.D for i in range(1, self.D)]:
             if (count := self.copies(m, layer, h, d)) and (not relays or d // self.G == own):
                 self.post(m, layer, "dispatch", h, d, h, count)
+        behind = 1 + len(self.P[layer])
+        self.todo[h] += [(m, layer, behind + each, len(self.rows[m, h])) for each in range(self.shared)]
         if self.copies(m, layer, h, h):
             self.is_there(m, layer, h, h)
-        if not any(self.copies(m, layer, h, d) for d in range(self.D)):
+        if not self.shared and not any(self.copies(m, layer, h, d) for d in range(self.D)):
             self.enter(m, h, layer + 1)
 
     def is_there(self, m, layer, h, d):
@@ -125,6 +128,10 @@ class PlainStep:
         self.idle[d] = True
         if block == 0:
             self.send_out(m, d, layer)
+            return
+        if block > len(self.P[layer]):
+            if block == len(self.P[layer]) + self.shared:
+                self.is_back(m, layer, d, "shared")
             return
         last = max(p for p in range(d * self.S, (d + 1) * self.S) if self.runs.get((m, layer, p)))
         if block - 1 < last:
@@ -152,7 +159,7 @@ class PlainStep:
     def is_back(self, m, layer, h, whence):
         """Results of a home are back from a device, or from a node through its relay."""
         self.returned[m, layer, h].add(whence)
-        expected = set()
+        expected = {"shared"} if self.shared else set()
         for d in range(self.D):
             if self.copies(m, layer, h, d):
                 far = self.net["mode"] == "hierarchical" and d // self.G != h // self.G

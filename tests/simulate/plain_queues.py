@@ -12,13 +12,14 @@ class PlainQueues:
     """All passes arrive at time 0. `x[t][layer]`: the experts of row t, `home[t]` its device, `owner[t]` its pass.
 
     `P[layer]` is the expert of every slot (-1: none), `net` and `cost` as in `plain_cluster.PlainStep`; B is `size` of
-    slots and `dense_size` of dense blocks, `timeout` None or ns. `batches` are (device, layer, block, members, ready,
-    start, end, forced) and `messages` (layer, kind, source, destination, tokens, bytes, queued, start, end) in order.
+    slots and of the `shared` experts of a home, and `dense_size` of dense blocks, `timeout` None or ns. `batches` are
+    (device, layer, block, tokens, members, ready, start, end, forced) and `messages` (layer, kind, source, destination,
+    tokens, bytes, queued, start, end) in order.
     """
 
-    def __init__(self, x, home, owner, P, D, N, net, cost, size, dense_size, timeout, dense):
+    def __init__(self, x, home, owner, P, D, N, net, cost, size, dense_size, timeout, dense, shared):
         self.x, self.home, self.owner, self.P, self.D, self.N, self.net, self.cost = x, home, owner, P, D, N, net, cost
-        self.size, self.dense_size, self.timeout, self.dense = size, dense_size, timeout, dense
+        self.size, self.dense_size, self.timeout, self.dense, self.shared = size, dense_size, timeout, dense, shared
         self.L, self.G, self.S = len(P), D // N, len(P[0]) // D
         self.batches, self.messages = [], []
         self.agenda, self.now, self.count = defaultdict(list), 0, 0
@@ -108,6 +109,7 @@ class PlainQueues:
             for e in self.x[t][layer]:
                 slot = self.slot_of(layer, e, h)
                 goes[slot // self.S].append((t, slot))
+            goes[h] += [(t, len(self.P[layer]) + each) for each in range(self.shared)]
         self.missing[p, h] = sum(len(each) for each in goes.values())
         for d in [(h + i) % self.D for i in range(1, self.D)]:
             if goes[d]:

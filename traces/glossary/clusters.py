@@ -15,6 +15,7 @@ COLUMNS = (
     Column("combine_bytes", "bytes", "bytes of one token's results on their way back"),
     Column("micro_batches", "", "parts that a step is cut into", title="M"),
     Column("homes", "", "where tokens are at home: on the trace's ranks or else by sequence, by sequence, or by row"),
+    Column("shared_experts", "", "shared experts that run at home while messages travel; 0: dense blocks hold them"),
     Column("dense_share", "share", "time of the devices in dense blocks", MEASURED, title="dense time"),
     Column("expert_share", "share", "time of the devices in experts", MEASURED, title="expert time"),
     Column("wire_share", "share", "time in which a device idles while a message for it is under way", MEASURED,

@@ -51,8 +51,8 @@ def new_cluster(
         node_copies_XDN=np.zeros((places, devices, nodes), np.int32), awaited_XD=np.zeros((places, devices), np.int32),
         results_XD=np.zeros((places, devices), np.int32), parts_XDN=np.zeros((places, devices, nodes), np.int32),
         routed_TLK=np.zeros((1, layers, k), np.int32), workers_D=np.zeros(devices, WORKER), ports=np.zeros(ports, PORT),
-        # A device has at most a dense block and its slots of each place, and a last dense block of each part.
-        work_DW=np.zeros((devices, parts * (2 * layers + 1)), WORK), events_A=np.zeros(1, EVENT),
+        # A device has at most a dense block, its slots and shared experts in each place, and a part's last dense block.
+        work_DW=np.zeros((devices, parts * (3 * layers + 1)), WORK), events_A=np.zeros(1, EVENT),
         due_A=np.zeros(1, EVENT), messages_A=np.zeros(FIRST_RECORDS, MESSAGE),
         batches_A=np.zeros(FIRST_RECORDS, LINKED_BATCH), curve_LB=curve_LB,
         cost_CN=np.full((int(curve_LB.max()) + 1, FIRST_TOKENS), -1, np.int64), crc_table=crc_tables(),
@@ -77,7 +77,7 @@ def cluster_fields(workload: Workload, config: RunConfig, slots: int) -> dict[st
         "devices": devices, "nodes": asked.nodes, "in_node": in_node, "nics": asked.nics or in_node,
         "micro_batches": asked.micro_batches, "layers": workload.layers, "slots": slots, "per_device": slots // devices,
         "k": workload.experts_TLK.shape[2], "dense": config.dense, "relays": asked.mode == "hierarchical",
-        "per_selection": asked.unit == "selection", "nearest": asked.split == "nearest",
+        "per_selection": asked.unit == "selection", "nearest": asked.split == "nearest", "shared": asked.shared_experts,
         "dispatch_bytes": asked.dispatch_bytes, "combine_bytes": asked.combine_bytes,
         "inside_ns": asked.inside_latency_ns, "network_ns": asked.network_latency_ns,
         "inside_per_s": asked.inside_bytes_per_s, "network_per_s": asked.network_bytes_per_s, "given_ns": -1,

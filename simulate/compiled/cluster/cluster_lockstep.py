@@ -26,6 +26,7 @@ from moe_replay.simulate.compiled.cluster.cluster_accessors import (
     port_at,
     ports,
     results_XD,
+    shared_crc_MD,
     size_MD,
     tokens_MD,
     work_DW,
@@ -36,7 +37,10 @@ from moe_replay.simulate.compiled.cluster.cluster_layout import (
     COMPLETED,
     COUNTING,
     DELIVERED,
+    DENSE,
     HEAD,
+    SHARED,
+    SLOTS,
     STEP_ENDED,
     STEP_NEEDS_COST,
     STEP_NEEDS_ROOM,
@@ -116,13 +120,15 @@ def go_on(cluster: Cluster, m: int, home: int, layer: int, behind_dense: bool) -
     """Let a home's tokens enter a layer, or go on behind its dense block, as far as they get at once."""
     while True:
         if cluster.dense and not behind_dense:
-            enqueue(cluster, home, 2 * (m * (cluster.layers + 1) + layer))
+            enqueue(cluster, home, m, layer, DENSE)
             return
         if layer == cluster.layers:
             cluster.unfinished -= 1
             return
         x = m * cluster.layers + layer
         dispatch(cluster, x, home)
+        if cluster.shared > 0:
+            enqueue(cluster, home, m, layer, SHARED)
         if copies_XDD(cluster)[x, home, home] > 0:
             reach(cluster, m, layer, home)
             return
@@ -132,10 +138,10 @@ def go_on(cluster: Cluster, m: int, home: int, layer: int, behind_dense: bool) -
 
 
 @inlined
-def enqueue(cluster: Cluster, device: int, item: int) -> None:
+def enqueue(cluster: Cluster, device: int, m: int, layer: int, kind: int) -> None:
     """Put an item at the end of a device's work."""
     worker = worker_at(cluster, device)
-    work_DW(cluster)[device, worker.listed].item = item
+    work_DW(cluster)[device, worker.listed].item = (m * (cluster.layers + 1) + layer) * 4 + kind
     work_DW(cluster)[device, worker.listed].ready_ns = cluster.now
     worker.listed += 1
 
@@ -146,7 +152,7 @@ def reach(cluster: Cluster, m: int, layer: int, device: int) -> None:
     x = m * cluster.layers + layer
     awaited_XD(cluster)[x, device] -= 1
     if awaited_XD(cluster)[x, device] == 0:
-        enqueue(cluster, device, 2 * (m * (cluster.layers + 1) + layer) + 1)
+        enqueue(cluster, device, m, layer, SLOTS)
 
 
 @compiled
@@ -180,25 +186,28 @@ def release(cluster: Cluster, device: int) -> None:
     """Free the device of a completed batch, and do what follows the batch."""
     worker = worker_at(cluster, device)
     worker.busy = 0
-    place, experts = worker.item >> 1, worker.item & 1
+    place, kind = worker.item >> 2, worker.item & 3
     m, layer = place // (cluster.layers + 1), place % (cluster.layers + 1)
-    if not experts:
+    if kind == DENSE:
         worker.item = -1
         go_on(cluster, m, device, layer, True)
         return
     x = m * cluster.layers + layer
-    worker.slot = next_active(cluster, x, device, worker.slot + 1)
+    worker.slot = next_slot(cluster, kind, x, device, worker.slot + 1)
     if worker.slot >= 0:
         return
     worker.item = -1
-    combine(cluster, x, device)
-    if copies_XDD(cluster)[x, device, device] > 0:
+    if kind == SLOTS:
+        combine(cluster, x, device)
+    if kind == SHARED or copies_XDD(cluster)[x, device, device] > 0:
         back(cluster, m, layer, device)
 
 
 @inlined
-def next_active(cluster: Cluster, x: int, device: int, first: int) -> int:
-    """Return a device's first slot from `first` on that has members, -1 if none has."""
+def next_slot(cluster: Cluster, kind: int, x: int, device: int, first: int) -> int:
+    """Return a device's first slot from `first` on that has members, -1 if none has; shared experts follow slots."""
+    if kind == SHARED:
+        return first if first < cluster.slots + cluster.shared else -1
     for slot in range(first, (device + 1) * cluster.per_device):
         if count_XP(cluster)[x, slot] > 0:
             return slot
@@ -236,10 +245,11 @@ def start_batches(cluster: Cluster) -> bool:
             worker.item = work_DW(cluster)[device, worker.done].item
             worker.ready_ns = work_DW(cluster)[device, worker.done].ready_ns
             worker.done += 1
-            if worker.item & 1:
-                place = worker.item >> 1
+            place, kind = worker.item >> 2, worker.item & 3
+            if kind != DENSE:
                 x = place // (cluster.layers + 1) * cluster.layers + place % (cluster.layers + 1)
-                worker.slot = next_active(cluster, x, device, device * cluster.per_device)
+                first = cluster.slots if kind == SHARED else device * cluster.per_device
+                worker.slot = next_slot(cluster, kind, x, device, first)
         if not start(cluster, device):
             return False
     return True
@@ -249,25 +259,28 @@ def start_batches(cluster: Cluster) -> bool:
 def start(cluster: Cluster, device: int) -> bool:
     """Start the next batch of a device; return False where its cost is not known."""
     worker = worker_at(cluster, device)
-    place, experts = worker.item >> 1, worker.item & 1
+    place, kind = worker.item >> 2, worker.item & 3
     m, layer = place // (cluster.layers + 1), place % (cluster.layers + 1)
     x, slot = m * cluster.layers + layer, worker.slot
-    tokens = count_XP(cluster)[x, slot] if experts else tokens_MD(cluster)[m, device]
-    block = slot + 1 if experts else 0
+    tokens = count_XP(cluster)[x, slot] if kind == SLOTS else tokens_MD(cluster)[m, device]
+    block = 0 if kind == DENSE else slot + 1
     service_ns = known_cost(cluster, layer, block, tokens)
     if service_ns < 0:
         return False
     batch = linked_batch_at(cluster, cluster.batches)
     cluster.batches += 1
     batch.device, batch.layer, batch.block, batch.micro_batch, batch.tokens = device, layer, block, m, tokens
-    batch.size = tokens if experts else size_MD(cluster)[m, device]
-    crc = crc_XP(cluster)[x, slot] if experts else crc_MD(cluster)[m, device]
+    batch.size, crc = tokens, shared_crc_MD(cluster)[m, device]
+    if kind == DENSE:
+        batch.size, crc = size_MD(cluster)[m, device], crc_MD(cluster)[m, device]
+    elif kind == SLOTS:
+        crc = crc_XP(cluster)[x, slot]
     batch.crc = (crc ^ 0xFFFFFFFF) & 0xFFFF
     batch.ready_ns, batch.start_ns, batch.end_ns = worker.ready_ns, cluster.now, later(cluster.now, service_ns)
-    if experts:
+    if kind == SLOTS:
         began_XP(cluster)[x, slot] = cluster.now
     elif layer == 0:
-        began_MD(cluster)[m, device] = cluster.now
+        began_MD(cluster)[m, device] = min(began_MD(cluster)[m, device], cluster.now)
     worker.busy = 1
     note(cluster, batch.end_ns, COMPLETED, device, device)
     return True

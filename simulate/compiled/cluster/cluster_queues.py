@@ -109,6 +109,11 @@ def dispatch(world: World, cluster: Cluster, part: int, layer: int, now: int) ->
                     marked_D(cluster)[device] = token
                     copies_D(cluster)[device] += 1
                 selections += 1
+        for shared in range(cluster.shared):
+            node = new_node(world, token)
+            queue_A(cluster)[node] = (layer * world.devices + own.home) * world.width + 1 + cluster.per_device + shared
+            chain(world, cluster, own.home, node)
+            selections += 1
     own.left = selections
     send_chains(cluster, DISPATCH, np.int64(own.home), layer)
     node = first_D(cluster)[own.home]

@@ -23,6 +23,7 @@ from moe_replay.simulate.compiled.cluster.cluster_accessors import (
     results_XD,
     routed_TLK,
     rows_P,
+    shared_crc_MD,
     size_MD,
     start_P,
     step_P,
@@ -45,7 +46,7 @@ def clear_counts(cluster: Cluster) -> None:
         for m in range(cluster.micro_batches):
             tokens_MD(cluster)[m, device], size_MD(cluster)[m, device] = 0, 0
             crc_MD(cluster)[m, device], last_MD(cluster)[m, device] = 0xFFFFFFFF, -1
-            began_MD(cluster)[m, device] = NEVER
+            began_MD(cluster)[m, device], shared_crc_MD(cluster)[m, device] = NEVER, 0xFFFFFFFF
     for node in range(cluster.nodes):
         marked_N(cluster)[node] = -1
     for x in range(cluster.micro_batches * cluster.layers):
@@ -78,8 +79,8 @@ def count_step(cluster: Cluster) -> None:
             await_copies(cluster, x, home)
     for m in range(cluster.micro_batches):
         for home in range(cluster.devices):
-            if cluster.dense and tokens_MD(cluster)[m, home] > 0:
-                cluster.need_batches += cluster.layers + 1
+            if tokens_MD(cluster)[m, home] > 0:
+                cluster.need_batches += cluster.dense * (cluster.layers + 1) + cluster.shared * cluster.layers
 
 
 @compiled
@@ -94,6 +95,8 @@ def count_token(cluster: Cluster, p: int, row: int, token: int, at: int) -> None
         size_MD(cluster)[m, home] += 1
         crc_MD(cluster)[m, home] = crc_step(crc_MD(cluster)[m, home], p, crc_table(cluster))
     experts, crc, counts, table = experts_TLK(cluster), crc_XP(cluster), count_XP(cluster), crc_table(cluster)
+    if cluster.shared > 0:
+        shared_crc_MD(cluster)[m, home] = crc_step(shared_crc_MD(cluster)[m, home], token, table)
     for layer in range(cluster.layers):
         x = m * cluster.layers + layer
         for rank in range(cluster.k):
@@ -136,7 +139,7 @@ def await_copies(cluster: Cluster, x: int, home: int) -> None:
         relayed = through and parts > 0
         results += 1 if relayed else parts
         cluster.need_messages += 2 * (sent + relayed)
-    results_XD(cluster)[x, home] = results
+    results_XD(cluster)[x, home] = results + (cluster.shared > 0)
 
 
 @compiled
@@ -153,7 +156,9 @@ def note_starts(cluster: Cluster) -> None:
             home = home_T(cluster)[row]
             m = of_home_D(cluster)[home] % cluster.micro_batches
             of_home_D(cluster)[home] += 1
-            began = min(began, began_MD(cluster)[m, home] if cluster.dense else first_start(cluster, m, row, at))
+            began = min(began, began_MD(cluster)[m, home])
+            if not cluster.dense:
+                began = min(began, first_start(cluster, m, row, at))
             at += 1
         start_P(cluster)[p] = began
 

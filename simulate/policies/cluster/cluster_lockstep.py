@@ -42,7 +42,9 @@ class ClusterLockstep(LinkedScheduler):
         self.split = ReplicaSplit(slots_LP, config.devices, cluster)
         self.ports, self.cluster = Ports(config.devices, cluster), cluster
         self.max_step = config.max_step or workload.passes
-        self.works_P = [any(members) for members in members_of_stages(workload, config.dense)]
+        stages_P = members_of_stages(workload, config.dense)
+        self.works_P = [cluster.shared_experts > 0 or any(members) for members in stages_P]
+        self.first_shared = 1 + slots.shape[1]  # the block of the first shared expert, behind those of slots
         self.queued: deque[int] = deque()
         self.step: list[int] = []
         self.running = self.present = 0
@@ -57,6 +59,7 @@ class ClusterLockstep(LinkedScheduler):
         self.routes = routes
         self.exchange = Exchange(routes, self.devices, self.cluster)
         self.left: Counter[tuple[int, int, int]] = Counter()  # slots to run by (micro-batch, layer, device)
+        self.sharing: Counter[tuple[int, int, int]] = Counter()  # shared experts to run, likewise
         self.unfinished = len(routes.parts)
 
     def admit(self, passes: list[int], now: int) -> list[int]:
@@ -99,6 +102,10 @@ class ClusterLockstep(LinkedScheduler):
         place = micro_batch, layer
         for message in self.exchange.dispatch(place, home):
             self.send(message, now)
+        # In front of what is local: results of shared experts have no way to go.
+        self.sharing[micro_batch, layer, home] = self.cluster.shared_experts
+        shared = range(self.first_shared, self.first_shared + self.cluster.shared_experts)
+        self.work_D[home].extend((micro_batch, layer, block, now) for block in shared)
         if self.exchange.keeps_local(place, home):
             self._reach(micro_batch, layer, home, now)
         elif not self.exchange.expects_results(place, home):
@@ -125,6 +132,11 @@ class ClusterLockstep(LinkedScheduler):
         micro_batch, layer, device = batch.micro_batch, batch.layer, batch.device
         if batch.block == 0:
             self._go_on(micro_batch, device, layer, now)
+            return
+        if batch.block >= self.first_shared:
+            self.sharing[micro_batch, layer, device] -= 1
+            if self.sharing[micro_batch, layer, device] == 0:
+                self._return(micro_batch, layer, device, now)
             return
         self.left[micro_batch, layer, device] -= 1
         if self.left[micro_batch, layer, device] == 0:
@@ -165,10 +177,11 @@ class ClusterLockstep(LinkedScheduler):
         return started
 
     def _batch(self, device: int, micro_batch: int, layer: int, block: int, ready_ns: int, now: int) -> Batch:
-        if block:
-            members = self.routes.of(micro_batch, layer).members[block - 1]
-            tokens = len(members)
+        part = self.routes.parts.get((micro_batch, device))  # a device that is home to nobody has none
+        if block == 0:
+            members, tokens = part.passes, len(part.tokens)
         else:
-            part = self.routes.parts[micro_batch, device]
-            members, tokens = part.passes, part.tokens
+            is_shared = block >= self.first_shared
+            members = part.tokens if is_shared else self.routes.of(micro_batch, layer).members[block - 1]
+            tokens = len(members)
         return Batch(device, layer, block, members, tokens, ready_ns, now, micro_batch=micro_batch)

@@ -27,7 +27,8 @@ class ClusterQueues(LinkedScheduler, QueueScheduler):
     The tokens of a pass that are at home on one device are a *part* of it: parts move on by themselves, and the pass
     ends with the last. A home's dense queue holds its parts, as pass numbers; a slot's queue holds selections, which
     join it when they are delivered and wait from then. A queue's number is (layer * devices + device) * width + block,
-    where block 0 is dense and 1 + i is the device's i-th slot.
+    where block 0 is dense and 1 + i is the device's i-th slot; behind the slots are shared experts, which every token
+    of the home selects.
     """
 
     def __init__(self, workload: Workload, config: RunConfig) -> None:
@@ -36,7 +37,7 @@ class ClusterQueues(LinkedScheduler, QueueScheduler):
             config.placement, workload.layers, workload.experts, config.devices, config.cluster
         )  # fmt: skip
         self.split = ReplicaSplit(slots_LP, config.devices, config.cluster)
-        width = 1 + self.split.slots_per_device
+        width = 1 + self.split.slots_per_device + config.cluster.shared_experts
         device_X = np.tile(np.arange(config.devices), workload.layers + 1)
         super().__init__(workload, np.repeat(device_X[:, None], width, axis=1), config)
         self.width, self.dense, self.workload = width, config.dense, workload
@@ -95,7 +96,7 @@ class ClusterQueues(LinkedScheduler, QueueScheduler):
                 self._carry(selections, DISPATCH, (home, device), home, copies, layer, now)
         for token, queue in selections_D.get(home, ()):
             self._join(token, queue, now)
-        if not selections_D:
+        if not self.left[p, home]:
             self._enter(p, home, layer + 1, now)
 
     def _shared_out(self, p: int, home: int, layer: int) -> dict[int, list[Selection]]:
@@ -108,6 +109,8 @@ class ClusterQueues(LinkedScheduler, QueueScheduler):
                     device, block = divmod(slot, self.split.slots_per_device)
                     queue = (layer * self.devices + device) * self.width + 1 + block
                     selections_D[device].append((token, queue))
+            shared = (layer * self.devices + home + 1) * self.width  # behind the last of the home's queues
+            selections_D[home] += [(token, shared - each) for each in range(self.cluster.shared_experts, 0, -1)]
         return selections_D
 
     def _others(self, one: int) -> list[int]:
@@ -165,7 +168,9 @@ class ClusterQueues(LinkedScheduler, QueueScheduler):
         place, block = divmod(queue, self.width)
         layer, device = divmod(place, self.devices)
         tokens = len(members) if block else sum(len(self.parts_P[p][device]) for p in members)
-        number = 1 + device * self.split.slots_per_device + block - 1 if block else 0
+        held = self.split.slots_per_device
+        # Slots are numbered over the cluster, and shared experts behind all of them.
+        number = block + (device if block <= held else self.devices - 1) * held if block else 0
         return Batch(device, layer, number, members, tokens, self.ready_ns_Q[queue], now)
 
 

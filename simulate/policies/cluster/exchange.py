@@ -22,6 +22,7 @@ class Exchange:
         self.routes, self.devices, self.cluster = routes, devices, cluster
         self.in_node = devices // cluster.nodes
         self.relays = cluster.mode == "hierarchical"
+        self.shares = cluster.shared_experts > 0
         self.came: Counter[tuple[Place, int]] = Counter()  # of what a device runs: homes whose tokens are there
         self.back: Counter[tuple[Place, int]] = Counter()  # of what a home gets back: messages, and its own part
         self.parts: Counter[tuple[Place, int, int]] = Counter()  # of a (home, node): devices whose results are in
@@ -35,8 +36,8 @@ class Exchange:
         return (home, device) in self.routes.of(*place).copies
 
     def expects_results(self, place: Place, home: int) -> bool:
-        """Say whether tokens of a home go anywhere."""
-        return any(self.is_for(place, home, device) for device in range(self.devices))
+        """Say whether tokens of a home go anywhere, be it to shared experts."""
+        return self.shares or any(self.is_for(place, home, device) for device in range(self.devices))
 
     def all_there(self, place: Place, device: int) -> bool:
         """Note that the tokens of a further home are there; say whether those of all homes are."""
@@ -49,13 +50,13 @@ class Exchange:
         return self.back[place, home] == self._expected(place, home)
 
     def _expected(self, place: Place, home: int) -> int:
-        """Return how many messages with results a home gets, its own part counted as one."""
+        """Return how many messages with results a home gets; its own part and what it shares count as one each."""
         there = {device for device in range(self.devices) if self.is_for(place, home, device)}
         if not self.relays:
-            return len(there)
+            return len(there) + self.shares
         own = home // self.in_node
         nodes = {device // self.in_node for device in there}
-        return sum(device // self.in_node == own for device in there) + len(nodes - {own})
+        return sum(device // self.in_node == own for device in there) + len(nodes - {own}) + self.shares
 
     def dispatch(self, place: Place, home: int) -> Iterator[Message]:
         """Yield the messages of a home whose dense block is done, in order: network first where there are relays."""

@@ -15,7 +15,7 @@ Place = tuple[int, int]  # (micro-batch, layer)
 class Part:
     """A micro-batch of a home device: its tokens, and the passes that they belong to, in order."""
 
-    tokens: int = 0
+    tokens: list[int] = field(default_factory=list)
     passes: list[int] = field(default_factory=list)
 
 
@@ -58,7 +58,7 @@ class StepRoutes:
             micro_batch = of_home[home] % micro_batches
             of_home[home] += 1
             part = self.parts.setdefault((micro_batch, home), Part())
-            part.tokens += 1
+            part.tokens.append(token)
             if not part.passes or part.passes[-1] != p:
                 part.passes.append(p)
             for layer, experts in enumerate(experts_L):

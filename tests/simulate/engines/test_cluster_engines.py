@@ -54,7 +54,8 @@ def test_a_step_is_as_the_rules_say(drawn):
 def plainly(workload, config, cost):
     """Return the one step of a run, played by the plain model."""
     asked = config.cluster
-    served = [p for p in range(workload.passes) if config.dense or workload.selections_PL[p].any()]
+    works = config.dense or asked.shared_experts
+    served = [p for p in range(workload.passes) if works or workload.selections_PL[p].any()]
     rows = [int(workload.first_row_P[p]) + i for p in served for i in range(int(workload.tokens_P[p]))]
     experts = [[[int(e) for e in row if e >= 0] for row in workload.experts_TLK[t]] for t in rows]
     net = {
@@ -65,7 +66,7 @@ def plainly(workload, config, cost):
     }  # fmt: skip
     step = PlainStep(
         experts, [int(workload.home_T[t]) for t in rows], PLACEMENTS[config.placement].placement.expert_LP.tolist(),
-        config.devices, asked.nodes, asked.micro_batches, net, cost, config.dense,
+        config.devices, asked.nodes, asked.micro_batches, net, cost, config.dense, asked.shared_experts,
     )  # fmt: skip
     step.run()
     return step

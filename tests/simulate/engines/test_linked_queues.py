@@ -66,6 +66,7 @@ def plainly(workload, config, cost, slots):
         [[[int(e) for e in row if e >= 0] for row in workload.experts_TLK[t]] for t in row_N],
         workload.home_T[row_N].tolist(), workload.pass_N.tolist(), slots, config.devices, asked.nodes, net, cost,
         config.queue_size, config.dense_queue_size or config.queue_size, config.timeout_ns, config.dense,
+        asked.shared_experts,
     )  # fmt: skip
     made.run()
     return made

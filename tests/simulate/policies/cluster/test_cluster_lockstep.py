@@ -94,6 +94,38 @@ def test_micro_batches_overlap():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("shared", [1, 2, 40])
+@pytest.mark.parametrize("scheduler", ["lockstep", "queues"])
+def test_shared_experts_run_while_messages_travel(scheduler, shared):
+    """A token's way to an expert on device 1 and back takes 2 * 1,001 + 70 ns; its shared experts 70 each meanwhile."""
+    asked = cluster(inside_latency_ns=1000, shared_experts=shared)
+    found = run([[[1]]], 2, [0], [[0, 1]], 2, asked, scheduler=scheduler)
+    assert found.passes["end_ns"].tolist() == [110 + max(2 * 1001 + 70, 70 * shared) + 110]
+    of_shared = found.batches["block"] > 2
+    assert found.batches["start_ns"][of_shared].tolist() == [110 + 70 * each for each in range(shared)]
+    assert found.batches["block"][of_shared].tolist() == list(range(3, 3 + shared))
+    assert (found.batches["device"][of_shared] == 0).all()
+
+
+@pytest.mark.parametrize("shared", [0, 1, 30])
+@pytest.mark.parametrize("scheduler", ["lockstep", "queues"])
+def test_an_expert_waits_for_the_shared_ones_of_its_device(scheduler, shared):
+    """Two homes send each other a token: experts begin when tokens are there and the device has run what it shares."""
+    asked = cluster(inside_latency_ns=1000, shared_experts=shared)
+    found = run([[[1]], [[0]]], 2, [0, 1], [[0, 1]], 2, asked, scheduler=scheduler)
+    ends_ns = 110 + max(1001, 70 * shared) + 70 + 1001 + 110
+    assert found.passes["end_ns"].tolist() == [ends_ns, ends_ns]
+
+
+@pytest.mark.parametrize("shared", [0, 1, 3])
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("scheduler", ["lockstep", "queues"])
+def test_shared_experts_of_one_device_take_their_time(scheduler, dense, shared):
+    """Two layers, the second without a selection: nothing travels, so that all adds up."""
+    found = run([[[0], []]], 1, [0], [[0], [0]], 1, cluster(shared_experts=shared), scheduler=scheduler, dense=dense)
+    assert found.passes["end_ns"].tolist() == [3 * 110 * dense + 70 + 2 * 70 * shared]
+
+
 def test_a_device_without_tokens_runs_no_dense_block():
     found = run([[[0]], [[1]]], 2, [0, 0], [[0, 1]], 2, cluster())
     assert {row[0] for row in batches(found) if row[3] == 0} == {0}
@@ -140,14 +172,16 @@ def test_an_exchange_is_bounded_by_its_fullest_ports(devices, data):
 @given(cluster_runs(one_step=True))
 def test_tokens_are_conserved_and_units_and_modes_are_ordered(drawn):
     workload, config, _ = drawn
-    served = [p for p in range(workload.passes) if config.dense or workload.selections_PL[p].any()]
     asked = config.cluster
+    works = config.dense or asked.shared_experts
+    served = [p for p in range(workload.passes) if works or workload.selections_PL[p].any()]
+    of_shared = workload.tokens_P[served].sum() * workload.layers * asked.shared_experts
 
     def sent(**changed):
         one = replace(config, cluster=replace(asked, **changed))
         found = simulate(workload, one, cost, {})
         of_experts = found.batches["block"] > 0
-        assert found.batches["tokens"][of_experts].sum() == workload.selections_PL[served].sum()
+        assert found.batches["tokens"][of_experts].sum() == workload.selections_PL[served].sum() + of_shared
         in_node = config.devices // asked.nodes
         inside = found.messages["source"] // in_node == found.messages["destination"] // in_node
         each = np.where(found.messages["kind"] == COMBINE, asked.combine_bytes, asked.dispatch_bytes)

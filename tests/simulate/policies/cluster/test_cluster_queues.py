@@ -153,7 +153,8 @@ def test_tokens_are_conserved(drawn):
         found = simulate(workload, replace(config, cluster=replace(asked, unit=unit)), cost, {})
         batches, messages = found.batches, found.messages
         of_experts = batches["block"] > 0
-        assert batches["tokens"][of_experts].sum() == selections
+        of_shared = workload.tokens_P.sum() * workload.layers * asked.shared_experts
+        assert batches["tokens"][of_experts].sum() == selections + of_shared
         dense_tokens = workload.tokens_P.sum() * (workload.layers + 1) * config.dense
         assert batches["tokens"][~of_experts].sum() == dense_tokens
         back = messages["kind"] == COMBINE
