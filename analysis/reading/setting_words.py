@@ -45,6 +45,8 @@ def departures(config: dict, used_k: int | None) -> str:
         parts.append(f"{config['devices']} devices, {config['placement']}")
     if config.get("cluster"):
         parts.append("{links}, {nodes} nodes, M={micro_batches} {mode} {split}".format(**config["cluster"]))
+        if shared := config["cluster"].get("shared_experts"):
+            parts.append(f"{shared} shared experts beside")
     if config.get("memory"):
         parts.append("{cache} C={slots} {miss}".format(**config["memory"]))
     return ", ".join(parts)

@@ -49,6 +49,7 @@ OF_CLUSTERS = {
     "inside_bytes_per_s": (LINKED, 2e9), "network_latency_ns": (LINKED, 2), "network_bytes_per_s": (LINKED, 2e9),
     "dispatch_bytes": (LINKED, 2), "combine_bytes": (LINKED, 2), "mode": (LINKED, "hierarchical"),
     "unit": (LINKED, "selection"), "micro_batches": (LINKED, 2), "split": (LINKED, "nearest"), "homes": (LINKED, "row"),
+    "shared_experts": (LINKED, 2),
 }  # fmt: skip
 OF_MEMORIES = {
     "cache": (MemoryConfig(), "fifo"), "slots": (MemoryConfig(slots=(1, 2)), (2, 1)),
