@@ -131,7 +131,8 @@ class ClockOptions(options.CostOptions):
         from moe_replay.simulate.rebalancing.point_clock import USUAL, Clock
 
         if len(clusters) > 1:
-            raise InputError("--links, --micro-batches, --split: points are timed on one machine, allowed: no lists")
+            lists = "--links, --micro-batches, --split, --shared-experts"
+            raise InputError(f"{lists}: points are timed on one machine, allowed: no lists")
         costs = self.read()
         if not self.no_dense:
             costs.check_dense(read[0].load_SLE.shape[1])

@@ -44,7 +44,7 @@ class ClusterLockstep(LinkedScheduler):
         self.max_step = config.max_step or workload.passes
         stages_P = members_of_stages(workload, config.dense)
         self.works_P = [cluster.shared_experts > 0 or any(members) for members in stages_P]
-        self.first_shared = 1 + slots.shape[1]  # the block of the first shared expert, behind those of slots
+        self.first_shared = 1 + slots_LP.shape[1]  # the block of the first shared expert, behind those of slots
         self.queued: deque[int] = deque()
         self.step: list[int] = []
         self.running = self.present = 0
