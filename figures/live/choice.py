@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from moe_replay.simulate.answers.run_answer import Axes
+from moe_replay.simulate.answers.time_answer import Stretch, TimeAnswer
 from moe_replay.simulate.answers.trace_facts import TraceFacts
 from moe_replay.simulate.interface.arguments import costs_of
 from moe_replay.simulate.sweeps.axes import RESIDENT
@@ -16,6 +17,10 @@ from moe_replay.simulate.sweeps.shared_inputs import Study
 
 QUEUES, LOCKSTEP = "queues", "lockstep"
 CLOSED, POISSON = "closed", "poisson"
+LINK_OPTIONS = (  # an axis of a memory, the option of the same meaning, and the unit of its number
+    ("link_bytes_per_s", "--bandwidth", "B/s"), ("link_latency_ns", "--latency", "ns"),
+    ("expert_bytes", "--expert-bytes", "B"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,3 +124,39 @@ def miss_command(source: Source, policies: Sequence[str], slots: int, k: int, gr
     names = ",".join(policies)
     trace = shlex.quote(str(source.trace))
     return f"python -m simulate misses {trace} --cache {names} --slots {slots} --k {k} --group {grouping}"
+
+
+def timeline_commands(source: Source, choice: Choice, answer: TimeAnswer, stretch: Stretch) -> str:
+    """Return the commands that write a stretch of a run as a timeline for Perfetto: its records, then the file."""
+    words = [*run_words(choice), "--replications", "1"]
+    words += ["--sequences", str(answer.part.sequences)] if "sequences" in answer.axes else []
+    kind = "run"
+    if choice.cache != RESIDENT:
+        kind, words = "memory", [*words, *memory_words(choice, source.link)]
+    line = shlex.join(words)
+    out = f"what-if-{sha256(f'{source.options} {line}'.encode()).hexdigest()[:6]}"
+    return (
+        f"python -m simulate {kind} {source.options} {line} --out {out}\n"
+        f"python -m simulate timeline {shlex.quote(f'{out}/{answer.name}')} --from {stretch.from_ns}ns "
+        f"--to {stretch.to_ns}ns --out {out}.pftrace"
+    )
+
+
+def run_words(choice: Choice) -> list[str]:
+    """Return the options of a run: what is served, and in which order."""
+    words = ["--scheduler", choice.scheduler, "--arrivals", choice.arrivals]
+    words += ["--queue-size", str(choice.queue_size)] if choice.scheduler == QUEUES else []
+    words += (
+        ["--in-flight", str(choice.in_flight)] if choice.arrivals == CLOSED else ["--rate", repr(choice.rate_per_s)]
+    )
+    words += ["--k", str(choice.k)] if choice.k is not None else []
+    return words + (["--devices", str(choice.devices)] if choice.devices > 1 else [])
+
+
+def memory_words(choice: Choice, link: Axes) -> list[str]:
+    """Return the options of an expert memory, without the worlds that explain it."""
+    words = ["--cache", choice.cache, "--slots", str(choice.slots), "--miss", choice.miss]
+    words += ["--prefetch", choice.prefetch, "--no-explain"]
+    for axis, option, unit in LINK_OPTIONS:
+        words += [option, f"{link[axis]}{unit}"] if axis in link else []
+    return words

@@ -40,7 +40,14 @@ class MemoryScreen:
         self.curve_numbers, self.numbers = curve_numbers, numbers
         self.curve_quick, self.curve_long = lanes.quick(curve_numbers), lanes.long(curve_numbers)
         self.asking = PointAsking(
-            self.source, lanes.quick(numbers), lanes.long(numbers), numbers, self.show, self.read, self.tell
+            inputs.study,
+            self.source,
+            lanes.quick(numbers),
+            lanes.long(numbers),
+            numbers,
+            self.show,
+            self.read,
+            self.tell,
         )
         self.curves: MissAnswer | None = None
         self.point: Point | None = None

@@ -12,6 +12,7 @@ from moe_replay.figures.live.answering_processes import QUICK, AnsweringProcesse
 from moe_replay.figures.live.choice import Source
 from moe_replay.figures.live.questions import about
 from moe_replay.simulate.answers.trace_facts import TraceFacts
+from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.traces.errors import InputError
 
 SHIPPED = Path(__file__).parents[1] / "shipped"  # tables of the shipped logs
@@ -37,6 +38,11 @@ class PageInputs:
     relation: Relation | None
     executed: pd.DataFrame
     repeated: pd.DataFrame
+
+    @property
+    def study(self) -> Study:
+        """What processes open; a trace that has changed since the page began is refused, not mixed with the old one."""
+        return replace(self.source.study(), digests={"trace": self.facts.digest})
 
 
 def read_inputs(source: Source, processes: AnsweringProcesses) -> PageInputs:

@@ -10,6 +10,7 @@ from moe_replay.figures.live.choice import CLOSED, Choice, Source
 from moe_replay.figures.live.latest import Lane, Numbers, Question
 from moe_replay.figures.live.point_history import History, Point
 from moe_replay.simulate.answers.run_answer import RunAnswer
+from moe_replay.simulate.sweeps.shared_inputs import Study
 
 SIZES_TRIED = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # queue sizes that are tried unasked
 RATES_TRIED = 20
@@ -33,6 +34,7 @@ class PointAsking:
     with how a search ended.
     """
 
+    study: Study
     source: Source
     quick: Lane
     long: Lane
@@ -45,13 +47,16 @@ class PointAsking:
     search: Search | None = None
 
     def __post_init__(self) -> None:
-        self.study = self.source.study()
         self.quick.spare = self.next_untried
 
     def moved(self, choice: Choice) -> None:
-        """Ask for a quick answer: a slider moves there."""
+        """Ask for a quick answer: a slider moves there. What is known exactly is shown at once."""
         self.search = None
         number = self.numbers.next()
+        if self.is_exact(choice):
+            self.numbers.takes(number)
+            self.show(self.history.points[choice], "")
+            return
 
         def deliver(answer: RunAnswer | None, line: str) -> None:
             self.keep(choice, answer, line)
@@ -65,8 +70,14 @@ class PointAsking:
         self.exactly(choice)
 
     def exactly(self, choice: Choice) -> None:
-        """Ask for the exact answer to what was asked last."""
-        self.ask_seed(choice, self.numbers.asked, [])
+        """Ask for the exact answer to what was asked last, unless it is known."""
+        if not self.is_exact(choice):
+            self.ask_seed(choice, self.numbers.asked, [])
+
+    def is_exact(self, choice: Choice) -> bool:
+        """Whether the exact answer to a configuration is known."""
+        known = self.history.points.get(choice)
+        return known is not None and not known.quick
 
     def try_each(self, choices: Iterable[Choice]) -> None:
         """Ask for quick answers to several configurations while nothing else is asked."""
@@ -92,7 +103,8 @@ class PointAsking:
         if choice is None:
             self.search = None
             self.told(f"{search.wanted}: none of those that were tried meets the limit in a steady state.")
-        elif (known := self.history.points.get(choice)) is not None and not known.quick:
+        elif self.is_exact(choice):
+            known = self.history.points[choice]
             self.show(known, "")
             self.try_candidate(known)
         else:

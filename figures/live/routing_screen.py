@@ -62,7 +62,7 @@ class RoutingScreen:
     """The fourth screen; another trace is below the first where one was given."""
 
     def __init__(self, inputs: PageInputs, lanes: Lanes) -> None:
-        self.inputs, self.source, self.study = inputs, inputs.source, inputs.source.study()
+        self.inputs, self.source, self.study = inputs, inputs.source, inputs.study
         facts = inputs.facts
         self.traces = [(TraceMaps(facts, self.source.trace.name, Numbers(), lanes), self.source.trace)]
         if inputs.beside is not None:

@@ -34,7 +34,7 @@ class SettingsScreen:
         self.source, self.facts, self.current = source, facts, None
         numbers = Numbers()
         self.asking = PointAsking(
-            source, lanes.quick(numbers), lanes.long(numbers), numbers, self.show, self.draw, self.tell
+            inputs.study, source, lanes.quick(numbers), lanes.long(numbers), numbers, self.show, self.draw, self.tell
         )
         self.controls = SettingsControls(facts, self.moved, self.released)
         self.plot = PointPlot(facts, self.clicked)

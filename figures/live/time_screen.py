@@ -11,7 +11,7 @@ from bokeh.plotting import figure
 from moe_replay.figures.live import page_style as style
 from moe_replay.figures.live import questions
 from moe_replay.figures.live.answering_processes import Lanes
-from moe_replay.figures.live.choice import Choice
+from moe_replay.figures.live.choice import Choice, timeline_commands
 from moe_replay.figures.live.latest import Numbers, Question
 from moe_replay.figures.live.page_inputs import PageInputs
 from moe_replay.figures.live.page_style import number
@@ -36,6 +36,9 @@ CAUSES = {
     "late_prefetch": ("prefetch,\nlate", "prefetches take the link, and come late", style.RED),
     "misses": ("misses", "what absent experts change: they are not loaded, so that it is not split", style.GREY),
 }
+FURTHER = (
+    "These commands write the stretch as a file that https://ui.perfetto.dev opens: there one can zoom and search."
+)
 TOTAL = "whole"
 HEADROOM = 1.1  # above the highest bar, for its number
 COLUMNS = ("cause", "name", "bottom", "top", "ms", "shown", "meaning", "colour")
@@ -46,7 +49,7 @@ class TimeScreen:
 
     def __init__(self, inputs: PageInputs, lanes: Lanes, chosen: Callable[[], Choice]) -> None:
         self.source, self.facts, self.chosen = inputs.source, inputs.facts, chosen
-        self.study = inputs.source.study()
+        self.study = inputs.study
         self.numbers = Numbers()
         self.lane = lanes.long(self.numbers)
         self.asked: Choice | None = None
@@ -85,7 +88,8 @@ class TimeScreen:
     @property
     def panel(self) -> TabPanel:
         """The screen as a tab."""
-        parts = [self.status, self.said, self.figure, self.whole, self.stretch.figure, self.command,
+        further = Div(text=style.said(FURTHER), width=style.FULL_WIDTH)
+        parts = [self.status, self.said, self.figure, self.whole, self.stretch.figure, further, self.command,
                  style.copy_button(self.command)]  # fmt: skip
         return TabPanel(child=column(style.heading(QUESTION, EXPLAINED), *parts), title=QUESTION)
 
@@ -129,7 +133,9 @@ class TimeScreen:
             return
         name = CAUSES[cause][0]
         title = f"{' '.join(name.split())}: a stretch of the run in which it is large"
-        self.stretch.show(self.answer.stretches[cause], title, self.asked.devices)
+        stretch = self.answer.stretches[cause]
+        self.stretch.show(stretch, title, self.asked.devices)
+        self.command.text = timeline_commands(self.source, self.asked, self.answer, stretch)
 
 
 def waterfall_rows(answer: TimeAnswer) -> list[dict]:

@@ -11,7 +11,7 @@ from moe_replay.simulate.placing.part_scores import over_layers
 from moe_replay.simulate.placing.placing_plan import PlacingPlan, placed
 from moe_replay.simulate.placing.planner_names import replicates
 from moe_replay.simulate.rebalancing.device_loads import device_loads, over_mean
-from moe_replay.simulate.sweeps.shared_inputs import Study, open_trace, stamped
+from moe_replay.simulate.sweeps.shared_inputs import Study
 
 PLANNERS_SHOWN = ("contiguous", "round-robin", "greedy", "lpt", "anti-correlation", "eplb")
 ROWS = 256  # tokens of a batch, as `simulate place` takes them unasked
@@ -35,7 +35,7 @@ def placed_loads(study: Study, devices: int, redundant: int) -> DeviceAnswer:
     `redundant` slots hold replicas under planners that make any, and these share their expert's load equally.
     InputError as there.
     """
-    trace = open_trace(*stamped(study.trace), False).trace
+    trace = study.opened("trace").trace
     parts = parts_of(trace, "first-half", [], ROWS)
     plan = PlacingPlan(PLANNERS_SHOWN, devices, redundant=(redundant,), repair=True)
     made = placed(plan, parts)

@@ -9,7 +9,7 @@ import numpy as np
 from moe_replay.simulate.misses.miss_tables import MissPlan, miss_rows
 from moe_replay.simulate.policies.memory.expert_worth import known_from
 from moe_replay.simulate.policies.memory.knowledge_source import lesson_of
-from moe_replay.simulate.sweeps.shared_inputs import Study, open_trace, stamped
+from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.traces.selections import Trace
 
 MOST_SLOTS = 16  # numbers of slots of a curve: more cost time and show no more
@@ -36,7 +36,7 @@ def counted(study: Study, policies: tuple[str, ...], k: int, grouping: str, most
     At most `most` selections are counted (None: all). The numbers of a whole trace are those of `simulate misses`.
     InputError as there.
     """
-    trace = open_trace(*stamped(study.trace), False).trace
+    trace = study.opened("trace").trace
     plan = MissPlan(
         tuple(dict.fromkeys((*policies, OPTIMUM))), slots_shown(trace.E, MOST_SLOTS), k=k, grouping=grouping
     )

@@ -151,6 +151,18 @@ def test_a_run_that_fails_shows_its_line_and_the_next_one_is_simulated(settings)
     assert "Cannot be simulated" not in screen.status.text
 
 
+def test_a_trace_that_has_changed_is_refused(opened_page, toy, tmp_path, prompts):
+    path = tmp_path / "mine.trace.parquet"
+    path.write_bytes(toy.read_bytes())
+    opened = opened_page(path, seeds=1)
+    screen = opened.page.settings
+    opened.pump(lambda: screen.current is not None)
+    path.write_bytes(prompts.read_bytes())
+    screen.controls.queue_size.value = "3"
+    opened.pump(lambda: "Cannot be simulated" in screen.status.text)
+    assert "mine.trace.parquet" in screen.status.text
+
+
 def test_without_costs_the_page_says_so(opened_page):
     opened = opened_page(affine=None)
     assert "--costs" in opened.page.settings.status.text
@@ -206,6 +218,22 @@ def test_time_is_split_and_a_click_shows_a_stretch(opened_page):
     by_track = sorted(zip(shown["track"], shown["from_ms"], shown["to_ms"], strict=True))
     for (track, _, end), (other, start, _) in pairwise(by_track):
         assert track != other or end <= start  # nothing overlaps on a device or a link
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [{}, {"cache": "static", "slots": 5, "arrivals": "poisson"}, {"scheduler": "lockstep", "k": 1, "devices": 2}],
+)
+def test_a_stretch_can_be_opened_in_perfetto(moves, opened_page, told, tmp_path):
+    pytest.importorskip("perfetto")
+    opened = opened_page(seeds=1, link={"expert_bytes": 4_000_000, "link_bytes_per_s": 8e9, "link_latency_ns": 20_000})
+    screen, page = opened.page.time, opened.page
+    for name, value in moves.items():
+        getattr(page.settings.controls, name).value = value
+    page.tabs.active = 2
+    opened.pump(lambda: screen.answer is not None)
+    told(screen.command.text)
+    assert [path.stat().st_size > 1000 for path in tmp_path.glob("*.pftrace")] == [True]
 
 
 def test_routing_of_two_traces_and_loads_of_devices(opened_page, toy):
