@@ -50,7 +50,10 @@ TRAINING = (
     "ports",
 )  # need no files, as nothing does that takes the digits: they would begin
 SERVING = "moe_replay.figures.live.page_server.until_ctrl_c"  # what `figures live` would stay in
-HOLES = {"analysis": ("tables", "runs", "open-loop"), "figures": ("draw",)}  # may end with 1: a hole with a name
+HOLES = {
+    "analysis": ("tables", "runs", "open-loop"),
+    "figures": ("draw", "report", "plot"),
+}  # may end with 1: a hole with a name
 
 
 def stage_app(stage):

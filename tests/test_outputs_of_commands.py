@@ -58,6 +58,8 @@ WRITING = {
     "analysis miss-ratio": "curves.csv --out x",
     "analysis memory": "memory --out x.csv",
     "figures draw": "tables --only miss_ratio --out x",
+    "figures report": "trace.parquet --out x.html",
+    "figures plot": "curves.csv --format png --out x",
     "collect train": "--data digits --epochs 1 --train-images 200 --test-images 50 --device cpu --out x.pt",
     "collect layer-costs": "olmoe --scale 256 --sizes 1 --repetitions 1 --device cpu --out x",
     "collect link": "--shapes olmoe --scale 256 --repetitions 1 --device cpu --out x.parquet",

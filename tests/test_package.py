@@ -123,6 +123,9 @@ def test_a_wheel_puts_one_package_on_a_machine(installed):
     made = {path.relative_to(installed("wheel") / "moe_replay") for path in installed("wheel").rglob("*.py")}
     ours = {path.relative_to(ROOT) for stage in STAGES for path in (ROOT / stage).rglob("*.py")}
     assert made == {Path("__init__.py"), *ours}
+    page = {path.name for path in (ROOT / "figures" / "report").iterdir() if path.suffix in (".html", ".js")}
+    assert page <= {path.name for path in (installed("wheel") / "moe_replay" / "figures" / "report").iterdir()}
+    assert len(page) > 2
     assert (installed("wheel") / "moe_replay" / "py.typed").read_bytes() == b""  # PEP 561: it has type hints
     assert "moe_replay/py.typed," in next(installed("wheel").glob("*.dist-info/RECORD")).read_text()
 

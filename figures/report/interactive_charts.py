@@ -26,6 +26,7 @@ OF_REFERENCES = ("dotted", "dashed", "dashdot")
 DARK = "#222222"
 TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
 HEIGHT, PER_BAR = 330, 24  # pixels
+NAMES_OF_MODELS = ("id", "root_id")  # in bokeh's JSON
 MARKS = "marks"  # the range of y from 0 to 1 in which crosses are on the frame
 
 
@@ -45,6 +46,21 @@ def interactive(chart: Drawing, name: str) -> figure:
         legend.border_line_color = None
         drawn.add_layout(legend, "below")
     return drawn
+
+
+def renumbered(item: object, known: dict[str, str]) -> object:
+    """Return JSON of a chart with its models numbered from 0, so that the same chart gives the same bytes.
+
+    bokeh goes on counting in a process. `known` is {former name: new one}, empty at first.
+    """
+    if isinstance(item, list | tuple):
+        return [renumbered(each, known) for each in item]
+    if not isinstance(item, dict):
+        return item
+    return {
+        name: known.setdefault(value, f"p{len(known)}") if name in NAMES_OF_MODELS and isinstance(value, str)
+        else renumbered(value, known) for name, value in item.items()
+    }  # fmt: skip
 
 
 def blank(chart: Drawing, **given: object) -> figure:

@@ -13,7 +13,7 @@ from moe_replay.analysis.results.result import KINDS, TABLE, Result, counted, fi
 from moe_replay.analysis.results.results_found import Found
 from moe_replay.figures.charts.charts_of_results import charts_found
 from moe_replay.figures.report.embedded_pictures import embedded
-from moe_replay.figures.report.interactive_charts import interactive
+from moe_replay.figures.report.interactive_charts import interactive, renumbered
 from moe_replay.figures.report.packed_tables import packed, packed_json
 from moe_replay.traces.command_line.provenance import provenance
 
@@ -58,7 +58,8 @@ def report_page(found: Found, title: str) -> str:
     for group in groups:
         for chart in [each for result in group.results for each in charts[result.name]]:
             anchor = f"{group.anchor}-chart-{len(group.charts)}"
-            figures[anchor] = json_item(interactive(chart, anchor), anchor)  # a document each: one for all is slow
+            item = json_item(interactive(chart, anchor), anchor)  # a document each: one for all is slow
+            figures[anchor] = renumbered(item, {})
             group.charts.append({"anchor": anchor, "note": chart.note})
     shown = {
         "title": title, "counts": counts_said(found), "results": found.results, "failed": found.failed,
