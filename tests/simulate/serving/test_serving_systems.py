@@ -9,6 +9,7 @@ from cluster_worlds import cluster, links
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from plain_serving import PlainPool, plain_transfers
+from scipy import stats
 from served_traces import recorded
 
 from moe_replay.simulate.config.costs import affine
@@ -220,6 +221,19 @@ def test_recorded_ranks_are_homes():
     trace = replace(by_hand(), experts_TLK=np.ones((3, 1, 1), np.int16), rank_T=np.ones(3, np.int16))
     rows = serve(trace, Engine(8, 4), Demand(), System(2, cluster=HAND, runs_on="simpy"), hand_cost).rows
     assert [row["end_ns"] for row in rows] == [44, 22]
+
+
+def test_one_request_at_a_time_is_an_m_d_1_queue():
+    """Prompts of one token, 1 ms each, nothing decoded: TTFT is the service and a wait of rho s / (2 (1 - rho))."""
+    trace, service_ns, rho = recorded([(1, 0)], layers=1, experts=1, k=1), 10**6, 0.7
+    means = []
+    for seed in range(10):
+        demand = Demand("poisson", rho * 1e9 / service_ns, 4000, seed)
+        rows = serve(trace, Engine(1, 1), demand, System(), lambda layer, block, tokens: service_ns * (block > 0)).rows
+        means.append(np.mean([row["first_token_ns"] - row["arrival_ns"] for row in rows[200:]]))
+    half_width = stats.t.ppf(0.9995, len(means) - 1) * stats.sem(means)
+    assert abs(np.mean(means) - service_ns * (1 + rho / (2 * (1 - rho)))) < half_width
+    assert half_width < 0.15 * np.mean(means)  # wide intervals prove nothing
 
 
 @pytest.mark.parametrize(
