@@ -114,7 +114,7 @@ class ClockOptions(options.CostOptions):
         str | None,
         typer.Option(
             help="Linked: experts move synchronous (between steps), hidden (beside them, in front of their messages), "
-            "background (behind these); default the first two."
+            "background (behind these); default all three."
         ),
     ] = None
     no_dense: options.NoDense = False
@@ -128,7 +128,7 @@ class ClockOptions(options.CostOptions):
             if given:
                 raise InputError(f"--{given[0].replace('_', '-')} has no meaning without --links")
             return None
-        from moe_replay.simulate.rebalancing.point_clock import USUAL, Clock
+        from moe_replay.simulate.rebalancing.point_clock import MOVES, Clock
 
         if len(clusters) > 1:
             lists = "--links, --micro-batches, --split, --shared-experts"
@@ -136,7 +136,7 @@ class ClockOptions(options.CostOptions):
         costs = self.read()
         if not self.no_dense:
             costs.check_dense(read[0].load_SLE.shape[1])
-        moves = USUAL if self.moves is None else tuple(dict.fromkeys(self.moves.split(",")))
+        moves = MOVES if self.moves is None else tuple(dict.fromkeys(self.moves.split(",")))
         return Clock(clusters[0], costs.cost(rng=None), moves, not self.no_dense, self.engine)
 
 
@@ -158,7 +158,7 @@ def rebalance_command(
     Example: `python -m simulate rebalance training.loads.parquet --method lpt,smartmoe --interval 1,10 --out over.csv`
 
     Example: `python -m simulate rebalance wide.trace.parquet --affine 20000,2000 --nodes 2 --links h800-ndr
-    --moves hidden`
+    --moves synchronous,background`
     """
     from moe_replay.simulate.rebalancing.load_points import read_points  # numpy and scipy, which help does not need
 

@@ -7,7 +7,6 @@ what was sent before the step and keep what is under way behind it.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 
 import numpy as np
 
@@ -17,55 +16,19 @@ from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.engines.engine_choice import engine_for
 from moe_replay.simulate.policies.batch import Batch
-from moe_replay.simulate.policies.cluster.cluster_lockstep import ClusterLockstep
-from moe_replay.simulate.policies.cluster.ports import WEIGHTS, Message, Ports
+from moe_replay.simulate.policies.cluster.moving_experts import Copy, MovingLockstep, SharedPorts
 from moe_replay.traces.command_line.number_limits import LAST_NS
 from moe_replay.traces.errors import InputError
 
 
-class SharedPorts(Ports):
-    """The ports of a configuration, which carry experts beside the messages of steps; `moved` came, in that order.
-
-    Experts wait in the queues of ports out as all messages do, or, `behind`, until there is no other.
-    """
-
-    def __init__(self, config: RunConfig, behind: bool = False) -> None:
-        super().__init__(config.devices, config.cluster)
-        self.behind, self.moved = behind, []
-        self.later: list[deque[Message]] = [deque() for _ in self.out]
-
-    def send(self, message: Message) -> None:
-        """Put a message into the queue of its port out, or behind all others."""
-        super().send(message)
-        if self.behind and message.kind == WEIGHTS:
-            self.later[message.port_out].append(self.out[message.port_out].pop())
-
-    def take(self, now: int) -> None:
-        """Let free ports in, ascending, take their first message, then free ports out."""
-        for waiting, later, free in zip(self.out, self.later, self.free_out, strict=True):
-            if later and free and not waiting:
-                waiting.append(later.popleft())
-        super().take(now)
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything is on ports or waits for one."""
-        return self.next_ns is not None or any(map(any, (self.out, self.into, self.later)))
-
-    def due(self, now: int) -> list[Message]:
-        """Let happen what is due; return the messages of steps that are delivered, ports in ascending."""
-        delivered = super().due(now)
-        self.moved += [message for message in delivered if message.kind == WEIGHTS]
-        return [message for message in delivered if message.kind != WEIGHTS]
-
-    def carry_all(self, now: int) -> int:
-        """Carry what was sent, with nothing else on the ports; return when all of it is there."""
-        self.take(now)
-        while self.next_ns is not None:
-            now = on_the_clock(self.next_ns)
-            self.due(now)
-            self.take(now)
-        return now
+def carry_all(ports: SharedPorts, now: int) -> int:
+    """Let ports carry what was sent, with nothing else on them; return when all of it is there."""
+    ports.take(now)
+    while ports.next_ns is not None:
+        now = on_the_clock(ports.next_ns)
+        ports.due(now)
+        ports.take(now)
+    return now
 
 
 class ClusterSteps:
@@ -90,10 +53,12 @@ class ClusterSteps:
             self.run = ClusterRun(workload, self.config, self.cost, self.slots_LP)
         return self.run.step_ns(workload)
 
-    def step_end(self, workload: Workload, ports: SharedPorts, now: int) -> int:
-        """Return when a step of all passes ends that begins now, on ports where experts may be under way."""
-        rules = ClusterLockstep(workload, self.config, self.slots_LP)
-        rules.ports = ports
+    def step_end(self, workload: Workload, ports: SharedPorts, now: int, awaited: set[Copy] = frozenset()) -> int:
+        """Return when a step of all passes ends that begins now, on ports where experts may be under way.
+
+        `awaited` are those of them that slots wait for.
+        """
+        rules = MovingLockstep(workload, self.config, self.slots_LP, ports, awaited)
         rules.admit(list(range(workload.passes)), now)
         running: list[tuple[int, int, Batch]] = []  # (end, device, batch): one for each device
         if not rules.queued:

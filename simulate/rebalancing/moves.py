@@ -1,7 +1,7 @@
-"""Which experts are sent from device to device when a placement follows another, and which copies are used meanwhile.
+"""Which experts are sent from device to device when a placement follows another, and which copies there are meanwhile.
 
-A device uses an expert that it holds. Of an expert with a new placement those copies are used that are there and stay;
-while none is, those before them. Old copies are dropped when all new ones are there.
+Of an expert with a new placement those copies are usable that are there and stay; while none is, those before them. Old
+copies are dropped when all new ones are there.
 Letters: L layers, D devices, E experts.
 """
 
@@ -11,12 +11,10 @@ from collections import Counter
 
 import numpy as np
 
-from moe_replay.simulate.engines.cluster_steps import SharedPorts
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
+from moe_replay.simulate.policies.cluster.moving_experts import Copy, SharedPorts
 from moe_replay.simulate.policies.cluster.ports import WEIGHTS, Message
 from moe_replay.simulate.rebalancing.migration import held_counts
-
-Copy = tuple[int, int, int]  # (layer, expert, device that gets it)
 
 
 class HeldExperts:
@@ -64,10 +62,15 @@ class HeldExperts:
         self.held_LDE = np.where(complete_L1E, self.wanted_LDE, held_LDE)
 
     @property
-    def used_LDE(self) -> np.ndarray:
-        """Which copies are used."""
+    def usable_LDE(self) -> np.ndarray:
+        """Which copies can be used now."""
         stays_LDE = self.held_LDE & self.wanted_LDE
         return np.where(stays_LDE.any(1, keepdims=True), stays_LDE, self.held_LDE)
+
+    @property
+    def awaited(self) -> set[Copy]:
+        """The copies under way that are wanted."""
+        return {copy for copy in self.under_way if self.wanted_LDE[copy[0], copy[2], copy[1]]}
 
 
 def slots_of_used(used_LDE: np.ndarray) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 A point is one step: its tokens leave their home devices for the experts that they selected, wherever these are then,
 and come back. *Synchronous* moves begin when the step before is over, and the next step when all of them are there.
-*Hidden* moves begin with the next step, in front of its messages on the same ports; *background* moves wait on each
-port until there is no message of a step. Then an expert is used at its new place by the first step that begins when it
-is there.
+*Hidden* moves begin with the next step, in front of its messages on the same ports; the step has the new placement, and
+a device runs its experts of a layer when their weights are there. *Background* moves wait on each port until there is
+no message of a step; an expert is used at its new place by the first step that begins when it is there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from moe_replay.simulate.config.cluster_config import ClusterConfig
 from moe_replay.simulate.config.costs import Cost
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload, home_devices
-from moe_replay.simulate.engines.cluster_steps import ClusterSteps, SharedPorts
+from moe_replay.simulate.engines.cluster_steps import ClusterSteps, carry_all
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
+from moe_replay.simulate.policies.cluster.moving_experts import SharedPorts
 from moe_replay.simulate.rebalancing.load_points import LoadPoints
 from moe_replay.simulate.rebalancing.moves import HeldExperts, slots_of_used
 from moe_replay.traces.errors import InputError, unknown_name
 
 SYNCHRONOUS, HIDDEN, BACKGROUND = MOVES = ("synchronous", "hidden", "background")
-USUAL = (SYNCHRONOUS, HIDDEN)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Clock:
 
     cluster: ClusterConfig
     cost: Cost
-    moves: tuple[str, ...] = USUAL
+    moves: tuple[str, ...] = MOVES
     dense: bool = True
     engine: str = "auto"
 
@@ -97,7 +97,7 @@ class PointClock:
         taken = []
         for point, expert_LP in enumerate(placements, first):
             held = HeldExperts(expert_LP, self.shape, self.experts, self.expert_bytes)
-            taken.append(self.alone_ns(point, held.used_LDE))
+            taken.append(self.alone_ns(point, held.wanted_LDE))
             self.advance()
         return {"moves": "", **Timed(np.array(taken), np.zeros(1, np.int64), 0, sum(taken)).columns}
 
@@ -113,11 +113,13 @@ class PointClock:
                 moved_bytes += held.follow(expert_LP, ports, now)
                 before_LP = expert_LP
                 if moves == SYNCHRONOUS:
-                    stall_ns = ports.carry_all(now) - now
+                    stall_ns = carry_all(ports, now) - now
                 held.receive(ports)
-            step_ns = alone_ns = self.alone_ns(point, held.used_LDE)
+            used_LDE = held.usable_LDE if moves == BACKGROUND else held.wanted_LDE
+            step_ns = alone_ns = self.alone_ns(point, used_LDE)
             if ports.busy:
-                step_ns = self.steps(held.used_LDE).step_end(self.workload(point), ports, now) - now
+                awaited = set() if moves == BACKGROUND else held.awaited
+                step_ns = self.steps(used_LDE).step_end(self.workload(point), ports, now, awaited) - now
                 stall_ns = step_ns - alone_ns
             now += step_ns + (stall_ns if moves == SYNCHRONOUS else 0)
             rows.append((step_ns, stall_ns))

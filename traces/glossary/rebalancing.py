@@ -33,8 +33,8 @@ COLUMNS = (
            "synchronous rebalance stalls", TRACE, title="stall ms"),
     Column("hidden_steps", "", "steps behind which those copies are made"),
     Column("stall_hidden_ms", "ms", "what of `stall_ms` is longer than those steps", TRACE, title="left ms"),
-    Column("moves", "", "on linked devices: experts move synchronous, between two steps; hidden, beside a step and in "
-           "front of its messages; or background, behind these"),
+    Column("moves", "", "on linked devices: experts move synchronous, between two steps; hidden, in front of a step's "
+           "messages, and it waits for those that it needs; or background, behind messages, old copies used meanwhile"),
     Column("clock_ms", "ms", "time of all points, a step each, on linked devices, with what moves add to them", TRACE,
            title="time ms"),
     Column("moved_bytes", "bytes", "experts that were sent from device to device in all", TRACE, title="moved bytes"),

@@ -112,14 +112,17 @@ class ClusterLockstep(LinkedScheduler):
             self._enter(micro_batch, home, layer + 1, now)
 
     def _reach(self, micro_batch: int, layer: int, device: int, now: int) -> None:
-        """Tokens for a device are there; with the last of them its active slots are enqueued together, ascending."""
-        if not self.exchange.all_there((micro_batch, layer), device):
-            return
-        active = self._active(micro_batch, layer, device)
+        """Tokens for a device are there; with the last of them its active slots can run."""
+        if self.exchange.all_there((micro_batch, layer), device):
+            self.run_active(micro_batch, layer, device, now)
+
+    def run_active(self, micro_batch: int, layer: int, device: int, now: int) -> None:
+        """Enqueue a device's active slots together, ascending."""
+        active = self.active(micro_batch, layer, device)
         self.left[micro_batch, layer, device] = len(active)
         self.work_D[device].extend((micro_batch, layer, 1 + slot, now) for slot in active)
 
-    def _active(self, micro_batch: int, layer: int, device: int) -> list[int]:
+    def active(self, micro_batch: int, layer: int, device: int) -> list[int]:
         """Return the slots of a device that have members, ascending."""
         first = device * self.split.slots_per_device
         members = self.routes.of(micro_batch, layer).members

@@ -11,9 +11,10 @@ from moving_worlds import PlainMoves, points_of
 
 from moe_replay.simulate.config.costs import affine
 from moe_replay.simulate.config.run_config import RunConfig
-from moe_replay.simulate.engines.cluster_steps import ClusterSteps, SharedPorts
+from moe_replay.simulate.engines.cluster_steps import ClusterSteps, carry_all
 from moe_replay.simulate.engines.simpy_engine import simulate
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
+from moe_replay.simulate.policies.cluster.moving_experts import SharedPorts
 from moe_replay.simulate.policies.cluster.slot_table import expert_slots
 from moe_replay.simulate.rebalancing.moves import HeldExperts, slots_of_used
 from moe_replay.simulate.rebalancing.point_clock import (
@@ -21,7 +22,6 @@ from moe_replay.simulate.rebalancing.point_clock import (
     HIDDEN,
     MOVES,
     SYNCHRONOUS,
-    USUAL,
     Clock,
     PointClock,
 )
@@ -62,18 +62,41 @@ def test_one_move_between_steps_has_a_closed_form(engine):
 
 @pytest.mark.parametrize("engine", ["simpy", "compiled"])
 def test_a_hidden_move_by_hand(engine):
-    """The copy leaves device 0 from 34 to 84 and is at device 1 from 37 to 87.
+    """The copy leaves device 0 from 34 to 84 and is at device 1 from 37 to 87. Expert 1 runs there from now on.
 
-    Until then expert 1 runs on device 0. In the step from 34 the token of device 1 is sent at 44, over ports that the
-    copy does not use, and is there at 49; its result is made at 56, finds the port out of device 0 taken until 84, and
-    the port in of device 1 until 87: its head is there at 87, all of it at 91. The step ends at 96, 28 ns late. The
-    next one begins with the copy there: it runs on device 1, undisturbed.
+    In the step from 34 the token of device 0 leaves at 44, finds the port out taken until 84, has its head there at
+    87, and is there at 89, behind the weights: expert 1 runs from 89 to 96. Its result is back at 103; the step ends
+    at 108, 40 ns late, 13 less than a move in front of it takes.
     """
     points, placements, asked = by_hand(3)
     timed = clock_of(points, 2, 2, asked, 50, hand_cost, engine).rebalanced(placements, 0, HIDDEN)
+    assert timed.step_ns_S.tolist() == [34, 74, 34]
+    assert timed.stall_ns_S.tolist() == [0, 40, 0]
+    assert (timed.end_ns, timed.moved_bytes) == (142, 50)
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_a_background_move_by_hand(engine):
+    """The copy leaves device 0 from 34 to 84 and is at device 1 from 37 to 87. Until then expert 1 runs on device 0.
+
+    In the step from 34 the token of device 1 is sent at 44, over ports that the copy does not use, and is there at 49;
+    its result is made at 56, finds the port out of device 0 taken until 84, and the port in of device 1 until 87: its
+    head is there at 87, all of it at 91. The step ends at 96, 28 ns late. The next one begins with the copy there: it
+    runs on device 1, undisturbed.
+    """
+    points, placements, asked = by_hand(3)
+    timed = clock_of(points, 2, 2, asked, 50, hand_cost, engine).rebalanced(placements, 0, BACKGROUND)
     assert timed.step_ns_S.tolist() == [34, 62, 34]
     assert timed.stall_ns_S.tolist() == [0, 28, 0]
     assert (timed.end_ns, timed.moved_bytes) == (130, 50)
+
+
+def test_a_step_waits_for_the_weights_that_it_needs():
+    """One token, at home on device 1: expert 1 comes to it, from 34 to 87, and runs behind that instead of at 44."""
+    points = points_of(np.ones((3, 1, 1, 1)), experts=2, ranks_SN=np.ones((3, 1), int))
+    _, placements, asked = by_hand(3)
+    timed = clock_of(points, 2, 2, asked, 50, hand_cost).rebalanced(placements, 0, HIDDEN)
+    assert timed.step_ns_S.tolist() == [34, 87 + 7 + 5 - 34, 22]
 
 
 def test_two_copies_in_front_of_a_step_and_behind_it_by_hand():
@@ -93,11 +116,11 @@ def test_two_copies_in_front_of_a_step_and_behind_it_by_hand():
     assert found[BACKGROUND].moved_bytes == 100
 
 
-def test_an_expert_is_used_only_once_it_is_there():
+def test_a_copy_in_the_background_is_used_only_once_it_is_there():
     """The move takes 1003 ns, thirty steps: until it is there expert 1 is on device 0, whose tokens stay at home."""
     points = points_of(np.ones((60, 1, 1, 1)), experts=2)  # one token, at home on device 0
     _, placements, asked = by_hand(60)
-    timed = clock_of(points, 2, 2, asked, 1000, hand_cost).rebalanced(placements, 0, HIDDEN)
+    timed = clock_of(points, 2, 2, asked, 1000, hand_cost).rebalanced(placements, 0, BACKGROUND)
     near, far = 22, 34
     arrives = near + 1003
     begins = np.concatenate([[0], timed.step_ns_S.cumsum()[:-1]])
@@ -129,9 +152,9 @@ def test_a_copy_comes_from_the_same_node_and_from_who_has_sent_least():
     sent = [(m.home, m.source, m.destination) for waiting in ports.out for m in waiting]
     assert sorted(sent) == [(0, 0, 1), (1, 0, 3), (1, 1, 2)]  # 0 in its node; 1 from who has sent none, then the lowest
     assert held.follow(after, ports, 0) == 0  # what is under way is not sent again
-    ports.carry_all(0)
+    carry_all(ports, 0)
     held.receive(ports)
-    np.testing.assert_array_equal(held.used_LDE, held.places(after))
+    np.testing.assert_array_equal(held.usable_LDE, held.places(after))
 
 
 def config_of(devices, nodes):
@@ -215,17 +238,19 @@ def test_synchronous_time_is_steps_and_moves_and_bytes_are_copies(world):
 
 @settings(max_examples=150, deadline=None)
 @given(world=moving(in_node=st.just(2), nodes=st.just(1), chosen="all"))
-def test_hidden_moves_never_stall_for_longer_than_synchronous_ones(world):
+def test_hidden_moves_are_never_slower_than_synchronous_ones(world):
     """Two devices, all of whose tokens select all experts: no message overtakes another, so that this holds always.
 
-    With more devices messages may meet in another order, and a step end later than behind the moves: of 3,494 random
-    worlds of four and six devices 10 did, by up to half of the synchronous stall.
+    With more devices messages may meet in another order, and a step end later than behind the moves: of 3,987 random
+    worlds of up to six devices 27 did.
     """
     world = (world[0], world[1], replace(world[2], micro_batches=1), *world[3:])
     clock = made_clock(world, affine(40, 3))
     hidden, synchronous = (clock.rebalanced(world[1], 0, moves) for moves in (HIDDEN, SYNCHRONOUS))
+    assert hidden.end_ns <= synchronous.end_ns
     assert hidden.stall_ns_S.sum() <= synchronous.stall_ns_S.sum()
     assert hidden.stall_ns_S.min() >= 0
+    assert hidden.end_ns == hidden.step_ns_S.sum()
 
 
 @settings(max_examples=100, deadline=None)
@@ -239,9 +264,10 @@ def test_a_plain_model_of_a_step_beside_moves(world, behind):
     held.follow(placements[-1], ports, 0)
     in_order = sorted(held.under_way)  # layers, experts, devices ascending, as they were sent
     source = {(m.layer, m.home, m.destination): m.source for waiting in (*ports.out, *ports.later) for m in waiting}
-    slots_LP = slots_of_used(held.used_LDE)
-    end_ns = clock.steps(held.used_LDE).step_end(clock.workload(0), ports, 0)
-    ports.carry_all(end_ns)
+    used_LDE, awaited = (held.usable_LDE, set()) if behind else (held.wanted_LDE, held.awaited)
+    slots_LP = slots_of_used(used_LDE)
+    end_ns = clock.steps(used_LDE).step_end(clock.workload(0), ports, 0, awaited)
+    carry_all(ports, end_ns)
     in_node = devices // asked.nodes
     net = {
         "inside": (asked.inside_latency_ns, asked.inside_bytes_per_s),
@@ -279,12 +305,12 @@ def test_a_clock_adds_columns_and_changes_none():
     asked = Asked(rules, devices=2, redundant=(0, 2))
     moving = Moving(expert_bytes=100, bandwidth=1e9)
     bare = rebalance_rows([points], asked, moving).rows
-    clock = Clock(cluster(), affine(100, 10), USUAL, True, "simpy")
+    clock = Clock(cluster(), affine(100, 10), MOVES, True, "simpy")
     timed = rebalance_rows([points], replace(asked, clock=clock), moving).rows
     assert not any(name in row for row in bare for name in NEW)
     of_rules = [row for row in timed if row["placement"] == "rebalanced"]
-    assert [row["moves"] for row in of_rules] == [*USUAL] * (len(of_rules) // 2)
-    kept = [row for row in timed if row.get("moves") != HIDDEN]
+    assert [row["moves"] for row in of_rules] == [*MOVES] * (len(of_rules) // 3)
+    kept = [row for row in timed if row.get("moves") not in (HIDDEN, BACKGROUND)]
     assert [{name: row[name] for name in row if name not in NEW} for row in kept] == bare
     assert all(set(NEW) <= row.keys() for row in timed if row["placement"] != "bound")
     synchronous = next(row for row in of_rules if row["planner"] == "lpt")
