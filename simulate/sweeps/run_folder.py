@@ -137,9 +137,13 @@ def simulate_all(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> dict[s
 
 
 def progress_bar() -> Progress:
-    """Return a progress bar on stderr that says how many are done and how long the rest will take."""
+    """Return a progress bar on stderr that says how many are done and how long the rest will take.
+
+    A notebook has none: there it would be a warning for every step, or one more output of the cell.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=console.is_jupyter)
 
 
 def report(runs: Runs, configs: dict[str, RunConfig], jobs: int) -> None:
