@@ -10,9 +10,8 @@ import joblib
 FORMS = {
     "masked gating": ["fill", "play_masked"],
     "expert memory": ["play_with_memory"],
-    "linked devices": ["play_cluster_step", "play_linked_queues"],
+    "all experts resident": ["play_cluster_step", "play_linked_queues", "play_resident"],
     "orders of graphs": [],
-    "all experts resident": ["play_resident"],
     "miss counts": ["replay_accesses"],
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from moe_replay.simulate.compiled import entries
-from moe_replay.simulate.compiled.cluster.cluster_layout import EVENT, MESSAGE
 from moe_replay.simulate.compiled.cluster.queues_build import new_parts
 from moe_replay.simulate.compiled.jit import Entry
 from moe_replay.simulate.compiled.pointers import Pointed
@@ -14,8 +13,11 @@ from moe_replay.simulate.config.costs import Cost
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.engines.compiled_engine import CompiledRun, curves
+from moe_replay.simulate.engines.lengthening_table import LengtheningTable
 from moe_replay.simulate.policies.cluster.slot_table import expert_slots
 from moe_replay.traces.runs.run_records import LINKED_BATCH_COLUMNS, MESSAGE_COLUMNS, RunRecords
+
+ENDS = ("first_out", "last_out", "first_in", "last_in")  # of the queues of ports, whose members are message numbers
 
 
 class LinkedQueuesRun(CompiledRun):
@@ -36,6 +38,7 @@ class LinkedQueuesRun(CompiledRun):
         device_XB = np.repeat(device_X[:, None], self.width, axis=1)
         layer_Q, block_Q = self.place_of(np.arange(device_XB.size))
         world = new_world(workload, config, curves(self.cost, layer_Q, np.minimum(block_Q, 1)), device_XB)
+        self.messages = LengtheningTable(MESSAGE_COLUMNS)
         self.cluster = new_parts(workload, config, slots_LP, len(world["nodes_N"]))
         world["passes_P"]["left"] = np.diff(self.cluster["first_part_P"])
         return world
@@ -56,27 +59,45 @@ class LinkedQueuesRun(CompiledRun):
         return bool(self.cluster.events)
 
     def _make_room(self) -> None:
-        """Lengthen what has become too short for the messages of a round and what happens to them."""
-        cluster, made = self.cluster, int(self.cluster.need_messages)
-        # Messages under way are in chains by number, so that records stay where they are.
-        messages = int(cluster.messages) + made
+        """Keep the messages that are there, and lengthen what is too short for those of a round and their events."""
+        self._keep_delivered()
+        cluster = self.cluster
+        messages = int(cluster.messages) + int(cluster.need_messages)
         events = 2 * len(cluster["ports"]) + messages - int(cluster.delivered)
-        for name, kind, least in (
-            ("messages_A", MESSAGE, messages), ("carried_A", np.int32, messages), ("events_A", EVENT, events),
-            ("due_A", EVENT, events),
+        for name, needed in (
+            # Half of it free, so that records are not moved for a few messages only.
+            ("messages_A", 2 * messages), ("carried_A", 2 * messages), ("events_A", events), ("due_A", events),
         ):  # fmt: skip
-            if least > len(cluster[name]):
-                longer = np.zeros(max(2 * len(cluster[name]), least), kind)
+            if needed > len(cluster[name]):
+                longer = np.zeros(max(2 * len(cluster[name]), needed), cluster[name].dtype)
                 longer[: len(cluster[name])] = cluster[name]
                 cluster.put(**{name: longer})
 
+    def _keep_delivered(self) -> None:
+        """Move the records in front of the first message under way into the table; the others get lower numbers."""
+        cluster, messages, ports = self.cluster, self.cluster["messages_A"], self.cluster["ports"]
+        happening = [cluster["events_A"][: cluster.events]["what"], cluster["due_A"][: max(0, cluster.due)]["what"]]
+        under_way = [each.min() for each in happening if len(each)]
+        for first in (*ports["first_out"], *ports["first_in"]):
+            number = first
+            while number >= 0:
+                under_way.append(number)
+                number = messages[number]["next"]
+        made = int(cluster.messages)
+        done = int(min(under_way, default=made))
+        self.messages.keep(messages[:done])
+        messages[: made - done] = messages[done:made].copy()
+        cluster["carried_A"][: made - done] = cluster["carried_A"][done:made].copy()
+        for numbers in (messages[: made - done]["next"], *(ports[end] for end in ENDS), *happening):
+            numbers[:] = np.where(numbers >= 0, numbers - done, numbers)  # in place: these are views
+        cluster.record["messages"] = made - done
+        cluster.record["delivered"] -= done  # all of them were
+
     def records(self, header: dict) -> RunRecords:
         """Return the record tables of the finished run."""
-        sent = self.cluster["messages_A"][: self.cluster.messages]
-        messages = {name: np.ascontiguousarray(sent[name], kind) for name, kind in MESSAGE_COLUMNS.items()}
-        return RunRecords(
-            self._pass_columns(), self._batch_columns(LINKED_BATCH_COLUMNS), header, messages=messages
-        )  # fmt: skip
+        self._keep_delivered()
+        batches = self._batch_columns(LINKED_BATCH_COLUMNS)
+        return RunRecords(self._pass_columns(), batches, header, messages=self.messages.columns)
 
 
 def simulate(

@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cluster_worlds import cluster, linked, placed, queue_runs
-from equality import assert_equal, simulate_by_simpy, simulate_compiled
-from hypothesis import given, settings
+from equality import assert_equal, assert_equal_records, simulate_by_simpy, simulate_compiled
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_queues import PlainQueues
 from random_worlds import costs, workloads
 from random_worlds import settings as run_settings
 from worlds import world
 
+from moe_replay.simulate.compiled.cluster import queues_build
 from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, members_crc
@@ -122,6 +123,14 @@ def test_both_engines_refuse_a_clock_that_would_not_hold_the_run(latency_ns, ser
     for engine in (simulate_by_simpy, simulate_compiled):
         with pytest.raises(InputError, match=said):
             engine(*drawn, lambda layer, block, tokens: service_ns, {})
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=queue_runs())
+def test_records_move_as_messages_arrive(monkeypatch, drawn):
+    monkeypatch.setattr(queues_build, "FIRST_RECORDS", 1)
+    arguments = (*drawn, {"config": {}})
+    assert_equal_records(simulate_compiled(*arguments), simulate_by_simpy(*arguments), drawn[1].name)
 
 
 def test_records_of_long_runs_find_room():
