@@ -64,8 +64,8 @@ def put(held, expert, rng):
 
 
 @st.composite
-def links(draw, nodes, in_node):
-    """Draw links, often without latency or length, so that much happens at one instant."""
+def links(draw, nodes, in_node, shared=(0,)):
+    """Draw links, often without latency or length, so that much happens at one instant; `shared` experts at home."""
     return cluster(
         nodes=nodes, nics=draw(st.none() | st.integers(1, in_node)),
         inside_latency_ns=draw(st.sampled_from([0, 0, 1, 5])), network_latency_ns=draw(st.sampled_from([0, 1, 7, 40])),
@@ -74,7 +74,7 @@ def links(draw, nodes, in_node):
         dispatch_bytes=draw(st.sampled_from([1, 2, 5])), combine_bytes=draw(st.sampled_from([1, 3, 10])),
         unit=draw(st.sampled_from(["device", "selection"])), mode=draw(st.sampled_from(["direct", "hierarchical"])),
         split=draw(st.sampled_from(["round-robin", "nearest"])), micro_batches=draw(st.sampled_from([1, 1, 2, 3])),
-        shared_experts=draw(st.sampled_from([0, 0, 1, 2])),
+        shared_experts=draw(st.sampled_from(shared)),
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def on_devices(draw, placed_by_rule=True):
     placement = draw(placements(workload.layers, workload.experts, devices, nodes))
     if devices <= workload.experts and placed_by_rule and draw(st.booleans()):
         placement = "contiguous"
-    return workload, homes, placement, devices, draw(links(nodes, in_node))
+    return workload, homes, placement, devices, draw(links(nodes, in_node, (0, 0, 1, 2)))
 
 
 @st.composite
