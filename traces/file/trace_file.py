@@ -119,11 +119,13 @@ class Seal:
 
 def save_trace(trace: Trace, path: Path | str) -> None:
     """Write a trace as one Parquet file, which appears whole or not at all."""
-    write_pieces([trace], path)
+    trace.__dict__["field_digests"] = write_pieces([trace], path)  # worked out on the way: no need to do so again
 
 
-def write_pieces(traces: Iterable[Trace], path: Path | str) -> None:
-    """Write traces that continue each other as one file; memory holds one row group beside the trace that is taken.
+def write_pieces(traces: Iterable[Trace], path: Path | str) -> dict[str, str]:
+    """Write traces that continue each other as one file, return the digests of its fields.
+
+    Memory holds one row group beside the trace that is taken.
 
     (And four to a few dozen bytes per sequence, to see that nothing is said about a sequence twice and differently.)
     """
@@ -144,5 +146,7 @@ def write_pieces(traces: Iterable[Trace], path: Path | str) -> None:
                 raise InputError("parts of one trace differ in header, in columns or in K, allowed: equal ones")
             write(pieces.add(trace))
         write(pieces.rest())
-        content = first.header.to_json() | {"tokens": seal.tokens, "slots": first.K, "digests": seal.digests()}
+        digests = seal.digests()
+        content = first.header.to_json() | {"tokens": seal.tokens, "slots": first.K, "digests": digests}
         writer.add_key_value_metadata(sealed(content, KIND))
+    return digests

@@ -46,26 +46,29 @@ def trace_of(path: Path, arrays: dict, source: Source, files: list[Path] | None 
         place = f"{files[0]} and {len(files) - 1} more: {arrays['names']['experts']}"
     check_array(place, arrays["experts"])
     check_beside(path, arrays)
-    stated_TLK = arrays["experts"]
+    stated_TLK = arrays.pop("experts")  # and gone below: a long recording should not be in memory twice
     layer_ids = layers_of(path, source, arrays.get("layer_ids"), stated_TLK.shape[1])
     routes = sound_rows(source, place, stated_TLK, layer_ids, stated_map(source))
     experts_TLK = routes.experts_TLK
     tokens, _, k = experts_TLK.shape
+    if "scores" in arrays:
+        filled_TLK = (experts_TLK < 0) & (stated_TLK[:, :, :k] >= 0)
+        with np.errstate(over="ignore"):  # what overflows is refused as infinite
+            scores_TLK = np.where(filled_TLK, 0, arrays["scores"][:, :, :k]).astype(np.float32)
+    else:
+        scores_TLK = None
+    del stated_TLK
     length_S = lengths(path, arrays["offsets"], tokens)
     prompt_len_S = whole_numbers(path, arrays, "prompt_len", (len(length_S),))
     fields = sequences(path, source.options.phase, length_S, prompt_len_S).token_fields()
     for name, at, kind in (("prompt_len", "prompt_len_S", np.int32), ("domain", "domain_S", np.str_)):
         if name in arrays:
             fields[at] = arrays[name].astype(kind)
-    if "scores" in arrays:
-        filled_TLK = (experts_TLK < 0) & (stated_TLK[:, :, :k] >= 0)
-        with np.errstate(over="ignore"):  # what overflows is refused as infinite
-            fields["scores_TLK"] = np.where(filled_TLK, 0, arrays["scores"][:, :, :k]).astype(np.float32)
     left_out = [*arrays["left_out"], *routes.left_out]
     notes = ONE_AFTER_ANOTHER | map_note(source) | ({"left_out": left_out} if left_out else {})
     stated = whole_numbers(path, arrays, "zero_experts", ())
     model = source.model(source.options.k or k, layer_ids, zero_experts=None if stated is None else int(stated))
-    return routes.only(source.trace(model, notes, files, experts_TLK=experts_TLK, **fields))
+    return routes.only(source.trace(model, notes, files, experts_TLK=experts_TLK, scores_TLK=scores_TLK, **fields))
 
 
 def array_names(source: Source, held: list[str]) -> dict[str, str]:

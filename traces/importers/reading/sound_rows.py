@@ -37,7 +37,7 @@ def sound_rows(
         experts_TLK = without_shared(place, mapped(source, routes.experts_TLK, logical_LP, layer_ids), experts, shared)
         check_ids(place, experts_TLK, experts, -1, layer_ids)
         routes = Routes(experts_TLK, routes.kept_T, routes.left_out)
-    kept_TLK = routes.experts_TLK[routes.kept_T]
+    kept_TLK = routes.experts_TLK if routes.kept_T.all() else routes.experts_TLK[routes.kept_T]
     check_no_shared(place, kept_TLK, experts, shared)
     check_copies(place, kept_TLK, layer_ids, experts)
     return routes

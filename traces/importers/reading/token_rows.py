@@ -8,6 +8,7 @@ import numpy as np
 from moe_replay.traces.command_line.number_limits import narrowed
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.checks import such
+from moe_replay.traces.file.chunks import chunks
 
 COPY_BITS = 64  # layers are copies of each other only where chance would need a coin to fall the same way so often
 
@@ -21,6 +22,8 @@ def check_ids(
     Messages call layers by `layer_ids`, or 0, 1, ... where there are none; `hints` say what larger ids may be.
     """
     check_array(place, experts_TLK)
+    if lowest <= experts_TLK.min() and experts_TLK.max() < experts:  # the usual case, without masks of their size
+        return
     wrong = (experts_TLK >= experts) | (experts_TLK < lowest)
     if count := int(np.count_nonzero(wrong)):
         row, layer, slot = (int(at) for at in np.unravel_index(int(wrong.argmax()), wrong.shape))
@@ -54,13 +57,14 @@ def check_copies(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...]
     tokens, _, k = experts_TLK.shape
     if experts < 2 or k >= experts or tokens * math.log2(math.comb(experts, k)) < COPY_BITS:
         return
-    seen = {}
+    seen = {}  # by their first rows, which tell most layers apart
     for layer, layer_id in enumerate(layer_ids):
-        content = np.ascontiguousarray(experts_TLK[:, layer]).tobytes()
-        if content in seen:
-            both = f"layers {seen[content]} and {layer_id} hold the same experts in all {tokens} rows"
-            raise InputError(f"{place}: {both}, allowed: layers of their own, not copies")
-        seen[content] = layer_id
+        alike = seen.setdefault(experts_TLK[:1024, layer].tobytes(), [])
+        for before in alike:
+            if np.array_equal(experts_TLK[:, before], experts_TLK[:, layer]):
+                both = f"layers {layer_ids[before]} and {layer_id} hold the same experts in all {tokens} rows"
+                raise InputError(f"{place}: {both}, allowed: layers of their own, not copies")
+        alike.append(layer)
 
 
 SHARED = (
@@ -75,6 +79,8 @@ def without_shared(place: str, experts_TLK: np.ndarray, experts: int, slots: int
     hold nothing are dense ones. InputError where such slots are not stated, or where stated ones hold something else.
     """
     k = experts_TLK.shape[2]
+    if not slots and experts_TLK.max() < experts:
+        return experts_TLK
     used_L = (experts_TLK > 0).any((0, 2))
     shared_K = (experts_TLK[:, used_L] >= experts).all((0, 1)) & used_L.any()
     if slots is None and shared_K.any() and not shared_K.all() and (experts_TLK[:, :, ~shared_K] < experts).all():
@@ -98,10 +104,13 @@ def check_no_shared(place: str, experts_TLK: np.ndarray, experts: int, slots: in
     tokens, layers, k = experts_TLK.shape
     if slots is not None or layers < 2 or k >= experts or tokens * layers * math.log2(experts / k) < COPY_BITS:
         return
-    for expert in np.unique(experts_TLK[0, 0]):
-        if expert >= 0 and (experts_TLK == expert).any(2).all():
-            found = f"expert {expert} is in all {tokens} rows of all {layers} layers"
-            raise InputError(f"{place}: {found}: {SHARED}; --shared-slots 0 keeps it")
+    always = [expert for expert in np.unique(experts_TLK[0, 0]).tolist() if expert >= 0]
+    for run in chunks(tokens, layers):
+        always = [expert for expert in always if (experts_TLK[run] == expert).any(2).all()]
+        if not always:
+            return
+    found = f"expert {always[0]} is in all {tokens} rows of all {layers} layers"
+    raise InputError(f"{place}: {found}: {SHARED}; --shared-slots 0 keeps it")
 
 
 def without_dense(place: str, experts_TLK: np.ndarray, layer_ids: tuple[int, ...]) -> np.ndarray:
@@ -141,14 +150,22 @@ class Sequences:
         A prompt is one pass, every later token one of its own. What really ran together the files do not tell.
         """
         joined_S = np.zeros(len(self.length_S), bool) if self.joined_S is None else self.joined_S
-        part_T = np.repeat(np.arange(len(self.length_S)), self.length_S)
-        row_T = np.arange(len(part_T)) - np.repeat(np.cumsum(self.length_S) - self.length_S, self.length_S)
-        decode_T = row_T >= self.prefill_S[part_T]
+        # In 32 bits, which hold every row: millions of tokens should not take gigabytes on the way.
+        narrowed("position", self.first_position_S + np.maximum(self.length_S, 1) - 1, np.int32)
+        start_S = narrowed("row", np.cumsum(self.length_S) - self.length_S, np.int32)
+        tokens = int(narrowed("row", self.length_S.sum(), np.int32))
+        position_T = np.arange(tokens, dtype=np.int32)
+        position_T -= np.repeat(start_S, self.length_S)
+        decode_T = position_T >= np.repeat(narrowed("prompt_len", self.prefill_S, np.int32), self.length_S)
+        step_T = np.cumsum((position_T == 0) | decode_T, dtype=np.int32)
+        step_T -= 1
+        position_T += np.repeat(self.first_position_S.astype(np.int32), self.length_S)
+        sequence_S = (np.cumsum(~joined_S) - 1).astype(np.int32)
         return {
-            "sequence_T": (np.cumsum(~joined_S) - 1).astype(np.int32)[part_T],
-            "position_T": narrowed("position", row_T + self.first_position_S[part_T], np.int32),
-            "step_T": narrowed("step", np.cumsum((row_T == 0) | decode_T) - 1, np.int32),
-            "phase_T": decode_T.astype(np.int8),
+            "sequence_T": np.repeat(sequence_S, self.length_S),
+            "position_T": position_T,
+            "step_T": step_T,
+            "phase_T": decode_T.view(np.int8),
         }
 
 

@@ -40,7 +40,7 @@ def routes_of(
     experts, choice = experts or source.options.experts, source.options.unrouted
     leave_out = source.options.leave_out
     looks_TL = filled_rows(experts_TLK, experts) if choice != REAL else np.zeros((tokens, layers), bool)
-    lacks_TL = looks_TL | (experts_TLK == -1).all(2)
+    lacks_TL = looks_TL | empty_rows(experts_TLK)
     if lacks_TL.all():
         value = "only -1" if (experts_TLK == -1).all() else f"{experts_TLK[0, 0, 0]} in every slot"
         raise InputError(f"{place}: all {tokens} rows of all {layers} layers hold {value}: no routes were captured")
@@ -55,11 +55,24 @@ def routes_of(
     if not kept_T.any():
         raise InputError(f"{place}: all {tokens} tokens are left out, allowed: at least one with a route")
     said = left_out_texts(padding_T, unrouted_T, lacks_TL)
-    return Routes(np.where(looks_TL[:, :, None], np.int16(-1), experts_TLK.astype(np.int16)), kept_T, said)
+    kept_TLK = experts_TLK.astype(np.int16)
+    if looks_TL.any():
+        kept_TLK[looks_TL] = -1
+    return Routes(kept_TLK, kept_T, said)
+
+
+def empty_rows(experts_TLK: np.ndarray) -> np.ndarray:
+    """Return which rows (T, L) hold -1 in every slot."""
+    empty_TL = experts_TLK[:, :, 0] == -1
+    if empty_TL.any():
+        empty_TL &= (experts_TLK == -1).all(2)
+    return empty_TL
 
 
 def left_out_texts(padding_T: np.ndarray, unrouted_T: np.ndarray, lacks_TL: np.ndarray) -> tuple[str, ...]:
     """Return what is left out in words, and what of the same kind is kept since its token has a route elsewhere."""
+    if not (padding_T.any() or unrouted_T.any()):
+        return ()
     tokens, partly = len(padding_T), int(lacks_TL[~(padding_T | unrouted_T)].sum())
     others = f" ({partly:,} rows of tokens with a route in other layers are kept)" if partly else ""
     return tuple(
