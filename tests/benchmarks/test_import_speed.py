@@ -3,8 +3,8 @@
     python -m pytest tests/benchmarks/test_import_speed.py -o addopts="" -s
 
 Each import runs in a process of its own, start included. Beside it is shown what pyarrow takes to write the arrays
-alone with the same compression. No clock fails anything here; an import that does less than all of its work does: the file
-must hold every selection that was put in, in its place, and its digest must be that of a trace made from the arrays.
+alone with the same compression. No clock fails anything here; an import that does less than all of its work does: the
+file must hold every selection that was put in, in its place, under the digest that was printed.
 """
 
 import subprocess
