@@ -4,10 +4,11 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from importing import imported, needs_real
+from importing import imported, needs_real, selections
 
 from moe_replay.traces.describe import load_LE
 from moe_replay.traces.errors import InputError
@@ -16,6 +17,7 @@ from moe_replay.traces.exporters.exporter_names import EXPORTERS, export
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.header import ModelInfo
 from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.new_traces import trace_from_arrays
 from moe_replay.traces.placements.expert_placement import ExpertPlacement, load_placement, save_placement
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 
@@ -54,6 +56,25 @@ def test_npz_comes_back_with_equal_selections(trace, tmp_path):
     np.testing.assert_array_equal(again.position_T, trace.position_T[order])
     np.testing.assert_array_equal(again.phase_T, trace.phase_T[order])
     assert again.header.model.layer_ids == trace.header.model.layer_ids
+
+
+def test_npz_keeps_the_places_of_tokens_that_were_left_out(tmp_path, rng):
+    """A sequence that begins behind a cached prompt, one that lacks tokens, and a decoded one: places and reuse."""
+    whole = trace_from_arrays(
+        selections(rng, 24, 2, 2, 8), [0, 8, 16, 24], experts=8, phase="both", prompt_len=[5, 5, 5]
+    )  # fmt: skip
+    cut = whole.only(~np.isin(np.arange(24), [0, 1, 11, 12, 14, 16, 17, 18, 19, 20]))
+    export("npz", Subject(cut.only(cut.sequence_T < 2)), tmp_path / "x.npz")
+    again = imported("npz", tmp_path / "x.npz", experts=8, phase="both", leave_out=("unrouted",))
+    for name in ("experts_TLK", "sequence_T", "position_T", "phase_T", "prompt_len_S"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(cut.only(cut.sequence_T < 2), name))
+    export("npz", Subject(cut.only(cut.sequence_T == 2)), tmp_path / "y.npz")
+    again = imported("npz", tmp_path / "y.npz", experts=8, phase="decode")
+    assert again.position_T.tolist() == [5, 6, 7]
+    far = cut.only(cut.sequence_T < 2)
+    far = replace(far, position_T=far.position_T * 100)
+    with pytest.raises(InputError, match="tokens are missing between 11; allowed: at most as many"):
+        export("npz", Subject(far), tmp_path / "z.npz")
 
 
 def test_a_published_decode_trace_survives_the_round_trip(tmp_path):

@@ -77,6 +77,11 @@ def mode_of(place: str, record: dict) -> str:
 
 def owners(place: str, record: dict, mode: str, tokens: int) -> np.ndarray:
     """Return the request of every token, numbered within the pass; each decoded token is of another one."""
+    if mode == DECODE and record.get("extend_seq_lens") is not None:
+        length_S = whole_numbers(place, record, "extend_seq_lens", 1)
+        if (length_S != 1).any():
+            found = f"extend_seq_lens is {length_S.tolist()!s:.60} in a pass that decodes"
+            raise InputError(f"{place}: {found}, allowed none, or ones")
     if mode not in (EXTEND, MIXED):
         return np.arange(tokens)
     length_S = whole_numbers(place, record, "extend_seq_lens", 1)

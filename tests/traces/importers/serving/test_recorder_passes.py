@@ -129,6 +129,15 @@ def test_other_modes_are_refused_by_number_or_name(tmp_path, rng, mode):
     assert "record 0: forward_mode is" in refusal("sglang-recorder", saved(tmp_path / "x.pt", content), **OPTIONS)
 
 
+def test_lengths_of_prompts_in_a_pass_that_decodes_are_refused(tmp_path, rng):
+    content = tokens_file(record(rng, 1, 2, [0, 1, 2], [3]))
+    assert "extend_seq_lens is [3] in a pass that decodes, allowed none, or ones" in refusal(
+        "sglang-recorder", saved(tmp_path / "x.pt", content), **OPTIONS
+    )
+    content["records"][0]["extend_seq_lens"] = [1, 1, 1]
+    assert imported("sglang-recorder", saved(tmp_path / "x.pt", content), **OPTIONS).S == 3
+
+
 def test_rows_behind_the_tokens_and_rows_without_a_route(tmp_path, rng):
     content = tokens_file(record(rng, 1, 1, range(6), [6]), record(rng, 2, 2, [6, 9]))
     ids = content["records"][1]["topk_ids_of_layer"]
