@@ -107,9 +107,9 @@ def equal_lists(place: str, values: pa.Array) -> tuple[pa.Array, int]:
 
 
 def codes(values: pa.Array) -> tuple[np.ndarray, list]:
-    """Return (number of every row's value, the values in the order in which they first appear)."""
+    """Return (number of every row's value, -1 for none, the values in the order in which they first appear)."""
     encoded = pc.dictionary_encode(values)
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
+    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
 
 
 def layer_numbers_of(table: TableFile, name: str) -> np.ndarray:

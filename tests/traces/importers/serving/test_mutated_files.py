@@ -29,6 +29,8 @@ from moe_replay.traces.importers.importer_names import KINDS
 
 pytest.importorskip("torch")
 
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")  # one line says what is wrong, and nothing beside it
+
 TIMES = int(os.environ.get("MOE_REPLAY_FUZZ", "600"))
 STATED = {"experts": EXPERTS, "layers": "all"}
 ROLLOUTS = {"experts": EXPERTS, "k": K, "layers": "0-2"}
