@@ -55,17 +55,17 @@ class MemoryScreen:
         self.reading = Div(text="", width=style.WIDTH)
         self.command = style.command_text()
         if self.facts.expert_bytes is not None:
-            self.plot = MissPlot(len(self.facts.layer_ids) * self.facts.expert_bytes)
+            self.plot = MissPlot(len(self.facts.layer_ids) * self.facts.expert_bytes, self.facts.experts)
             self.new_controls()
 
     def new_controls(self) -> None:
         """Make what can be moved."""
         wide = {"width": style.CONTROLS_WIDTH}
-        facts, slot = self.facts, self.plot.bytes_per_slot / 1e9
+        facts, slot = self.facts, self.plot.step
         half = max(1, facts.experts // 2)
         self.memory = Slider(
-            title="Memory for experts, GB", start=slot, end=slot * facts.experts, step=slot, value=slot * half,
-            format="0.000", **wide,
+            title=f"Memory for experts, {self.plot.unit}", start=slot, end=slot * facts.experts, step=slot,
+            value=slot * half, format="0.000", **wide,
         )  # fmt: skip
         self.plot.line.location = self.memory.value
         self.policies = MultiChoice(
@@ -112,7 +112,7 @@ class MemoryScreen:
     @property
     def slots(self) -> int:
         """How many experts of each layer the memory holds."""
-        return min(self.facts.experts, max(1, round(self.memory.value * 1e9 / self.plot.bytes_per_slot)))
+        return min(self.facts.experts, max(1, round(self.memory.value / self.plot.step)))
 
     @property
     def choice(self) -> Choice:
@@ -125,20 +125,21 @@ class MemoryScreen:
 
     def dragged_line(self) -> None:
         """The line was dragged: the slider follows, in whole slots."""
-        slot = self.plot.bytes_per_slot / 1e9
+        slot = self.plot.step
         wanted = min(max(round(self.plot.line.location / slot), 1), self.facts.experts) * slot
         if abs(wanted - self.memory.value) > slot / 2:
             self.memory.value = wanted
 
     def dragged_slider(self) -> None:
         """The slider was moved: the line follows."""
-        if abs(self.plot.line.location - self.memory.value) > self.plot.bytes_per_slot / 1e9 / 2:
+        if abs(self.plot.line.location - self.memory.value) > self.plot.step / 2:
             self.plot.line.location = self.memory.value
         self.moved()
 
     def ask_curves(self) -> None:
         """Ask for the curves, of a part of the trace and then of all of it."""
         number, policies = self.curve_numbers.next(), tuple(self.policies.value)
+        self.counted.text = style.busy("counting misses")
 
         def call(most: int | None) -> tuple:
             return questions.misses, self.asking.study, policies, int(self.k.value), self.group.value, most
@@ -186,8 +187,8 @@ class MemoryScreen:
         """Write below the plot what the line says."""
         choice, facts = self.choice, self.facts
         said = (
-            f"<b>{self.plot.gigabytes(self.slots):.3g} GB</b> hold {self.slots} of {facts.experts} experts in each of "
-            f"{len(facts.layer_ids)} layers."
+            f"<b>{self.plot.size(self.slots):.4g} {self.plot.unit}</b> hold {self.slots} of {facts.experts} experts in "
+            f"each of {len(facts.layer_ids)} layers."
         )
         if self.curves is not None and self.cache.value in self.curves.curves:
             mine, best = at(self.curves, self.cache.value, self.slots), at(self.curves, OPTIMUM, self.slots)

@@ -10,33 +10,35 @@ from moe_replay.figures.live.page_style import CYCLE, GREY, RED, plot
 from moe_replay.simulate.answers.miss_answer import OPTIMUM, MissAnswer
 
 MOST_LINES = len(CYCLE)
+UNITS = {"GB": 1e9, "MB": 1e6}
 
 
 class MissPlot:
-    """Miss curves of policies, the optimum shaded; `line` is the memory that is asked about, in GB."""
+    """Miss curves of policies, the optimum shaded; `line` is the memory that is asked about, in `unit`."""
 
-    def __init__(self, bytes_per_slot: int) -> None:
-        self.bytes_per_slot = bytes_per_slot
+    def __init__(self, bytes_per_slot: int, most_slots: int) -> None:
+        self.unit = "GB" if bytes_per_slot * most_slots >= UNITS["GB"] else "MB"
+        self.step = bytes_per_slot / UNITS[self.unit]  # of one slot in every layer
         self.figure = plot(
-            "Misses against memory for experts: drag the red line", x_axis_label="memory for experts, GB",
+            "Misses against memory for experts: drag the red line", x_axis_label=f"memory for experts, {self.unit}",
             y_axis_label="share of accesses that miss", y_range=(0, 1), tools="reset,save",
         )  # fmt: skip
-        self.shade = ColumnDataSource({"gigabytes": [], "miss": []})
+        self.shade = ColumnDataSource({"size": [], "miss": []})
         self.figure.varea(
-            "gigabytes", 0, "miss", source=self.shade, fill_color=GREY, fill_alpha=0.35,
+            "size", 0, "miss", source=self.shade, fill_color=GREY, fill_alpha=0.35,
             legend_label="no policy can be here",
         )  # fmt: skip
         self.curves = [ColumnDataSource(new_columns()) for _ in range(MOST_LINES)]
         self.names = [""] * MOST_LINES
         lines = []
         for source, colour in zip(self.curves, CYCLE, strict=True):
-            line = self.figure.line("gigabytes", "miss", source=source, color=colour, width=2.5, visible=False)
-            dots = self.figure.scatter("gigabytes", "miss", source=source, color=colour, size=6, visible=False)
+            line = self.figure.line("size", "miss", source=source, color=colour, width=2.5, visible=False)
+            dots = self.figure.scatter("size", "miss", source=source, color=colour, size=6, visible=False)
             lines.append((line, dots))
         self.lines = lines
         hover = HoverTool(
             tooltips=[
-                ("", "@policy"), ("slots per layer", "@slots"), ("memory", "@gigabytes{0.000} GB"),
+                ("", "@policy"), ("slots per layer", "@slots"), ("memory", f"@size{{0.000}} {self.unit}"),
                 ("miss", "@miss{0.0%}"),
             ],
             renderers=[dots for _, dots in lines],
@@ -45,15 +47,15 @@ class MissPlot:
         self.line = Span(location=0, dimension="height", line_color=RED, line_width=4, editable=True)
         self.figure.add_layout(self.line)
 
-    def gigabytes(self, slots: int) -> float:
+    def size(self, slots: int) -> float:
         """Return the memory that so many slots in every layer take."""
-        return slots * self.bytes_per_slot / 1e9
+        return slots * self.step
 
     def show(self, answer: MissAnswer) -> None:
         """Draw the curves of an answer."""
         optimum = answer.curves[OPTIMUM]
         self.shade.data = {
-            "gigabytes": [self.gigabytes(slots) for slots, *_ in optimum], "miss": [ratio for _, ratio, _ in optimum]
+            "size": [self.size(slots) for slots, *_ in optimum], "miss": [ratio for _, ratio, _ in optimum]
         }  # fmt: skip
         policies = [name for name in answer.curves if name != OPTIMUM][:MOST_LINES]
         legend = [item for item in self.figure.legend[0].items if "no policy" in str(item.label)]
@@ -69,13 +71,13 @@ class MissPlot:
         curve = answer.curves[policy]
         return {
             "policy": [policy] * len(curve), "slots": [slots for slots, *_ in curve],
-            "gigabytes": [self.gigabytes(slots) for slots, *_ in curve], "miss": [ratio for _, ratio, _ in curve],
+            "size": [self.size(slots) for slots, *_ in curve], "miss": [ratio for _, ratio, _ in curve],
         }  # fmt: skip
 
 
 def new_columns() -> dict:
     """Return the columns of an empty curve."""
-    return {"policy": [], "slots": [], "gigabytes": [], "miss": []}
+    return {"policy": [], "slots": [], "size": [], "miss": []}
 
 
 def at(answer: MissAnswer, policy: str, slots: int) -> float:

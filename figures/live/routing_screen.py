@@ -64,9 +64,9 @@ class RoutingScreen:
     def __init__(self, inputs: PageInputs, lanes: Lanes) -> None:
         self.inputs, self.source, self.study = inputs, inputs.source, inputs.study
         facts = inputs.facts
-        self.traces = [(TraceMaps(facts, self.source.trace.name, Numbers(), lanes), self.source.trace)]
+        self.traces = [(TraceMaps(facts, str(self.source.trace), Numbers(), lanes), self.source.trace)]
         if inputs.beside is not None:
-            beside = TraceMaps(inputs.beside, self.source.beside.name, Numbers(), lanes)
+            beside = TraceMaps(inputs.beside, str(self.source.beside), Numbers(), lanes)
             self.traces.append((beside, self.source.beside))
         self.numbers = Numbers()
         self.lane = lanes.long(self.numbers)
@@ -148,7 +148,6 @@ class DeviceLoads:
         )
         plot.scatter(
             "planner", "heaviest", source=self.bars, marker="dash", size=70, line_width=4, color=style.RED,
-            legend_label="heaviest device",
         )  # fmt: skip
         said = [("placement", "@planner"), ("layer", "@layer"), ("device", "@device"), ("load", "@load{0.00}")]
         plot.add_tools(HoverTool(tooltips=said, renderers=[dots]))

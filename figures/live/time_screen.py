@@ -40,7 +40,7 @@ FURTHER = (
     "These commands write the stretch as a file that https://ui.perfetto.dev opens: there one can zoom and search."
 )
 TOTAL = "whole"
-HEADROOM = 1.1  # above the highest bar, for its number
+HEADROOM = 1.15  # above the highest bar, for its number
 COLUMNS = ("cause", "name", "bottom", "top", "ms", "shown", "meaning", "colour")
 
 
@@ -72,6 +72,7 @@ class TimeScreen:
             y_axis_label="ms of a pass's time",
             height=380,
             width=style.FULL_WIDTH,
+            frame_align=False,  # else it is as narrow as the stretch beside its legend
             tools="reset,save",
         )
         bars = made.vbar(

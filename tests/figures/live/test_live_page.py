@@ -176,9 +176,10 @@ def test_memory_reads_what_the_commands_count(opened_page, told):
     screen = opened.page.memory
     opened.pump(lambda: screen.curves is not None and screen.point is not None and not screen.point.quick)
     assert isinstance(screen.memory, Slider)
-    screen.plot.line.location = 3 * 3 * 0.04  # dragged to three slots in each of three layers
+    assert (screen.plot.unit, screen.memory.end) == ("MB", pytest.approx(8 * 3 * 40))
+    screen.plot.line.location = 3 * 3 * 40 + 9  # dragged near to three slots in each of three layers
     assert screen.slots == 3
-    assert screen.memory.value == pytest.approx(0.36)
+    assert screen.memory.value == pytest.approx(360)
     opened.pump(lambda: screen.point.choice.slots == 3 and not screen.point.quick and "tokens/s" in screen.reading.text)
     counting, *timing = screen.command.text.splitlines()
     printed = told(counting)
