@@ -106,6 +106,20 @@ def test_sglang_json_holds_dense_layers_at_their_own_numbers(loads, placed, tmp_
     assert table[0] == table[2] == table[4] == [0, 1, 2, 3, 0, 1]
 
 
+def test_exported_counts_are_plain_counts_too(loads, tmp_path):
+    """EPLB's weights and SGLang's counts, in every suffix, come back equal through `counts` as well."""
+    wanted = loads.load_SRMLE.sum((0, 1, 2))
+    export("eplb", Subject(loads), tmp_path / "w.npz")
+    export("sglang", Subject(loads, None, 4), tmp_path / "c.json")
+    made = {"w.npz": imported("counts", tmp_path / "w.npz", k=2)}
+    made["c.json"] = imported("counts", tmp_path / "c.json", k=2, layers="1,3")
+    made["eplb"] = imported("eplb", tmp_path / "w.npz", k=2)
+    for again in made.values():
+        np.testing.assert_array_equal(again.load_LE, wanted)
+        assert again.model.layer_ids == (1, 3)
+    assert len({again.digest for again in made.values()}) == 1
+
+
 def test_tensorrt_statistics_come_back_rank_by_rank(loads, tmp_path):
     export("tensorrt-llm", Subject(loads), tmp_path / "statistics")
     again = imported("tensorrt-llm", tmp_path / "statistics")

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from importing import imported, refusal, selections
 
+from moe_replay.traces.file.trace_file import save_trace
+
 LAYERS = (3, 5)  # layer ids skip dense layers
 
 
@@ -302,6 +304,26 @@ def test_ids_from_one_on(tmp_path):
         if path.with_name("b.csv").write_text("token,layer,experts\n0,1,0 1\n")
         else None
     )
+
+
+def test_a_route_trace_of_one_token_a_step(tmp_path):
+    """Comments above the header, columns that mean nothing here, and steps in the place of tokens."""
+    path = tmp_path / "route.csv"
+    lines = [
+        f"{turn},{'prefill' if step == 0 else 'decode'},{step},{n},{s},{(3 * step + n + s + turn) % 8},0.5,hit,1802240"
+        for turn in (0, 1) for step in (0, 1, 2) for n in (1, 2) for s in (0, 1)
+    ]  # fmt: skip
+    header = "turn,phase,step,layer,slot,expert,weight,residency,expert_bytes"
+    path.write_text("\n".join(["# route_trace v1", "# n_expert=8 n_expert_used=2", header, *lines]))
+    trace = imported("table", path, experts=8, score_kind="none")
+    assert (trace.S, trace.phase_T.tolist()) == (2, [0, 1, 1, 0, 1, 1])
+    assert trace.experts_TLK[1].tolist() == [[4, 5], [5, 6]]
+
+
+def test_a_trace_is_no_table(tmp_path, made):
+    long_csv(tmp_path / "a.csv", made)
+    save_trace(imported("table", tmp_path / "a.csv", experts=16, phase="prefill"), tmp_path / "a.trace.parquet")
+    assert "already a file of moe-replay" in refusal("table", tmp_path / "a.trace.parquet", experts=16, phase="prefill")
 
 
 def test_dense_layers_are_named_away(tmp_path):

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.file.parquet import DAMAGE
+from moe_replay.traces.file.parquet import DAMAGE, HEADER_KEY
 from moe_replay.traces.importers.reading.array_file import DAMAGE as ARRAY_DAMAGE
 from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.torch_file import arrays_in, torch_value
 from moe_replay.traces.importers.tables.column_fields import normal
+from moe_replay.traces.importers.tables.column_files import OWN_FILE
 
 HEAD = 2**16  # bytes at the start of a text
 
@@ -98,9 +99,12 @@ def pickled(path: Path) -> Signs:
 def parquet_signs(path: Path) -> Signs:
     """Return the columns of a Parquet file."""
     try:
-        return Signs("parquet", tuple(normal(name) for name in pq.read_schema(path).names))
+        schema = pq.read_schema(path)
     except DAMAGE as error:
         raise InputError(f"{path}: not a whole Parquet file ({str(error)[:60]})") from None
+    if HEADER_KEY in (schema.metadata or {}):
+        raise InputError(f"{path}: {OWN_FILE}")
+    return Signs("parquet", tuple(normal(name) for name in schema.names))
 
 
 def text_signs(path: Path, head: bytes) -> Signs:

@@ -16,10 +16,11 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.file.parquet import DAMAGE
+from moe_replay.traces.file.parquet import DAMAGE, HEADER_KEY
 from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.torch_file import arrays_in, torch_value
 
+OWN_FILE = "already a file of moe-replay, which every command reads as it is"
 SEPARATORS = ",\t;|"
 BAD = (*DAMAGE, pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError)
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".npz", ".pt")
@@ -91,11 +92,14 @@ def content_of(path: Path) -> bytes:
 def opened_parquet(path: Path) -> pa.Table:
     """Return a Parquet file's table."""
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except BAD as error:
         raise InputError(f"{path}: not a whole Parquet file ({first_line(error)})") from None
+    if HEADER_KEY in (table.schema.metadata or {}):  # its layers are places, not the model's numbers
+        raise InputError(f"{path}: {OWN_FILE}")
+    return table
 
 
 def array_columns(path: Path) -> pa.Table:

@@ -40,6 +40,8 @@ def selection_rows(table: TableFile, stated: tuple[str, ...], scored: bool) -> S
     core += [*cells.values()] if cells else [*slots.values()] if "expert" not in fields else []
     core += [fields[name] for name in ("sequence", "token") if core and name in fields]
     table, left_out = without_remarks(table, core)
+    if "expert" in fields and "token" not in fields and "step" in fields:  # logs of one token a step
+        fields = {("token" if name == "step" else name): column for name, column in fields.items()}
     if "expert" in fields:
         rows = long_rows(table, fields)
     elif "experts" in fields and depth(table.columns[fields["experts"]]) > 1:
