@@ -14,9 +14,10 @@ from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload, build_workload
 from moe_replay.simulate.end_to_end.judged_steps import JudgedSteps
 from moe_replay.simulate.end_to_end.systems import Stretch, System, stretches_of
-from moe_replay.simulate.engines.cluster_steps import SharedPorts
+from moe_replay.simulate.engines.cluster_steps import carry_all
 from moe_replay.simulate.engines.engine_choice import simulate
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
+from moe_replay.simulate.policies.cluster.moving_experts import SharedPorts
 from moe_replay.simulate.policies.placement import PLACEMENTS, FilePlacement
 from moe_replay.simulate.rebalancing.device_loads import device_loads, over_mean
 from moe_replay.simulate.rebalancing.moves import HeldExperts
@@ -125,7 +126,7 @@ def copying(stretches: Sequence[Stretch], cluster: ClusterConfig, steps: JudgedS
         for before, after in anew:
             ports = SharedPorts(config)
             HeldExperts(before.expert_LP, shape, steps.experts, asked.expert_bytes).follow(after.expert_LP, ports, 0)
-            taken_ns += ports.carry_all(0)
+            taken_ns += carry_all(ports, 0)
         mean_ms = taken_ns / max(1, len(anew)) / 1e6
     return {
         "replans": len(anew), "copies_per_replan": sum(each.copies for each in stretches) / max(1, len(anew)),

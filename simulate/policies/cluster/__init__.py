@@ -1,1 +1,1 @@
-"""The rules of linked devices: slots of experts, splits over replicas, ports, and lockstep without a barrier."""
+"""The rules of linked devices: slots of experts, splits over replicas, ports, queues, lockstep without a barrier."""

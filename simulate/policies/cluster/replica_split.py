@@ -10,7 +10,7 @@ from moe_replay.simulate.config.cluster_config import ClusterConfig
 
 
 class ReplicaSplit:
-    """Shares the selections of a step out over the replicas of their experts.
+    """Shares the selections of a step (under queues, of the run) out over the replicas of their experts.
 
     `round-robin`: the n-th selection of a layer that falls to a set of replicas takes its n-th slot, cyclically.
     `nearest`: the same among the replicas on the home device, else in the home's node, else among all.

@@ -30,7 +30,7 @@ def test_both_engines_leave_equal_records(drawn):
     assert_equal(*drawn)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(queue_runs(**ALL_AT_ONCE))
 def test_a_run_is_as_the_rules_say(drawn):
     workload, config, cost = drawn
@@ -125,7 +125,7 @@ def test_both_engines_refuse_a_clock_that_would_not_hold_the_run(latency_ns, ser
             engine(*drawn, lambda layer, block, tokens: service_ns, {})
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=queue_runs())
 def test_records_move_as_messages_arrive(monkeypatch, drawn):
     monkeypatch.setattr(queues_build, "FIRST_RECORDS", 1)
