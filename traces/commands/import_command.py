@@ -104,7 +104,7 @@ def import_command(
         raise InputError("Missing argument 'FILES...'; `import --guess FILE` names the kind of a file")
     if out is None:
         raise InputError("Missing option '--out'")
-    with staged(out, files, force) as written:
+    with staged(out, [*files, said_of_it.id_map], force) as written:
         made = import_files(kind, files, said_of_it.given(), provenance())
         said = save_imported(made, written)
     print("\n".join(f"{out}: {each}" for each in said if each))

@@ -62,20 +62,21 @@ def routed_array(place: str, holder: dict, options: Options, usual: str | None, 
 
 def stated_type(place: str, key: str, said: object, options: Options) -> np.dtype | None:
     """Return the type that is said of the values, by the file or by --dtype; None where nothing is."""
-    types = [None if each is None else whole_type(place, key, each) for each in (said, options.dtype)]
+    names = ((f"{key}_dtype", said), ("--dtype", options.dtype))
+    types = [None if each is None else whole_type(place, name, each) for name, each in names]
     if None not in types and types[0] != types[1]:
         raise InputError(f"{place}: {key}_dtype is {said!r:.40}, but --dtype {options.dtype}; allowed: the same")
     return types[0] if types[0] is not None else types[1]
 
 
-def whole_type(place: str, key: str, name: object) -> np.dtype:
+def whole_type(place: str, said_by: str, name: object) -> np.dtype:
     """Return the type of a name such as uint8, int32, torch.int16 or <i4; InputError unless it is of whole numbers."""
     try:
         found = np.dtype(name.removeprefix("torch.")) if isinstance(name, str) else None
     except (TypeError, ValueError, SyntaxError):
         found = None
     if found is None or found.kind not in "iu":
-        raise InputError(f"{place}: {key}_dtype is {name!r:.40}, allowed a type of whole numbers: uint8, int16, int32")
+        raise InputError(f"{place}: {said_by} is {name!r:.40}, allowed a type of whole numbers: uint8, int16, int32")
     return found
 
 

@@ -143,3 +143,16 @@ def test_experts_without_weights_are_no_load(tmp_path, rng):
         (counted_LE.max(1) / counted_LE.mean(1)).round(6).tolist()
     )
     assert f"{480 - counted_LE.sum()} of 480 selections" in weightless_text(trace)
+
+
+def test_a_map_is_an_input_and_no_output(traces, tmp_path, rng):
+    np.save(tmp_path / "map.npy", MAP)
+    written(tmp_path / "x.json", vllm({"routed_experts": npy(physical(rng)[1])}, **usage(15, 6)))
+    stated = f"import vllm x.json --experts {EXPERTS} --layers all --map map.npy"
+    status, _, said = traces(f"{stated} --out map.npy --force")
+    assert status == 2
+    assert "map.npy" in said
+    np.testing.assert_array_equal(np.load(tmp_path / "map.npy"), MAP)
+    assert traces(f"{stated} --out x.trace.parquet")[0] == 0
+    np.save(tmp_path / "map.npy", MAP[::-1])
+    assert traces(f"{stated} --out x.trace.parquet")[0] == 2  # made from another map
