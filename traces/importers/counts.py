@@ -19,6 +19,7 @@ from moe_replay.traces.importers.reading.import_source import Source, given, lay
 from moe_replay.traces.importers.tables.count_arrays import Counts, counts_of
 from moe_replay.traces.load_trace import LoadTrace
 
+LOCAL = "rank-local: each rank counted what its own experts received; summed over ranks, layers are alike"
 RANK = re.compile(r"rank[_-]?(\d{1,5})(?!\d)", re.IGNORECASE)
 ITERATION = re.compile(r"(?:iteration|iter|step|pass)[_-]?(\d{1,9})(?!\d)", re.IGNORECASE)
 
@@ -35,7 +36,16 @@ def read(source: Source) -> LoadTrace:
         if experts != all_experts:
             raise InputError(f"{source.place}: counts of {experts} experts, but --experts is {source.options.experts}")
     load_SRLE, layer_ids = moe_layers(source, load_SRLE, layers)
-    return load_trace_of(source, load_SRLE[:, :, None], iterations, ranks, layer_ids, used_k)
+    local = own_experts(load_SRLE)
+    notes = {"counts": LOCAL} if local else {}
+    return load_trace_of(
+        source, load_SRLE[:, :, None], iterations, ranks, layer_ids, used_k, rank_local=local, **notes
+    )  # fmt: skip
+
+
+def own_experts(load_SRLE: np.ndarray) -> bool:
+    """Return whether each of several ranks counted its own experts alone, so that only all ranks make up tokens."""
+    return load_SRLE.shape[1] > 1 and bool((load_SRLE.any(0).sum(0) <= 1).all())
 
 
 def joined(source: Source, parts: dict[Path, Counts]) -> tuple[np.ndarray, list[int], list[int], tuple | None]:

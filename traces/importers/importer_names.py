@@ -27,7 +27,7 @@ ROWS = (*APART, "unrouted", "leave_out", "id_map")  # what reading/sound_rows.py
 SAID_APART = ("ranked", "start_token", "dtype", "prompt_tokens", "generated_tokens")  # of responses that do not say it
 CLUSTER = ("devices", "nodes")  # of a placement
 TABLE = ("k", "layers", "phase", "score_kind", "ranked", "columns", "first_expert", "varying_k", *ROWS)
-COUNTS = ("experts", "layers", "arrays", "columns", "first_expert", "axes", "files_are", *APART)
+COUNTS = ("experts", "layers", "arrays", "columns", "first_expert", "axes", "files_are", "approximate", *APART)
 KINDS = {
     "npz": Kind(("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
     "vllm": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
@@ -39,8 +39,8 @@ KINDS = {
     "eplb": Kind((), ("experts", "k", "layers", *CLUSTER)),
     "table": Kind(("experts",), TABLE),
     "counts": Kind(("k",), COUNTS),
-    "llama-cpp": Kind((), ("experts", *TABLE)),
-    "megatron": Kind(("k",), ("experts", *APART)),
+    "llama-cpp": Kind((), ("experts", "approximate", *TABLE)),
+    "megatron": Kind(("k",), ("experts", "approximate", *APART)),
     "slime": Kind(("experts",), ("k", "layers", "ranked", *ROWS)),
     "verl": Kind(("experts",), ("k", "layers", "ranked", *ROWS)),
 }

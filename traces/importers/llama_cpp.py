@@ -27,6 +27,8 @@ def read(source: Source) -> Trace | LoadTrace:
     """Return the trace, or for an imatrix the load trace, of one file."""
     if source.paths[0].suffix == ".gguf":
         return read_imatrix(source)
+    if source.options.approximate:
+        raise InputError(f"{source.kind}: --approximate is for counts; {source.paths[0]} holds selections")
     given(source, "experts", "the files do not tell")
     if source.paths[0].suffix == ".bin":
         runs, left_out = read_records(source.one_file(), source.options.k)

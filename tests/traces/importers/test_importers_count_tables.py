@@ -154,6 +154,23 @@ def test_files_of_ranks_and_iterations(tmp_path, rng):
     assert imported("counts", with_rank, experts=8, k=2).rank_R.tolist() == [4, 6]
 
 
+def test_ranks_that_counted_their_own_experts(tmp_path, rng):
+    """Expert parallel ranks: experts 0..3 on one, 4..7 on the other; only both together are tokens."""
+    load = rng.multinomial(40, [1 / 8] * 8, 2)
+    for rank in range(2):
+        own = load * (np.arange(8) // 4 == rank)
+        (tmp_path / f"rank{rank}.csv").write_text("\n".join(["layer,expert,count", *long_lines(own)]))
+    paths = [tmp_path / "rank0.csv", tmp_path / "rank1.csv"]
+    made = imported("counts", *paths, experts=8, k=2)
+    np.testing.assert_array_equal(made.load_LE, load)
+    assert made.notes["counts"].startswith("rank-local")
+    text = paths[1].read_text()
+    paths[1].write_text("\n".join(text.splitlines()[:-1]))  # a count lost
+    assert "selections, allowed" in refusal("counts", *paths, experts=8, k=2)
+    paths[1].write_text(text)
+    assert imported("counts", paths[0], experts=8, k=2, approximate=True).load_LE.sum() == load[:, :4].sum()
+
+
 LONG = "layer,expert,count\n"
 
 

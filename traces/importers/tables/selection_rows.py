@@ -112,9 +112,9 @@ def check_slots(table: TableFile, name: str, slot_R: np.ndarray, key: list, star
     if (wrong_R := slot_R != next_R).any():
         at = int(wrong_R.argmax())
         place = f"token {key[1][at]}, layer {key[2][at]}: {name} is {slot_R[at]}"
-        raise InputError(
-            f"{table.path}: {place}, allowed {next_R[at]}: every slot once, none missing ({such(wrong_R.sum())})"
-        )
+        device = "; --column device=rank where it is a device's" if name == "rank" else ""
+        allowed = f"allowed {next_R[at]}: every slot once, none missing{device} ({such(wrong_R.sum())})"
+        raise InputError(f"{table.path}: {place}, {allowed}")
 
 
 def padded(table: TableFile, values: np.ndarray, length_N: np.ndarray, empty: int) -> np.ndarray:
