@@ -33,6 +33,7 @@ SETUP = (
 GRAPH = [(1, 0, False, [1]), (2, 1, False, [2])]  # storages of three operations
 WRITING = {
     "traces make": "x.parquet --sequences 3 --seed 5",
+    "traces roofline": "--gpu h100 --width 64 --hidden 32 --experts 4 --k 2 --out x.parquet",
     "traces regate": "trace.parquet --k 1 --out x.parquet",
     "traces import": "npz arrays.npz --experts 4 --phase decode --score-kind none --out x.parquet",
     "traces export": "eplb trace.parquet --out x.npz",
