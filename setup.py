@@ -61,8 +61,10 @@ class EditableRooms(editable_wheel):
 setup(
     packages=[TOP, *(f"{TOP}.{folder.replace('/', '.')}" for folder in FOLDERS)],
     package_dir={f"{TOP}.{room}": room for room in ROOMS},
-    # What `--costs NAME`, `--link NAME` and `--links NAME` find, and the parts of a report's page.
+    # What `--costs NAME`, `--link NAME` and `--links NAME` find, the parts of a report's page,
+    # and the executed runs that the live page shows.
     package_data={
+        f"{TOP}.figures": ["shipped/fidelity*.csv"],
         f"{TOP}.figures.report": ["*.html", "*.js"],
         f"{TOP}.traces": ["data/*/shapes/*.costs.parquet", "data/*/shapes/link.parquet", "clusters/machines/*.toml"],
     },

@@ -126,6 +126,8 @@ def test_a_wheel_puts_one_package_on_a_machine(installed):
     page = {path.name for path in (ROOT / "figures" / "report").iterdir() if path.suffix in (".html", ".js")}
     assert page <= {path.name for path in (installed("wheel") / "moe_replay" / "figures" / "report").iterdir()}
     assert len(page) > 2
+    shipped = installed("wheel") / "moe_replay" / "figures" / "shipped"  # without them the live page would not begin
+    assert {path.name for path in shipped.iterdir()} == {"fidelity.csv", "fidelity_repeatability.csv"}
     assert (installed("wheel") / "moe_replay" / "py.typed").read_bytes() == b""  # PEP 561: it has type hints
     assert "moe_replay/py.typed," in next(installed("wheel").glob("*.dist-info/RECORD")).read_text()
 

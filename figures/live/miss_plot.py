@@ -10,6 +10,7 @@ from moe_replay.figures.live.page_style import CYCLE, GREY, RED, plot
 from moe_replay.simulate.answers.miss_answer import OPTIMUM, MissAnswer
 
 MOST_LINES = len(CYCLE)
+BEYOND = 1.04  # the end of the axis, over the memory of all experts
 UNITS = {"GB": 1e9, "MB": 1e6}
 
 
@@ -21,7 +22,8 @@ class MissPlot:
         self.step = bytes_per_slot / UNITS[self.unit]  # of one slot in every layer
         self.figure = plot(
             "Misses against memory for experts: drag the red line", x_axis_label=f"memory for experts, {self.unit}",
-            y_axis_label="share of accesses that miss", y_range=(0, 1), tools="reset,save",
+            y_axis_label="share of accesses that miss", x_range=(0, BEYOND * most_slots * self.step), y_range=(0, 1),
+            tools="reset,save",
         )  # fmt: skip
         self.shade = ColumnDataSource({"size": [], "miss": []})
         self.figure.varea(
