@@ -9,6 +9,7 @@ import io
 import resource
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 from invocations import commands
@@ -36,6 +37,7 @@ WRITING = {
     "traces roofline": "--gpu h100 --width 64 --hidden 32 --experts 4 --k 2 --out x.parquet",
     "traces regate": "trace.parquet --k 1 --out x.parquet",
     "traces import": "npz arrays.npz --experts 4 --phase decode --score-kind none --out x.parquet",
+    "traces arrivals": "trace.parquet log.csv --from mooncake --out x.parquet",
     "traces export": "eplb trace.parquet --out x.npz",
     "traces compact": "runs --out x",
     "simulate run": "trace.parquet --affine 100,20 --jobs 1 --replications 2 --out x",
@@ -108,6 +110,8 @@ def run(monkeypatch, tmp_path):
         return status, wrong.getvalue()
 
     save_graph(training_graph("toy", [(f"{v}", "x", "forward", 0) for v in range(3)], GRAPH), "toy.graph.json")
+    requests = [f"{1000 * at},3,2" for at in range(6)]
+    Path("log.csv").write_text("\n".join(["timestamp,input_length,output_length", *requests]))
     for line in SETUP:
         status, errors = call(line)
         assert status == 0, errors
