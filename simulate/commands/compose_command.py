@@ -86,7 +86,8 @@ class SystemOptions:
         """Return the machine; InputError for several machines, and for what does not fit together."""
         clusters = cluster.clusters(model, cluster.nodes)
         if len(clusters) > 1:
-            raise InputError("--links, --micro-batches, --split: one machine serves, allowed: no lists")
+            lists = "--links, --micro-batches, --split, --shared-experts"
+            raise InputError(f"{lists}: one machine serves, allowed: no lists")
         pools = None if self.pools is None else pools_of(self.pools)
         return System(
             self.devices, self.placement, clusters[0], pools, self.kv_bytes, not self.no_dense, self.engine

@@ -277,8 +277,9 @@ def test_a_plain_model_of_a_step_beside_moves(world, behind):
     }  # fmt: skip
     rows = [[[int(e) for e in row] for row in token] for token in points.experts_SNLK[0]]
     plain = PlainMoves(
-        rows, clock.home_SN[0].tolist(), slots_LP.tolist(), devices, asked.nodes, asked.micro_batches, net, cost, dense
-    )
+        rows, clock.home_SN[0].tolist(), slots_LP.tolist(), devices, asked.nodes, asked.micro_batches, net, cost, dense,
+        asked.shared_experts,
+    )  # fmt: skip
     plain.begin([(layer, expert, source[layer, expert, to], to) for layer, expert, to in in_order], behind).run()
     assert plain.end == end_ns
     assert plain.moved == {(m.layer, m.home, m.destination): m.end_ns for m in ports.moved}

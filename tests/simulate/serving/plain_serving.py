@@ -16,10 +16,10 @@ class PlainPool:
     row i of a sequence, by layer. The rows from `begin[s]` up to `stop[s]` are computed here.
     """
 
-    def __init__(self, D, N, M, slots, net, cost, budget, most, chunk, lengths, experts, begin, stop):
+    def __init__(self, D, N, M, slots, net, cost, budget, most, chunk, lengths, experts, begin, stop, shared):
         self.place, self.cost, self.engine = (slots, D, N, M, net), cost, (budget, most, chunk)
         self.lengths, self.experts, self.begin, self.stop = lengths, experts, begin, stop
-        self.D = D
+        self.D, self.shared = D, shared
         self.token_ns = {}  # (sequence, row): when the step that computed it was over
 
     def run(self, arrivals):
@@ -66,7 +66,7 @@ class PlainPool:
         slots, D, N, M, net = self.place
         every = [(s, i) for s, rows in step for i in rows]
         x = [self.experts(s, i) for s, i in every]
-        return PlainStep(x, [s % D for s, _ in every], slots, D, N, M, net, self.cost).run()
+        return PlainStep(x, [s % D for s, _ in every], slots, D, N, M, net, self.cost, True, self.shared).run()
 
 
 def plain_transfers(prompts, per_node, net, nics, first, kv_bytes, from_D, to_D):

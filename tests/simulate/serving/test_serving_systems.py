@@ -75,6 +75,7 @@ CHUNKS = st.none() | st.integers(1, 4)
 @given(lengths=LENGTHS, chunk=CHUNKS, demand=DEMANDS, dense=st.booleans(), asked=links(1, 1))
 def test_one_linked_device_is_one_device(lengths, chunk, demand, dense, asked):
     assume(asked.micro_batches == 1)  # several run every active expert once each
+    asked = replace(asked, shared_experts=0)
     trace, engine, cost = recorded(lengths), Engine(9, 3, chunk), affine(700, 30)
     linked = System(1, cluster=asked, dense=dense, runs_on="simpy")
     alone, same = (serve(trace, engine, demand, system, cost) for system in (System(dense=dense), linked))
@@ -126,6 +127,7 @@ def plainly_served(trace, lengths, engine, system, order, arrival_ns, cost):
         return PlainPool(
             devices, links_of.nodes, links_of.micro_batches, slots, net, cost,
             engine.token_budget, engine.most_running, engine.chunk, asked, experts, begin, stop,
+            links_of.shared_experts,
         )  # fmt: skip
 
     prompts, every = [prompt for prompt, _ in asked], [sum(each) for each in asked]
