@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from bokeh.client import pull_session
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 
 ROOT = Path(__file__).resolve().parents[3]
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/")
@@ -121,6 +122,37 @@ def test_a_slider_in_a_browser_moves_what_is_drawn_to_the_commands_numbers(page,
     wait(lambda: any(each.get("image") for each in page.charts()["Load, recorded"]))
     assert page.complaints() == []
     assert not [each for each in page.requests() if not each.partition("://")[2].startswith("127.0.0.1:")]
+
+
+LINE = """
+let line = null, found = null;
+for (const model of Bokeh.documents[0].all_models) if (model.type === 'Span' && model.editable) line = model;
+const look = (view) => {
+    if (view.model === line) found = view;
+    for (const each of view.child_views || []) look(each);
+    for (const each of view.renderer_views ? view.renderer_views.values() : []) if (each.model === line) found = each;
+};
+for (const root of Bokeh.index.roots) look(root);
+const from = found.plot_view.canvas_view.el.getBoundingClientRect(), {p0, p1} = found.line;
+return [from.left + (p0.x + p1.x) / 2, from.top + (p0.y + p1.y) / 2, line.location];
+"""
+
+
+def test_the_line_of_memory_can_be_dragged(page, serve, toy):
+    address, _ = serve(toy, "--expert-bytes", "40MB")
+    page.open(address)
+    page.run("Bokeh.documents[0].roots()[0].active = 1")
+    wait(lambda: "hold 4 of 8 experts" in page.run(TEXTS) and "tokens/s</b>" in page.run(TEXTS))
+    x, y, before = page.run(LINE)
+    hand = ActionBuilder(page.driver, duration=20)
+    hand.pointer_action.move_to_location(int(x), int(y)).pointer_down()
+    for step in range(1, 16):
+        hand.pointer_action.move_to_location(int(x) - 12 * step, int(y))
+    hand.pointer_action.pointer_up()
+    hand.perform()
+    wait(lambda: "hold 2 of 8 experts" in page.run(TEXTS))
+    assert page.run(LINE)[2] < 0.7 * before
+    wait(lambda: "slots=2 " in page.run(TEXTS))
 
 
 def test_a_trace_that_goes_bad_is_one_line_on_the_page(page, serve, toy, tmp_path):
