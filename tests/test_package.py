@@ -178,3 +178,11 @@ def test_importing_the_package_is_quick_and_harmless():
     code = "import sys; import moe_replay; print(sorted({'numpy', 'matplotlib', 'numba', 'torch'} & {*sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("stage", ["traces", "simulate"])
+def test_a_command_does_not_wait_for_packages_that_few_commands_need(stage):
+    late = {"scipy.optimize", "pandas", "matplotlib", "torch", "numba", "bokeh", "perfetto", "gguf", "dask"}
+    code = f"import sys; import moe_replay.{stage}.__main__; print(sorted({late!r} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from moe_replay.simulate.placing.cluster_shape import ClusterShape
 from moe_replay.traces.placements.expert_placement import EMPTY
@@ -64,6 +63,8 @@ def renamed(before_LP: np.ndarray, after_LP: np.ndarray, shape: ClusterShape, ex
 
 def best_names(kept_DD: np.ndarray, shape: ClusterShape) -> np.ndarray:
     """Return which new device every old one becomes; `kept_DD` [old, new] says how many experts that keeps."""
+    from scipy.optimize import linear_sum_assignment  # late: half a second at the start of every command
+
     nodes, inside = shape.nodes, shape.devices_per_node
     kept_NINI = kept_DD.reshape(nodes, inside, nodes, inside)
     inner_NNI = np.empty((nodes, nodes, inside), np.int64)
