@@ -1,5 +1,6 @@
 """`python -m traces arrivals`: a trace whose sequences arrive as the requests of a published log did."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.files import sha256_of
 from moe_replay.traces.command_line.outputs import staged
+from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.trace_file import load_trace, save_trace
@@ -43,6 +45,7 @@ def arrivals_command(
         found, note, said = own_arrivals(trace) if log is None else by_log(trace, log, form, match, requests, uneven)
         found = Matched(found.index_G, at_speed(found.arrival_ns_G, speed), found.said)
         made = with_arrivals(trace, found, note | {"speed": speed})
+        made = replace(made, header=replace(made.header, provenance=provenance()))
         save_trace(made, written)
     last_s = int(found.arrival_ns_G[-1]) / 1e9
     rate = f", {(made.S - 1) / last_s:.4g} per second" if last_s else ""
