@@ -38,7 +38,7 @@ def sources(tmp_path_factory):
     for name in ("moe_replay.py", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     for stage in STAGES:
-        shutil.copytree(ROOT / stage, copy / stage, ignore=shutil.ignore_patterns("data", "shipped", "__pycache__"))
+        shutil.copytree(ROOT / stage, copy / stage, ignore=shutil.ignore_patterns("data", "*.png", "__pycache__"))
     return copy
 
 
