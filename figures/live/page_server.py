@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 
 from bokeh.application import Application
@@ -19,6 +21,7 @@ from moe_replay.figures.live.page_inputs import PageInputs, read_inputs
 from moe_replay.traces.errors import InputError
 
 LOOPBACK = "127.0.0.1"
+LAST_S = 5  # from Ctrl-C to the end at most
 
 
 def served(inputs: PageInputs, processes: AnsweringProcesses, port: int = 0) -> Server:
@@ -71,4 +74,8 @@ def until_ctrl_c(server: Server) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.add_callback_from_signal(loop.stop))
     loop.start()
-    print("ended")
+    # A process that dies in the middle of an answer can leave its pool waiting for ever: this one ends all the same.
+    last = threading.Timer(LAST_S, os._exit, (0,))
+    last.daemon = True
+    last.start()
+    print("ended", flush=True)
