@@ -1,4 +1,7 @@
-"""Which figures there are: every module in a folder of themes bears the name of its table and has a function `draw`."""
+"""Which figures there are: every module in a folder of themes bears the name of its table and has a function `draw`.
+
+What does not fit one claim is a second figure of the same table: NAME_supplement.
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +26,12 @@ def figure_modules() -> dict[str, str]:
 
 MODULES = figure_modules()
 FIGURES = tuple(MODULES)
+SUPPLEMENT = "_supplement"  # ends the name of a figure that shows more of another's tables
+
+
+def table_of(figure: str) -> str:
+    """Return the name of the table, and of the claim, that a figure shows."""
+    return figure.removesuffix(SUPPLEMENT)
 
 
 def draw_one(name: str, tables: TableFiles) -> Figure:

@@ -89,7 +89,7 @@ def draw(tables: TableFiles) -> Figure:
     figure, axes = plt.subplots(layout="constrained")
     axes.bar(rows["set"], rows["tokens"])
     axes.set_ylabel("tokens of the widest step")
-    style.footer(figure, tables.footer())
+    style.headline(figure, f"The widest step has {rows['tokens'].max():,} tokens")
     return figure
 '''
 

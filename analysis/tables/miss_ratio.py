@@ -59,11 +59,13 @@ def write_miss_ratio(out: Path, rows: list[dict], digests: dict[str, str]) -> pd
 
 
 def trace_rows(name: str, source: str, counted: list[dict]) -> list[dict]:
-    """Return the rows of one trace from its miss counts, each beside LRU's with as many slots."""
+    """Return the rows of one trace from its miss counts, each beside LRU's and the optimum's with as many slots."""
+    optimum = {(row["mode"], row["slots"]): row["miss_ratio"] for row in counted if row["policy"] == "belady"}
     lru = {(row["mode"], row["slots"]): row["misses"] for row in counted if row["policy"] == "lru"}
     return [
         {"set": name, "trace": source, "status": "ok", "reason": "", **row,
-         "over_lru_percent": over_percent(row["misses"], lru[row["mode"], row["slots"]])}
+         "over_lru_percent": over_percent(row["misses"], lru[row["mode"], row["slots"]]),
+         "over_optimum_points": 100 * (row["miss_ratio"] - optimum.get((row["mode"], row["slots"]), math.nan))}
         for row in counted
     ]  # fmt: skip
 

@@ -14,7 +14,7 @@ from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.captions import caption
 from moe_replay.figures.drawing.drawn_files import is_drawn, write_list
 from moe_replay.figures.drawing.table_files import TableFiles
-from moe_replay.figures.gallery import FIGURES, LONGEST, draw_one
+from moe_replay.figures.gallery import FIGURES, LONGEST, draw_one, table_of
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.outputs import staged
 from moe_replay.traces.errors import InputError, unknown_name
@@ -60,7 +60,7 @@ def asked_for(only: str | None, tables: Path) -> list[str]:
     if not tables.is_dir():
         raise InputError(f"{tables}: no such folder of tables")
     if only is None:
-        names = [name for name in FIGURES if TableFiles(tables).tells_of(name)]
+        names = [name for name in FIGURES if TableFiles(tables).tells_of(table_of(name))]
         if not names:
             raise InputError(f"{tables}: holds no table of a figure; allowed: what `python -m analysis tables` wrote")
         return names
@@ -74,7 +74,7 @@ def asked_for(only: str | None, tables: Path) -> list[str]:
 def make(name: str, folder: Path, out: Path) -> list[str]:
     """Draw one figure, write its three files, and return its holes."""
     tables = TableFiles(folder)
-    claim = tables.claim(name)
+    claim = tables.claim(table_of(name))
     try:
         figure = draw_one(name, tables)
     except KeyError as error:
@@ -83,7 +83,7 @@ def make(name: str, folder: Path, out: Path) -> list[str]:
         ) from None
     style.freeze(figure)
     for kind in ("pdf", "png"):
-        style.save(figure, str(out / f"{name}.{kind}"), kind)
+        style.save(figure, str(out / f"{name}.{kind}"), kind, tables.about())
     plt.close(figure)
     (out / f"{name}.md").write_text(caption(name, tables, claim))
     return tables.holes

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "all_to_all"
@@ -23,15 +24,16 @@ def draw(tables: TableFiles) -> Figure:
     fine = rows[rows["status"] == "ok"] if "way" in rows else rows.iloc[:0]
     panels = list(fine.groupby(["set", "way"], sort=False)) if len(fine) else []
     count = max(1, len(panels))
-    figure, grid = plt.subplots(1, count, figsize=(3.4 * count, 3.9), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(
+        1, count, figsize=(style.PAGE, style.PAGE / max(2, count) + 1), layout="constrained", squeeze=False
+    )
     for axes, ((name, way), own) in zip(grid[0], panels, strict=False):
         scores = summary[(summary["set"] == name) & (summary["way"] == way)]
         panel(axes, own, scores)
         several = fine["set"].nunique() > 1
-        axes.set_title(f"{name}\n{TITLES.get(way, way)}" if several else TITLES.get(way, way))
+        axes.set_title(f"{readable(name)}\n{TITLES.get(way, way)}" if several else TITLES.get(way, way))
     if not panels or tables.holes:
         style.hole(grid[0][0], tables.missing(NAME), beside_data=bool(panels))
-    style.footer(figure, tables.footer())
     return figure
 
 
@@ -55,5 +57,5 @@ def panel(axes: Axes, rows: pd.DataFrame, scores: pd.DataFrame) -> None:
     axes.set_ylabel("by ports (ms)")
     for axis in (axes.xaxis, axes.yaxis):
         style.log_axis(axis)
-        axis.set_tick_params(labelsize="x-small")
-    axes.legend(fontsize="x-small", loc="upper left")
+        axis.set_tick_params(labelsize=style.SMALL)
+    axes.legend(fontsize=style.SMALL, loc="upper left")

@@ -39,10 +39,9 @@ def draw(tables: TableFiles) -> Figure:
             panel(axes, f"{of_data(name) if alone else name}: {TRACES.get(trace, trace)}", own)
         for axes in list(grid.flat)[max(1, len(traces)) :]:
             axes.axis("off")
-        figure.suptitle(KEY, fontsize="small", x=0.02, ha="left")
+        figure.suptitle(KEY, fontsize=style.SMALL, x=0.02, ha="left")
         if not traces:
             style.hole(grid[0][0], tables.missing(NAME))
-        style.footer(figure, tables.footer())
     return figure
 
 
@@ -68,7 +67,7 @@ def panel(axes: Axes, trace: str, rows: pd.DataFrame) -> None:
     axes.axvline(in_order, color=style.MIDDLE, linewidth=0.8)
     if len(bound):
         axes.axvline(bound.iloc[0], color=style.DARK, **style.THEORY)
-    axes.set_title(f"{trace}\n{in_order:.2f} in order, {greedy:.2f} greedy", fontsize="medium")
+    axes.set_title(f"{trace}\n{in_order:.2f} in order, {greedy:.2f} greedy", fontsize=style.FONT)
     axes.set_yticks(range(len(shown)), [label(row) for _, row in shown.iterrows()])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel("heaviest device ÷ mean")

@@ -48,7 +48,6 @@ def draw(tables: TableFiles) -> Figure:
             for axes in grid.flat[1:]:
                 axes.axis("off")
             style.hole(grid[0][0], tables.missing(NAME))
-        style.footer(figure, tables.footer())
     return figure
 
 

@@ -37,7 +37,6 @@ def draw(tables: TableFiles) -> Figure:
         if not models:
             for axes in grid[0]:
                 style.hole(axes, tables.missing(NAME))
-        style.footer(figure, tables.footer())
     return figure
 
 
@@ -67,12 +66,12 @@ def over_iterations(axes: Axes, own: pd.DataFrame, rows: pd.DataFrame, found: di
         level = told["contiguous"] if interval == 0 else told["often"]
         axes.annotate(
             f"{text}: {level:.2f}", (0.97, 0.97 - 0.1 * (interval > 0)), xycoords="axes fraction", color=colour,
-            ha="right", va="top", fontsize="small",
+            ha="right", va="top", fontsize=style.SMALL,
         )  # fmt: skip
     axes.set_ylim(1, rows["device_max_over_mean"].quantile(0.995) * 1.2)
     axes.set_title(
         f"{model_name(told['model'])}, {trained(told['balance_loss'])}:\n{told['contiguous']:.2f} becomes "
-        f"{told['often']:.2f}", fontsize="medium",
+        f"{told['often']:.2f}", fontsize=style.FONT,
     )  # fmt: skip
     axes.set(xlabel="iteration of training", ylabel=HEAVIEST)
 
@@ -93,10 +92,10 @@ def over_layers(axes: Axes, rows: pd.DataFrame) -> None:
             axes.plot(level.index + shift, level, marker, color=colour, markerfacecolor=hollow, markersize=4)
         axes.plot([], [], marker, color=style.DARK, markerfacecolor="white" if marker == "s" else style.DARK,
                   markersize=4, label=text)  # fmt: skip
-    axes.set_title("Every layer gains: in order\n(grey), placed anew (blue)", fontsize="medium")
+    axes.set_title("Every layer gains: in order\n(grey), placed anew (blue)", fontsize=style.FONT)
     axes.set(xlabel="MoE layer", ylabel=HEAVIEST, xticks=sorted(rows["layer"].unique()))
     axes.set_ylim(1, axes.get_ylim()[1] * 1.12)
-    axes.legend(fontsize="x-small", loc="upper right", handletextpad=0.2)
+    axes.legend(fontsize=style.SMALL, loc="upper right", handletextpad=0.2)
 
 
 def over_intervals(axes: Axes, own: pd.DataFrame, found: dict[str, dict]) -> None:
@@ -118,17 +117,17 @@ def over_intervals(axes: Axes, own: pd.DataFrame, found: dict[str, dict]) -> Non
                 axes.annotate(
                     trained(found[trace]["balance_loss"]), (x.iloc[int(above)], y.iloc[int(above)]),
                     xytext=(6, 11) if above else (8, -13), ha="left" if above else "right",
-                    textcoords="offset points", color=look["color"], fontsize="small",
+                    textcoords="offset points", color=look["color"], fontsize=style.SMALL,
                 )  # fmt: skip
     told = found[uneven]
     gain = (told["contiguous"] - told["seldom"]) / (told["contiguous"] - told["often"])
     moves = told["seldom_copies"] / told["often_copies"]
     axes.set_title(
         f"Every {told['seldom_iterations']} iterations:\n{gain:.0%} of the gain, {moves:.0%} of the moves",
-        fontsize="medium",
+        fontsize=style.FONT,
     )
     text = f"numbers: iterations between plans\ndotted: only if {rules['adopt_threshold'].max():g} times better"
-    axes.text(0.03, 0.03, text, transform=axes.transAxes, fontsize="x-small", color=style.MIDDLE)
+    axes.text(0.03, 0.03, text, transform=axes.transAxes, fontsize=style.SMALL, color=style.MIDDLE)
     axes.set(xscale="log", xlabel="moves per layer, 1,000 iterations", ylabel=HEAVIEST)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.margins(x=0.12, y=0.12)

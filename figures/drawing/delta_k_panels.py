@@ -47,9 +47,8 @@ def accuracy_panel(axes: Axes, compared: pd.DataFrame, curves: pd.DataFrame) -> 
         bars(axes, rows, "mean_k", look, f"{series_name(row)}: K per sample", shift=0.03 - 0.06 * index)
     axes.set_xlim(0.8, MOST_K + 0.2)
     axes.set_xlabel("mean experts per sample and layer")
-    axes.set_ylabel("accuracy (%)")
-    axes.set_title("accuracy against mean K\n(pairs are compared in the next panel)", fontsize="small")
-    axes.legend(loc="lower right")
+    axes.set_ylabel("accuracy (%), higher is better")
+    axes.set_title("accuracy against mean K\n(pairs are compared in the next panel)", fontsize=style.SMALL)
 
 
 def bars(axes: Axes, rows: pd.DataFrame, x: str, look: dict, label: str, shift: float) -> None:
@@ -78,10 +77,13 @@ def series_name_of(rows: pd.DataFrame) -> list[str]:
     return [series_name(row) for row in rows.to_dict("records")]
 
 
-def forest_panel(axes: Axes, compared: pd.DataFrame) -> None:
-    """Draw paired differences with their intervals, over the band within which a difference does not count."""
+def forest_panel(axes: Axes, compared: pd.DataFrame, of_all_sets: pd.DataFrame) -> None:
+    """Draw paired differences with their intervals, over the band within which a difference does not count.
+
+    All sets have one scale, so that their differences can be compared.
+    """
     rows = forest_rows(compared)
-    set_scale(axes, rows)
+    set_scale(axes, forest_rows(of_all_sets))
     axes.axvspan(-MARGIN_POINTS, MARGIN_POINTS, color=style.LIGHT, linewidth=0)
     axes.axvline(0, color=style.DARK, linewidth=0.8)
     labels: dict[float, str] = {}
@@ -102,7 +104,7 @@ def forest_panel(axes: Axes, compared: pd.DataFrame) -> None:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("accuracy, K per sample - baseline (points)")
     axes.set_title(f"paired differences at mean K 2\nband: within {MARGIN_POINTS} points; diamond: stated beforehand",
-                   fontsize="small")  # fmt: skip
+                   fontsize=style.SMALL)  # fmt: skip
 
 
 def set_scale(axes: Axes, rows: pd.DataFrame) -> None:
@@ -125,7 +127,7 @@ def forest_row(axes: Axes, row: dict, height: float, colour: str) -> None:
         return
     least, most = axes.get_xlim()
     if low < least or high > most:
-        style.note(axes, f"{row['verdict']}: {middle:+.1f} ({low:+.1f} to {high:+.1f})", **beside)
+        style.note(axes, f"{told(row['verdict'], low, high)}: {middle:+.1f} ({low:+.1f} to {high:+.1f})", **beside)
         axes.plot([most if high > most else least], [height], color=colour, marker=">" if high > most else "<")
         return
     axes.errorbar(
@@ -133,7 +135,14 @@ def forest_row(axes: Axes, row: dict, height: float, colour: str) -> None:
         marker="D" if row["primary"] else "o", markerfacecolor=colour if row["primary"] else "white",
         markersize=6 if row["primary"] else 5, linewidth=2 if row["primary"] else 1.2,
     )  # fmt: skip
-    style.note(axes, row["verdict"], **beside)
+    style.note(axes, told(row["verdict"], low, high), **beside)
+
+
+def told(verdict: str, low: float, high: float) -> str:
+    """Return a verdict in words; one that is undecided says so of the margin where the sign itself is clear."""
+    if verdict == "undecided" and (low > 0 or high < 0):
+        return f"{'better' if low > 0 else 'worse'}; by {MARGIN_POINTS}: open"
+    return verdict
 
 
 def oracle_panel(axes: Axes, oracle: pd.DataFrame) -> None:
@@ -149,8 +158,8 @@ def oracle_panel(axes: Axes, oracle: pd.DataFrame) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("tries n")
     axes.set_ylabel("samples answered right (%)")
-    axes.set_title("the oracle, and what luck alone gives\n(shaded: 95 % over seeds)", fontsize="small")
-    axes.legend(loc="center right", fontsize="x-small")
+    axes.set_title("the oracle, and what luck alone gives\n(shaded: 95 % over seeds)", fontsize=style.SMALL)
+    axes.legend(loc="center right", fontsize=style.SMALL)
 
 
 def histogram_panel(axes: Axes, histogram: pd.DataFrame, groups: pd.DataFrame) -> None:
@@ -170,7 +179,9 @@ def histogram_panel(axes: Axes, histogram: pd.DataFrame, groups: pd.DataFrame) -
     axes.set_xlabel("experts per layer that a sample took")
     axes.set_ylabel("share of answers (%)")
     interval = f"{over['mean_k']:+.2f} ({over['mean_k_low']:+.2f} to {over['mean_k_high']:+.2f})"
-    axes.set_title(f"{series_name(first)}: who gets many experts\nmean K, wrong - right: {interval}", fontsize="small")
+    axes.set_title(
+        f"{series_name(first)}: who gets many experts\nmean K, wrong - right: {interval}", fontsize=style.SMALL
+    )
     axes.legend(loc="upper right")
 
 

@@ -24,7 +24,6 @@ def published_figure(tables: TableFiles) -> Figure:
             panel(axes, row, points[points["published_setting"] == row["published_setting"]])
         for axes in list(grid.flat)[len(panels) :]:
             axes.axis("off")
-        style.footer(figure, tables.footer())
     return figure
 
 
@@ -49,7 +48,7 @@ def search_panel(axes: Axes, row: pd.Series, points: pd.DataFrame) -> None:
         axes.plot(scored["iteration"], scored["calibrated_ms"], ".", color=style.COLOURS[1], markersize=1.5)
         axes.annotate(
             text, (0.97, own["measured_ms"].iloc[-1]), xycoords=("axes fraction", "data"), xytext=(0, 11),
-            textcoords="offset points", ha="right", color=colour, fontsize="small",
+            textcoords="offset points", ha="right", color=colour, fontsize=style.SMALL,
         )  # fmt: skip
     axes.set_title(
         f"Layer 6, planned every {10 * row['every_points']:.0f} iterations:\n"

@@ -6,7 +6,16 @@ from matplotlib.axes import Axes
 from moe_replay.figures.drawing import style
 
 ASIDE = 1.07  # neighbouring series draw their executed points this factor of B apart, so that intervals can be told
-PERCENTILES = {"latency_p50_ms": "p50", "latency_p95_ms": "p95"}
+PERCENTILES = {"latency_p50_ms": "median", "latency_p95_ms": "p95"}
+CROSS_ROOM = 23  # points between frame and title, for the crosses of three loads
+FEW = 2  # runs: their t interval is an order wider than their distance, so that it is not drawn
+
+
+def plain_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the lockstep baseline and of queues without departures."""
+    if "departures" not in table:
+        return table
+    return table[(table["scheduler"] == "lockstep") | table["departures"].isna()]
 
 
 def source_rows(rows: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -26,7 +35,9 @@ def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: st
     if len(executed):
         bars = None
         if f"{y}_low" in executed:
-            bars = [executed[y] - executed[f"{y}_low"], executed[f"{y}_high"] - executed[y]]
+            many = executed["replications"] != FEW if "replications" in list(executed) else executed[y].notna()
+            ends = executed[y] - executed[f"{y}_low"], executed[f"{y}_high"] - executed[y]
+            bars = [end.where(many, 0) for end in ends]
         points = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
         axes.errorbar(aside * executed[x], executed[y], bars, **points, capsize=2.5, elinewidth=1)
     hollow = {} if len(executed) else {"marker": look["marker"], "markerfacecolor": "none"}
@@ -50,7 +61,7 @@ def throughput_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None
     style.queue_size_axis(axes, sizes)
     axes.set_ylim(bottom=0)
     axes.set_title("throughput, closed loop")
-    axes.set_ylabel("passes/s")
+    axes.set_ylabel("passes/s (higher is better)")
     axes.legend(loc="upper left")
 
 
@@ -63,36 +74,37 @@ def forced_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None:
     style.note(axes, "10 %", (1, 10), ("axes fraction", "data"), (0, 2), "right")
     style.queue_size_axis(axes, sizes)
     axes.set_ylim(-3, 103)
-    axes.set_title("batches forced for want of passes, closed loop")
+    axes.set_title("batches started unfilled", pad=CROSS_ROOM)
     axes.set_ylabel("forced batches (%)")
     axes.legend(loc="upper left")
 
 
-def latency_panel(axes: Axes, rows: pd.DataFrame, sizes: list[int]) -> None:
-    """Draw median and 95th percentile latency at one load; queue sizes that cannot keep up are crossed and shaded."""
+def latency_panel(axes: Axes, poisson: pd.DataFrame, sizes: list[int], column: str) -> None:
+    """Draw one percentile of latency against B for every load; a cross above the frame is a B that cannot keep up."""
     style.queue_size_axis(axes, sizes)
     axes.set_yscale("log")
-    for index, (column, label) in enumerate(PERCENTILES.items()):
-        series(axes, rows, "queue_size", column, index, label)
+    for index, (load, rows) in enumerate(poisson.groupby("load")):
+        look = style.look(index)
+        series(axes, rows, "queue_size", column, index, f"load {load:.1f}", ASIDE ** (index - 1))
         theory = source_rows(rows, "theory")
-        axes.plot(theory["queue_size"], theory[column], color=style.look(index)["color"], **style.THEORY)
-    unstable = rows[rows["status"].isin(["unstable", "short"]) & (rows["source"] != "theory")]
-    hopeless = unstable[~unstable["queue_size"].isin(rows.loc[rows["status"] == "ok", "queue_size"])]
-    if len(hopeless):
-        axes.axvspan(axes.get_xlim()[0], hopeless["queue_size"].max() * 1.2, color=style.SHADE, zorder=0)
-    if len(unstable):
-        at_the_foot = {"transform": axes.get_xaxis_transform(), "linestyle": "none", "clip_on": False}
-        axes.plot(unstable["queue_size"], [0.06] * len(unstable), marker="x", color=style.MIDDLE, **at_the_foot)
+        axes.plot(theory["queue_size"], theory[column], color=look["color"], **style.THEORY)
+        unstable = rows[rows["status"].isin(["unstable", "short"]) & (rows["source"] != "theory")]
+        lost = unstable.loc[~unstable["queue_size"].isin(rows.loc[rows["status"] == "ok", "queue_size"]), "queue_size"]
+        if len(lost):
+            heights = [1.02 + 0.05 * index] * len(lost)  # outside the scale: nothing was measured there
+            crosses = {"transform": axes.get_xaxis_transform(), "linestyle": "none", "clip_on": False}
+            axes.plot(lost, heights, marker="x", color=look["color"], markersize=4, **crosses)
     style.log_axis(axes.yaxis)
-    axes.set_ylabel("latency per pass (ms)")
-    axes.legend(loc="upper left")
+    axes.set_title(f"{PERCENTILES[column]} latency, Poisson arrivals", pad=CROSS_ROOM)
+    axes.set_ylabel("ms per pass (lower is better)")
+    axes.legend(loc="lower right")
 
 
 def tradeoff_panel(axes: Axes, trade: pd.DataFrame) -> None:
     """Draw what a machine can deliver at most at each B against the median latency a pass then has, per load."""
-    axes.set_title("what throughput costs in latency")
+    axes.set_title("what throughput costs", pad=CROSS_ROOM)
     axes.set_xlabel("saturated throughput (passes/s)")
-    axes.set_ylabel("median latency per pass (ms)")
+    axes.set_ylabel("median ms per pass")
     if trade.empty:
         style.absent(axes, "no Poisson arrivals were executed or simulated")
         return

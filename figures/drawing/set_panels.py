@@ -10,29 +10,48 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 
 def panel_per_set(
-    tables: TableFiles, name: str, measured: str, size: tuple[float, float],
+    tables: TableFiles, name: str, measured: str, height: float,
     panel: Callable[[Axes, str, pd.DataFrame], object],
 ) -> Figure:  # fmt: skip
-    """Return a figure with one panel of `size` inches per set of table `name`, drawn by `panel(axes, set, its rows)`.
+    """Return a figure with one panel of `height` inches per set of table `name`, drawn by `panel(axes, set, its rows)`.
 
     A table without the column `measured` holds nothing to draw: the figure is then one hole that says what is missing.
     """
     rows = tables.rows(name)
     sets = list(dict.fromkeys(rows["set"])) if measured in rows else []
-    count, (width, height) = max(1, len(sets)), size
-    figure, grid = plt.subplots(1, count, figsize=(width * count, height), layout="constrained", squeeze=False)
+    count = max(1, len(sets))
+    figure, grid = plt.subplots(1, count, figsize=(style.PAGE, height + 0.4), layout="constrained", squeeze=False)
     for axes, shown in zip(grid[0], sets, strict=False):
         panel(axes, shown, rows[rows["set"] == shown])
     if not sets:
         style.hole(grid[0][0], tables.missing(name))
-    style.footer(figure, tables.footer())
     return figure
+
+
+def grid_of(count: int, columns: int, height: float, **shared: object) -> tuple[Figure, list[Axes]]:
+    """Return a figure of a page's width and `count` panels of `height` inches in it (at least one), row by row."""
+    columns = min(columns, max(1, count))
+    rows = -(-max(1, count) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(style.PAGE, height * rows + 0.4), layout="constrained", squeeze=False, **shared
+    )
+    for axes in grid.flat[max(1, count) :]:
+        axes.axis("off")
+    return figure, list(grid.flat[: max(1, count)])
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    """Explain below the figure, once, what the marks of all panels mean: they are those of `axes`."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
 
 
 def trace_name(set_name: str, trace: str) -> str:
     """Return what a trace is called among those of several sets; one that was given by itself is its own set."""
-    return trace if set_name == trace else f"{set_name}: {trace}"
+    return trace if set_name == trace else f"{readable(set_name)}: {trace.removeprefix('language-')}"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.traces.command_line.files import replacing
 
 matplotlib.use("Agg")
@@ -24,7 +25,10 @@ QUEUE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 THEORY = {"linestyle": DOTTED, "linewidth": 1.8}
 SHADE = "#F3F3F3"
 ALARM = "#B00000"
-DPI = 150
+DPI = 200
+PAGE = 7.0  # inches: the width at which a figure is printed, without scaling
+FONT, SMALL = 8, 7  # points
+LETTERS = 13.5  # of a headline in an inch
 
 
 def apply_style() -> None:
@@ -33,11 +37,12 @@ def apply_style() -> None:
     Titles are right above their axes, since no axes have ticks there: to look for some takes a tenth of the time.
     """
     matplotlib.rcParams.update({
-        "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": "medium", "axes.titlelocation": "left",
-        "axes.titley": 1.0, "axes.labelsize": "medium", "xtick.labelsize": "small", "ytick.labelsize": "small",
+        "font.family": "DejaVu Sans", "font.size": FONT, "axes.titlesize": FONT, "axes.titlelocation": "left",
+        "axes.titley": 1.0, "axes.labelsize": FONT, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
         "axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
         "axes.edgecolor": DARK, "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
-        "legend.frameon": False, "legend.fontsize": "small", "lines.linewidth": 1.4, "lines.markersize": 5,
+        "legend.frameon": False, "legend.fontsize": SMALL, "legend.handlelength": 1.6, "lines.linewidth": 1.2,
+        "lines.markersize": 3.5, "axes.titlepad": 4, "axes.labelpad": 2, "figure.constrained_layout.h_pad": 0.05,
         "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": DPI,
     })  # fmt: skip
 
@@ -84,7 +89,7 @@ def note(
         xytext=offset,
         textcoords="offset points",
         ha=ha,
-        fontsize="x-small",
+        fontsize=SMALL,
         color=MIDDLE,
         path_effects=[withStroke(linewidth=2.5, foreground="white")],
         zorder=2.4,  # above lines, below the frame
@@ -95,7 +100,7 @@ def absent(axes: Axes, text: str) -> None:
     """Say in empty axes what was not measured by intention: nothing is missing, nothing has failed."""
     axes.set(xticks=[], yticks=[])
     axes.text(
-        0.5, 0.5, fill(text, 44), transform=axes.transAxes, ha="center", va="center", fontsize="small", color=MIDDLE
+        0.5, 0.5, fill(text, 44), transform=axes.transAxes, ha="center", va="center", fontsize=SMALL, color=MIDDLE
     ).set_in_layout(False)
 
 
@@ -109,7 +114,7 @@ def hole(axes: Axes, lines: list[str], beside_data: bool = False) -> None:
         axes.set(xticks=[], yticks=[])
     text = "\n".join(["missing or failed:", *[fill(shorten(line, 130), 44) for line in by_reason(lines)[:3]]])
     x, y, ha, va, size = (
-        (0.98, 0.03, "right", "bottom", "x-small") if beside_data else (0.5, 0.5, "center", "center", "small")
+        (0.98, 0.03, "right", "bottom", SMALL) if beside_data else (0.5, 0.5, "center", "center", SMALL)
     )
     box = {"facecolor": "white", "edgecolor": ALARM, "pad": 3, "alpha": 0.85}
     written = axes.text(
@@ -128,9 +133,11 @@ def by_reason(lines: list[str]) -> list[str]:
     return [f"{found[0]}{more[reason]}: {reason}" for reason, found in places.items()]
 
 
-def footer(figure: Figure, text: str) -> None:
-    """Write the digest of the tables behind the figure below it."""
-    figure.supxlabel(text, fontsize=6, color=MIDDLE, x=0.995, ha="right")
+def headline(figure: Figure, claim: str) -> None:
+    """Write what a figure shows above it, one sentence with its number, wrapped to the figure's width."""
+    if claim:
+        lines = fill(readable(claim), int(LETTERS * figure.get_figwidth()))
+        figure.suptitle(lines, x=0.01, ha="left", fontsize=FONT, fontweight="bold")
 
 
 def freeze(figure: Figure) -> None:
@@ -142,11 +149,17 @@ def freeze(figure: Figure) -> None:
     figure.set_layout_engine(None)
 
 
-def save(figure: Figure, path: str, kind: str) -> None:
-    """Write a figure without dates or program versions, so that equal tables give equal bytes; whole or not at all."""
-    empty = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+def save(figure: Figure, path: str, kind: str, about: str = "") -> None:
+    """Write a figure without dates or program versions, so that equal tables give equal bytes; whole or not at all.
+
+    `about` (the digests of its tables) goes into the file's metadata, where it takes no room in print.
+    """
+    said = {
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None, "Keywords": about},
+        "png": {"Software": None, "Description": about},
+    }
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=kind, metadata=empty[kind])  # not to the file: a full disk breaks what writes a PDF
+    figure.savefig(drawn, format=kind, metadata=said[kind])  # not to the file: a full disk breaks what writes a PDF
     with replacing(path) as temporary:
         temporary.write_bytes(drawn.getbuffer())
 

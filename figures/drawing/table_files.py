@@ -71,6 +71,11 @@ class TableFiles:
         self.holes.append(f"claims.json: no claim for {figure}")
         return {"claim": "No claim was computed for this figure.", "numbers": {}}
 
+    def numbers(self, figure: str) -> dict:
+        """Return the numbers behind a figure's claim; none where there is no claim (`claim` tells of that)."""
+        found = self._claims().get(figure)
+        return found["numbers"] if isinstance(found, dict) and isinstance(found.get("numbers"), dict) else {}
+
     def tells_of(self, figure: str) -> bool:
         """Say whether the folder has a figure's table or its claim: whether it was asked for, failed or not."""
         return (self.folder / f"{figure}.csv").exists() or figure in self._claims()
@@ -83,8 +88,8 @@ class TableFiles:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def footer(self) -> str:
-        """Return the digests of what was read, for the figure's last line."""
+    def about(self) -> str:
+        """Return the digests of what was read, for the metadata of the figure's files."""
         return "  ".join(f"{name} sha256 {digest}" for name, digest in sorted(self.digests.items()))
 
 

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.set_panels import panel_per_set
 from moe_replay.figures.drawing.table_files import TableFiles
 
@@ -13,7 +14,20 @@ NAME = "links"
 
 def draw(tables: TableFiles) -> Figure:
     """Return the figure: time of copies against their bytes, measured and as fitted."""
-    return panel_per_set(tables, NAME, "copies", (6.5, 4.6), panel)
+    figure = panel_per_set(tables, NAME, "copies", 3, panel)
+    style.headline(figure, quickest(tables.rows(NAME)))
+    return figure
+
+
+def quickest(rows: pd.DataFrame) -> str:
+    """Return the claim: what the first measured way of copying takes, one copy at a time."""
+    if "gigabytes_per_s" not in rows or rows.empty:
+        return ""
+    one = rows.iloc[0]
+    return (
+        f"An expert comes at {one['gigabytes_per_s']:.0f} GB/s after {one['latency_us']:.0f} us from "
+        f"{one['host_memory']} memory ({one['set']})"
+    )
 
 
 def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
@@ -30,8 +44,8 @@ def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
             linestyle="none", capsize=2, label=f"{memory}, {copies:.0f} at once: {fit}",
         )  # fmt: skip
         axes.plot(own["copy_bytes"] / 1e6, own["fitted_us"], color=color, linestyle=style.DOTTED, linewidth=1)
-    axes.set_title(f"{name}: copies to the device, medians and quartiles; dotted: fitted", fontsize="small")
-    axes.set(xscale="log", yscale="log", xlabel="MB of one copy", ylabel="us until all are whole")
+    axes.set_title(f"{readable(name)}: copies to the device, medians and quartiles; dotted: fitted")
+    axes.set(xscale="log", yscale="log", xlabel="MB of one copy", ylabel="us until all are whole, lower is better")
     style.log_axis(axes.xaxis)
     style.log_axis(axes.yaxis)
-    axes.legend(fontsize="x-small")
+    axes.legend(fontsize=style.SMALL)

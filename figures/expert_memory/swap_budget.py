@@ -29,7 +29,6 @@ def draw(tables: TableFiles) -> Figure:
             style.hole(axes, tables.missing(NAME))
     else:
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    style.footer(figure, tables.footer())
     return figure
 
 

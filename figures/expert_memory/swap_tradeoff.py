@@ -1,11 +1,12 @@
-"""What does running with a part of the experts cost? Quality, latency, and gate mass as a sign of lost quality."""
+"""What does running with a part of the experts cost? Quality against memory, and latency."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.set_panels import grid_of
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "swap_tradeoff"
@@ -20,37 +21,36 @@ WAYS = (("load", "none", "on demand, overlapped"), ("block", "none", "on demand,
         ("redirect", "none", "masked, residents fixed"), ("redirect", "period", "masked, chosen anew"),
         ("skip", "period", "skipped, chosen anew"))  # fmt: skip
 UNITS = {"bits_per_byte": "loss of quality, bits per byte", "accuracy": "loss of accuracy"}
+LOST = {"bits_per_byte": "bits per byte", "accuracy": "of accuracy"}
 
 
 def draw(tables: TableFiles) -> Figure:
-    """Return the figure: a row per set; its quality, lost mass against it, and the latency of executed runs.
-
-    Sets of random weights have no quality: their latencies share the last row, side by side.
-    """
+    """Return the figure: per set its quality against memory, then per set the latency of executed runs."""
     quality, latency = tables.rows(NAME), tables.rows(LATENCY)
     sets = list(dict.fromkeys(quality["set"])) if "loss" in quality else []
-    timed = dict.fromkeys(latency["set"]) if "executed_mean_ms" in latency else {}
-    alone = [name for name in timed if name not in sets]
-    above = max(1, len(sets))
-    rows = above + -(-len(alone) // 3)
-    figure, grid = plt.subplots(rows, 3, figsize=(15, 4.2 * rows), layout="constrained", squeeze=False)
-    for axes in grid[above:].flat:
-        axes.set_axis_off()
-    for axes, name in zip(grid[above:].flat, alone, strict=False):
-        axes.set_axis_on()
-        latency_panel(axes, latency[latency["set"] == name])
-        axes.set_title(f"{name}: latency at batch 1, executed")
-    for row, name in zip(grid, sets, strict=False):
-        own = quality[quality["set"] == name]
-        quality_panel(row[0], name, own)
-        mass_panel(row[1], own)
-        times = latency[latency["set"] == name] if "executed_mean_ms" in latency else latency.iloc[:0]
-        latency_panel(row[2], times)
+    timed = list(dict.fromkeys(latency["set"])) if "executed_mean_ms" in latency else []
+    figure, panels = grid_of(len(sets) + len(timed), 2, 2.6)
+    for axes, name in zip(panels, sets, strict=False):
+        quality_panel(axes, name, quality[quality["set"] == name])
+    for axes, name in zip(panels[len(sets) :], timed, strict=False):
+        latency_panel(axes, name, latency[latency["set"] == name])
     if not sets:
-        for axes in grid[0]:
-            style.hole(axes, tables.missing(NAME))
-    style.footer(figure, tables.footer())
+        style.hole(panels[0], tables.missing(NAME))
+    style.headline(figure, saved(tables.numbers(NAME), quality))
     return figure
+
+
+def saved(numbers: dict, quality: pd.DataFrame) -> str:
+    """Return the claim: what masking to half of the experts saves and loses, of the set that loses most."""
+    found = [(each["loss"], name, each) for name, each in numbers.items() if "memory_saved" in each]
+    if not found:
+        return ""
+    loss, name, each = max(found, key=lambda one: one[0])
+    unit = LOST[quality.loc[quality["set"] == name, "measure"].iloc[0]]
+    return (
+        f"{each['slots']} resident experts per layer save {each['memory_saved']:.0%} of the memory "
+        f"and lose {loss:.2g} {unit} ({name})"
+    )
 
 
 def quality_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
@@ -66,31 +66,21 @@ def quality_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     if not dense.empty:
         axes.errorbar(
             100 * dense["memory_share"], dense["loss"], dense["loss_half_width"], label="dense model of its own",
-            fmt="*", color=style.DARK, markersize=9, capsize=2,
+            fmt="*", color=style.DARK, markersize=7, capsize=2,
         )  # fmt: skip
     axes.axhline(0, color=style.MIDDLE, linewidth=0.8)
-    axes.set_title(f"{name}: masked gating")
-    axes.set(xlabel="weights on the device, % of the model", ylabel=UNITS[rows["measure"].iloc[0]])
+    axes.set_title(f"{readable(name)}: quality, masked gating")
+    axes.set(
+        xlabel="weights on the device, % of the model", ylabel=f"{UNITS[rows['measure'].iloc[0]]}\n(lower is better)"
+    )
     axes.legend()
 
 
-def mass_panel(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw the measured relation of lost gate mass to lost quality, for both handlings."""
-    for index, miss in enumerate(("redirect", "skip")):
-        own = rows[rows["miss"] == miss]
-        look = {**style.look(index), "linestyle": "none"}
-        axes.errorbar(own["lost_mass"], own["loss"], own["loss_half_width"], label=miss, capsize=2, **look)
-    axes.set_title("what lost gate mass means: every way to choose")
-    axes.set(xlabel="lost gate mass, share of what was selected", ylabel=UNITS[rows["measure"].iloc[0]])
-    axes.legend()
-
-
-def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
+def latency_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     """Draw the mean time of a pass at batch 1 against slots: executed marks, the simulation's crosses beside them."""
     alone = rows[rows["in_flight"] == 1] if "in_flight" in rows else rows
     if alone.empty:
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "latency: not executed on this set", ha="center", color=style.MIDDLE)
+        style.absent(axes, f"{readable(name)}: no run at batch 1 was executed")
         return
     index = 0
     for miss, kind, label in WAYS:
@@ -104,12 +94,12 @@ def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
             own["slots"], own["executed_mean_ms"], own["executed_mean_half_ms"], label=label, capsize=2, **look
         )  # fmt: skip
         if "simulated_mean_ms" in own:
-            axes.plot(own["slots"], own["simulated_mean_ms"], "x", color=look["color"], markersize=8)
+            axes.plot(own["slots"], own["simulated_mean_ms"], "x", color=look["color"], markersize=5)
     axes.axhline(
         alone["resident_mean_ms"].iloc[0], label="all experts resident", color=style.DARK, linestyle=style.DOTTED
     )
-    axes.plot([], [], "x", color=style.MIDDLE, markersize=8, label="simulated")
-    axes.set_title("latency at batch 1, executed")
-    axes.set(xlabel="expert slots per layer", ylabel="ms per pass, mean", ylim=(0, None))
-    axes.set_ylim(top=1.5 * axes.get_ylim()[1])  # room for the legend
-    axes.legend(ncols=2, loc="upper right", fontsize="small")
+    axes.plot([], [], "x", color=style.MIDDLE, markersize=5, label="simulated")
+    axes.set_title(f"{readable(name)}: latency at batch 1, executed")
+    axes.set(xlabel="expert slots per layer", ylabel="ms per pass, mean (lower is better)", ylim=(0, None))
+    axes.set_ylim(top=1.75 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(ncols=2, loc="upper right", fontsize=style.SMALL - 0.5, columnspacing=0.6, handlelength=1.4)

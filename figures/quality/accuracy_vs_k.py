@@ -6,9 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "accuracy_vs_k"
+SIGNIFICANT = 0.05
 
 
 def draw(tables: TableFiles) -> Figure:
@@ -17,15 +19,19 @@ def draw(tables: TableFiles) -> Figure:
     sets = list(dict.fromkeys(means.get("set", []))) or ["no set"]
     views = list(dict.fromkeys(means["view"].dropna())) if "view" in means else []
     figure, grid = plt.subplots(
-        len(sets), max(len(views), 1), figsize=(4.6 * max(len(views), 1), 3.3 * len(sets) + 0.2), layout="constrained",
-        squeeze=False,
+        len(sets), max(len(views), 1), figsize=(style.PAGE, 2.3 * len(sets) + 0.3), layout="constrained",
+        squeeze=False, sharey="row",
     )  # fmt: skip
     for row, name in zip(grid, sets, strict=True):
         for axes, view in zip(row, views or [""], strict=True):
             chosen = [of_view(table, name, view) for table in (means, seeds, fits)]
             heading(axes, name, title(chosen[0], view), chosen[2])
             panel(axes, *chosen[:2]) if len(chosen[0]) else style.hole(axes, tables.missing(NAME, name))
-    style.footer(figure, tables.footer())
+        row[0].set_ylabel("accuracy (%), higher is better")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    if handles:
+        grid[0][0].legend(handles, labels, loc="lower right")
+    style.headline(figure, bent(fits))
     return figure
 
 
@@ -42,8 +48,8 @@ def title(means: pd.DataFrame, view: str) -> str:
 
 def heading(axes: Axes, name: str, view: str, fits: pd.DataFrame) -> None:
     """Write the set, the view and the test above the panel, where no data can lie under it."""
-    lines = [f"{name}: {view}", *[words(fit) for fit in fits.to_dict("records")]]
-    axes.set_title("\n".join(lines), fontsize="small")
+    lines = [f"{readable(name)}: {view}", *[words(fit) for fit in fits.to_dict("records")]]
+    axes.set_title("\n".join(lines), fontsize=style.SMALL)
 
 
 def panel(axes: Axes, means: pd.DataFrame, seeds: pd.DataFrame) -> None:
@@ -68,15 +74,17 @@ def panel(axes: Axes, means: pd.DataFrame, seeds: pd.DataFrame) -> None:
         axes.plot(rows["k"], rows["line_percent"], color=style.DARK, linestyle=style.DOTTED, label="straight line")
     axes.set_xticks(sorted(means["k"].unique()))
     axes.set_xlabel("experts per token k")
-    axes.set_ylabel("accuracy (%)")
-    axes.legend(loc="best")
 
 
 def words(fit: dict) -> str:
-    """Return the test of one view."""
-    p = "p < 0.001" if fit["p"] < 0.001 else f"p = {fit['p']:.3f}"
-    p = p if fit["view"] == "trained at k" else f"conservative {p}"
-    return (
-        f"lack of fit F({fit['df_lack']:.0f},{fit['df_error']:.0f}) = {fit['lack_of_fit_F']:.3g}, {p}; "
-        f"the line explains {fit['share_by_line']:.0%};\nk = {fit['enough_k']:.0f} is within 0.3 points of the best"
-    )
+    """Return what one view shows; the test behind it is in the caption."""
+    return f"the line explains {fit['share_by_line']:.0%}; k = {fit['enough_k']:.0f} is within 0.3 points of the best"
+
+
+def bent(fits: pd.DataFrame) -> str:
+    """Return the claim: how far a straight line goes in the view in which it explains most."""
+    if "share_by_line" not in fits or fits.empty:
+        return ""
+    best = fits.sort_values("share_by_line").iloc[-1]
+    clear = "does not grow linearly with k" if (fits["p"] < SIGNIFICANT).any() else "shows no departure from a line"
+    return f"Accuracy {clear}: at best a straight line explains {best['share_by_line']:.0%} of it ({best['set']})"

@@ -5,24 +5,26 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
-from moe_replay.figures.drawing.delta_k_panels import accuracy_panel, forest_panel, histogram_panel, oracle_panel
+from moe_replay.figures.drawing.delta_k_panels import accuracy_panel, forest_panel
+from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.set_panels import legend_below
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "delta_k"
-WIDTHS = (1.05, 1.5, 0.95, 1.05)
+WIDTHS = (1, 1.15)
 
 
 def draw(tables: TableFiles) -> Figure:
-    """Return the figure: one row per set; accuracy against mean K, differences, oracle and luck, who gets many."""
+    """Return the figure: one row per set; accuracy against mean K, and differences."""
     whole = tables.read(NAME)
-    parts = {part: tables.rows(f"{NAME}_{part}") for part in ("curves", "oracle", "histogram", "groups")}
+    curves = tables.rows(f"{NAME}_curves")
     sets = list(dict.fromkeys(whole.get("set", []))) or ["no set"]
-    figure = plt.figure(figsize=(15.5, 4.3 * len(sets) + 0.2), layout="constrained")
+    figure = plt.figure(figsize=(style.PAGE, 3.1 * len(sets) + 0.4), layout="constrained")
     rows = figure.subfigures(len(sets), 1, squeeze=False)[:, 0]
+    judged = whole[whole["model"].notna()] if "model" in whole else whole
     for part, name in zip(rows, sets, strict=True):
-        part.suptitle(name, x=0.01, ha="left", fontweight="bold")
+        part.suptitle(readable(name), x=0.01, ha="left", fontsize=style.FONT)
         grid = part.subplots(1, len(WIDTHS), width_ratios=WIDTHS)
-        own = {key: of_set(table, name) for key, table in parts.items()}
         compared = of_set(tables.rows(NAME), name)
         if "model" not in compared or compared["model"].isna().all():
             style.hole(grid[0], tables.missing(NAME, name))
@@ -30,14 +32,26 @@ def draw(tables: TableFiles) -> Figure:
                 axes.axis("off")
             continue
         compared = compared[compared["model"].notna()]
-        accuracy_panel(grid[0], compared, own["curves"])
-        forest_panel(grid[1], compared)
-        oracle_panel(grid[2], own["oracle"])
-        histogram_panel(grid[3], own["histogram"], own["groups"])
+        accuracy_panel(grid[0], compared, of_set(curves, name))
+        forest_panel(grid[1], compared, judged)
         if tables.holes_of(name):
             style.hole(grid[0], tables.holes_of(name), beside_data=True)
-    style.footer(rows[-1], tables.footer())
+    accuracy = [part.axes[0] for part in rows if part.axes[0].get_legend_handles_labels()[0]]
+    if accuracy:
+        legend_below(figure, accuracy[0], 2)
+    style.headline(figure, verdicts(tables.rows(NAME)))
     return figure
+
+
+def verdicts(rows: pd.DataFrame) -> str:
+    """Return the claim: how many of the comparisons that were stated beforehand a K per sample wins."""
+    if "primary" not in rows:
+        return ""
+    judged = list(rows.loc[rows["primary"].astype(str) == "True", "verdict"])
+    return (
+        f"Choosing K per sample beats a fixed K of equal mean in {judged.count('beats')} of {len(judged)} comparisons "
+        f"(it loses {judged.count('loses')})"
+    )
 
 
 def of_set(table: pd.DataFrame, name: str) -> pd.DataFrame:

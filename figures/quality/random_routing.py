@@ -42,7 +42,6 @@ def draw(tables: TableFiles) -> Figure:
         results_table(grid["table"], own)
         if tables.holes_of(name):
             style.hole(grid["accuracy"], tables.holes_of(name), beside_data=True)
-    style.footer(parts[-1], tables.footer())
     return figure
 
 
@@ -87,7 +86,7 @@ def times_panel(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlabel("seconds; bars: least to most over repetitions")
     name_rows(axes, rows)
     # Above the axes: an entry of this legend looks like one of the points.
-    narrow = {"ncols": 2, "fontsize": "x-small", "columnspacing": 1, "handlelength": 1, "handletextpad": 0.4}
+    narrow = {"ncols": 2, "fontsize": style.SMALL, "columnspacing": 1, "handlelength": 1, "handletextpad": 0.4}
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, **narrow)
 
 

@@ -29,7 +29,6 @@ def draw(tables: TableFiles) -> Figure:
         throughput_panel(panels[0], chosen[chosen["arrivals"] == "closed"])
         latency_panel(panels[1], chosen[chosen["arrivals"] == "poisson"])
         accuracy_panel(panels[2], chosen[chosen["arrivals"] == "closed"])
-    style.footer(figure, tables.footer())
     return figure
 
 

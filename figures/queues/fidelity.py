@@ -31,14 +31,19 @@ def draw(tables: TableFiles) -> Figure:
         scatter_panel(scatter, compared, looks, metric, label)
         error_panel(error, compared, looks, metric)
         scatter.text(
-            0.97, 0.04, words(summary, metric), transform=scatter.transAxes, ha="right", va="bottom", fontsize="small"
+            0.97,
+            0.04,
+            words(summary, metric),
+            transform=scatter.transAxes,
+            ha="right",
+            va="bottom",
+            fontsize=style.SMALL,
         )
     if tables.holes:
         panels[0][0].set_title(
             f"throughput ({len(tables.holes)} missing or failed, see the caption)", color=style.ALARM
         )
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    style.footer(figure, tables.footer())
     return figure
 
 
@@ -78,7 +83,7 @@ def scatter_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metr
     axes.set_ylabel(f"simulated {label}")
     for axis in (axes.xaxis, axes.yaxis):
         style.log_axis(axis)
-        axis.set_tick_params(labelsize="x-small")
+        axis.set_tick_params(labelsize=style.SMALL)
 
 
 def error_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str) -> None:

@@ -6,11 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "layer_costs"
-PANELS = ("an expert's batch alone; dotted: in the executor's loop", "time per token; where a curve breaks even",
-          "a step of all experts, per expert; dotted: one after another")  # fmt: skip
+PANELS = ("an expert's batch alone;\ndotted: in the executor's loop", "time per token;\nbar: where it breaks even",
+          "a step of all experts, per expert;\ndotted: one after another")  # fmt: skip
 
 
 def draw(tables: TableFiles) -> Figure:
@@ -19,13 +20,13 @@ def draw(tables: TableFiles) -> Figure:
     sets = list(dict.fromkeys(rows["set"])) if "form" in rows else []
     count = max(1, len(sets))
     figure, grid = plt.subplots(
-        count, len(PANELS), figsize=(13.5, 4.2 * count + 0.2), layout="constrained", squeeze=False
+        count, len(PANELS), figsize=(style.PAGE, 2.7 * count + 0.3), layout="constrained", squeeze=False
     )
     for (alone, per_token, step), name in zip(grid, sets, strict=False):
         own = rows[rows["set"] == name]
         shapes = {shape: style.look(index) for index, shape in enumerate(dict.fromkeys(own["shape"]))}
         for axes, title in zip((alone, per_token, step), PANELS, strict=True):
-            axes.set_title(f"{name}\n{title}", fontsize="small")
+            axes.set_title(f"{readable(name)}\n{title}", fontsize=style.SMALL)
         quickest = "event" if (own["form"] == "event").any() else "wall"
         curves(alone, own, shapes, (quickest, "loop"), "expert_us")
         curves(per_token, own, shapes, (quickest,), "token_us")
@@ -34,14 +35,24 @@ def draw(tables: TableFiles) -> Figure:
         finish(alone, "us per batch")
         finish(per_token, "us per token")
         finish(step, "us per expert")
-        alone.legend(fontsize="x-small")
+        alone.legend(fontsize=style.SMALL - 0.5, handlelength=1.2, borderaxespad=0.1)
         if not (own["form"] == "grouped").any():
             style.note(step, "no grouped product here", (0.98, 0.02), "axes fraction", (0, 2), "right")
     if not sets:
         for axes in grid[0]:
             style.hole(axes, tables.missing(NAME))
-    style.footer(figure, tables.footer())
+    style.headline(figure, least_and_most(tables.numbers(NAME)))
     return figure
+
+
+def least_and_most(numbers: dict) -> str:
+    """Return the claim: what the cheapest and the dearest shape take for the smallest batch, device by device."""
+    said = []
+    for name, shapes in numbers.items():
+        times = sorted(each["first_us"] for each in shapes.values() if isinstance(each, dict) and "first_us" in each)
+        if times:
+            said.append(f"{times[0]:.0f} to {times[-1]:.0f} us ({name})")
+    return f"An expert's batch of one token takes {' and '.join(said)}" if said else ""
 
 
 def curves(axes: Axes, rows: pd.DataFrame, shapes: dict[str, dict], forms: tuple[str, ...], value: str) -> None:

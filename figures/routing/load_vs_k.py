@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "load_vs_k"
@@ -18,12 +19,12 @@ def draw(tables: TableFiles) -> Figure:
     rows, places = tables.read(NAME), tables.rows(f"{NAME}_places")
     sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
     figure, grid = plt.subplots(
-        len(sets), 3, figsize=(12.5, 3.3 * len(sets) + 0.2), layout="constrained", squeeze=False
+        len(sets), 3, figsize=(style.PAGE, 2.1 * len(sets) + 0.3), layout="constrained", squeeze=False, sharey="col"
     )
     for row, name in zip(grid, sets, strict=True):
         chosen = rows[rows["set"] == name].dropna(subset=["k"]) if "k" in rows else rows.iloc[:0]
-        row[0].set_title(f"{name}\nsamples per expert and step")
-        row[1].set_title("spread of load over experts")
+        row[0].set_title(f"{readable(name)}\nsamples per expert and step")
+        row[1].set_title("spread of load (0: even)")
         row[2].set_title("experts ranked by load")
         if chosen.empty:
             style.hole(row[0], tables.missing(NAME, name))
@@ -31,8 +32,27 @@ def draw(tables: TableFiles) -> Figure:
         samples(row[0], chosen[chosen["layer"] == "all"])
         spread(row[1], chosen)
         ranked(row[2], places[places["set"] == name])
-    style.footer(figure, tables.footer())
+    for axes in grid[0][1:]:
+        axes.set_ylim(bottom=0)  # of all rows, once all are drawn
+    legends(grid[0])
+    style.headline(figure, heaviest(rows))
     return figure
+
+
+def heaviest(rows: pd.DataFrame) -> str:
+    """Return the claim: what the heaviest expert serves at the model's own k, set by set."""
+    if "max_over_mean" not in rows:
+        return ""
+    own = rows[(rows["layer"] == "all") & (rows["k"] == rows["used_k"])]
+    said = [f"{row['max_over_mean']:.2f} ({row['set']}, k = {row['k']:.0f})" for row in own.to_dict("records")]
+    return f"At the model's own k the heaviest expert serves {' and '.join(said)} times the mean load" if said else ""
+
+
+def legends(row: list[Axes]) -> None:
+    """Explain the marks once, in the first row: all rows share them."""
+    for axes, place, columns in zip(row, ("upper left", "upper right", "lower left"), (1, 1, 2), strict=True):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc=place, ncols=columns, columnspacing=0.8)
 
 
 def samples(axes: Axes, whole: pd.DataFrame) -> None:
@@ -47,8 +67,7 @@ def samples(axes: Axes, whole: pd.DataFrame) -> None:
     axes.plot(whole["k"], whole["samples_per_step"], **style.look(0), label="mean over experts")
     mark_used(axes, whole)
     style.note(axes, "the model's own k", (whole["used_k"].iloc[0], 0.02), ("data", "axes fraction"))
-    axes.set_ylabel("samples per expert per forward step")
-    axes.legend(loc="upper left")
+    axes.set_ylabel("samples")
 
 
 def spread(axes: Axes, rows: pd.DataFrame) -> None:
@@ -61,9 +80,7 @@ def spread(axes: Axes, rows: pd.DataFrame) -> None:
     axes.plot(whole["k"], whole["cv"], color=style.DARK, linewidth=2, label="all layers")
     axes.plot(whole["k"], whole["uniform_cv"], color=style.DARK, linestyle=style.DOTTED, label="uniform random choice")
     mark_used(axes, whole)
-    axes.set_ylim(bottom=0)
     axes.set_ylabel("coefficient of variation")
-    axes.legend(loc="upper right", ncols=2)
 
 
 def ranked(axes: Axes, places: pd.DataFrame) -> None:
@@ -72,11 +89,9 @@ def ranked(axes: Axes, places: pd.DataFrame) -> None:
         one = places[places["k"] == k]
         axes.plot(one["place"], one["over_mean"], **style.look(index), label=f"k = {k}")
     axes.axhline(1, color=style.DARK, linestyle=style.DOTTED, label="even load")
-    axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("expert, heaviest first")
-    axes.set_ylabel("load / mean load (mean over layers)")
-    axes.legend(loc="lower left", ncols=2)
+    axes.set_ylabel("load ÷ mean load")
 
 
 def mark_used(axes: Axes, whole: pd.DataFrame) -> None:

@@ -39,7 +39,6 @@ def draw(tables: TableFiles) -> Figure:
         peak_panel(below[0], shown)
         waste_panel(below[1], own)
         time_panel(below[2], shown)
-    style.footer(figure, tables.footer())
     return figure
 
 
@@ -57,7 +56,7 @@ def expert_panels(row: np.ndarray, name: str, experts: pd.DataFrame) -> None:
     """Draw memory per expert against the batch, one panel per view."""
     views = list(dict.fromkeys(experts["view"])) if len(experts) else []
     for axes, view in zip(row, [*views, *[""] * VIEWS], strict=False):
-        axes.set_title(f"{name}: memory per expert\n{view.replace(': ', chr(10))}", fontsize="small")
+        axes.set_title(f"{name}: memory per expert\n{view.replace(': ', chr(10))}", fontsize=style.SMALL)
         if not view:
             style.absent(axes, "this panel is not among what was measured")
             continue
@@ -130,7 +129,7 @@ def sizes_and_room(axes: Axes, batches: pd.Series, label: str) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.55)
     decades_only(axes.yaxis)
-    axes.legend(loc="upper left", fontsize="x-small")
+    axes.legend(loc="upper left", fontsize=style.SMALL)
 
 
 def ticks_at(axis: Axis, values: list) -> None:

@@ -37,7 +37,6 @@ def draw(tables: TableFiles) -> Figure:
             draw_set(part, name, rows[rows["set"] == name], of_set, numbers.get(name, {}))
         if not sets:
             style.hole(parts[0].subplots(), tables.missing(NAME))
-        style.footer(figure, tables.footer())
     return figure
 
 
@@ -51,8 +50,8 @@ def draw_set(part: Figure, name: str, rows: pd.DataFrame, compiled: pd.DataFrame
     waiting_panel(right, rows, graphs, numbers)
     compiled_panel(part.add_subplot(grid[1, :]), compiled)
     handles, labels = left.get_legend_handles_labels()
-    part.legend(handles, labels, loc="outside upper center", ncols=4, fontsize="x-small", title=f"{name} ({KEY})",
-                title_fontsize="x-small")  # fmt: skip
+    part.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=style.SMALL, title=f"{name} ({KEY})",
+                title_fontsize=style.SMALL)  # fmt: skip
 
 
 def title_of(row: dict) -> str:
@@ -89,7 +88,7 @@ def orders_panel(axes: Axes, rows: pd.DataFrame, graphs: list[str], numbers: dic
     axes.set_yticklabels([title_of(labels[graph]) for graph in graphs])
     saved = numbers.get("median_below_eager_percent")
     claim = f"a  With AC the best order takes {saved:.0f} % less (median)" if saved is not None else "a  Orders"
-    axes.set_title(claim, fontsize="medium", loc="left")
+    axes.set_title(claim, fontsize=style.FONT, loc="left")
 
 
 def waiting_panel(axes: Axes, rows: pd.DataFrame, graphs: list[str], numbers: dict) -> None:
@@ -103,13 +102,13 @@ def waiting_panel(axes: Axes, rows: pd.DataFrame, graphs: list[str], numbers: di
     axes.set_xlabel("% below captured")
     gains = [numbers.get(f"median_below_captured{waiting}_percent") for waiting in ("_waiting", "")]
     told = f": from {gains[0]:.0f} to {gains[1]:.0f} %" if None not in gains else ""
-    axes.set_title(f"b  Saved{told}", fontsize="medium", loc="left")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize="x-small", borderaxespad=0.1)
+    axes.set_title(f"b  Saved{told}", fontsize=style.FONT, loc="left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=style.SMALL, borderaxespad=0.1)
 
 
 def compiled_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the measured peak of every way of compiling over eager's, its time of a step written on the bar."""
-    axes.set_title("c  Compiled by inductor; above each bar its time over eager's", fontsize="medium", loc="left")
+    axes.set_title("c  Compiled by inductor; above each bar its time over eager's", fontsize=style.FONT, loc="left")
     if not len(rows):
         style.absent(axes, "no compiled iteration was measured")
         return
@@ -132,4 +131,4 @@ def compiled_panel(axes: Axes, rows: pd.DataFrame) -> None:
         xlim=(-0.5, len(steps) - 0.5),
         ylim=(0, 1.3 * max(1, 1 + rows["over_eager_percent"].max() / 100)),
     )
-    axes.legend(loc="upper left", fontsize="x-small", ncols=len(ways), borderaxespad=0.1)
+    axes.legend(loc="upper left", fontsize=style.SMALL, ncols=len(ways), borderaxespad=0.1)

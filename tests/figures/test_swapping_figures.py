@@ -16,7 +16,7 @@ def test_broken_budgets_are_marked_and_kept_ones_are_not(tables):
 
 
 def test_execution_and_simulation_stand_on_the_same_axes(tables):
-    axes = panels_titled(draw_one("swap_tradeoff", TableFiles(tables)), "latency at batch 1")[0]
+    axes = panels_titled(draw_one("swap_tradeoff", TableFiles(tables)), "cpu-toy/cifar10: latency at batch 1")[0]
     words = words_of(axes)
     for label in ("on demand, overlapped", "masked, chosen anew", "all experts resident", "simulated"):
         assert label in words
@@ -24,7 +24,7 @@ def test_execution_and_simulation_stand_on_the_same_axes(tables):
 
 
 def test_lifo_stands_beside_lru_step_by_step(tables):
-    axes = panels_titled(draw_one("miss_ratio", TableFiles(tables)), "by step")[0]
+    axes = panels_titled(draw_one("miss_ratio_supplement", TableFiles(tables)), "")[0]
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     assert "LIFO (Huang et al.)" in lines
     assert (lines["LRU"] == 0).all()
@@ -36,4 +36,4 @@ def test_sets_without_a_quality_show_their_latencies(tables):
     figure = draw_one("swap_tradeoff", TableFiles(tables))
     (alone,) = panels_titled(figure, "gpu-toy/tiny: latency at batch 1, executed")
     assert "masked, chosen anew" in words_of(alone)
-    assert len(panels_titled(figure, "latency at batch 1")) == 1
+    assert len(panels_titled(figure, "cpu-toy/cifar10: latency at batch 1")) == 1

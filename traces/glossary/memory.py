@@ -11,6 +11,7 @@ COLUMNS = (
     Column("delayed_hits", "", "accesses that meet their expert on its way: counted as misses in ratios", TRACE),
     Column("miss_ratio", "share", "misses over accesses", TRACE, title="miss ratio"),
     Column("over_lru_percent", "%", "how many more misses than LRU with as many slots", TRACE),
+    Column("over_optimum_points", "points", "miss ratio less the optimum's (belady) with as many slots", TRACE),
     Column("loads", "", "misses that bring their expert into a slot", TRACE),
     Column("declined", "", "misses that cross the link past the slots: the policy declines their expert", TRACE),
     Column("prefetches", "", "experts that were brought ahead", TRACE, title="ahead"),
