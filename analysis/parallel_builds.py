@@ -2,13 +2,12 @@
 
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from pathlib import Path
 
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.table_builds import BUILDS
 from moe_replay.analysis.written_tables import take_turns
+from moe_replay.traces.command_line.in_processes import in_processes
 
 SAME_RUNS = ("queue_size", "fidelity")  # they stay together, so that each run is read once
 LONGEST = ("delta_k", SAME_RUNS[0], "miss_ratio", "locality", "open_loop")  # first, so that nobody waits for the last
@@ -22,8 +21,8 @@ def build_all(names: list[str], inputs: Inputs, out: Path) -> list[str]:
         found = [build_each(task, inputs, out) for task in tasks]
     else:
         lock = multiprocessing.Lock()
-        with ProcessPoolExecutor(workers, initializer=take_turns, initargs=(lock,)) as processes:
-            found = list(processes.map(build_each, tasks, repeat(inputs), repeat(out)))
+        named = {" and ".join(task): (task, inputs, out) for task in tasks}
+        found = list(in_processes(build_each, named, workers, "making", take_turns, (lock,)).values())
     holes = {name: lines for each in found for name, lines in each.items()}
     return [f"{name}: {hole}" for name in dict.fromkeys(names) for hole in holes[name]]
 

@@ -2,8 +2,6 @@
 
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +14,7 @@ from moe_replay.figures.drawing.drawn_files import is_drawn, write_list
 from moe_replay.figures.drawing.table_files import TableFiles
 from moe_replay.figures.gallery import FIGURES, LONGEST, draw_one, table_of
 from moe_replay.traces.command_line.command import Force
+from moe_replay.traces.command_line.in_processes import in_processes
 from moe_replay.traces.command_line.outputs import staged
 from moe_replay.traces.errors import InputError, unknown_name
 
@@ -42,8 +41,8 @@ def draw(
     order = sorted(names, key=lambda name: name not in LONGEST)
     with staged(out, [tables], force, folder=True, is_ours=is_drawn) as written:
         written.mkdir()
-        with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1)) as processes:
-            found = dict(zip(order, processes.map(make, order, repeat(tables), repeat(written)), strict=True))
+        tasks = {name: (name, tables, written) for name in order}
+        found = in_processes(make, tasks, min(len(names), os.cpu_count() or 1), "drawing")
         write_list(written, out)
     holes = [f"{name}: {hole}" for name in names for hole in found[name]]
     for hole in holes:

@@ -17,9 +17,8 @@ def heat_panel(axes: Axes, name: str, heat: pd.DataFrame, order: str) -> None:
     domains = list(dict.fromkeys(own["domain"]))
     table = own.assign(at=own["domain"].map(domains.index) * (own["bin"].max() + 1) + own["bin"])
     image_EB = table.pivot(index="place", columns="at", values="share").to_numpy()
-    drawn = axes.imshow(
-        image_EB, aspect="auto", origin="lower", cmap="Greys", vmin=0, vmax=heat["share"].quantile(0.995)
-    )
+    most = heat["share"].quantile(0.995)
+    drawn = axes.imshow(image_EB, aspect="auto", origin="lower", cmap="Greys", vmin=0, vmax=most)
     axes.grid(False)
     bins = image_EB.shape[1] // len(domains)
     named = domains if len(domains) > 1 else []

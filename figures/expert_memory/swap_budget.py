@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "swap_budget"
@@ -17,7 +18,7 @@ def draw(tables: TableFiles) -> Figure:
     rows = tables.rows(NAME)
     sets = list(dict.fromkeys(rows["set"])) if "loss" in rows else []
     count = max(1, len(sets))
-    figure, grid = plt.subplots(count, 3, figsize=(14, 4 * count + 0.5), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(count, 3, figsize=(style.PAGE, 2.7 * count + 0.6), layout="constrained", squeeze=False)
     for row, name in zip(grid, sets, strict=False):
         own = rows[rows["set"] == name].copy()
         own["latency_budget"] = pd.to_numeric(own["latency_budget"], errors="coerce").fillna(np.inf)
@@ -29,7 +30,18 @@ def draw(tables: TableFiles) -> Figure:
             style.hole(axes, tables.missing(NAME))
     else:
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        style.headline(figure, kept(tables.numbers(NAME)))
     return figure
+
+
+def kept(numbers: dict) -> str:
+    """Return the claim: how many plans kept both of their budgets when executed."""
+    if "kept" not in numbers:
+        return ""
+    return (
+        f"{numbers['kept']} of {numbers['plans']} plans kept both budgets when executed; measured latency was "
+        f"{numbers['median_latency_error']:.1%} off what was promised (median)"
+    )
 
 
 def loss_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
@@ -38,10 +50,13 @@ def loss_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
         at = own["memory_budget"] / 1e6
         look = style.look(index)
         axes.errorbar(at, own["loss"], own["loss_half_width"], capsize=2, label=called(*key), **look)
-        axes.plot(at, own["predicted_loss"], "x", color=look["color"], markersize=8)
-    axes.plot([], [], "x", color=style.MIDDLE, markersize=8, label="promised")
-    axes.set_title(f"{name}: loss of quality, measured")
-    axes.set(xlabel="memory budget, MB", ylabel="loss, bits per byte" if is_text(rows) else "loss of accuracy")
+        axes.plot(at, own["predicted_loss"], "x", color=look["color"], markersize=5)
+    axes.plot([], [], "x", color=style.MIDDLE, markersize=5, label="promised")
+    axes.set_title(f"{readable(name)}\nloss of quality")
+    axes.set(
+        xlabel="memory budget, MB",
+        ylabel=("bits per byte" if is_text(rows) else "loss of accuracy") + " (lower is better)",
+    )
     axes.set_xticks(sorted(set(rows["memory_budget"] / 1e6)))
 
 
@@ -60,13 +75,15 @@ def measured_panel(
         axes.plot(ends, ends, color=style.DARK, linestyle=style.DOTTED, label="the budget")
     if not broken.empty:
         axes.plot(
-            broken["memory_budget"] / 1e6, broken[column] / unit, "o", markersize=13, markerfacecolor="none",
-            markeredgecolor=style.ALARM, markeredgewidth=1.8, label="budget broken",
+            broken["memory_budget"] / 1e6, broken[column] / unit, "o", markersize=10, markerfacecolor="none",
+            markeredgecolor=style.ALARM, markeredgewidth=1.2, label="budget broken",
         )  # fmt: skip
-    axes.set_title(label)
+    axes.set_title(f"{label}\n")
     axes.set(xlabel="memory budget, MB", ylabel=label)
     axes.set_xticks(sorted(set(rows["memory_budget"] / 1e6)))
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1, columnspacing=0.6, handlelength=1.2
+    )
 
 
 def called(search: str, latency: float) -> str:

@@ -8,30 +8,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "random_routing"
-TITLES = {
-    "label": "model", "trained": "weights\ntrained", "deployed": "weights\ndeployed",
-    "accuracy": "best accuracy (%)\nmean, least to most",
-    "best": "at epoch\n(by seed)", "over": "first epoch over\n{threshold:g} % (by seed)",
-    "training": "training, 60,000\nimages (s)",
-    "inference": "inference, 60,000\nimages (s)", "ratio": "inference\nover dense, 95 %",
-}  # fmt: skip
-WIDTHS = (0.22, 0.09, 0.09, 0.14, 0.08, 0.13, 0.11, 0.11, 0.14)
 
 
 def draw(tables: TableFiles) -> Figure:
-    """Return the figure: per set accuracy against epoch, times, sizes, and below them the table of results."""
+    """Return the figure: per set accuracy against epoch, times and sizes; the caption has the numbers."""
     whole, rows, epochs = tables.read(NAME), tables.rows(NAME), tables.rows(f"{NAME}_epochs")
     sets = list(dict.fromkeys(whole.get("set", []))) or ["no set"]
-    figure = plt.figure(figsize=(13, 6.0 * len(sets) + 0.2), layout="constrained")
+    figure = plt.figure(figsize=(style.PAGE, 2.8 * len(sets) + 0.4), layout="constrained")
     parts = figure.subfigures(len(sets), 1, squeeze=False)[:, 0]
     for part, name in zip(parts, sets, strict=True):
-        part.suptitle(name, x=0.01, ha="left", fontweight="bold")
-        grid = part.subplot_mosaic([["accuracy", "times", "sizes"], ["table"] * 3], height_ratios=[3.2, 1.9])
+        part.suptitle(readable(name), x=0.01, ha="left", fontsize=style.FONT)
+        grid = part.subplot_mosaic([["accuracy", "times", "sizes"]], width_ratios=(1.3, 1, 0.8))
         own, by_epoch = of_set(rows, name), of_set(epochs, name)
-        grid["table"].axis("off")
         if "label" not in own or own["label"].dropna().empty:
             style.hole(grid["accuracy"], tables.missing(NAME, name))
             continue
@@ -39,10 +31,19 @@ def draw(tables: TableFiles) -> Figure:
         accuracy_panel(grid["accuracy"], own, by_epoch)
         times_panel(grid["times"], own)
         sizes_panel(grid["sizes"], own)
-        results_table(grid["table"], own)
         if tables.holes_of(name):
             style.hole(grid["accuracy"], tables.holes_of(name), beside_data=True)
+    style.headline(figure, against_dense(rows))
     return figure
+
+
+def against_dense(rows: pd.DataFrame) -> str:
+    """Return the claim: the best accuracy of every configuration of the first set."""
+    if "accuracy_percent" not in rows or rows["label"].dropna().empty:
+        return ""
+    own = rows[rows["label"].notna() & (rows["set"] == rows["set"].iloc[0])]
+    said = [f"{row['label']} {row['accuracy_percent']:.1f} %" for row in own.to_dict("records")]
+    return f"Best accuracy: {'; '.join(said)} ({own['set'].iloc[0]})"
 
 
 def of_set(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -52,7 +53,7 @@ def of_set(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def accuracy_panel(axes: Axes, rows: pd.DataFrame, epochs: pd.DataFrame) -> None:
     """Draw test accuracy after every epoch: a line for the mean over seeds, a small mark for every seed."""
-    axes.set_title("test accuracy (random routing: averaged weights)")
+    axes.set_title("test accuracy, higher is better")
     for index, name in enumerate(rows["label"]):
         own = epochs[epochs["label"] == name] if "label" in epochs else epochs
         if own.empty:
@@ -67,23 +68,23 @@ def accuracy_panel(axes: Axes, rows: pd.DataFrame, epochs: pd.DataFrame) -> None
     style.note(axes, f"{threshold:g} %", (1, threshold), ("axes fraction", "data"), (-2, 2), "right")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy (%); lines: mean over seeds")
+    axes.set_ylabel("accuracy (%); lines: mean of seeds")
     axes.legend(loc="lower right")
 
 
 def times_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw seconds for 60,000 images, training and inference: mean, and least to most over repetitions."""
-    axes.set_title("time for 60,000 images")
+    axes.set_title("time for 60,000 images\n")
     if rows["training_s"].isna().all():
         style.absent(axes, "times were not measured")
         return
-    for offset, (what, label) in enumerate((("training", "training"), ("inference", "inference, deployed model"))):
+    for offset, (what, label) in enumerate((("training", "training"), ("inference", "inference"))):
         mean = rows[f"{what}_s"]
         bars = [mean - rows[f"{what}_s_min"], rows[f"{what}_s_max"] - mean]
         look = {**style.look(offset), "linestyle": "none"}
         axes.errorbar(mean, np.arange(len(rows)) + 0.12 * (2 * offset - 1), xerr=bars, capsize=2.5, label=label, **look)
     axes.set_xlim(left=0)
-    axes.set_xlabel("seconds; bars: least to most over repetitions")
+    axes.set_xlabel("seconds (lower is better)")
     name_rows(axes, rows)
     # Above the axes: an entry of this legend looks like one of the points.
     narrow = {"ncols": 2, "fontsize": style.SMALL, "columnspacing": 1, "handlelength": 1, "handletextpad": 0.4}
@@ -98,6 +99,7 @@ def sizes_panel(axes: Axes, rows: pd.DataFrame) -> None:
         axes.barh(places, rows[column] / 1e3, height=0.36, color=(style.LIGHT, style.MIDDLE)[offset], label=label)
     axes.set_xlabel("thousands of weights")
     name_rows(axes, rows)
+    axes.set_yticklabels([])
     axes.legend(loc="best")
 
 
@@ -106,35 +108,3 @@ def name_rows(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_yticks(np.arange(len(rows)), [name.replace(", ", ",\n", 1) for name in rows["label"]])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-
-
-def results_table(axes: Axes, rows: pd.DataFrame) -> None:
-    """Write the results as a table: a row per configuration."""
-    titles = [title.format(threshold=rows["threshold_percent"].iloc[0]) for title in TITLES.values()]
-    words = [list(row_words(row).values()) for row in rows.to_dict("records")]
-    table = axes.table(
-        words, colLabels=titles, colWidths=WIDTHS, cellLoc="right", bbox=(0, 0, 1, 1), edges="horizontal"
-    )
-    table.auto_set_font_size(False)
-    table.set_fontsize(8)
-    for (line, column), cell in table.get_celld().items():
-        cell.set_edgecolor(style.LIGHT)
-        cell.get_text().set_fontweight("bold" if line == 0 else "normal")
-        if column == 0:
-            cell.get_text().set_ha("left")
-
-
-def row_words(row: dict) -> dict[str, str]:
-    """Return the cells of one configuration, in the order of `TITLES`."""
-    least, most = row["accuracy_percent_min"], row["accuracy_percent_max"]
-    low, high = row["inference_over_dense_low"], row["inference_over_dense_high"]
-    ratio = f"{row['inference_over_dense']:.2f} ({low:.2f} to {high:.2f})" if pd.notna(low) else "not measured"
-    times = {what: f"{row[f'{what}_s']:.1f}" for what in ("training", "inference")}
-    return {
-        "label": row["label"],
-        **{kind: f"{row[f'{kind}_parameters']:,}" for kind in ("trained", "deployed")},
-        "accuracy": f"{row['accuracy_percent']:.2f} ({least:.2f} to {most:.2f})", "best": str(row["best_epochs"]),
-        "over": str(row["first_epochs_over"]),
-        **{what: "not measured" if text == "nan" else text for what, text in times.items()},
-        "ratio": "1" if row["variant"] == "dense" and ratio[0] == "1" else ratio,
-    }  # fmt: skip

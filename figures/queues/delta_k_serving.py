@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "delta_k_serving"
@@ -16,20 +17,53 @@ def draw(tables: TableFiles) -> Figure:
     rows = tables.rows(NAME)
     sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
     figure, grid = plt.subplots(
-        len(sets), 3, figsize=(12.5, 3.6 * len(sets) + 0.3), layout="constrained", squeeze=False
+        len(sets), 3, figsize=(style.PAGE, 2.6 * len(sets) + 0.4), layout="constrained", squeeze=False
     )
     for panels, name in zip(grid, sets, strict=True):
         chosen = rows[rows["set"] == name] if "set" in rows else rows
-        panels[0].set_title(f"{name}\nthroughput, closed loop")
-        panels[1].set_title("latency under the same arrivals")
-        panels[2].set_title("what accuracy costs in throughput")
+        panels[0].set_title(f"{readable(name)}\nthroughput, closed loop{at_b(chosen)}")
+        panels[1].set_title(f"latency, Poisson arrivals\n{loads(chosen)}{at_b(chosen)}")
+        panels[2].set_title("what accuracy costs\nin throughput")
         if chosen.empty or "source" not in chosen:
             style.hole(panels[0], tables.missing(NAME, name))
             continue
         throughput_panel(panels[0], chosen[chosen["arrivals"] == "closed"])
         latency_panel(panels[1], chosen[chosen["arrivals"] == "poisson"])
         accuracy_panel(panels[2], chosen[chosen["arrivals"] == "closed"])
+    style.headline(figure, faster(rows))
     return figure
+
+
+def at_b(rows: pd.DataFrame) -> str:
+    """Return the queue sizes at which a set was served."""
+    sizes = sorted(set(rows["queue_size"].dropna())) if "queue_size" in rows else []
+    return f", B = {', '.join(f'{size:.0f}' for size in sizes)}" if sizes else ""
+
+
+def loads(rows: pd.DataFrame) -> str:
+    """Return how much arrived: a share of what the fixed point with most experts can serve."""
+    poisson = rows[rows["arrivals"] == "poisson"] if "arrivals" in rows else rows.iloc[:0]
+    return ", ".join(dict.fromkeys(poisson["setting"])) if len(poisson) else "not served"
+
+
+def faster(rows: pd.DataFrame) -> str:
+    """Return the claim: throughput and accuracy of the dynamic point nearest to 2 experts, and of most experts."""
+    if "dynamic" not in rows or rows.empty:
+        return ""
+    closed = rows[
+        (rows["source"] == "executed") & (rows["arrivals"] == "closed") & (rows["set"] == rows["set"].iloc[0])
+    ]
+    most = closed[closed["setting"] == closed["setting"].max()]
+    dynamic = most[most["dynamic"]]
+    fixed = most[~most["dynamic"]].sort_values("mean_k")
+    if dynamic.empty or fixed.empty:
+        return ""
+    one, other = dynamic.loc[(dynamic["mean_k"] - 2).abs().idxmin()], fixed.iloc[-1]
+    return (
+        f"{one['mean_k']:.1f} experts per sample instead of {other['mean_k']:.0f} serve {one['throughput_per_s']:,.0f} "
+        f"instead of {other['throughput_per_s']:,.0f} samples/s and answer {one['accuracy_percent']:.1f} instead of "
+        f"{other['accuracy_percent']:.1f} % right ({one['set']})"
+    )
 
 
 def sources(axes: Axes, rows: pd.DataFrame, column: str, index: int, label: str) -> None:
@@ -44,7 +78,7 @@ def sources(axes: Axes, rows: pd.DataFrame, column: str, index: int, label: str)
                 bars = [part[column] - part[f"{column}_low"], part[f"{column}_high"] - part[column]]
             axes.errorbar(
                 part["mean_k"], part[column], bars, color=look["color"], markerfacecolor=face, marker=marker,
-                markersize=9 if dynamic else 5, capsize=2.5, elinewidth=1,
+                markersize=7 if dynamic else 3.5, capsize=2.5, elinewidth=1,
                 linestyle=look["linestyle"] if face != "none" and not dynamic else "none",
             )  # fmt: skip
     axes.plot([], [], **look, label=label)
@@ -63,8 +97,8 @@ def throughput_panel(axes: Axes, rows: pd.DataFrame) -> None:
     for index, (setting, part) in enumerate(rows.groupby("setting", sort=True)):
         sources(axes, part, "throughput_per_s", index, f"{setting} in flight")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("mean experts per sample and layer")
-    axes.set_ylabel("samples/s")
+    axes.set_xlabel("mean experts per sample")
+    axes.set_ylabel("samples/s (higher is better)")
     legend_of_kinds(axes)
 
 
@@ -73,8 +107,8 @@ def latency_panel(axes: Axes, rows: pd.DataFrame) -> None:
     for index, (column, label) in enumerate({"latency_p50_ms": "p50", "latency_p95_ms": "p95"}.items()):
         sources(axes, rows, column, index, label)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("mean experts per sample and layer")
-    axes.set_ylabel("latency per sample (ms)")
+    axes.set_xlabel("mean experts per sample")
+    axes.set_ylabel("ms per sample (lower is better)")
     axes.legend(loc="best")
 
 
@@ -92,6 +126,6 @@ def accuracy_panel(axes: Axes, rows: pd.DataFrame) -> None:
     for row in most.to_dict("records"):
         at = (row["throughput_per_s"], row["accuracy_percent"])
         style.note(axes, f"K={row['mean_k']:.2g}", at, offset=(5, -9))
-    axes.set_xlabel(f"executed samples/s, {most['setting'].iloc[0]} in flight" if len(most) else "executed samples/s")
+    axes.set_xlabel(f"executed samples/s, {most['setting'].iloc[0]}" if len(most) else "executed samples/s")
     axes.set_ylabel("accuracy (%)")
     axes.legend(loc="best")

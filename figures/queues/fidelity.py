@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.set_panels import legend_below
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "fidelity"
@@ -19,7 +21,7 @@ BAND = 0.10
 def draw(tables: TableFiles) -> Figure:
     """Return the figure: above, executed across and simulated up; below, the signed error against queue size."""
     rows, summary = tables.rows(NAME), tables.rows(f"{NAME}_summary")
-    figure, panels = plt.subplots(2, 3, figsize=(12.5, 7.6), layout="constrained", height_ratios=(1.6, 1))
+    figure, panels = plt.subplots(2, 3, figsize=(style.PAGE, 5.4), layout="constrained", height_ratios=(1.4, 1))
     compared = rows[rows["status"] == "ok"] if "status" in rows else rows
     looks = looks_of(compared) if "arrivals" in compared else {}
     for (metric, label), scatter, error in zip(PANELS.items(), *panels, strict=True):
@@ -43,8 +45,20 @@ def draw(tables: TableFiles) -> Figure:
         panels[0][0].set_title(
             f"throughput ({len(tables.holes)} missing or failed, see the caption)", color=style.ALARM
         )
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    legend_below(figure, panels[0][0], 3)
+    style.headline(figure, errors(summary))
     return figure
+
+
+def errors(summary: pd.DataFrame) -> str:
+    """Return the claim: the median and the worst error of throughput over all runs."""
+    if "throughput_median_percent" not in summary:
+        return ""
+    row = summary[(summary["set"] == "all") & (summary["arrivals"] == "all")].iloc[0]
+    return (
+        f"Simulated throughput is within {row['throughput_median_percent']:.1f} % of executed in half of "
+        f"{row['runs']:.0f} runs, at worst {row['throughput_worst_percent']:.0f} % off; above 0 it is too high"
+    )
 
 
 def looks_of(rows: pd.DataFrame) -> dict[tuple, dict]:
@@ -54,7 +68,7 @@ def looks_of(rows: pd.DataFrame) -> dict[tuple, dict]:
     sets, kinds = list(dict.fromkeys(key[0] for key in keys)), list(dict.fromkeys(key[1:] for key in keys))
     return {
         key: {
-            "linestyle": "none", "markersize": 4.5, "markerfacecolor": "none",
+            "linestyle": "none", "markersize": 3, "markerfacecolor": "none", "markeredgewidth": 0.6, "alpha": 0.75,
             "marker": style.MARKERS[kinds.index(key[1:]) % len(style.MARKERS)],
             "markeredgecolor": style.COLOURS[sets.index(key[0]) % len(style.COLOURS)],
         }
@@ -66,7 +80,7 @@ def groups(rows: pd.DataFrame, looks: dict[tuple, dict]) -> Iterator[tuple[dict,
     """Yield (look, label, rows) for every look."""
     for (name, scheduler, mode), look in looks.items():
         chosen = (rows["set"] == name) & (rows["scheduler"] == scheduler) & (rows["arrivals"] == mode)
-        yield look, f"{name}: {scheduler}, {mode}", rows[chosen]
+        yield look, f"{readable(name)}: {scheduler}, {mode}", rows[chosen]
 
 
 def scatter_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str, label: str) -> None:
@@ -103,4 +117,4 @@ def words(summary: pd.DataFrame, metric: str) -> str:
     if f"{metric}_median_percent" not in summary:
         return ""
     row = summary[(summary["set"] == "all") & (summary["arrivals"] == "all")].iloc[0]
-    return f"|error|: median {row[f'{metric}_median_percent']:.1f} %\nworst {row[f'{metric}_worst_percent']:.1f} %"
+    return f"off by {row[f'{metric}_median_percent']:.1f} %,\nworst {row[f'{metric}_worst_percent']:.0f} %"

@@ -27,7 +27,7 @@ def test_diamonds_are_the_comparisons_stated_beforehand(tables):
 def test_what_lies_outside_the_scale_is_told_in_words(tables):
     (first, _) = forests(draw_one("delta_k", TableFiles(tables)))
     assert first.get_xlim()[1] < 2
-    assert "undecided: +7.0 (+6.6 to +7.4)" in words_of(first)
+    assert "better; by 0.3: open: +7.0 (+6.6 to +7.4)" in words_of(first)
     assert "none: not timed" in words_of(first)
 
 

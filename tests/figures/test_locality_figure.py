@@ -34,8 +34,8 @@ def titles(figure):
 
 def test_equal_names_of_several_sets_stay_apart(of_two_sets):
     figure = locality.draw(of_two_sets)
-    heat = [axes for axes in figure.axes if ", layer" in axes.get_title("left")]
-    assert [axes.get_title("left").partition("\n")[2] for axes in heat] == ["recorded order", "control, random order"]
+    heat = [axes for axes in figure.axes if ", layer" in axes.get_title()]
+    assert [axes.get_title().partition("\n")[2] for axes in heat] == ["recorded order", "control, random order"]
     assert [[tick.get_text() for tick in axes.get_xticklabels()] for axes in heat] == [list(DOMAINS)] * 2
     (legend,) = figure.legends
     shown = [text.get_text() for text in legend.get_texts()]

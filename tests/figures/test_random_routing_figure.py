@@ -1,4 +1,4 @@
-"""The figure random_routing: curves per configuration, times with spread, and a table that can be read."""
+"""The figure random_routing: curves per configuration, times with spread, and what was not measured."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,15 +11,6 @@ def panels(figure, start):
     return [axes for axes in figure.findobj(Axes) if axes.get_title(loc="left").startswith(start)]
 
 
-def cells(figure):
-    """Return the text of every results table, row by row."""
-    tables = [table for axes in figure.findobj(Axes) for table in axes.tables]
-    return [
-        [" ".join(cell.get_text().get_text().split()) for _, cell in sorted(table.get_celld().items())]
-        for table in tables
-    ]
-
-
 def test_a_curve_per_configuration_and_the_threshold(tables):
     figure = draw_one("random_routing", TableFiles(tables))
     for axes in panels(figure, "test accuracy"):
@@ -28,16 +19,6 @@ def test_a_curve_per_configuration_and_the_threshold(tables):
         means = [line for line in axes.lines if line.get_label() in labels]
         assert means[0].get_ydata()[-1] == 60.5  # over seeds 60 and 61
         assert any(set(line.get_ydata()) == {59.0} for line in axes.lines)
-
-
-def test_the_table_of_results_says_what_was_and_was_not_reached_or_measured(tables):
-    first, second = cells(draw_one("random_routing", TableFiles(tables)))
-    assert first[:2] == ["model", "weights trained"]
-    assert "not reached" in first
-    assert "1.30 (1.30 to 1.30)" in first
-    assert "62.00 (61.00 to 63.00)" in first
-    assert "not measured" not in first
-    assert "not measured" in second
 
 
 def test_unmeasured_times_are_named_in_their_panel(tables):
