@@ -49,11 +49,14 @@ environment() {
     local extras=${1:-} folder=".venv${1:+-${1//,/-}}"
     python="$folder/bin/python"
     if [ ! -f "$folder/ready" ] || [ pyproject.toml -nt "$folder/ready" ]; then
-        echo "== installing into $folder"
+        echo "== installing into $folder: downloads about 200 MB (numpy, pandas, pyarrow, scipy, numba, matplotlib)" \
+            "${extras:+and what $extras need}"
+        local quiet=--quiet
+        [ ! -t 1 ] || quiet=--progress-bar=on # a terminal shows each download and how far it is
         "$(base_python)" -m venv "$folder"
         # torch first, alone and by its exact version: asked for otherwise, it may bring gigabytes for a GPU.
-        case $extras in *collect*) "$python" -m pip install --quiet "$(grep -o 'torch==[0-9.]*' pyproject.toml)" ;; esac
-        "$python" -m pip install --quiet --editable ".${extras:+[$extras]}"
+        case $extras in *collect*) "$python" -m pip install $quiet "$(grep -o 'torch==[0-9.]*' pyproject.toml)" ;; esac
+        "$python" -m pip install $quiet --editable ".${extras:+[$extras]}"
         "$python" -m simulate compile
         touch "$folder/ready"
     fi
@@ -63,12 +66,13 @@ environment() {
 # leaves a named hole for the next ones; the exit status remembers it.
 later_stages() {
     local logs=$1 out=$2 many=$3 status=0
+    echo "== stage 1 of 4: simulate"
     "$python" -m simulate logs "$logs" --out "$out/simulated" --replications "$many" || status=1
-    echo "== analysis: tables and the sentence of every figure"
+    echo "== stage 2 of 4, after $SECONDS s: analysis: tables and the sentence of every figure"
     "$python" -m analysis tables "$logs" "$out/simulated" --out "$out/tables" || status=1
-    echo "== figures"
+    echo "== stage 3 of 4, after $SECONDS s: figures"
     "$python" -m figures "$out/tables" --out "$out/figures" || status=1
-    echo "== report: one page of all of it"
+    echo "== stage 4 of 4, after $SECONDS s: report: one page of all of it"
     if "$python" -c 'import bokeh, jinja2' 2>/dev/null; then
         "$python" -m figures report "$out" --out "$out/report.html" || status=1
     else

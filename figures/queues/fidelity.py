@@ -98,6 +98,7 @@ def scatter_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metr
     for axis in (axes.xaxis, axes.yaxis):
         style.log_axis(axis)
         axis.set_tick_params(labelsize=style.SMALL)
+    axes.tick_params(axis="x", rotation=45)
 
 
 def error_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str) -> None:

@@ -44,7 +44,8 @@ def never_more(numbers: dict) -> str:
         for name, found in numbers.items()
         if isinstance(found, dict) and "without_drops" in found and "never_more_without_drops" in found
     ]
-    return f"Without drops dynamic dispatch never needs more memory than static: {', '.join(said)}" if said else ""
+    told = f"Where nothing is dropped dynamic dispatch needs at most static's memory: {', '.join(said)}"
+    return told if said else ""
 
 
 def series(own: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """What static capacity wastes: memory per expert in every view, and computed rows per row asked for."""
 
+from textwrap import fill
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,7 +44,7 @@ def wasted(rows: pd.DataFrame) -> str:
 
 def expert_panel(axes: Axes, name: str, view: str, own: pd.DataFrame) -> None:
     """Draw memory per expert against the batch in one view."""
-    axes.set_title(f"{readable(name)}: memory per expert\n{view}", fontsize=style.SMALL)
+    axes.set_title(f"{readable(name)}: memory per expert\n{fill(view, 56)}", fontsize=style.SMALL)
     for index, ((dispatch, which), rows) in enumerate(own.groupby(["dispatch", "which"], sort=False)):
         look = style.look(index)
         axes.plot(rows["batch"], rows["peak_kib"], **look, label=f"{dispatch}, {which}: peak")
