@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
-WIDE = 200  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
+from moe_replay.traces.command_line import printed_tables
+
 WIDEST = 118  # columns of a terminal that a table is held to where it can be
 GAP = 2  # blanks between columns
 
@@ -30,4 +30,4 @@ def print_table(text: pd.DataFrame) -> None:
     printed = Table(*text.columns, box=None, padding=(0, 1))
     for row in text.itertuples(index=False):
         printed.add_row(*row)
-    Console(width=max(Console().width, WIDE)).print(printed)
+    printed_tables.print_table(printed)

@@ -52,7 +52,7 @@ def draw(tables: TableFiles) -> Figure:
 
 def errors(summary: pd.DataFrame) -> str:
     """Return the claim: the median and the worst error of throughput over all runs."""
-    if "throughput_median_percent" not in summary:
+    if "throughput_median_percent" not in summary or summary.empty:
         return ""
     row = summary[(summary["set"] == "all") & (summary["arrivals"] == "all")].iloc[0]
     return (

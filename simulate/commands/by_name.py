@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.config.costs import CostModel
 from moe_replay.traces.clusters.link_file import read_links, shipped_machines
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.units import BANDWIDTH, time_in
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.mixed_table import mixed_header
@@ -124,7 +124,7 @@ def show(title: str, columns: object, rows: list[list[str]]) -> None:
     table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*row)
-    Console(width=None if Console().is_terminal else 160).print(table)
+    print_table(table)
 
 
 def bytes_of_expert(given: int | None, costs: CostModel, of_model: int | None) -> int:

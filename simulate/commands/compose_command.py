@@ -8,7 +8,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -22,6 +21,7 @@ from moe_replay.traces.command_line.command import Force, listed, seeds
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, SIZE
 from moe_replay.traces.errors import InputError
@@ -33,7 +33,6 @@ from moe_replay.traces.runs.request_table import TPOT, TTFT, by_rate
 from moe_replay.traces.selections import Trace
 
 PRINTED = (*TTFT, *TPOT, "requests_per_s", "output_tokens_per_s")
-WIDE = 140
 
 
 @dataclass(frozen=True)
@@ -200,6 +199,4 @@ def show(served: list[Served]) -> None:
         table.add_row(
             rate or "", str(len(seeds_of)), *("" if np.isnan(each) else f"{each:.4g}" for each in means), status
         )
-    console = Console()
-    console.width = max(console.width, WIDE)
-    console.print(table)
+    print_table(table)

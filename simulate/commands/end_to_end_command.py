@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from moe_replay.simulate.commands.options import CostOptions
 from moe_replay.simulate.config.cluster_config import SPLITS, ClusterConfig, speeds
@@ -25,6 +24,7 @@ from moe_replay.traces.command_line.command import Force, numbers
 from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, SIZE
 from moe_replay.traces.errors import InputError
@@ -37,7 +37,6 @@ PRINTED = titles((
     "wire_ms", "waiting_ms", "device_max_over_mean",
 ))  # fmt: skip
 SETTINGS = ("redundant", "links", "nodes", "micro_batches")
-WIDE = 122  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
 
 
 @dataclass(frozen=True)
@@ -152,9 +151,7 @@ def end_to_end_command(
     if out is not None:
         with staged(out, [recorded, cost.costs], force) as staged_path:
             write_table(staged_path, rows, {recorded.name: held.digest, "costs": costs.digest}, steps.said)
-    console = Console()
-    console.width = max(console.width, WIDE)
-    console.print(written(shown(rows), rows))
+    print_table(written(shown(rows), rows))
     print(f"{steps.said}; costs: {costs.device}" + (f"; {out}: {len(rows)} rows" if out else ""))
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.commands import options
@@ -21,6 +20,7 @@ from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT
 from moe_replay.traces.describe import default_k
@@ -90,7 +90,7 @@ def misses_command(
         digests = dict(zip(files, (trace.digest, lesson.trace.digest), strict=False))  # one where both are one file
         with staged(out, inputs, force) as written:
             write_table(written, rows, digests | plan.own_rules, plan.seed, lesson.said)
-    Console().print(printed(rows))
+    print_table(printed(rows))
     for said in uncomputed(trace, plan.k):
         print(f"no access: {said}")
     for said in (how_counted(rows[0]), lesson.said, no_bound(rows, plan.k)):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from moe_replay.simulate.placing.fitted_parts import FIT_HELP, FITS, Parts, opened, parts_of
 from moe_replay.simulate.placing.placing_plan import BOUND, Placed, PlacingPlan, domain_rows, placed
@@ -19,13 +18,12 @@ from moe_replay.simulate.placing.written_placements import write_placed
 from moe_replay.traces.command_line.command import Force, numbers
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.units import COUNT, SIZE
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.routes import uncomputed
 from moe_replay.traces.selections import Trace
-
-WIDE = 118  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,12 @@ def place_command(
     model = model_of(recorded[0])
     plan, parts = asked.plan(model.expert_bytes), parts_of(recorded[0], fit, recorded[1:], batch)
     made, domains = with_bar(plan, parts, recorded[0], batch)
-    console = Console()
-    console.width = max(console.width, WIDE)
     for table in score_tables(made.rows):
-        console.print(table)
+        print_table(table)
     print("\n".join([parts.said, *remarks(made.rows, parts.scored, plan.devices), *left_out(recorded[0])]))
     if domains:
         print("fitted on one domain, scored on it (hindsight) and on others; device max/mean, replicas share evenly:")
-        console.print(domain_table(domains))
+        print_table(domain_table(domains))
     if out is not None:
         digests = {each.name: held.digest for each, held in zip(inputs, recorded, strict=True)}
         with staged(out, inputs, force, folder=True) as written:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.planning.measurements import read_profiles
@@ -16,6 +15,7 @@ from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import SIZE, time_in
 from moe_replay.traces.errors import InputError
@@ -106,4 +106,4 @@ def show(rows: list[dict]) -> None:
             f"{row['predicted_loss']:.4f}", f"{row['predicted_latency_ms']:.3f}",
             f"{row['predicted_memory_bytes']:,.0f}", f"{row['seconds']:.2f} s",
         )  # fmt: skip
-    Console(width=140).print(table)
+    print_table(table)

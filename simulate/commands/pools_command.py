@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import BANDWIDTH, COUNT, SIZE
 from moe_replay.traces.errors import InputError
@@ -103,7 +103,5 @@ def show(rows: list[dict]) -> None:
     table = Table(*(title(name) for name in SHOWN), box=None)
     for row in rows[:FEW]:
         table.add_row(*(f"{row[name]:,.4g}" if isinstance(row[name], float) else str(row[name]) for name in SHOWN))
-    console = Console()
-    console.width = max(console.width, 140)
-    console.print(table)
+    print_table(table)
     print(f"{len(rows)} pools" + (f", the first {FEW} of them shown" if len(rows) > FEW else ""))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from moe_replay.simulate.commands import options
@@ -17,6 +16,7 @@ from moe_replay.traces.command_line.command import Force, numbers
 from moe_replay.traces.command_line.files import sha256_of, write_json, write_rows
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import BANDWIDTH, COUNT, SIZE, time_in
 from moe_replay.traces.errors import InputError
@@ -37,7 +37,6 @@ TIMED = (
     "moved_bytes", "moves_stall_ms",
 )  # fmt: skip
 REGRET = ("phase", "redundant", "move_cost", "planner", *RULE, "cost_per_point", "clairvoyant_cost_per_point", "regret")
-WIDE = 140  # columns that a printed table may take: a narrower terminal wraps its lines and loses nothing
 RESULTS = ("device_max_over_mean", "cost_per_point")  # the first of each table: before it are settings
 Recorded = Annotated[Path, typer.Argument(metavar="TRACE|LOADS", help="A trace of tokens, or a load trace.")]
 Out = Annotated[Path | None, typer.Option(metavar="TABLE.csv", help="Write every row; TABLE.json says how it came.")]
@@ -172,12 +171,10 @@ def rebalance_command(
     if out is not None:
         with staged(out, [recorded, timing.costs], force) as written:
             write_tables(written, found, {recorded.name: digest})
-    console = Console()
-    console.width = max(console.width, WIDE)
-    console.print(printed(found.rows, PRINTED if asked.clock is None else TIMED))
+    print_table(printed(found.rows, PRINTED if asked.clock is None else TIMED))
     if found.regret:
-        console.print("Paid a point (max/mean and copies), beside who knows what comes:")
-        console.print(printed(cheapest(found.regret), REGRET))
+        print("Paid a point (max/mean and copies), beside who knows what comes:")
+        print_table(printed(cheapest(found.regret), REGRET))
     print(f"{sum(len(each.load_SLE) for each in read)} points" + (f"; {out}: {len(found.rows)} rows" if out else ""))
 
 

@@ -21,7 +21,8 @@ def of_two_sets(tmp_path):
         pd.DataFrame([row for name in SETS for row in made[name][table]]).to_csv(tmp_path / f"{table}.csv", index=False)
     pd.DataFrame(
         {"set": name, "trace": "language-decode", "policy": "lru", "slots": slots, "mode": mode, "emptied": "never",
-         "experts": 4, "experts_per_step": 2.0, "miss_ratio": 1 / slots, "over_lru_percent": 0.0}
+         "experts": 4, "experts_per_step": 2.0, "miss_ratio": 1 / slots, "over_lru_percent": 0.0,
+         "over_optimum_points": 0.0}
         for name in SETS for mode in ("flat", "group") for slots in (1, 2, 4)
     ).to_csv(tmp_path / "miss_ratio.csv", index=False)  # fmt: skip
     yield TableFiles(tmp_path)

@@ -20,9 +20,11 @@ def in_processes(
     `doing` is what the bar on stderr says; where that is no terminal, nothing is shown. What one task raises, and
     Ctrl-C, ends the others and is raised here.
     """
+    console = Console(stderr=True)
+    shown = {"console": console, "transient": True, "disable": not console.is_terminal}
     columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with (
-        Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True) as progress,
+        Progress(TextColumn("{task.description}"), *columns, **shown) as progress,
         ProcessPoolExecutor(workers, initializer=begin, initargs=(initializer, initargs)) as processes,
     ):
         bar = progress.add_task(doing, total=len(tasks))

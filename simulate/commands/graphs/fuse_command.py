@@ -14,6 +14,7 @@ from rich.table import Table
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, duration_in
 from moe_replay.traces.errors import InputError
@@ -46,7 +47,7 @@ def fuse_command(
     if not rows:
         raise InputError(f"{graph_path}: no two operations can be fused, allowed: a graph with a producer and its user")
     print(f"best peak without: {found.peak:,} bytes, bound {found.lower_bound:,}")
-    Console(width=100).print(printed(rows))
+    print_table(printed(rows))
     if out is not None:
         with staged(out, [graph_path], force) as written:
             write_rows(written, rows)

@@ -19,6 +19,7 @@ from moe_replay.simulate.ordering.order_names import ALL, POLICIES
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.files import write_json, write_rows
 from moe_replay.traces.command_line.outputs import check_output, staged
+from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, duration_in
 from moe_replay.traces.training_graphs.graph_file import load_graph
@@ -60,7 +61,7 @@ def order_command(
     searched = optimizer_last(graph) if reorder_only else graph
     with ticking(seconds) as begin:
         rows, orders = order_rows(searched, policy, seconds, seed, begin)
-    Console(width=100).print(printed(rows))
+    print_table(printed(rows))
     if out is None:
         return
     with staged(out, [graph_path], force) as written:
