@@ -37,9 +37,7 @@ def in_processes(
                 for each in wait(open_ones, return_when=FIRST_COMPLETED).done:
                     each.result()
                     open_ones.remove(each)
-        except BaseException:
-            for each in open_ones:
-                each.cancel()
+        except BaseException:  # without its processes the pool ends by itself, what waits in it included
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
