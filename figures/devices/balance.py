@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "balance"
@@ -36,7 +37,7 @@ def draw(tables: TableFiles) -> Figure:
         )
         for axes, ((name, trace), own) in zip(grid.flat, traces, strict=False):
             alone = shown.count((of_data(name), trace)) == 1
-            panel(axes, f"{of_data(name) if alone else name}: {TRACES.get(trace, trace)}", own)
+            panel(axes, f"{of_data(name) if alone else readable(name)}: {TRACES.get(trace, trace)}", own)
         for axes in list(grid.flat)[max(1, len(traces)) :]:
             axes.axis("off")
         figure.suptitle(KEY, fontsize=style.SMALL, x=0.02, ha="left")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "peak_memory"
@@ -50,7 +51,7 @@ def draw_set(part: Figure, name: str, rows: pd.DataFrame, compiled: pd.DataFrame
     waiting_panel(right, rows, graphs, numbers)
     compiled_panel(part.add_subplot(grid[1, :]), compiled)
     handles, labels = left.get_legend_handles_labels()
-    part.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=style.SMALL, title=f"{name} ({KEY})",
+    part.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=style.SMALL, title=f"{readable(name)} ({KEY})",
                 title_fontsize=style.SMALL)  # fmt: skip
 
 
