@@ -51,8 +51,8 @@ def draw_set(part: Figure, name: str, rows: pd.DataFrame, compiled: pd.DataFrame
     waiting_panel(right, rows, graphs, numbers)
     compiled_panel(part.add_subplot(grid[1, :]), compiled)
     handles, labels = left.get_legend_handles_labels()
-    part.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=style.SMALL, title=f"{readable(name)} ({KEY})",
-                title_fontsize=style.SMALL)  # fmt: skip
+    part.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=style.SMALL,
+                title=f"{readable(name)} ({KEY})", title_fontsize=style.SMALL)  # fmt: skip
 
 
 def title_of(row: dict) -> str:
