@@ -109,6 +109,21 @@ def points_of_counts(loads: LoadTrace, name: str, most: int) -> LoadPoints:
     )  # fmt: skip
 
 
+def widest_step(loads: LoadTrace, most: int, largest: int) -> int | None:
+    """Return the tokens of the widest step of whole iterations, at most `most`, in which no expert has over `largest`.
+
+    None where an iteration alone is wider than that.
+    """
+    load_SLE = counted_batches(loads).profile.load_BLE
+    of_one = int(load_SLE.sum(2).max(initial=0))
+    for together in range(min(most // of_one if of_one else 0, len(load_SLE) // 2), 0, -1):
+        steps = len(load_SLE) // together
+        step_SLE = load_SLE[: steps * together].reshape(steps, together, *load_SLE.shape[1:]).sum(1)
+        if step_SLE.max() <= largest:
+            return together * of_one
+    return None
+
+
 def shuffled_tokens(load_SLE: np.ndarray) -> np.ndarray:
     """Return experts_SNL int16 of tokens with these counts, in random order, -1 where a layer has fewer than others."""
     steps, layers, experts = load_SLE.shape

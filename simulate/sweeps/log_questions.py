@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from moe_replay.simulate.end_to_end.judged_steps import widest_step
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.load_trace import read_loads
+from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.shipped import shipped_costs
 
 SERVED = ("wide", "served")  # models whose operating points may have been executed
 OPEN_LOOP_SEQUENCES = 2000
@@ -24,8 +27,9 @@ SHIPPED_SHAPE = f"nvidia-h200/{SHAPE}"  # where a set's own device did not measu
 STEPS = {  # of linked devices, by the file that they are cut from
     "language-decode.trace.parquet": ("--phase", "decode", "--step-tokens", 64, "--interval", 8),
     "language-prefill.trace.parquet": ("--phase", "prefill", "--step-tokens", 2048),
-    "training/unbalanced.loads.parquet": ("--step-tokens", 12288, "--interval", 2),
+    "training/unbalanced.loads.parquet": ("--interval", 2),
 }
+MOST_TOKENS = 12288  # of a step of a training, where no expert gets more of them than costs were measured for
 OVER_TIME = ("--method", "smartmoe", "--devices", 8, "--interval", "0,1,5,20,50", "--threshold", "1,1.1")
 
 
@@ -96,23 +100,35 @@ def linked_questions(folder: Path, out: Path) -> Iterator[tuple[str, tuple]]:
     """
     own = folder.parent / "shapes" / f"{SHAPE}.costs.parquet"
     elsewhere = any(folder.parents[1].glob(f"*/shapes/{own.name}"))
+    costs = own if own.exists() else SHIPPED_SHAPE
     for name, cut in STEPS.items():
         of_counts, short = name.endswith(".loads.parquet"), name.split("/")[0].removesuffix(".trace.parquet")
-        if not (folder / name).exists() or (of_counts and not one_expert(folder / name)):
+        if not (folder / name).exists():
             continue
-        if of_counts or own.exists() or not elsewhere:
-            costs = own if own.exists() else SHIPPED_SHAPE
-            words = ("end-to-end", folder / name, "--costs", costs, *cut, *SYSTEMS)
-            said = f"what would steps of {name_of(folder)} take on eight linked devices ({short})?"
-            yield said, (*words, "--out", out / "end_to_end" / f"{short}.csv")
+        if of_counts:
+            step = tokens_of_step(folder / name, own if own.exists() else shipped_costs()[SHIPPED_SHAPE])
+            if step is None:
+                continue
+            cut = ("--step-tokens", step, *cut)
+        elif elsewhere and not own.exists():
+            continue
+        words = ("end-to-end", folder / name, "--costs", costs, *cut, *SYSTEMS)
+        said = f"what would steps of {name_of(folder)} take on eight linked devices ({short})?"
+        yield said, (*words, "--out", out / "end_to_end" / f"{short}.csv")
 
 
-def one_expert(loads: Path) -> bool:
-    """Say whether the tokens of a load trace have one expert each; a damaged file is refused by other questions."""
+def tokens_of_step(loads: Path, costs: Path) -> int | None:
+    """Return how wide steps of a training may be; None where its tokens have several experts, or no step fits.
+
+    A damaged file is refused by other questions.
+    """
     try:
-        return read_loads(loads).model.used_k == 1
+        found = read_loads(loads)
+        if found.model.used_k != 1:
+            return None
+        return widest_step(found, MOST_TOKENS, int(load_costs(costs).columns["tokens"].max()))
     except InputError:
-        return False
+        return None
 
 
 def name_of(folder: Path) -> str:
