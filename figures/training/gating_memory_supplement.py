@@ -44,7 +44,7 @@ def wasted(rows: pd.DataFrame) -> str:
 
 def expert_panel(axes: Axes, name: str, view: str, own: pd.DataFrame) -> None:
     """Draw memory per expert against the batch in one view."""
-    axes.set_title(f"{readable(name)}: memory per expert\n{fill(view, 56)}", fontsize=style.SMALL)
+    axes.set_title(f"{readable(name)}: memory per expert\n{fill(str(view), 56)}", fontsize=style.SMALL)
     for index, ((dispatch, which), rows) in enumerate(own.groupby(["dispatch", "which"], sort=False)):
         look = style.look(index)
         axes.plot(rows["batch"], rows["peak_kib"], **look, label=f"{dispatch}, {which}: peak")
