@@ -26,6 +26,7 @@ def shown(notebook):
 def test_the_notebook_shows_what_it_makes(monkeypatch):
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # ./RUNME.sh sets one that shows nothing in a notebook
     kept = nbformat.read(NOTEBOOK, as_version=4)
     ran = nbformat.read(NOTEBOOK, as_version=4)
     where = {"metadata": {"path": str(NOTEBOOK.parent)}}
