@@ -29,14 +29,19 @@ def of_two_sets(tmp_path):
     plt.close("all")
 
 
+def title(axes):
+    """A panel's title: at the left where another test has applied the style."""
+    return axes.get_title() or axes.get_title("left")
+
+
 def titles(figure):
-    return [axes.get_title() or axes.get_title("left") for axes in figure.axes]
+    return [title(axes) for axes in figure.axes]
 
 
 def test_equal_names_of_several_sets_stay_apart(of_two_sets):
     figure = locality.draw(of_two_sets)
-    heat = [axes for axes in figure.axes if ", layer" in axes.get_title()]
-    assert [axes.get_title().partition("\n")[2] for axes in heat] == ["recorded order", "control, random order"]
+    heat = [axes for axes in figure.axes if ", layer" in title(axes)]
+    assert [title(axes).partition("\n")[2] for axes in heat] == ["recorded order", "control, random order"]
     assert [[tick.get_text() for tick in axes.get_xticklabels()] for axes in heat] == [list(DOMAINS)] * 2
     (legend,) = figure.legends
     shown = [text.get_text() for text in legend.get_texts()]
