@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
-from multiprocessing.synchronize import Event
+from typing import Protocol
 
 from moe_replay.figures.live.latest import Lane, Numbers
 from moe_replay.simulate.sweeps.workers import deaf_to_ctrl_c
 
 QUICK, LONG = "quick", "long"
-LOOKS_S = 1.0  # how often a process looks whether the page is still there
+LOOKS_S = 0.2  # how often a process looks whether the page is still there
+
+
+class SharedByte(Protocol):
+    """A byte that processes share: 0 until the page ends."""
+
+    value: int
 
 
 class AnsweringProcesses:
@@ -25,7 +32,8 @@ class AnsweringProcesses:
 
     def __init__(self) -> None:
         self.context = get_context("spawn")  # a fork would copy the threads of the page's server
-        self.ended = self.context.Event()
+        # No Event: to set one waits for ever for a process that was killed while it waited for it.
+        self.ended = self.context.RawValue("b", 0)
         self.pools = {name: self.new_pool() for name in (QUICK, LONG)}
 
     def new_pool(self) -> ProcessPoolExecutor:
@@ -47,7 +55,7 @@ class AnsweringProcesses:
 
     def close(self) -> None:
         """End both processes, in the middle of a run where they are in one."""
-        self.ended.set()
+        self.ended.value = 1
         for pool in self.pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -58,16 +66,16 @@ class AnsweringProcesses:
         self.close()
 
 
-def begin(ended: Event) -> None:
+def begin(ended: SharedByte) -> None:
     """Leave Ctrl-C to the page's process, and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=follow, args=(ended,), daemon=True).start()
 
 
-def follow(ended: Event) -> None:
+def follow(ended: SharedByte) -> None:
     """End this process once it is told to, or its parent is gone; a run is not waited for."""
-    while not ended.wait(LOOKS_S) and parent_process().is_alive():
-        pass
+    while not ended.value and parent_process().is_alive():
+        time.sleep(LOOKS_S)
     os._exit(0)
 
 
