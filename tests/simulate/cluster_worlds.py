@@ -34,6 +34,21 @@ def placed(expert_LP, experts, devices, nodes=1):
     return name
 
 
+def net_of(asked, devices):
+    """Return the links between so many devices as the plain models take them."""
+    return {
+        "inside": (asked.inside_latency_ns, asked.inside_bytes_per_s), "unit": asked.unit, "mode": asked.mode,
+        "network": (asked.network_latency_ns, asked.network_bytes_per_s), "split": asked.split,
+        "nics": asked.nics or devices // asked.nodes, "dispatch": asked.dispatch_bytes,
+        "combine": asked.combine_bytes,
+    }  # fmt: skip
+
+
+def rows_of(columns, names):
+    """Return the rows of a table, of some of its columns."""
+    return np.stack([columns[name].astype(np.int64) for name in names], 1).tolist()
+
+
 def linked(workload, homes, placement, devices, asked, **fields):
     """Return (workload with these homes, configuration) of a run over linked devices, in lockstep unless asked."""
     settings = {"scheduler": "lockstep", "devices": devices, "placement": placement, "cluster": asked, **fields}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster_worlds import cluster, cluster_runs, linked, placed
+from cluster_worlds import cluster, cluster_runs, linked, net_of, placed, rows_of
 from engine_worlds import in_lockstep
 from equality import assert_equal, assert_equal_records, simulate_by_simpy, simulate_compiled
 from hypothesis import given, settings
@@ -58,23 +58,13 @@ def plainly(workload, config, cost):
     served = [p for p in range(workload.passes) if works or workload.selections_PL[p].any()]
     rows = [int(workload.first_row_P[p]) + i for p in served for i in range(int(workload.tokens_P[p]))]
     experts = [[[int(e) for e in row if e >= 0] for row in workload.experts_TLK[t]] for t in rows]
-    net = {
-        "inside": (asked.inside_latency_ns, asked.inside_bytes_per_s), "unit": asked.unit, "mode": asked.mode,
-        "network": (asked.network_latency_ns, asked.network_bytes_per_s), "split": asked.split,
-        "nics": asked.nics or config.devices // asked.nodes, "dispatch": asked.dispatch_bytes,
-        "combine": asked.combine_bytes,
-    }  # fmt: skip
     step = PlainStep(
         experts, [int(workload.home_T[t]) for t in rows], PLACEMENTS[config.placement].placement.expert_LP.tolist(),
-        config.devices, asked.nodes, asked.micro_batches, net, cost, config.dense, asked.shared_experts,
+        config.devices, asked.nodes, asked.micro_batches, net_of(asked, config.devices), cost, config.dense,
+        asked.shared_experts,
     )  # fmt: skip
     step.run()
     return step
-
-
-def rows_of(columns, names):
-    """Return the rows of a table, of some of its columns."""
-    return np.stack([columns[name].astype(np.int64) for name in names], 1).tolist()
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster_worlds import cluster, linked, placed, queue_runs
+from cluster_worlds import cluster, linked, net_of, placed, queue_runs, rows_of
 from equality import assert_equal, assert_equal_records, simulate_by_simpy, simulate_compiled
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -57,25 +57,14 @@ def test_a_run_is_as_the_rules_say(drawn):
 def plainly(workload, config, cost, slots):
     """Return a run of all passes at time 0, played by the plain model."""
     asked, row_N = config.cluster, workload.row_N
-    net = {
-        "inside": (asked.inside_latency_ns, asked.inside_bytes_per_s), "unit": asked.unit, "split": asked.split,
-        "network": (asked.network_latency_ns, asked.network_bytes_per_s),
-        "nics": asked.nics or config.devices // asked.nodes, "dispatch": asked.dispatch_bytes,
-        "combine": asked.combine_bytes,
-    }  # fmt: skip
     made = PlainQueues(
         [[[int(e) for e in row if e >= 0] for row in workload.experts_TLK[t]] for t in row_N],
-        workload.home_T[row_N].tolist(), workload.pass_N.tolist(), slots, config.devices, asked.nodes, net, cost,
-        config.queue_size, config.dense_queue_size or config.queue_size, config.timeout_ns, config.dense,
+        workload.home_T[row_N].tolist(), workload.pass_N.tolist(), slots, config.devices, asked.nodes,
+        net_of(asked, config.devices), cost, config.queue_size, config.dense_queue_size or config.queue_size, config.timeout_ns, config.dense,
         asked.shared_experts,
     )  # fmt: skip
     made.run()
     return made
-
-
-def rows_of(columns, names):
-    """Return the rows of a table, of some of its columns."""
-    return np.stack([columns[name].astype(np.int64) for name in names], 1).tolist()
 
 
 @settings(max_examples=60, deadline=None)

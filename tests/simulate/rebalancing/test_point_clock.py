@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster_worlds import cluster, cluster_runs, links
+from cluster_worlds import cluster, cluster_runs, links, net_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moving_worlds import PlainMoves, points_of
@@ -268,13 +268,7 @@ def test_a_plain_model_of_a_step_beside_moves(world, behind):
     slots_LP = slots_of_used(used_LDE)
     end_ns = clock.steps(used_LDE).step_end(clock.workload(0), ports, 0, awaited)
     carry_all(ports, end_ns)
-    in_node = devices // asked.nodes
-    net = {
-        "inside": (asked.inside_latency_ns, asked.inside_bytes_per_s),
-        "network": (asked.network_latency_ns, asked.network_bytes_per_s), "nics": asked.nics or in_node,
-        "dispatch": asked.dispatch_bytes, "combine": asked.combine_bytes, "move": expert_bytes, "unit": asked.unit,
-        "mode": asked.mode, "split": asked.split,
-    }  # fmt: skip
+    net = {**net_of(asked, devices), "move": expert_bytes}
     rows = [[[int(e) for e in row] for row in token] for token in points.experts_SNLK[0]]
     plain = PlainMoves(
         rows, clock.home_SN[0].tolist(), slots_LP.tolist(), devices, asked.nodes, asked.micro_batches, net, cost, dense,

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from cluster_worlds import cluster, links
+from cluster_worlds import cluster, links, net_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from plain_serving import PlainPool, plain_transfers
@@ -94,16 +94,6 @@ def systems(draw, engine="simpy"):
     return System(devices, cluster=asked, pools=split, kv_bytes=kv_bytes, runs_on=engine)
 
 
-def net_of(asked, in_node):
-    """Return the links as the plain models take them."""
-    return {
-        "inside": (asked.inside_latency_ns, asked.inside_bytes_per_s),
-        "network": (asked.network_latency_ns, asked.network_bytes_per_s), "nics": asked.nics or in_node,
-        "dispatch": asked.dispatch_bytes, "combine": asked.combine_bytes, "unit": asked.unit, "mode": asked.mode,
-        "split": asked.split,
-    }  # fmt: skip
-
-
 def slots_of(layers, experts, devices):
     """Return the expert of every slot where experts are contiguous, -1 behind the last of a device."""
     device_E = [expert * devices // experts for expert in range(experts)]
@@ -122,7 +112,7 @@ def plainly_served(trace, lengths, engine, system, order, arrival_ns, cost):
 
     def pool(devices, begin, stop):
         links_of = system.cluster_of(devices)
-        net = net_of(links_of, devices // links_of.nodes)
+        net = net_of(links_of, devices)
         slots = slots_of(trace.L, trace.E, devices)
         return PlainPool(
             devices, links_of.nodes, links_of.micro_batches, slots, net, cost,
@@ -144,7 +134,7 @@ def plainly_served(trace, lengths, engine, system, order, arrival_ns, cost):
     there = [(when, s) for when, s, _ in made]
     if system.kv_bytes:
         in_node = system.devices // system.cluster.nodes
-        net = net_of(system.cluster, in_node)
+        net = net_of(system.cluster, system.devices)
         there = plain_transfers(made, in_node, net, net["nics"], system.pools[0], system.kv_bytes, *system.pools)
     two = pool(system.pools[1], prompts, every)
     two.run(there)
