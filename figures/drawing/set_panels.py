@@ -55,3 +55,23 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
 def trace_name(set_name: str, trace: str) -> str:
     """Return what a trace is called among those of several sets; one that was given by itself is its own set."""
     return trace if set_name == trace else f"{readable(set_name)}: {trace.removeprefix('language-')}"
+
+
+def panels_of_traces(
+    rows: pd.DataFrame, panel: Callable[[Axes, str, pd.DataFrame], None], label: str, missing: Callable[[], list[str]],
+    columns: int = 4,
+) -> Figure:  # fmt: skip
+    """Return a figure with a panel per trace, on one scale, drawn by `panel(axes, name, its rows)`, and one legend.
+
+    `label` is said at the left; without rows `missing()` tells the holes. `columns` are those of the legend.
+    """
+    traces = list(rows.groupby(["set", "trace"], sort=False)) if len(rows) else []
+    figure, panels = grid_of(len(traces), 3, 2.1, sharey=True)
+    for at, (axes, (names, own)) in enumerate(zip(panels, traces, strict=False)):
+        panel(axes, trace_name(*names), own)
+        axes.set_ylabel("" if at % 3 else label)
+    if traces:
+        legend_below(figure, panels[0], columns)
+    else:
+        style.hole(panels[0], missing())
+    return figure

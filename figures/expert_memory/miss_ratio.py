@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.policy_looks import OPTIMA, label, look
-from moe_replay.figures.drawing.set_panels import grid_of, legend_below, trace_name
+from moe_replay.figures.drawing.set_panels import panels_of_traces, trace_name
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "miss_ratio"
@@ -16,15 +16,8 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: per trace the misses of every policy above the optimum's, against slots."""
     rows = tables.rows(NAME)
     flat = rows[rows["mode"] == "flat"] if "miss_ratio" in rows else rows.iloc[:0]
-    traces = list(flat.groupby(["set", "trace"], sort=False)) if len(flat) else []
-    figure, panels = grid_of(len(traces), 3, 2.1, sharey=True)
-    for at, (axes, (names, own)) in enumerate(zip(panels, traces, strict=False)):
-        panel(axes, trace_name(*names), own)
-        axes.set_ylabel("" if at % 3 else "misses above the optimum\n(% of accesses), lower is better")
-    if traces:
-        legend_below(figure, panels[0])
-    else:
-        style.hole(panels[0], tables.missing(NAME))
+    said = "misses above the optimum\n(% of accesses), lower is better"
+    figure = panels_of_traces(flat, panel, said, lambda: tables.missing(NAME))
     style.headline(figure, distance(tables.numbers(NAME)))
     return figure
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.policy_looks import label, look
-from moe_replay.figures.drawing.set_panels import grid_of, legend_below, trace_name
+from moe_replay.figures.drawing.set_panels import panels_of_traces
 from moe_replay.figures.drawing.table_files import TableFiles
 
 TABLE = "miss_ratio"
@@ -16,15 +16,8 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: a panel per trace, every policy's misses over LRU's at a few numbers of slots."""
     rows = tables.rows(TABLE)
     steps = rows[rows["mode"] == "group"] if "miss_ratio" in rows else rows.iloc[:0]
-    traces = list(steps.groupby(["set", "trace"], sort=False)) if len(steps) else []
-    figure, panels = grid_of(len(traces), 3, 2.1, sharey=True)
-    for at, (axes, (names, own)) in enumerate(zip(panels, traces, strict=False)):
-        panel(axes, trace_name(*names), own)
-        axes.set_ylabel("" if at % 3 else "misses, % more than LRU's\n(lower is better)")
-    if traces:
-        legend_below(figure, panels[0], 3)
-    else:
-        style.hole(panels[0], tables.missing(TABLE))
+    said = "misses, % more than LRU's\n(lower is better)"
+    figure = panels_of_traces(steps, panel, said, lambda: tables.missing(TABLE), columns=3)
     won = [found["lifo_best_at"] for found in tables.numbers(TABLE).values() if "lifo_best_at" in found]
     if won:
         best = len([slots for slots in won if slots])
