@@ -100,11 +100,10 @@ def points_of_counts(loads: LoadTrace, name: str, most: int) -> LoadPoints:
     if len(load_SLE) < 2:
         raise InputError(f"{name}: {len(load_SLE)} iterations with selections, allowed: at least two")
     together = min(max(1, most // int(load_SLE.sum(2).max())), len(load_SLE) // 2)
-    steps = len(load_SLE) // together
-    load_SLE = load_SLE[: steps * together].reshape(steps, together, *load_SLE.shape[1:]).sum(1)
+    load_SLE = summed(load_SLE, together)
+    number_S = loads.iteration_S[loads.used_S][: len(load_SLE) * together : together]
     return LoadPoints(
-        name=name, phase=EVERY[0], load_SLE=load_SLE,
-        number_S=loads.iteration_S[loads.used_S][: steps * together : together], layer_ids=loads.model.layer_ids,
+        name=name, phase=EVERY[0], load_SLE=load_SLE, number_S=number_S, layer_ids=loads.model.layer_ids,
         expert_bytes=loads.model.expert_bytes, experts_SNLK=shuffled_tokens(load_SLE)[..., None],
     )  # fmt: skip
 
@@ -117,11 +116,15 @@ def widest_step(loads: LoadTrace, most: int, largest: int) -> int | None:
     load_SLE = counted_batches(loads).profile.load_BLE
     of_one = int(load_SLE.sum(2).max(initial=0))
     for together in range(min(most // of_one if of_one else 0, len(load_SLE) // 2), 0, -1):
-        steps = len(load_SLE) // together
-        step_SLE = load_SLE[: steps * together].reshape(steps, together, *load_SLE.shape[1:]).sum(1)
-        if step_SLE.max() <= largest:
+        if summed(load_SLE, together).max() <= largest:
             return together * of_one
     return None
+
+
+def summed(load_SLE: np.ndarray, together: int) -> np.ndarray:
+    """Return the loads of steps of so many iterations each; what is left at the end is dropped."""
+    steps = len(load_SLE) // together
+    return load_SLE[: steps * together].reshape(steps, together, *load_SLE.shape[1:]).sum(1)
 
 
 def shuffled_tokens(load_SLE: np.ndarray) -> np.ndarray:
