@@ -94,7 +94,7 @@ def sweep_command(
     """
     split.check(dask, running)
     check_place(out, [trace_path, swept.grid, cost.costs, file_of(known)])
-    command = [word for word in without_options(running_command(), NOT_IN_PROVENANCE) if word != "--merge"]
+    command = without_options(running_command(), NOT_IN_PROVENANCE, flags=("--merge",))
     if split.sbatch:
         print(array_script(command, split.sbatch), end="")
         return

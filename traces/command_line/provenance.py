@@ -50,11 +50,11 @@ def provenance(seed: int | None = None, command: list[str] | None = None) -> dic
     return {**made, "inputs": dict(_inputs)} if _inputs else made
 
 
-def without_options(command: list[str], options: tuple[str, ...]) -> list[str]:
-    """Return a command without `--force` and without some options and their values, given as `--x V` or `--x=V`."""
+def without_options(command: list[str], options: tuple[str, ...], flags: tuple[str, ...] = ()) -> list[str]:
+    """Return a command without some options and their values (`--x V`, `--x=V`), and without flags and `--force`."""
     kept, skipping = [], False
     for word in command:
-        if not skipping and word.partition("=")[0] not in (FORCE, *options):
+        if not skipping and word.partition("=")[0] not in (FORCE, *flags, *options):
             kept.append(word)
         skipping = not skipping and word in options
     return kept
