@@ -60,7 +60,8 @@ def plainly(workload, config, cost, slots):
     made = PlainQueues(
         [[[int(e) for e in row if e >= 0] for row in workload.experts_TLK[t]] for t in row_N],
         workload.home_T[row_N].tolist(), workload.pass_N.tolist(), slots, config.devices, asked.nodes,
-        net_of(asked, config.devices), cost, config.queue_size, config.dense_queue_size or config.queue_size, config.timeout_ns, config.dense,
+        net_of(asked, config.devices), cost,
+        config.queue_size, config.dense_queue_size or config.queue_size, config.timeout_ns, config.dense,
         asked.shared_experts,
     )  # fmt: skip
     made.run()
