@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.policies import rule_names
 from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, RunRecords
 
 MS = 1_000_000
@@ -16,6 +17,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 def pytest_addoption(parser):
     parser.addoption("--policy", metavar="MODULE:NAME", help="the contract of cache policies holds yours, not all")
+
+
+@pytest.fixture(autouse=True)
+def rules_restored():
+    """Every table of rules as it was: what a test registers, a placement's file too, no other test meets."""
+    former = {field: (set(rules), set(rules.digests)) for field, rules in rule_names.TABLES.items()}
+    yield
+    for field, rules in rule_names.TABLES.items():
+        for table, names in zip((rules, rules.digests), former.get(field, ((), ())), strict=True):
+            for name in {*table} - {*names} - rules.shipped:
+                del table[name]
 
 
 def passes_of(arrival_ms, start_ms, end_ms):

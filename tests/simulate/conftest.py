@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from moe_replay.simulate.__main__ import app
-from moe_replay.simulate.policies.placement import PLACEMENTS
 from moe_replay.traces.command_line import command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,13 +23,3 @@ def simulate(capsys, monkeypatch):
         return left.value.code or 0, captured.out, captured.err
 
     return call
-
-
-@pytest.fixture
-def placements_restored():
-    """Placements as they were: those of files that a test registers are gone when it ends."""
-    rules, digests = dict(PLACEMENTS), dict(PLACEMENTS.digests)
-    yield
-    for table, former in ((PLACEMENTS, rules), (PLACEMENTS.digests, digests)):
-        for name in {*table} - {*former}:
-            del table[name]

@@ -27,7 +27,7 @@ combine_bytes = 200
 
 
 @pytest.fixture
-def files(tmp_path, placements_restored):
+def files(tmp_path):
     """A trace of six experts and three layers, a placement of it with replicas on four devices, and links."""
     save_trace(toy_trace(), tmp_path / "toy.trace.parquet")
     (tmp_path / "slow.toml").write_text(LINKS)

@@ -9,7 +9,7 @@ from moe_replay.traces.placements.expert_placement import ExpertPlacement, save_
 
 
 @pytest.fixture
-def saved(tmp_path, placements_restored):
+def saved(tmp_path):
     def save(expert_LP, devices=2, name="mine.placement.json", nodes=1):
         table = np.array(expert_LP, np.int16)
         held = ExpertPlacement(
