@@ -73,7 +73,7 @@ later_stages() {
     echo "== stage 3 of 4, after $SECONDS s: figures"
     "$python" -m figures "$out/tables" --out "$out/figures" || status=1
     echo "== stage 4 of 4, after $SECONDS s: report: one page of all of it"
-    if "$python" -c 'import bokeh, jinja2' 2>/dev/null; then
+    if "$python" -c 'from importlib.util import find_spec as has; exit(not (has("bokeh") and has("jinja2")))'; then
         "$python" -m figures report "$out" --out "$out/report.html" || status=1
     else
         echo "no report: this Python lacks bokeh or jinja2 (pip install -e .[report])"

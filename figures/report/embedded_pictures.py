@@ -2,6 +2,9 @@
 
 import base64
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -15,7 +18,9 @@ def embedded(pictures: dict[str, Path], room: float) -> dict[str, str]:
     """Return {name: address} of pictures as data within a page, in at most `room` bytes; none where they do not fit."""
     opened = {name: Image.open(path).convert("RGB") for name, path in pictures.items()}
     for width, colours in STEPS:
-        found = {name: compressed(picture, width, colours) for name, picture in opened.items()}
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow computes outside of Python's lock
+            written = threads.map(partial(compressed, width=width, colours=colours), opened.values())
+            found = dict(zip(opened, written, strict=True))
         if sum(len(each) for each in found.values()) * BASE64 <= room:
             return {name: f"data:image/webp;base64,{base64.b64encode(each).decode()}" for name, each in found.items()}
     return {}

@@ -39,7 +39,8 @@ def logs_command(
     many = f"{replications} replications of every configuration"
     print(f"== simulate: {len(asked)} questions side by side, {many}", flush=True)
     failed = 0
-    answers = side_by_side([(*stage_words("simulate"), *each.words) for each in asked], jobs or os.cpu_count() or 1)
+    commands, names = [(*stage_words("simulate"), *each.words) for each in asked], [each.text for each in asked]
+    answers = side_by_side(commands, jobs or os.cpu_count() or 1, "simulating", names)
     for each, (status, lines) in zip(asked, answers, strict=True):
         print(f"== simulate: {each.text}")
         for line in lines:

@@ -5,10 +5,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-SHOWN = 3  # names of what runs
+from moe_replay.traces.command_line.task_bar import TaskBar
 
 
 def in_processes(
@@ -20,20 +17,15 @@ def in_processes(
     `doing` is what the bar on stderr says; where that is no terminal, nothing is shown. What one task raises, and
     Ctrl-C, ends the others and is raised here.
     """
-    console = Console(stderr=True)
-    shown = {"console": console, "transient": True, "disable": not console.is_terminal}
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with (
-        Progress(TextColumn("{task.description}"), *columns, **shown) as progress,
+        TaskBar(doing, len(tasks)) as bar,
         ProcessPoolExecutor(workers, initializer=begin, initargs=(initializer, initargs)) as processes,
     ):
-        bar = progress.add_task(doing, total=len(tasks))
         futures = {processes.submit(work, *arguments): name for name, arguments in tasks.items()}
         open_ones = list(futures)
         try:
             while open_ones:
-                running = ", ".join(futures[each] for each in open_ones[: min(workers, SHOWN)])
-                progress.update(bar, description=f"{doing} {running}", completed=len(futures) - len(open_ones))
+                bar.show(len(futures) - len(open_ones), [futures[each] for each in open_ones[:workers]])
                 for each in wait(open_ones, return_when=FIRST_COMPLETED).done:
                     each.result()
                     open_ones.remove(each)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from moe_replay.traces.command_line.child_process import end, run_until
+from moe_replay.traces.command_line.task_bar import TaskBar
 
 STOPPED = 130  # the status of what was not begun, or ended, because others are not waited for
 
@@ -62,7 +63,23 @@ class Beside:
         return 0, lines
 
 
-def side_by_side(commands: Sequence[Sequence[str]], at_once: int) -> Iterator[tuple[int, list[str]]]:
-    """Run commands, so many at once; yield (exit status, lines) of each in order as soon as it is there."""
-    with Beside(at_once) as beside:
-        yield from beside.pool.map(beside.run, [[words] for words in commands])
+def side_by_side(
+    commands: Sequence[Sequence[str]], at_once: int, doing: str = "running", names: Sequence[str] = ()
+) -> Iterator[tuple[int, list[str]]]:
+    """Run commands, so many at once; yield (exit status, lines) of each in order as soon as it is there.
+
+    A bar on a terminal shows what runs, by `names` (of each command; nothing: its number), and how far all are.
+    """
+    names = names or [str(number) for number in range(1, len(commands) + 1)]
+    with TaskBar(doing, len(commands)) as bar, Beside(at_once) as beside:
+        futures = [beside.pool.submit(beside.run, [words]) for words in commands]
+
+        def show(*_: object) -> None:
+            open_ones = [name for name, each in zip(names, futures, strict=True) if not each.done()]
+            bar.show(len(futures) - len(open_ones), open_ones[:at_once])
+
+        show()
+        for each in futures:
+            each.add_done_callback(show)
+        for each in futures:
+            yield each.result()
