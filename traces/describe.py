@@ -8,12 +8,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from moe_replay.traces.errors import InputError
 from moe_replay.traces.file.chunks import chunks
 from moe_replay.traces.file.joining import group
 from moe_replay.traces.file.layout import column_of
 from moe_replay.traces.glossary.lookup import title, titles
-from moe_replay.traces.header import ModelInfo
+from moe_replay.traces.header import Header, ModelInfo
 from moe_replay.traces.regating import open_loop_row
 from moe_replay.traces.routes import leaps, marked, routed_rows, routed_tokens, weightless_text, without_route_text
 from moe_replay.traces.selections import NEEDED, Trace, distinct
@@ -38,17 +37,14 @@ def load_LE(trace: Trace, k: int | None = None) -> np.ndarray:
 
 
 def slots(trace: Trace, k: int | None) -> np.ndarray:
-    """Return the first k slots of every row (all), experts without weights marked by a number below 0.
+    """Return the first k slots of every row, experts without weights marked by a number below 0.
 
-    InputError for another k, or where the order was not kept.
+    None: as many as may be a choice, so all, or the chosen ones. InputError for another k, or where the order was not
+    kept.
     """
-    if k is None or k == trace.K:
-        return marked(trace.experts_TLK, trace.header.model)
-    if not 1 <= k <= trace.K:
-        raise InputError(f"k is {k}, allowed 1..{trace.K}, the experts recorded per token and layer")
-    if not trace.header.ranked:
-        raise InputError(f"k is {k}, allowed only {trace.K}: the trace is not ranked")
-    return marked(trace.experts_TLK[:, :, :k], trace.header.model)
+    k = max(trace.ks) if k is None else k
+    trace.check_k(k)
+    return marked(trace.experts_TLK if k == trace.K else trace.experts_TLK[:, :, :k], trace.header.model)
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ def sequence_lengths(trace: Trace) -> np.ndarray:
 
 def default_k(trace: Trace) -> int:
     """Return how many slots describe the model itself: those it uses, where the trace kept their order."""
-    return min(trace.K, trace.header.model.used_k) if trace.header.ranked else trace.K
+    return min(max(trace.ks), max(min(trace.ks), trace.header.model.used_k))
 
 
 def description(trace: Trace, source: str, k: int | None = None) -> Group:
@@ -153,7 +149,7 @@ def facts(trace: Trace) -> Table:
     return facts_table({
         "model": f"{model.name}: {model.layers} MoE layers x {experts_text(model)}, {model.shared_experts} shared",
         "sizes": ", ".join([*sizes, model.dtype or "dtype unknown"]),
-        "gate": f"{header.gate_rule}; scores: {header.score_kind or 'none'}; {'' if header.ranked else 'not '}ranked",
+        "gate": f"{header.gate_rule}; scores: {header.score_kind or 'none'}; {order_text(header)}",
         **open_loop_row(header.notes),
         "tokens": f"{trace.T:,} in {len(trace.passes):,} passes and {len(distinct(trace.step_T)):,} steps; {recorded}",
         **({"no route": missing} if (missing := without_route_text(trace)) else {}),
@@ -167,6 +163,13 @@ def facts(trace: Trace) -> Table:
         "notes": " | ".join(f"{key}: {value}" for key, value in header.notes.items()),
         "digest": trace.digest,
     })  # fmt: skip
+
+
+def order_text(header: Header) -> str:
+    """Return what the order of a row's slots says."""
+    if header.chosen_first:
+        return f"not ranked: the {header.model.used_k} chosen first, then the others by score"
+    return "ranked" if header.ranked else "not ranked"
 
 
 def facts_table(rows: dict[str, str]) -> Table:

@@ -8,6 +8,7 @@ from moe_replay.traces.errors import InputError
 
 SCORE_KINDS = ("softmax", "sigmoid", "logit", "selected")
 DATA_KEYS = ("name", "digest", "note")
+LATER_KEYS = ("chosen_first",)  # of the header, which earlier files do not have
 LARGEST_EXPERTS = 32767  # expert ids are int16
 
 
@@ -73,9 +74,10 @@ class Header:
     """What a trace says about itself; the meaning of its scores above all.
 
     `gate_rule` names the rule that turns scores into the weights the model used; `score_kind` is one of SCORE_KINDS,
-    or None for a trace without scores; `ranked` is False where the source did not keep the router's order. `data`
-    holds the data set's name, its digest and a note, None where unknown. `provenance` and `notes` hold
-    anything JSON can.
+    or None for a trace without scores; `ranked` is False where the source did not keep the router's order.
+    `chosen_first`: not ranked, but the first `used_k` slots of a row are the experts that the router chose; the others
+    are those that it left, best score first. `data` holds the data set's name, its digest and a note, None where
+    unknown. `provenance` and `notes` hold anything JSON can.
     Raises InputError for an impossible value.
     """
 
@@ -88,6 +90,7 @@ class Header:
     provenance: dict = field(default_factory=dict)
     notes: dict = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+    chosen_first: bool = False
 
     def __post_init__(self) -> None:
         whole("schema", self.schema, SCHEMA_VERSION, SCHEMA_VERSION)
@@ -99,17 +102,22 @@ class Header:
             raise InputError(f"header: score_kind is {self.score_kind!r}, allowed {', '.join(SCORE_KINDS)} or null")
         if not isinstance(self.ranked, bool):
             raise InputError(f"header: ranked is {self.ranked!r}, allowed true or false")
+        if not isinstance(self.chosen_first, bool):
+            raise InputError(f"header: chosen_first is {self.chosen_first!r:.40}, allowed true or false")
+        if self.ranked and self.chosen_first:
+            raise InputError("header: chosen_first is true beside ranked, allowed only where ranked is false")
         make_plain(self)
 
     def to_json(self) -> dict:
-        """Return the header as plain dictionaries, lists, strings and numbers."""
-        return asdict(self) | {"model": self.model.to_json()}
+        """Return plain values; `chosen_first` only where it is true, as it was not told in earlier files."""
+        content = asdict(self) | {"model": self.model.to_json()}
+        return {name: content[name] for name in content if name not in LATER_KEYS or content[name]}
 
     @classmethod
     def from_json(cls, content: dict) -> "Header":
         """Return the header in what `to_json` gave; InputError for a missing or unknown key or an impossible value."""
         names = [each.name for each in fields(cls)]
-        check_keys("", content, names, names)
+        check_keys("", content, names, [name for name in names if name not in LATER_KEYS])
         return cls(**{**content, "model": ModelInfo.from_json(content["model"])})
 
 

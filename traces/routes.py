@@ -51,7 +51,7 @@ def weightless_text(trace: Trace, k: int | None = None) -> str:
     model = trace.header.model
     if not model.zero_experts:
         return ""
-    kept = marked(trace.experts_TLK[:, :, :k], model)
+    kept = marked(trace.experts_TLK[:, :, : max(trace.ks) if k is None else k], model)
     weightless, selections = int((kept == WEIGHTLESS).sum()), int((kept != EMPTY).sum())
     per_token_L = (kept >= 0).sum((0, 2)) / np.maximum(routed_tokens(trace), 1)
     low, high = f"{per_token_L.min():.2f}", f"{per_token_L.max():.2f}"

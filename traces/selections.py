@@ -33,6 +33,7 @@ SLOT_FIELDS = {"experts_TLK": np.int16, "scores_TLK": np.float32}
 FIELDS = {**SLOT_FIELDS, **TOKEN_FIELDS, **LAYER_FIELDS, **SEQUENCE_FIELDS}
 NEEDED = ("experts_TLK", "sequence_T", "position_T", "step_T", "phase_T")
 LARGEST_ROWS = 2**31 - 1  # tokens are numbered in int32
+MEANING = ("schema", "model", "gate_rule", "score_kind", "ranked", "chosen_first")  # of the header, in a trace's digest
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Trace:
 
     Rows are in execution order: steps never run backwards, the rows of a (sequence, step) are together with
     ascending positions. Positions of different passes are free: a rejected draft token is computed again.
-    Where `ranked`, scores never rise along a row; a router that ranks by something else (a biased score) is not ranked.
+    Where `ranked`, scores never rise along a row. A router that ranks by something else (a biased score) is not ranked:
+    where `chosen_first`, its choice is the first `used_k` slots, and scores never rise along those behind.
     Raises InputError naming row, column, value, what is allowed and how many such rows there are.
     """
 
@@ -154,18 +156,33 @@ class Trace:
 
         Who recorded them, when and on what (device, data, provenance, notes) does not count.
         """
-        meaning = {key: self.header.to_json()[key] for key in ("schema", "model", "gate_rule", "score_kind", "ranked")}
+        said = self.header.to_json()
+        meaning = {key: said[key] for key in MEANING if key in said}
         content = json.dumps({"fields": self.field_digests, "header": meaning}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
-    def at_k(self, k: int) -> "Trace":
-        """Return the trace with each row's first k slots; InputError for another k, or where no order was kept."""
+    @property
+    def ks(self) -> range:
+        """How many first slots of a row may be a choice of experts: any number where ranked, else one number."""
+        if self.header.ranked:
+            return range(1, self.K + 1)
+        only = self.header.model.used_k if self.header.chosen_first else self.K
+        return range(only, only + 1)
+
+    def check_k(self, k: int) -> None:
+        """Refuse a number of first slots that is no choice of experts: another k, or where no order was kept."""
         if not isinstance(k, (int, np.integer)) or not 1 <= k <= self.K:
             raise InputError(f"k is {k!r}, allowed 1..{self.K}, the experts recorded per token and layer")
-        if k < self.K and not self.header.ranked:
-            raise InputError(f"k is {k}, allowed only {self.K}: the trace is not ranked")
+        if k not in self.ks:
+            chosen = ", its router's choice" if self.header.chosen_first else ""
+            raise InputError(f"k is {k}, allowed only {self.ks[0]}{chosen}: the trace is not ranked")
+
+    def at_k(self, k: int) -> "Trace":
+        """Return the trace with each row's first k slots; InputError for another k, or where no order was kept."""
+        self.check_k(k)
         names = [name for name in SLOT_FIELDS if getattr(self, name) is not None]
-        return replace(self, **{name: np.ascontiguousarray(getattr(self, name)[:, :, :k]) for name in names})
+        cut = {name: np.ascontiguousarray(getattr(self, name)[:, :, :k]) for name in names}
+        return replace(self, header=replace(self.header, chosen_first=False), **cut)
 
     def rows(self, start: int, stop: int) -> "Trace":
         """Return the trace of the tokens start..stop-1; its sequences keep what is known about them."""
@@ -203,6 +220,8 @@ def check_shapes(trace: Trace) -> None:
         raise InputError(f"experts_TLK holds {layers} layers, model.layer_ids {trace.header.model.layers}")
     if not 1 <= slots <= (experts := trace.header.model.experts):
         raise InputError(f"experts_TLK holds {slots} slots, allowed 1..{experts}, the model's experts")
+    if trace.header.chosen_first and slots <= trace.header.model.used_k:
+        raise InputError(f"chosen_first: {slots} slots hold no expert behind the {trace.header.model.used_k} chosen")
     if (trace.scores_TLK is None) != (trace.header.score_kind is None):
         raise InputError("scores_TLK and the header's score_kind are allowed only together")
     sizes = {"T": tokens, "L": layers, "K": slots}

@@ -124,6 +124,8 @@ class Inputs:
         if len(trace.passes) != trace.T:
             return costs, None, "theory covers passes of one token only"
         model = trace.header.model
+        if model.used_k not in trace.ks:
+            return costs, None, "the trace did not keep the router's order, so what ran is not known"
         return costs, routing_of(computed(trace.experts_TLK[:, :, : model.used_k], model), trace.E), ""
 
     def used(self, name: str) -> dict[str, str]:

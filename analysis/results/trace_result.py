@@ -95,7 +95,9 @@ def doubts(trace: Trace) -> list[str]:
         said.append("The trace is synthetic: it says nothing about a model.")
     if any("open loop" in str(each) or "open_loop" in str(key) for key, each in notes.items()):
         said.append("The trace was re-gated (open loop): later layers would have seen other inputs.")
-    if not trace.header.ranked:
+    if trace.header.chosen_first:
+        said.append("The router does not rank by its scores: the trace can be replayed at the model's own k alone.")
+    elif not trace.header.ranked:
         said.append("The router's order was not kept: the trace cannot be replayed at fewer experts per token.")
     return said
 

@@ -10,8 +10,10 @@ from rich.progress import Progress
 
 from moe_replay.collect.commands.app import Force, ImageOptions, TorchOptions, app
 from moe_replay.collect.datasets import DATASETS
-from moe_replay.collect.huggingface.collector import ALL, CHOSEN, Plan, record_prompts
+from moe_replay.collect.huggingface.collector import record_prompts
+from moe_replay.collect.huggingface.generation import Plan
 from moe_replay.collect.huggingface.model_loading import TYPES, check_at_hand, load_model, load_tokenizer, short_name
+from moe_replay.collect.huggingface.probing import ALL, CHOSEN
 from moe_replay.collect.huggingface.prompts import read_prompts
 from moe_replay.collect.recording.classifier_recording import record_trace
 from moe_replay.collect.training.classifier_training import restore
@@ -81,7 +83,8 @@ class PromptOptions:
     candidates: Annotated[
         str | None,
         typer.Option(
-            help=f"Experts recorded: a number, {ALL}, or {CHOSEN}; default: all up to 64.", rich_help_panel=TRANSFORMERS
+            help=f"Experts recorded: a number, {ALL} or {CHOSEN}; default: all up to 64 where scores rank.",
+            rich_help_panel=TRANSFORMERS,
         ),
     ] = None
     part: Annotated[

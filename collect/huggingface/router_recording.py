@@ -117,7 +117,7 @@ class Recording:
         member_T = np.repeat(np.arange(len(real_BS)), real_BS.sum(1))
         members = np.unique(member_T)
         prompts = [self.batch.prompts[member] for member in members]
-        fields = slots(self.seen, torch.from_numpy(place_T), self.header.score_kind, self.candidates)
+        fields = slots(self.seen, torch.from_numpy(place_T), self.header, self.candidates)
         return Trace(
             header=self.header, **fields,
             sequence_T=(self.batch.first + member_T).astype(np.int32),
@@ -132,24 +132,23 @@ class Recording:
 
 @torch.no_grad()
 def slots(
-    seen: list[tuple[Choice, torch.Tensor]], place_T: torch.Tensor, kind: str, candidates: int | None
+    seen: list[tuple[Choice, torch.Tensor]], place_T: torch.Tensor, header: Header, candidates: int | None
 ) -> dict[str, np.ndarray]:
     """Return experts_TLK, scores_TLK and norm_TL of some rows of all layers.
 
-    With candidates the chosen come first, best score first, then the others; InputError where a chosen expert scores
-    below one that was not: such a router does not rank by its scores.
+    With candidates the chosen come first, then the others, best score first. Where the header says `ranked` the chosen
+    are in that order too: InputError where one scores below one that was not chosen.
     """
     logits_TLE, experts_TLK = (rows_of([choice[part] for choice, _ in seen], place_T) for part in (0, 2))
-    scores_TLE, order = scores_of(logits_TLE, kind), experts_TLK
+    scores_TLE, order = scores_of(logits_TLE, header.score_kind), experts_TLK
     if candidates is None:
-        empty = order < 0
-        ranked = scores_TLE.gather(2, order.clamp_min(0)).masked_fill(empty, 0)
+        found = scores_TLE.gather(2, order.clamp_min(0)).masked_fill(order < 0, 0)
     else:
-        ranked, order = ranked_by_score(scores_TLE, experts_TLK)
-        ranked, order = ranked[:, :, :candidates], order[:, :, :candidates]
+        found, order = (ranked_by_score if header.ranked else chosen_then_others)(scores_TLE, experts_TLK)
+        found, order = found[:, :, :candidates], order[:, :, :candidates]
     return {
         "experts_TLK": order.to(torch.int16).cpu().contiguous().numpy(),
-        "scores_TLK": ranked.cpu().contiguous().numpy(),
+        "scores_TLK": found.cpu().contiguous().numpy(),
         "norm_TL": rows_of([norm_N for _, norm_N in seen], place_T).cpu().numpy(),
     }
 
@@ -170,3 +169,13 @@ def ranked_by_score(scores_TLE: torch.Tensor, experts_TLK: torch.Tensor) -> tupl
         if (ranked.diff(dim=2) > 0).any():
             raise InputError("a router chose an expert below one it left, allowed: --candidates chosen for this model")
     return ranked, order
+
+
+def chosen_then_others(scores_TLE: torch.Tensor, experts_TLK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (scores, experts) [T, L, E], the chosen experts in their own order in front, the others best first."""
+    lowest = torch.finfo(scores_TLE.dtype).min
+    others = scores_TLE.scatter(2, experts_TLK, lowest).argsort(dim=2, descending=True, stable=True)
+    is_chosen = torch.zeros_like(scores_TLE, dtype=torch.bool).scatter_(2, experts_TLK, True).gather(2, others)
+    rest = others[~is_chosen].view(*scores_TLE.shape[:2], -1)  # as many in every row
+    order = torch.cat([experts_TLK, rest], 2)
+    return scores_TLE.gather(2, order), order

@@ -47,7 +47,7 @@ def facts_of(study: Study, expert_bytes: int | None = None) -> TraceFacts:
     capacity, batch, reason = capacity_of(study)
     return TraceFacts(
         model=model.name, layer_ids=tuple(model.layer_ids), experts=trace.E,
-        ks=tuple(range(1, trace.K + 1)) if trace.header.ranked else (trace.K,),
+        ks=tuple(trace.ks),
         used_k=model.used_k, sequences=part.of, tokens=trace.T, selections=part.of_selections,
         expert_bytes=expert_bytes or bytes_of(study), masked=masks(study), capacity_per_s=capacity,
         capacity_batch=batch, no_costs=reason, digest=opened.digest,

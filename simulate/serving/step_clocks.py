@@ -13,7 +13,8 @@ from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload, homes
 from moe_replay.simulate.engines.cluster_steps import ClusterSteps
 from moe_replay.simulate.serving.composition import Part
-from moe_replay.traces.routes import computed, marked
+from moe_replay.traces.describe import slots
+from moe_replay.traces.routes import computed
 from moe_replay.traces.selections import Trace
 
 StepClock = Callable[[list[Part]], int]
@@ -21,7 +22,7 @@ StepClock = Callable[[list[Part]], int]
 
 def lockstep_clock(trace: Trace, cost: Cost, dense: bool) -> StepClock:
     """Return a function of a step: its ns in lockstep, dense blocks on all its tokens, active experts on theirs."""
-    experts_TLK = marked(trace.experts_TLK[:, :, : trace.header.model.used_k], trace.header.model)
+    experts_TLK = slots(trace, trace.header.model.used_k)
 
     def step_ns(step: list[Part]) -> int:
         rows = np.concatenate([rows for _, rows in step])
@@ -52,6 +53,7 @@ class ClusterClock:
 
     def __post_init__(self) -> None:
         model, asked = self.trace.header.model, self.config.cluster
+        self.trace.check_k(model.used_k)
         self.experts_TLK = computed(self.trace.experts_TLK[:, :, : model.used_k], model)
         if asked.homes == "trace" and self.trace.rank_T is not None:
             self.rank_T = homes(self.trace, asked.homes, self.config.devices)

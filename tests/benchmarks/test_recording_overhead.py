@@ -18,7 +18,9 @@ import torch
 
 pytest.importorskip("transformers", reason="the collector for Hugging Face models needs transformers")
 
-from moe_replay.collect.huggingface.collector import Plan, end_tokens, model_header, probe
+from moe_replay.collect.huggingface.generation import Plan, end_tokens
+from moe_replay.collect.huggingface.model_header import model_header
+from moe_replay.collect.huggingface.probing import probe
 from moe_replay.collect.huggingface.prompts import Prompt
 from moe_replay.collect.huggingface.router_recording import Batch, Recording
 from moe_replay.traces.file.trace_file import load_trace

@@ -45,7 +45,7 @@ def changed(path, value):
             ["rank"],
             1,
             "header: unknown key 'rank'; known: model, gate_rule, score_kind, ranked, data, device, "
-            "provenance, notes, schema",
+            "provenance, notes, schema, chosen_first",
         ),
         (
             ["model", "E"],

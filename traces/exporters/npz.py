@@ -16,7 +16,8 @@ SUFFIXES = (".npz",)
 def write(subject: Subject, path: Path) -> None:
     """Write `experts` [T, L, K], `offsets`, `layer_ids`, and what else the importer of `npz` reads, where there is any.
 
-    That is `scores`, `prompt_len`, `domain`, and `zero_experts`, how many of the last experts have no weights.
+    That is `scores`, `prompt_len`, `domain`, `zero_experts`, how many of the last experts have no weights, and
+    `chosen_first`, the k of a trace that has its choice in front and what was left behind it.
     Rows are put sequence by sequence; which step a token ran in is lost. Tokens that are missing in a sequence, as its
     positions tell, are rows of -1. InputError for counts, for a placement, and for more missing tokens than there are.
     """
@@ -43,6 +44,8 @@ def write(subject: Subject, path: Path) -> None:
         arrays["scores"][row_T] = trace.scores_TLK[order_T]
     if trace.header.model.zero_experts:
         arrays["zero_experts"] = np.array(trace.header.model.zero_experts)
+    if trace.header.chosen_first:
+        arrays["chosen_first"] = np.array(trace.header.model.used_k)
     with replacing(path) as temporary, open(temporary, "wb") as opened:
         np.savez_compressed(opened, **arrays)
 

@@ -105,13 +105,15 @@ def scored_empty(run: Selections) -> np.ndarray:
 
 
 def rising(run: Selections) -> np.ndarray:
-    """Mark scores above the one before them, in a trace that says it is ranked."""
+    """Mark scores above the one before them in a ranked trace; where the chosen are first, behind them."""
     flat = run.scores_nLK.reshape(-1)
     marked = np.zeros(flat.shape, bool)
-    if run.header.ranked:
+    if run.header.ranked or run.header.chosen_first:
         np.greater(flat[1:], flat[:-1], out=marked[1:])
         marked[:: run.scores_nLK.shape[-1]] = False
     marked_nLK = marked.reshape(run.scores_nLK.shape)
+    if run.header.chosen_first:
+        marked_nLK[..., : run.header.model.used_k + 1] = False
     return marked_nLK & ~run.empty_nLK if run.has_empty else marked_nLK
 
 

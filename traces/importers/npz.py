@@ -18,7 +18,7 @@ from moe_replay.traces.importers.sequences.request_arrays import KNOWN, files_of
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.
-USUAL = {name: name for name in ("experts", "offsets", "prompt_len", "layer_ids", "zero_experts")}
+USUAL = {name: name for name in ("experts", "offsets", "prompt_len", "layer_ids", "zero_experts", "chosen_first")}
 FIELDS = (*USUAL, "scores", "domain")
 ROUTED = "routed_experts"  # as engines call them
 
@@ -27,9 +27,10 @@ def read(source: Source) -> Trace:
     """Return the trace in `experts` [T, L, K] and `offsets` (sequence i = rows offsets[i]:offsets[i+1]).
 
     Optional: `scores` or `probs` [T, L, K] (`--score-kind` says what they are, or leaves them out), `prompt_len` per
-    sequence, `layer_ids`, `zero_experts` (how many of the last experts have no weights), and, only if named, `domain`,
-    a text per sequence. `--phase` says whether the rows are prompts, decoded tokens (their positions begin at
-    prompt_len), or both. -1 is an empty slot.
+    sequence, `layer_ids`, `zero_experts` (how many of the last experts have no weights), `chosen_first` (the k of
+    rows that hold the k chosen, then what was left, best score first), and, only if named, `domain`, a text per
+    sequence. `--phase` says whether the rows are prompts, decoded tokens (their positions begin at prompt_len), or
+    both. -1 is an empty slot.
 
     Several files, or a folder of them, are joined; a file without offsets is one sequence, a request. `experts`
     [B, T, L, K] with a mask [B, T] is a padded batch.
@@ -67,8 +68,21 @@ def trace_of(path: Path, arrays: dict, source: Source, files: list[Path] | None 
     left_out = [*arrays["left_out"], *routes.left_out]
     notes = ONE_AFTER_ANOTHER | map_note(source) | ({"left_out": left_out} if left_out else {})
     stated = whole_numbers(path, arrays, "zero_experts", ())
-    model = source.model(source.options.k or k, layer_ids, zero_experts=None if stated is None else int(stated))
-    return routes.only(source.trace(model, notes, files, experts_TLK=experts_TLK, scores_TLK=scores_TLK, **fields))
+    first = chosen_first(path, source, arrays)
+    used_k = first or source.options.k or k
+    model = source.model(used_k, layer_ids, zero_experts=None if stated is None else int(stated))
+    made = source.trace(
+        model, notes, files, chosen_first=first > 0, experts_TLK=experts_TLK, scores_TLK=scores_TLK, **fields
+    )
+    return routes.only(made)
+
+
+def chosen_first(path: Path, source: Source, arrays: dict) -> int:
+    """Return the k of rows that hold the chosen experts first, 0 where the file does not say so; --k agrees with it."""
+    stated = whole_numbers(path, arrays, "chosen_first", ())
+    if stated is not None and source.options.k not in (None, int(stated)):
+        raise InputError(f"{path}: chosen_first is {stated}, but --k is {source.options.k}; allowed: the same")
+    return 0 if stated is None else int(stated)
 
 
 def array_names(source: Source, held: list[str]) -> dict[str, str]:

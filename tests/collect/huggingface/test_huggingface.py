@@ -12,7 +12,8 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 
 from moe_families import FAMILIES, built, expert_weights, switch_transformer
 
-from moe_replay.collect.huggingface.collector import Plan, record_prompts
+from moe_replay.collect.huggingface.collector import record_prompts
+from moe_replay.collect.huggingface.generation import Plan
 from moe_replay.collect.huggingface.prompts import NoTokenizer, Prompt, read_prompts
 from moe_replay.collect.huggingface.routers import find_routers
 from moe_replay.traces.errors import InputError
@@ -153,8 +154,31 @@ def test_sampling_is_repeatable_and_candidates_are_checked(tmp_path, data):
     assert recorded(model, tmp_path, data, candidates="chosen").K == 2
     with pytest.raises(InputError, match=r"--candidates 9: allowed 2\.\.8"):
         recorded(model, tmp_path, data, candidates=9)
-    with pytest.raises(InputError, match="do not rank by their scores; allowed: chosen"):
-        recorded(built("deepseek-v3"), tmp_path, data, candidates=4)
+    with pytest.raises(InputError, match=r"--candidates 9: allowed 2\.\.8"):
+        recorded(built("deepseek-v3"), tmp_path, data, candidates=9)
+    with pytest.raises(InputError, match="--candidates all: experts have a capacity, so that some tokens get none"):
+        recorded(switch_transformer(), tmp_path, data, part="encoder", candidates="all")
+
+
+@pytest.mark.parametrize("family", [name for name, (*_, ranked) in FAMILIES.items() if not ranked])
+def test_all_scores_of_a_router_that_ranks_by_something_else_are_behind_its_choice(family, tmp_path, data):
+    """The chosen as without candidates; then the others, best score first, each with its own score."""
+    model, seen = built(family), []
+    layer = find_routers(model)[1]
+    chosen, whole = (recorded(model, tmp_path, data, family, candidates=each) for each in ("chosen", "all"))
+    assert (whole.header.ranked, whole.header.chosen_first, whole.K) == (False, True, 8)
+    assert whole.at_k(2).digest == chosen.digest
+    four, two = (recorded(model, tmp_path, data, family, candidates=each) for each in (4, 2))
+    np.testing.assert_array_equal(four.experts_TLK, whole.experts_TLK[:, :, :4])
+    assert two.digest == chosen.digest
+    assert (np.sort(whole.experts_TLK, axis=2) == np.arange(8)).all()
+    assert (np.diff(whole.scores_TLK[:, :, 2:], axis=2) <= 0).all()
+    handle = layer.module.register_forward_hook(lambda _, __, output: seen.append(layer.choice(output).logits_NE))
+    hidden_of(model, prompts()[0])
+    handle.remove()
+    score = torch.sigmoid if FAMILIES[family][4] == "sigmoid" else lambda logits: logits.softmax(1)
+    by_expert = np.take_along_axis(whole.scores_TLK[:5, 1], np.argsort(whole.experts_TLK[:5, 1], axis=1), 1)
+    np.testing.assert_allclose(by_expert, score(seen[0]).numpy(), rtol=1e-4)
 
 
 def test_a_dense_model_and_prompts_that_do_not_fit_are_refused(tmp_path, data):

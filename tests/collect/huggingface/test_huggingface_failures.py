@@ -13,7 +13,8 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 from moe_families import SIZES, built, randomised, switch_transformer
 
 from moe_replay.collect.huggingface import collector
-from moe_replay.collect.huggingface.collector import Plan, record_prompts
+from moe_replay.collect.huggingface.collector import record_prompts
+from moe_replay.collect.huggingface.generation import Plan
 from moe_replay.collect.huggingface.model_loading import (
     NoTokenizer,
     load_model,

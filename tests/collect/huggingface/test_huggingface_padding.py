@@ -8,7 +8,8 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 
 from moe_families import LOCAL, SIZES, built, randomised
 
-from moe_replay.collect.huggingface.collector import Plan, record_prompts
+from moe_replay.collect.huggingface.collector import record_prompts
+from moe_replay.collect.huggingface.generation import Plan
 from moe_replay.collect.huggingface.padding import check_padding_changes_nothing
 from moe_replay.collect.huggingface.prompts import Prompt
 from moe_replay.collect.huggingface.routers import Choice, Router, find_routers

@@ -12,7 +12,9 @@ pytest.importorskip("transformers", reason="the collector for Hugging Face model
 from moe_families import FAMILIES, SIZES, built, expert_weights, randomised
 
 from moe_replay.collect.huggingface import routers
-from moe_replay.collect.huggingface.collector import Plan, record_prompts, zero_experts
+from moe_replay.collect.huggingface.collector import record_prompts
+from moe_replay.collect.huggingface.generation import Plan
+from moe_replay.collect.huggingface.model_header import zero_experts
 from moe_replay.collect.huggingface.model_loading import load_model
 from moe_replay.collect.huggingface.prompts import Prompt, read_prompts
 from moe_replay.traces.errors import InputError

@@ -142,28 +142,29 @@ class Source:
 
     def trace(
         self, model: ModelInfo, notes: dict, files: list[Path] | None = None, ranked: bool | None = None,
-        **arrays: np.ndarray,
+        chosen_first: bool = False, **arrays: np.ndarray,
     ) -> Trace:  # fmt: skip
         """Return the trace of arrays named as its fields; InputError with the file's name if they break a rule.
 
-        `ranked` is what the files themselves say of the order of experts.
+        `ranked` and `chosen_first` are what the files themselves say of the order of experts.
         """
         if model.used_k > (slots := arrays["experts_TLK"].shape[2]):
             raise InputError(f"{self.place}: --k is {model.used_k}, but rows hold {slots} experts; allowed 1..{slots}")
         scored = arrays.get("scores_TLK") is not None
         if self.options.unrouted == REAL:
             notes = notes | {"unrouted": REAL}  # `check` finds such rows again
-        header = Header(
-            model=model,
-            gate_rule="unknown",
-            score_kind=self.options.score_kind if scored else None,
-            ranked=bool(self.options.ranked if ranked is None else ranked),
-            data=self.data(files or list(self.paths)),
-            device="unknown",
-            provenance=self.provenance,
-            notes=notes,
-        )
         try:
+            header = Header(
+                model=model,
+                gate_rule="unknown",
+                score_kind=self.options.score_kind if scored else None,
+                ranked=bool(self.options.ranked if ranked is None else ranked),
+                chosen_first=chosen_first,
+                data=self.data(files or list(self.paths)),
+                device="unknown",
+                provenance=self.provenance,
+                notes=notes,
+            )
             return Trace(header=header, **arrays)
         except InputError as error:
             raise InputError(f"{self.place}: {error}") from None

@@ -16,7 +16,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.sequences.padded_batch import mask_of, prompts_of, unpadded
 
 PER_SEQUENCE = ("prompt_len", "domain")
-SAME = ("layer_ids", "zero_experts")
+SAME = ("layer_ids", "zero_experts", "chosen_first")
 TOKEN_IDS = ("prompt_token_ids", "output_token_ids")
 KNOWN = (*TOKEN_IDS, "request_id", "attention_mask", "mask", "valid_mask", "token_mask", "responses", "prompts",
          "response_mask", "input_ids")  # fmt: skip
