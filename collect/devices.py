@@ -52,7 +52,7 @@ def check_weights_fit(what: str, weights_bytes: int, device: torch.device) -> No
     elif weights_bytes > (free := torch.cuda.mem_get_info(device)[0]):
         raise InputError(
             f"{what}: its weights take {weights_bytes / GIB:.3g} GiB, the device has {free / GIB:.3g} GiB left;"
-            " allowed: fewer layers, or a larger scale"
+            " allowed: fewer layers or experts, or a larger scale"
         )
 
 

@@ -18,11 +18,12 @@ from moe_replay.collect.commands.execution_options import (
     SlotOptions,
     TierOptions,
 )
-from moe_replay.collect.commands.measured_subjects import SubjectOptions
+from moe_replay.collect.commands.measured_subjects import CostSubjectOptions, SubjectOptions
 from moe_replay.collect.devices import device_name
-from moe_replay.collect.execution.calibration import measure_costs
+from moe_replay.collect.execution.calibration import check_tokens_fit, measure_costs
 from moe_replay.collect.execution.executor import check_executable
 from moe_replay.collect.execution.experiment import MemoryExperiment
+from moe_replay.collect.real_layers.loop_costs import any_layer
 from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.policies.memory.expert_worth import known_of
@@ -33,7 +34,7 @@ from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place, is_made
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.file.trace_file import load_trace
-from moe_replay.traces.runs.cost_table import load_costs
+from moe_replay.traces.runs.cost_table import CostTable, load_costs
 from moe_replay.traces.runs.run_records import holds_run, run_identity
 from moe_replay.traces.selections import Trace
 
@@ -47,7 +48,7 @@ RecordFolder = Annotated[Path, typer.Option(help="Folder for the records; finish
 @grouped
 def costs_command(
     out: Annotated[Path, typer.Option(help="Cost table to write.")],
-    measured: SubjectOptions,
+    measured: CostSubjectOptions,
     images: ImageOptions,
     wanted: CalibrationOptions,
     tier: TierOptions,
@@ -58,10 +59,12 @@ def costs_command(
 
     With `--slots C` experts lie in the slow tier and C of a layer on the device, and what a transfer takes is measured
     too. Loading, masked gating and all experts resident need a table each: blocks do not cost the same under them.
+    With `--model` a table of one MoE layer serves any layer of that model; its weights are drawn at random.
 
-    Example: `python -m collect costs --checkpoint digits.pt --data digits --out costs.parquet`
+    Example: `python -m collect costs --model Qwen/Qwen3-30B-A3B --sizes 1,8,64,512 --out costs.parquet`
     """
     measured.check()
+    measured.check_slots(wanted.slots)
     if is_made(out, [measured.checkpoint], force):
         return
     where = machine.pick()
@@ -71,13 +74,15 @@ def costs_command(
         "threads": machine.threads, "provenance": provenance(plan.seed),
     }  # fmt: skip
     memory = wanted.memory(tier.fields(where, subject.expert_bytes))
+    calibration = subject.calibration()
+    check_tokens_fit(calibration.model.config, max(plan.sizes), where)
     with Progress(transient=True) as progress:
         task = progress.add_task("calibrating", total=len(plan.sizes) * plan.repetitions)
-        table = measure_costs(
-            subject.calibration(), subject.k, plan, header, memory, lambda _: progress.advance(task)
-        )  # fmt: skip
+        table = measure_costs(calibration, subject.k, plan, header, memory, lambda _: progress.advance(task))
+    if subject.is_any_layer:
+        table = CostTable(any_layer(table.columns), {**subject.about, **table.header})
     table.save(out)
-    print(f"{out}: {len(table.columns['tokens'])} batches of {len(plan.sizes)} sizes")
+    print(f"{out}: {len(table.columns['tokens'])} batches of {len(plan.sizes)} sizes" + subject.said)
 
 
 @dataclass(frozen=True)

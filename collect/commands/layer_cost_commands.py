@@ -18,7 +18,7 @@ from moe_replay.collect.real_layers.expert_timing import LayerTimes, TimesPlan
 from moe_replay.collect.real_layers.layer_shapes import SHAPES, LayerShape, shape_of
 from moe_replay.collect.real_layers.layer_stack import LayerStack, StackConfig
 from moe_replay.collect.real_layers.link_timing import LinkPlan, fitted, measure_link, sizes_of
-from moe_replay.collect.real_layers.loop_costs import SIZES, measure_loop
+from moe_replay.collect.real_layers.loop_costs import LOOP, SIZES, measure_loop
 from moe_replay.traces.command_line import command
 from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_place
@@ -32,7 +32,6 @@ from moe_replay.traces.runs.cost_table import load_costs
 SHARE_OF_LOOP = 0.7  # of the seconds of a shape; the rest is for the times outside the loop
 MOST_TOKENS, MOST_STREAMS = 1 << 20, 32
 DENSE = "norm and router of a layer in the middle of a model, without attention"
-LOOP = "in the executor's loop, wall clock"
 
 ENDINGS = (".costs.parquet", ".times.parquet", "-alone.costs.parquet")
 KINDS = (None, layer_times.KIND, None)  # of mixed tables; cost tables have none

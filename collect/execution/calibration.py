@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from moe_replay.collect.execution.blocks import Blocks
 from moe_replay.collect.execution.executor import execute, pace_of
@@ -24,6 +25,7 @@ from moe_replay.simulate.config.memory_config import MemoryConfig
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.policies.memory.memory_setup import Known
+from moe_replay.traces.command_line.memory_room import GIB, check_room
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.cost_table import COST_COLUMNS, TRANSFER, CostTable
 from moe_replay.traces.runs.run_records import RunRecords
@@ -122,6 +124,22 @@ def round_robin_selections(experts: int, k: int, layers: int, size: int) -> np.n
     groups = 3 * groups_of_a_round(experts, k)
     chosen_GK = (np.arange(groups)[:, None] * k + np.arange(k)) % experts
     return np.repeat(np.repeat(chosen_GK[:, None, :], layers, axis=1), size, axis=0).astype(np.int16)
+
+
+def check_tokens_fit(config: object, size: int, device: torch.device) -> None:
+    """Refuse batches of `size` whose tokens would not fit the device; `config` has `experts`, `k`, `layers`, `width`.
+
+    A token takes a row of the residual stream and of its normed form, weights of all experts, and its selections.
+    """
+    tokens = 3 * groups_of_a_round(config.experts, config.k) * size
+    row_bytes = 8 * config.width + 4 * (config.experts + 1) + 32 * config.layers * config.k
+    what = f"--sizes {size}: bytes of {tokens:,} tokens"
+    if device.type != "cuda":
+        check_room(what, tokens * row_bytes, 1)
+    elif tokens * row_bytes > (free := torch.cuda.mem_get_info(device)[0]):
+        raise InputError(
+            f"{what} are {tokens * row_bytes / GIB:.3g} GiB, the device has {free / GIB:.3g} GiB left; allowed: fewer"
+        )
 
 
 def groups_of_a_round(experts: int, k: int) -> int:

@@ -20,6 +20,7 @@ from moe_replay.simulate.config.workload import Workload, build_workload
 from moe_replay.traces.runs.cost_table import ANY_LAYER, CostTable
 
 SIZES = tuple(2**power for power in range(13))  # 1 .. 4,096 tokens
+LOOP = "in the executor's loop, wall clock"  # what headers say of how costs were measured
 LARGE = 512  # larger sizes are visited once: a visit times every expert twice, and most of it is the queues' own time
 
 
@@ -68,8 +69,11 @@ def measure_loop(
 
 
 def any_layer(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the rows of a stack of one layer as those of any layer; its head, block 0 behind it, is left out."""
-    kept = (columns["layer"] == 0) | (columns["block"] > 0)
+    """Return the rows of a stack of one layer as those of any layer; its head, block 0 behind it, is left out.
+
+    What a transfer took (layer -1) stays.
+    """
+    kept = (columns["layer"] <= 0) | (columns["block"] > 0)
     columns = {name: values[kept] for name, values in columns.items()}
     dense = columns["block"] == 0
     columns["layer"][dense] = ANY_LAYER[0]

@@ -75,8 +75,8 @@ def test_slots_of_a_shape(folder):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--checkpoint and --shape: allowed exactly one of them"),
-        (["--shape", "tiny", "--checkpoint", "m.pt"], "--checkpoint and --shape: allowed exactly one of them"),
+        ([], "--checkpoint, --shape and --model: allowed exactly one of them"),
+        (["--shape", "tiny", "--checkpoint", "m.pt"], "--checkpoint, --shape and --model: allowed exactly one of them"),
         (["--checkpoint", "m.pt", "--scale", "2"], "--scale and --layers have a meaning only with --shape"),
         (["--shape", "mixtral"], "unknown layer shape 'mixtral'; known:"),
         (["--shape", "mixtral-8x7b", "--layers", 10**6], "--shape mixtral-8x7b: bytes of weights:"),
