@@ -21,7 +21,8 @@ DEFAULT_TYPE = torch.bfloat16  # of configurations that name none
 class DescribedBlock:
     """The first MoE block of a model, its tensors without memory: the block's router, what it is called, and its type.
 
-    `place` is what messages call it. `layers`: how many such blocks the model has. `quantised`: the method by which the published weights are, or None.
+    `place` is what messages call it. `layers`: how many such blocks the model has. `quantised`: the method by which the
+    published weights are, or None.
     """
 
     place: str
@@ -82,7 +83,7 @@ def model_of(transformers: object, config: object, place: str, dtype: torch.dtyp
 
 
 def routers_of(model: nn.Module, in_two_parts: bool) -> list[Router]:
-    """Return the routers of a model, of encoder and decoder together where it has both; InputError where it has none."""
+    """Return the routers of a model, those of encoder and decoder together; InputError where it has none."""
     if not in_two_parts:
         return find_routers(model)
     found = []

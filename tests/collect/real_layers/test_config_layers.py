@@ -5,7 +5,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-transformers = pytest.importorskip("transformers", reason="layers of Hugging Face configs need transformers")
+pytest.importorskip("transformers", reason="layers of Hugging Face configs need transformers")
+
+import transformers
 
 import moe_replay.collect.commands.execution_commands  # noqa: F401 - registers its commands
 from moe_replay.collect.commands.app import app
