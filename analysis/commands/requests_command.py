@@ -14,7 +14,7 @@ from moe_replay.traces.command_line.option_groups import grouped
 from moe_replay.traces.command_line.outputs import check_output
 from moe_replay.traces.command_line.units import time_in
 from moe_replay.traces.runs.request_table import read_requests, system_of
-from moe_replay.traces.runs.run_statistics import PERCENTILES
+from moe_replay.traces.runs.time_statistics import PERCENTILES
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from moe_replay.analysis.estimates.intervals import half_width
-from moe_replay.traces.runs.run_statistics import INTERVAL_METRICS, LATENCIES, REQUESTS, RunStatistics
+from moe_replay.traces.runs.run_statistics import INTERVAL_METRICS, RunStatistics
 from moe_replay.traces.runs.run_steadiness import beyond_offered, edge_per_s
 from moe_replay.traces.runs.run_window import WHOLE_RUN, WINDOW, is_open
+from moe_replay.traces.runs.time_statistics import TIMES, TOKEN_TIMES
 
 OF_EVERY_WINDOW = ("capacity_per_s", "offered_per_s", "offered_load", "backlog_growth")  # never of the window alone
 
@@ -28,7 +29,7 @@ def by_configuration(runs: Iterable[RunStatistics]) -> list[list[RunStatistics]]
 def combined(runs: list[RunStatistics]) -> dict:
     """Return one row for replications of one configuration.
 
-    Every metric is the mean over replications. Those in `INTERVAL_METRICS` also have `_low` and `_high`: the 95 % t
+    Every metric is the mean over replications. Those with an interval also have `_low` and `_high`: the 95 % t
     interval over replications, or, for a single run, over its batch means; `interval` says which. Under open arrivals
     the interval of a window's throughput also allows for what is in flight at the window's ends.
 
@@ -41,7 +42,7 @@ def combined(runs: list[RunStatistics]) -> dict:
         status, reason = unsteady.status, unsteady.reason
         return labelled(runs, whole_row(runs, status), whole_spread(runs, status), WHOLE_RUN, status, reason)
     row = means(runs)
-    spread = runs[0].parts if len(runs) == 1 else {name: of_all(runs, name) for name in INTERVAL_METRICS}
+    spread = runs[0].parts if len(runs) == 1 else {name: of_all(runs, name) for name in with_interval(runs)}
     remark = next((run.reason for run in runs if run.reason), "")
     found = labelled(runs, row, spread, runs[0].values_of, "ok", remark)
     reason = beyond_offered(row, found["throughput_per_s_low"]) if is_windowed_open(runs[0]) else ""
@@ -50,11 +51,16 @@ def combined(runs: list[RunStatistics]) -> dict:
     return found
 
 
+def with_interval(runs: list[RunStatistics]) -> list[str]:
+    """Return the metrics that have an interval; TTFT and TPOT where the records of these runs tell them."""
+    return [*INTERVAL_METRICS, *(name for name in TOKEN_TIMES if name in runs[0].values)]
+
+
 def steady(row: dict) -> dict:
     """Return a row whose times are those of a steady state, NaN where the run has none: what figures may draw."""
     if row["status"] == "ok":
         return row
-    return row | {name: float("nan") for name in row if name.startswith(("latency_", "request_"))}
+    return row | {name: float("nan") for name in row if name.startswith(("latency_", "request_", "ttft_", "tpot_"))}
 
 
 def means(runs: list[RunStatistics]) -> dict[str, float]:
@@ -70,7 +76,7 @@ def whole_row(runs: list[RunStatistics], status: str) -> dict[str, float]:
         row = dict.fromkeys(runs[0].values, float("nan")) | {name: means(runs)[name] for name in OF_EVERY_WINDOW}
         row |= {name: float(of_whole(runs, name).mean()) for name in runs[0].whole}
     if status == "unstable":
-        row |= dict.fromkeys((*LATENCIES, *REQUESTS), float("nan"))
+        row |= {name: float("nan") for name in TIMES if name in row}
     return row
 
 
@@ -78,7 +84,7 @@ def whole_spread(runs: list[RunStatistics], status: str) -> dict[str, np.ndarray
     """Return what the intervals of a row about whole runs are taken over; none where one run alone is short."""
     if len(runs) == 1:
         return runs[0].parts if runs[0].values_of == WHOLE_RUN else {}
-    kept = INTERVAL_METRICS if status != "unstable" else ("throughput_per_s",)
+    kept = with_interval(runs) if status != "unstable" else ("throughput_per_s",)
     return {name: of_whole(runs, name) for name in kept}
 
 
@@ -102,7 +108,7 @@ def labelled(
 ) -> dict:
     """Return a row with its intervals, and with what it is of."""
     interval = f"t over {len(runs)} replications" if len(runs) > 1 else "t over batch means"
-    for name in INTERVAL_METRICS:
+    for name in with_interval(runs):
         half = half_width(spread[name]) if name in spread else float("nan")
         if name == "throughput_per_s" and values_of == WINDOW and is_windowed_open(runs[0]):
             half += float(np.mean([edge_per_s(run.values) for run in runs]))

@@ -9,8 +9,8 @@ from moe_replay.analysis.estimates.intervals import mean_interval
 from moe_replay.analysis.printing import fitted
 from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.glossary.lookup import title
-from moe_replay.traces.runs.request_table import TPOT, TTFT, by_rate
-from moe_replay.traces.runs.run_statistics import PERCENTILES
+from moe_replay.traces.runs.request_table import by_rate
+from moe_replay.traces.runs.time_statistics import PERCENTILES, TPOT, TTFT
 
 SHOWN = (*TTFT, *TPOT, "requests_per_s", "output_tokens_per_s")
 SPARED = ("requests_per_s", "output_tokens_per_s", "ttft_p99_ms", "tpot_p99_ms", "ttft_p50_ms", "tpot_p50_ms")

@@ -29,12 +29,14 @@ from moe_replay.traces.runs.sweep_table import load_sweep
 
 SHOWN = (
     "replications", "throughput_per_s", "tokens_per_s", "requests_per_s", "latency_p50_ms", "latency_p95_ms",
-    "request_mean_ms", "forced_batches", "utilisation", "dense_share", "expert_share", "wire_share", "waiting_share",
+    "request_mean_ms", "ttft_p95_ms", "tpot_p95_ms",
+    "forced_batches", "utilisation", "dense_share", "expert_share", "wire_share", "waiting_share",
     "inside_bytes", "network_bytes", "status", "values_of",
 )  # fmt: skip
 # Left out of a printed table that is too wide, first to last.
 SPARED = (
     "values_of", "forced_batches", "replications", "utilisation", "requests_per_s", "request_mean_ms", "tokens_per_s",
+    "tpot_p95_ms", "ttft_p95_ms",
     "inside_bytes", "network_bytes", "dense_share", "expert_share", "waiting_share", "wire_share",
 )  # fmt: skip
 OF_PASSES = {
@@ -43,6 +45,7 @@ OF_PASSES = {
     "request_mean_ms": "latency_mean_ms",
 }
 REASONS_SHOWN = 8
+NO_TOKENS = "no TTFT and TPOT: no pass is known to decode (the trace has prompts alone, or the records are older)"
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -122,10 +125,12 @@ def shown(table: RunsTable) -> tuple[pd.DataFrame, list[str]]:
     results = table.results
     kept = [name for name in SHOWN if name in results and says_something(results, name)]
     why = reasons(results)
-    numbers = {title("row"): [str(place) for place in range(1, len(results) + 1)]} if why else {}
+    tokens = without_tokens(results)
+    numbered_rows = why or any(line != NO_TOKENS for line in tokens)
+    numbers = {title("row"): [str(place) for place in range(1, len(results) + 1)]} if numbered_rows else {}
     columns = {title(name): texts(results[name]) for name in kept}
     printed = pd.DataFrame({**numbers, **printed_settings(table.settings), **columns})
-    said = [said_of_all(table.settings), *why]
+    said = [said_of_all(table.settings), *why, *tokens]
     if table.worlds:
         said.append(f"left out: {table.worlds} worlds that explain lost time and are no results (--worlds shows them)")
     spared = [title(name) for name in SPARED if name in kept]
@@ -163,6 +168,16 @@ def reasons(results: pd.DataFrame) -> list[str]:
     ]
     more = len(lines) - REASONS_SHOWN
     return lines[:REASONS_SHOWN] + ([f"and {more} more reasons, in the table of --out"] if more > 0 else [])
+
+
+def without_tokens(results: pd.DataFrame) -> list[str]:
+    """Return why some rows have no times to tokens, with their numbers unless none has any."""
+    measured = results["status"].isin(("ok", "short"))
+    lacking = measured & (results["ttft_mean_ms"].isna() if "ttft_mean_ms" in results else True)
+    if not lacking.any():
+        return []
+    places = [place for place, lacks in enumerate(lacking, 1) if lacks]
+    return [NO_TOKENS if lacking.sum() == measured.sum() else f"{numbered(places)} {NO_TOKENS}"]
 
 
 def filled(template: str, numbers: list[list[str]]) -> str:

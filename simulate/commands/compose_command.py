@@ -29,7 +29,8 @@ from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.glossary.lookup import title
 from moe_replay.traces.header import ModelInfo
 from moe_replay.traces.routes import uncomputed
-from moe_replay.traces.runs.request_table import TPOT, TTFT, by_rate
+from moe_replay.traces.runs.request_table import by_rate
+from moe_replay.traces.runs.time_statistics import TPOT, TTFT
 from moe_replay.traces.selections import Trace
 
 PRINTED = (*TTFT, *TPOT, "requests_per_s", "output_tokens_per_s")

@@ -31,7 +31,8 @@ class Workload:
     been served before. `arrival_ns_G` is when each sequence arrived, None where the trace does not tell.
     `candidates_TLK` are all recorded candidates of the trace's rows in rank order, `scores_TLK` their gate mass and
     `norm_TL` the norms of their inputs: given where masked gating needs them, `norm_TL` only where the trace has it.
-    `home_T` is the home device of the trace's rows: given where devices are linked.
+    `home_T` is the home device of the trace's rows: given where devices are linked. `phase_P` is 1 for passes that
+    decode, 0 for those with a token of a prompt: given where the trace has rows that are decoded.
     """
 
     experts_TLK: np.ndarray
@@ -47,6 +48,7 @@ class Workload:
     scores_TLK: np.ndarray | None = None
     norm_TL: np.ndarray | None = None
     home_T: np.ndarray | None = None
+    phase_P: np.ndarray | None = None
 
     @property
     def layers(self) -> int:
@@ -62,6 +64,13 @@ class Workload:
     def last_row_P(self) -> np.ndarray:
         """The last row of every pass, itself included."""
         return self.first_row_P + self.tokens_P - 1
+
+    @property
+    def of_passes(self) -> dict[str, np.ndarray]:
+        """What the records say of every pass beside its times, by column."""
+        found = {"pass_id": np.arange(self.passes), "sequence": self.sequence_P, "step": self.step_P}
+        phase = {} if self.phase_P is None else {"phase": self.phase_P}
+        return found | {"tokens": self.tokens_P} | phase
 
     @cached_property
     def token_offset_P(self) -> np.ndarray:
@@ -141,6 +150,8 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
         workload = replace(workload, **candidates(trace))
     if config.cluster is not None:
         workload = replace(workload, home_T=homes(trace, config.cluster.homes, config.devices))
+    if (trace.phase_T > 0).any():
+        workload = replace(workload, phase_P=phases(workload, trace.phase_T))
     if trace.arrival_ns_S is None:
         return workload
     sequence_G = workload.sequence_P[workload.first_pass_G]
@@ -148,6 +159,12 @@ def trace_workload(trace: Trace, config: RunConfig) -> Workload:
     if config.served == SECOND_HALF:  # time begins when its first sequence arrives
         arrival_ns_G = arrival_ns_G - arrival_ns_G.min()
     return replace(workload, arrival_ns_G=arrival_ns_G)
+
+
+def phases(workload: Workload, phase_T: np.ndarray) -> np.ndarray:
+    """Return 1 for every pass whose rows are all decoded, else 0 (int8): what a prompt needs ends with its last row."""
+    prompts_before_T = np.concatenate([[0], np.cumsum(phase_T == 0)])
+    return (prompts_before_T[workload.last_row_P + 1] == prompts_before_T[workload.first_row_P]).astype(np.int8)
 
 
 def homes(trace: Trace, rule: str, devices: int) -> np.ndarray:

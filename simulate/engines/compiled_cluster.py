@@ -25,7 +25,7 @@ from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.engines.lengthening_table import LengtheningTable
 from moe_replay.simulate.policies.arrivals import new_arrivals
 from moe_replay.simulate.policies.horizon import too_long
-from moe_replay.traces.runs.run_records import LINKED_BATCH_COLUMNS, MESSAGE_COLUMNS, PASS_COLUMNS, RunRecords
+from moe_replay.traces.runs.run_records import LINKED_BATCH_COLUMNS, MESSAGE_COLUMNS, RunRecords, typed_passes
 
 MOST_RECORDS = 1 << 18  # rows of the loop's own lists, 21 and 13 MB: those of a step may need more
 RENAMED = {"members_crc": "crc"}
@@ -173,19 +173,13 @@ class ClusterRun:
 
     def records(self, header: dict) -> RunRecords:
         """Return the record tables of the finished run."""
-        workload, start_ns_P = self.workload, self.cluster["start_P"]
-        passes = {
-            "pass_id": np.arange(workload.passes), "sequence": workload.sequence_P, "step": workload.step_P,
-            "tokens": workload.tokens_P, "arrival_ns": self.arrival_ns_P, "end_ns": self.end_ns_P,
+        start_ns_P = self.cluster["start_P"]
+        times = {
+            "arrival_ns": self.arrival_ns_P, "end_ns": self.end_ns_P,
             "start_ns": np.where(np.array(self.works_P), start_ns_P, self.arrival_ns_P),
         }  # fmt: skip
-        columns = typed(passes, PASS_COLUMNS)
+        columns = typed_passes(self.workload.of_passes | times)
         return RunRecords(columns, self.batches.columns, header, messages=self.messages.columns)
-
-
-def typed(columns: dict[str, np.ndarray], kinds: dict[str, type]) -> dict[str, np.ndarray]:
-    """Return the columns of a table in its order and types."""
-    return {name: np.ascontiguousarray(columns[name], kind) for name, kind in kinds.items()}
 
 
 def simulate(

@@ -19,7 +19,7 @@ from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import Workload
 from moe_replay.simulate.policies.horizon import too_long
 from moe_replay.simulate.policies.memory.memory_setup import Known
-from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, TRANSFER_COLUMNS, RunRecords
+from moe_replay.traces.runs.run_records import BATCH_COLUMNS, TRANSFER_COLUMNS, RunRecords, typed_passes
 
 MOST_BATCHES = 1 << 20  # rows of one part of the log of batches, about 50 MB
 
@@ -168,15 +168,14 @@ class CompiledRun:
         return made
 
     def _pass_columns(self) -> dict[str, np.ndarray]:
-        workload, passes = self.workload, self.world["passes_P"]
+        passes = self.world["passes_P"]
         # A pass without members in any stage has no batch; it starts when it arrives, as in the reference.
         never_started = passes["start_ns"] == NEVER
-        columns = {
-            "pass_id": np.arange(workload.passes), "sequence": workload.sequence_P, "step": workload.step_P,
-            "tokens": workload.tokens_P, "arrival_ns": passes["arrival_ns"], "end_ns": passes["end_ns"],
+        times = {
+            "arrival_ns": passes["arrival_ns"], "end_ns": passes["end_ns"],
             "start_ns": np.where(never_started, passes["arrival_ns"], passes["start_ns"]),
         }  # fmt: skip
-        return {name: np.ascontiguousarray(columns[name], dtype) for name, dtype in PASS_COLUMNS.items()}
+        return typed_passes(self.workload.of_passes | times)
 
     @property
     def summary(self) -> dict:

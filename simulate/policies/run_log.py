@@ -12,10 +12,10 @@ from moe_replay.traces.runs.run_records import (
     BATCH_COLUMNS,
     LINKED_BATCH_COLUMNS,
     MESSAGE_COLUMNS,
-    PASS_COLUMNS,
     TRANSFER_COLUMNS,
     RunRecords,
     members_crc,
+    typed_passes,
 )
 
 if TYPE_CHECKING:
@@ -97,13 +97,11 @@ class Recording:
         return {name: np.array(columns[name], dtype) for name, dtype in kept.items()}
 
     def _pass_columns(self, batches: dict[str, np.ndarray], members: np.ndarray) -> dict[str, np.ndarray]:
-        workload = self.workload
-        columns = {
-            "pass_id": np.arange(workload.passes), "sequence": workload.sequence_P, "step": workload.step_P,
-            "tokens": workload.tokens_P, "arrival_ns": self.arrival_ns_P,
-            "start_ns": self._first_start_ns(batches, members), "end_ns": self.end_ns_P,
+        times = {
+            "arrival_ns": self.arrival_ns_P, "start_ns": self._first_start_ns(batches, members),
+            "end_ns": self.end_ns_P,
         }  # fmt: skip
-        return {name: np.asarray(columns[name], dtype) for name, dtype in PASS_COLUMNS.items()}
+        return typed_passes(self.workload.of_passes | times)
 
     def _first_start_ns(self, batches: dict[str, np.ndarray], members: np.ndarray) -> np.ndarray:
         """Return when the first batch of every pass began; its arrival where it had none."""

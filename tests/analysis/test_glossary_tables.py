@@ -29,7 +29,7 @@ from moe_replay.traces.runs.run_records import (
     BATCH_COLUMNS,
     LINKED_BATCH_COLUMNS,
     MESSAGE_COLUMNS,
-    PASS_COLUMNS,
+    PHASED_PASS_COLUMNS,
     TRANSFER_COLUMNS,
 )
 from moe_replay.traces.runs.run_statistics import run_statistics
@@ -167,7 +167,8 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     used |= {name for file in ("toy.times.parquet", "link.parquet") for name in header_of(shapes / file)}
     used |= {*EXECUTED_COLUMNS, *PREDICTED_COLUMNS}
     used |= {name for columns in columns_of_rows(make_run).values() for name in columns}
-    used |= {*PASS_COLUMNS, *BATCH_COLUMNS, *TRANSFER_COLUMNS, *MESSAGE_COLUMNS, *LINKED_BATCH_COLUMNS, *COST_COLUMNS}
+    used |= {*PHASED_PASS_COLUMNS, *BATCH_COLUMNS, *LINKED_BATCH_COLUMNS}
+    used |= {*TRANSFER_COLUMNS, *MESSAGE_COLUMNS, *COST_COLUMNS}
     used |= {*INPUTS, "row"}  # where rows differ in them, and where something is said of a row
     used -= set(CACHES)  # values of `policy` that `miss-ratio` prints side by side
     assert not sorted(name for name in used if entry(name) is None)

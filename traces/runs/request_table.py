@@ -13,16 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.runs.run_statistics import PERCENTILES, REQUESTS, latency_statistics
 from moe_replay.traces.runs.run_steadiness import GROUPS, WARM_UP_SHARE, slowing
 from moe_replay.traces.runs.served_sequences import Served
+from moe_replay.traces.runs.time_statistics import REQUESTS, latency_statistics, token_statistics
 
 COLUMNS = {
     "rate_per_s": str, "seed": str, "request": int, "source_sequence": int, "prompt_tokens": int, "output_tokens": int,
     "arrival_ns": int, "first_token_ns": int, "kv_bytes": int, "decode_pool_ns": int, "end_ns": int,
 }  # fmt: skip
-TTFT = tuple(f"ttft_{name}_ms" for name in PERCENTILES)
-TPOT = tuple(f"tpot_{name}_ms" for name in PERCENTILES)
 MAKES = "python -m simulate compose TRACE ... --requests TABLE.csv"
 
 
@@ -36,13 +34,11 @@ def token_times(rows: list[dict]) -> dict[str, float]:
         np.array([row[name] for row in rows]) for name in ("arrival_ns", "first_token_ns", "end_ns", "output_tokens")
     )
     seconds = float(end.max() - arrival.min()) / 1e9 or float("nan")
-    several = tokens > 1
     return {
         "requests": len(rows),
         "requests_per_s": len(rows) / seconds,
         "output_tokens_per_s": float(tokens.sum()) / seconds,
-        **latency_statistics(first - arrival, TTFT),
-        **latency_statistics((end - first)[several] / (tokens[several] - 1), TPOT),
+        **token_statistics(first - arrival, end - first, tokens - 1),
         **latency_statistics(end - arrival, REQUESTS),
     }
 

@@ -22,6 +22,8 @@ PASS_COLUMNS = {
     "start_ns": np.int64,  # its first batch began
     "end_ns": np.int64,  # its last batch ended
 }
+# Where the trace tells prompts from decoding: 0 some token of a prompt is among its tokens, 1 all are decoded.
+PHASED_PASS_COLUMNS = PASS_COLUMNS | {"phase": np.int8}
 PASS_ORDERS = {"step": "sequence"}  # a sequence has the same step each time
 BATCH_COLUMNS = {
     "device": np.int16,
@@ -89,7 +91,8 @@ class RunRecords:
 
     def __post_init__(self) -> None:
         of_batches = BATCH_COLUMNS if self.messages is None else LINKED_BATCH_COLUMNS
-        tables = [("passes", self.passes, PASS_COLUMNS), ("batches", self.batches, of_batches)]
+        of_passes = PHASED_PASS_COLUMNS if "phase" in self.passes else PASS_COLUMNS
+        tables = [("passes", self.passes, of_passes), ("batches", self.batches, of_batches)]
         if self.messages is not None:
             tables.append(("messages", self.messages, MESSAGE_COLUMNS))
         if self.transfers is not None:
@@ -130,6 +133,12 @@ class RunRecords:
         # would otherwise be read as a mixture of both times.
         header = {**self.header, "passes_end_digest": column_digest(self.passes["end_ns"])}
         write_table(f"{path}.batches.parquet", self.batches, header, "batches", **timed)
+
+
+def typed_passes(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the columns of a table of passes in its order and types, `phase` among them where it is given."""
+    kinds = PHASED_PASS_COLUMNS if "phase" in columns else PASS_COLUMNS
+    return {name: np.ascontiguousarray(columns[name], dtype) for name, dtype in kinds.items()}
 
 
 def load_run(folder: Path | str, name: str) -> RunRecords:

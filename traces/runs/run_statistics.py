@@ -13,12 +13,16 @@ from moe_replay.traces.runs.run_steadiness import judged
 from moe_replay.traces.runs.run_window import WHOLE_RUN, Window, is_open, measured_window, whole_run
 from moe_replay.traces.runs.served_sequences import Served, served_sequences
 from moe_replay.traces.runs.throughput import throughput_parts, throughput_per_s
+from moe_replay.traces.runs.time_statistics import (
+    REQUESTS,
+    TIMES,
+    latencies_of_parts,
+    latency_statistics,
+    token_statistics,
+)
 
 PARTS = 10  # batch means inside one run
 LEAST_PER_PART = 5  # passes; below this a run is too short for batch means
-PERCENTILES = ("mean", "p50", "p95", "p99")
-LATENCIES = tuple(f"latency_{name}_ms" for name in PERCENTILES)
-REQUESTS = tuple(f"request_{name}_ms" for name in PERCENTILES)
 INTERVAL_METRICS = ("throughput_per_s", *LATENCIES)
 
 
@@ -31,7 +35,8 @@ class RunStatistics:
     `unstable` (its queues grow for as long as it lasts, so it has no latency) or `short` (no window of it is known to
     lie in a steady state). `reason` says why, or remarks on a run that is rather short. `values_of` says what the
     values are of: the measured window or the whole run; all but `ok` is of the whole run. `whole` maps the names of
-    rates and times to their values over the whole run, whatever the status.
+    rates and times to their values over the whole run, whatever the status. TTFT and TPOT are there where records tell
+    prompts from decoding; they carry intervals too.
     """
 
     config: dict
@@ -47,7 +52,7 @@ class RunStatistics:
         """The values, with times only where they are those of a steady state."""
         if self.status == "ok":
             return self.values
-        return self.values | dict.fromkeys((*LATENCIES, *REQUESTS), float("nan"))
+        return self.values | {name: float("nan") for name in TIMES if name in self.values}
 
 
 def run_statistics(records: RunRecords) -> RunStatistics:
@@ -60,16 +65,16 @@ def run_statistics(records: RunRecords) -> RunStatistics:
     window, whole = measured_window(records, served), whole_run(records)
     chosen = window or whole
     values = measured(records, served, chosen)
-    parts = batch_means(records.passes, chosen, values["passes_measured"])
+    parts = batch_means(records.passes, chosen, values["passes_measured"]) | request_parts(served, chosen)
     status, reason = judged(records, served, window, values, parts.get("throughput_per_s", np.array([])))
     if status != "ok":
         growth = values["backlog_growth"]
         values = measured(records, served, whole) | {"backlog_growth": growth}
         chosen, parts = whole, {}
     if status == "unstable":
-        values |= {name: float("nan") for name in (*LATENCIES, *REQUESTS)}
+        values |= {name: float("nan") for name in TIMES if name in values}
         rates = batch_means(records.passes, whole, values["passes_measured"])
-        parts = {name: part for name, part in rates.items() if name not in LATENCIES}
+        parts = {name: part for name, part in rates.items() if name not in TIMES}
     config, kept = records.header["config"], whole_values(records.passes, served)
     return RunStatistics(config, values, parts, status, reason, chosen.kind, kept)
 
@@ -82,7 +87,7 @@ def whole_values(passes: dict[str, np.ndarray], served: Served) -> dict[str, flo
         "tokens_per_s": float(served.tokens.sum()) / seconds,
         "requests_per_s": len(served) / seconds,
         **latency_statistics(passes["end_ns"] - passes["arrival_ns"]),
-        **latency_statistics(served.end_ns - served.arrival_ns, REQUESTS),
+        **request_times(served, np.ones(len(served), bool)),
     }
 
 
@@ -98,24 +103,29 @@ def measured(records: RunRecords, served: Served, window: Window) -> dict[str, f
     }
 
 
-def latency_statistics(latency_ns: np.ndarray, names: tuple[str, ...] = LATENCIES) -> dict[str, float]:
-    """Return mean and percentiles in milliseconds under the names of PERCENTILES; NaN without any."""
-    if len(latency_ns) == 0:
-        return dict.fromkeys(names, float("nan"))
-    p50, p95, p99 = np.percentile(latency_ns, (50, 95, 99))
-    in_ms = np.array([latency_ns.mean(), p50, p95, p99]) / 1e6
-    return dict(zip(names, in_ms.tolist(), strict=True))
+def request_times(served: Served, chosen: np.ndarray) -> dict[str, float]:
+    """Return the times of some sequences; TTFT and TPOT where records tell prompts from decoding."""
+    whole = latency_statistics((served.end_ns - served.arrival_ns)[chosen], REQUESTS)
+    if served.further is None:
+        return whole
+    to_first_ns = (served.first_token_ns - served.arrival_ns)[chosen]
+    return whole | token_statistics(to_first_ns, served.decoding_ns[chosen], served.further[chosen])
 
 
 def request_statistics(passes: dict[str, np.ndarray], served: Served, window: Window) -> dict[str, float]:
-    """Return tokens and requests per second, and the times of requests: from first arrival to last end."""
+    """Return tokens and requests per second, and the times of requests: whole, to the first token, per further one."""
     tokens = passes["tokens"][window.holds(passes["end_ns"])].sum()
-    chosen = window.holds(served.arrival_ns if window.by == "arrival" else served.end_ns)
+    chosen = window.holds(counted_by(served, window))
     return {
         "tokens_per_s": float(tokens) / window.seconds,
         "requests_per_s": np.count_nonzero(window.holds(served.end_ns)) / window.seconds,
-        **latency_statistics((served.end_ns - served.arrival_ns)[chosen], REQUESTS),
+        **request_times(served, chosen),
     }
+
+
+def counted_by(served: Served, window: Window) -> np.ndarray:
+    """Return the moments that must lie in a window for the times of sequences to count."""
+    return served.arrival_ns if window.by == "arrival" else served.end_ns
 
 
 def pass_statistics(passes: dict[str, np.ndarray], window: Window) -> dict[str, float]:
@@ -265,13 +275,16 @@ def batch_means(passes: dict[str, np.ndarray], window: Window, count: int) -> di
     return {"throughput_per_s": throughput_parts(passes, window, PARTS), **latencies_of_parts(latency_ns, PARTS)}
 
 
-def latencies_of_parts(latency_ns: np.ndarray, parts: int) -> dict[str, np.ndarray]:
-    """Return `latency_statistics` of parts as `np.array_split` cuts them, each name's values in the parts' order.
-
-    Parts of one length are taken together: numpy's percentiles take about as long for one part as for ten.
-    """
-    short, longer = divmod(len(latency_ns), parts)
-    cut = longer * (short + 1)
-    blocks = (latency_ns[:cut].reshape(longer, short + 1), latency_ns[cut:].reshape(parts - longer, short))
-    rows = [(block.mean(axis=1), *np.percentile(block, (50, 95, 99), axis=1)) for block in blocks if block.size]
-    return dict(zip(LATENCIES, np.concatenate([np.array(row) for row in rows], axis=1) / 1e6, strict=True))
+def request_parts(served: Served, window: Window) -> dict[str, np.ndarray]:
+    """Return TTFT and TPOT of ten parts of a window with equally many sequences; empty where there are too few."""
+    when_ns = counted_by(served, window)
+    chosen = np.flatnonzero(window.holds(when_ns))
+    if served.further is None or len(chosen) < PARTS * LEAST_PER_PART:
+        return {}
+    chosen = chosen[np.argsort(when_ns[chosen], kind="stable")]
+    to_first_ns = served.first_token_ns - served.arrival_ns
+    per_part = [
+        token_statistics(to_first_ns[part], served.decoding_ns[part], served.further[part])
+        for part in np.array_split(chosen, PARTS)
+    ]
+    return {name: np.array([values[name] for values in per_part]) for name in per_part[0]}
