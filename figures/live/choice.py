@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from moe_replay.simulate.answers.run_answer import Axes
+from moe_replay.simulate.answers.run_answer import RECORDED, Axes
 from moe_replay.simulate.answers.time_answer import Stretch, TimeAnswer
 from moe_replay.simulate.answers.trace_facts import TraceFacts
 from moe_replay.simulate.interface.arguments import costs_of
@@ -17,6 +17,7 @@ from moe_replay.simulate.sweeps.shared_inputs import Study
 
 QUEUES, LOCKSTEP = "queues", "lockstep"
 CLOSED, POISSON = "closed", "poisson"
+NO_SEEDS = (RECORDED,)  # arrivals that nothing is drawn for
 LINK_OPTIONS = (  # an axis of a memory, the option of the same meaning, and the unit of its number
     ("link_bytes_per_s", "--bandwidth", "B/s"), ("link_latency_ns", "--latency", "ns"),
     ("expert_bytes", "--expert-bytes", "B"),
@@ -78,7 +79,7 @@ class Choice:
     def axes(self, link: Axes) -> Axes:
         """Return the axes that a sweep of this one configuration has; those at their defaults are left out."""
         found: Axes = {"queue_size": self.queue_size} if self.scheduler == QUEUES else {"scheduler": self.scheduler}
-        found |= {"in_flight": self.in_flight} if self.arrivals == CLOSED else {"rate_per_s": self.rate_per_s}
+        found |= self.load
         found |= {"k": self.k} if self.k is not None else {}
         found |= {"devices": self.devices} if self.devices > 1 else {}
         if self.cache != RESIDENT:
@@ -86,6 +87,13 @@ class Choice:
             found |= {"miss": self.miss} if self.miss != "load" else {}
             found |= {"prefetch": self.prefetch} if self.prefetch != "none" else {}
         return found
+
+    @property
+    def load(self) -> Axes:
+        """The axis that says what arrives."""
+        if self.arrivals == CLOSED:
+            return {"in_flight": self.in_flight}
+        return {"rate_per_s": self.rate_per_s} if self.arrivals == POISSON else {"arrivals": self.arrivals}
 
     @property
     def short(self) -> str:
@@ -96,8 +104,8 @@ class Choice:
     def said(self, facts: TraceFacts) -> str:
         """Return the configuration in words."""
         parts = [f"B = {self.queue_size}" if self.scheduler == QUEUES else "lockstep"]
-        closed = f"{self.in_flight} sequences in flight"
-        parts.append(closed if self.arrivals == CLOSED else f"{self.rate_per_s:g} sequences/s")
+        load = {CLOSED: f"{self.in_flight} sequences in flight", POISSON: f"{self.rate_per_s:g} sequences/s"}
+        parts.append(load.get(self.arrivals, "arrivals as recorded"))
         parts.append(f"k = {self.k or facts.used_k}")
         if self.cache == RESIDENT:
             parts.append("all experts resident")
@@ -128,7 +136,7 @@ def miss_command(source: Source, policies: Sequence[str], slots: int, k: int, gr
 
 def timeline_commands(source: Source, choice: Choice, answer: TimeAnswer, stretch: Stretch) -> str:
     """Return the commands that write a stretch of a run as a timeline for Perfetto: its records, then the file."""
-    words = [*run_words(choice), "--replications", "1"]
+    words = [*run_words(choice), *([] if choice.arrivals in NO_SEEDS else ["--replications", "1"])]
     words += ["--sequences", str(answer.part.sequences)] if "sequences" in answer.axes else []
     kind = "run"
     if choice.cache != RESIDENT:
@@ -146,9 +154,8 @@ def run_words(choice: Choice) -> list[str]:
     """Return the options of a run: what is served, and in which order."""
     words = ["--scheduler", choice.scheduler, "--arrivals", choice.arrivals]
     words += ["--queue-size", str(choice.queue_size)] if choice.scheduler == QUEUES else []
-    words += (
-        ["--in-flight", str(choice.in_flight)] if choice.arrivals == CLOSED else ["--rate", repr(choice.rate_per_s)]
-    )
+    words += ["--in-flight", str(choice.in_flight)] if choice.arrivals == CLOSED else []
+    words += ["--rate", repr(choice.rate_per_s)] if choice.arrivals == POISSON else []
     words += ["--k", str(choice.k)] if choice.k is not None else []
     return words + (["--devices", str(choice.devices)] if choice.devices > 1 else [])
 

@@ -48,6 +48,7 @@ class MemoryScreen:
             self.show,
             self.read,
             self.tell,
+            inputs.is_large,
         )
         self.curves: MissAnswer | None = None
         self.point: Point | None = None

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from moe_replay.analysis.tables.lost_mass import Relation, read_relation
+from moe_replay.figures.live import questions
 from moe_replay.figures.live.answering_processes import QUICK, AnsweringProcesses
 from moe_replay.figures.live.choice import Source
-from moe_replay.figures.live.questions import about
 from moe_replay.simulate.answers.trace_facts import TraceFacts
 from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.traces.errors import InputError
@@ -40,6 +40,11 @@ class PageInputs:
     repeated: pd.DataFrame
 
     @property
+    def is_large(self) -> bool:
+        """Whether the trace has more selections than a quick answer simulates."""
+        return self.facts.selections > questions.QUICK
+
+    @property
     def study(self) -> Study:
         """What processes open; a trace that has changed since the page began is refused, not mixed with the old one."""
         return replace(self.source.study(), digests={"trace": self.facts.digest})
@@ -51,10 +56,10 @@ def read_inputs(source: Source, processes: AnsweringProcesses) -> PageInputs:
     Traces are read by the process that will answer, which keeps them open.
     """
     study = source.study()
-    facts = processes.submit(QUICK, about, study, source.link.get("expert_bytes")).result()
+    facts = processes.submit(QUICK, questions.about, study, source.link.get("expert_bytes")).result()
     beside = None
     if source.beside is not None:
-        beside = processes.submit(QUICK, about, replace(study, trace=source.beside), None).result()
+        beside = processes.submit(QUICK, questions.about, replace(study, trace=source.beside), None).result()
     relation = None if source.quality is None else read_relation(source.quality)
     folder = source.executed or SHIPPED
     return PageInputs(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from moe_replay.figures.live import questions
-from moe_replay.figures.live.choice import CLOSED, Choice, Source
+from moe_replay.figures.live.choice import CLOSED, NO_SEEDS, Choice, Source
 from moe_replay.figures.live.latest import Lane, Numbers, Question
 from moe_replay.figures.live.point_history import History, Point
 from moe_replay.simulate.answers.run_answer import RunAnswer
@@ -14,6 +14,7 @@ from moe_replay.simulate.sweeps.shared_inputs import Study
 
 SIZES_TRIED = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # queue sizes that are tried unasked
 RATES_TRIED = 20
+WHOLE_ONLY = "recorded arrivals are served whole: the answer comes once the slider is let go"
 Met = Callable[[Point], bool]
 
 
@@ -31,7 +32,7 @@ class PointAsking:
     """Which points are known, which are asked for.
 
     `show(point, note)` is called with the point that the sliders mean, `drawn()` when others have come, `told(line)`
-    with how a search ended.
+    with how a search ended. `large` says that the trace has more selections than a quick answer simulates.
     """
 
     study: Study
@@ -42,6 +43,7 @@ class PointAsking:
     show: Callable[[Point, str], None]
     drawn: Callable[[], None]
     told: Callable[[str], None]
+    large: bool
     history: History = field(default_factory=History)
     untried: list[Choice] = field(default_factory=list)
     search: Search | None = None
@@ -56,6 +58,9 @@ class PointAsking:
         if self.is_exact(choice):
             self.numbers.takes(number)
             self.show(self.history.points[choice], "")
+            return
+        if self.is_whole_only(choice):
+            self.show(self.history.points.get(choice, Point(choice)), WHOLE_ONLY)
             return
 
         def deliver(answer: RunAnswer | None, line: str) -> None:
@@ -79,9 +84,15 @@ class PointAsking:
         known = self.history.points.get(choice)
         return known is not None and not known.quick
 
+    def is_whole_only(self, choice: Choice) -> bool:
+        """Whether a configuration cannot be answered quickly: no part of its arrivals can be served alone."""
+        return self.large and choice.arrivals in NO_SEEDS
+
     def try_each(self, choices: Iterable[Choice]) -> None:
         """Ask for quick answers to several configurations while nothing else is asked."""
-        self.untried = [choice for choice in choices if choice not in self.history.points]
+        self.untried = [
+            choice for choice in choices if choice not in self.history.points and not self.is_whole_only(choice)
+        ]
         self.quick.resume()
 
     def find(self, search: Search) -> None:
@@ -122,7 +133,7 @@ class PointAsking:
                 return
             if answer is None:
                 self.finish(Point(choice, line=line, quick=False))
-            elif len(found := [*answers, answer]) == self.source.seeds:
+            elif len(found := [*answers, answer]) == (1 if choice.arrivals in NO_SEEDS else self.source.seeds):
                 self.finish(Point.of(choice, found, quick=False))
             else:
                 self.ask_seed(choice, number, found)

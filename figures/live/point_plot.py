@@ -12,11 +12,14 @@ from moe_replay.figures.live.page_style import BLUE, GREY, ORANGE, RED, WIDTH, n
 from moe_replay.figures.live.point_history import Point, front
 from moe_replay.simulate.answers.trace_facts import TraceFacts
 
-LATENCIES = {
+TIMES = {
     "latency_p95_ms": "p95 of a pass, ms", "latency_p50_ms": "median of a pass, ms",
     "latency_p99_ms": "p99 of a pass, ms",
     "request_p95_ms": "p95 of a whole sequence, ms", "request_p50_ms": "median of a whole sequence, ms",
+    "ttft_p95_ms": "p95 of TTFT (time to first token), ms", "ttft_p50_ms": "median of TTFT, ms",
+    "tpot_p95_ms": "p95 of TPOT (time per output token), ms", "tpot_p50_ms": "median of TPOT, ms",
 }  # fmt: skip
+OF_TOKENS = ("ttft_", "tpot_")
 GAIN = "throughput_per_s"
 SHAPES = {"quick": "circle", "exact": "square", "unsteady": "x"}
 COLUMNS = (
@@ -36,7 +39,7 @@ class PointPlot:
         self.current = ColumnDataSource({"cost": [], "gain": []}, name="ring")
         self.figure = plot(
             "Up and to the left is better", x_axis_type="log", y_axis_label="throughput, passes/s",
-            x_axis_label=LATENCIES["latency_p95_ms"],
+            x_axis_label=TIMES["latency_p95_ms"],
         )  # fmt: skip
         self.draw()
         selected = self.points.selected
@@ -92,7 +95,7 @@ class PointPlot:
         self.front.data = {"cost": [rivals[i][0] for i in best], "gain": [rivals[i][1] for i in best]}
         here = [] if current is None else [current]
         self.current.data = {"cost": [p.value(latency) for p in here], "gain": [p.value(GAIN) for p in here]}
-        self.figure.xaxis.axis_label = LATENCIES[latency]
+        self.figure.xaxis.axis_label = TIMES[latency]
 
     def row(self, point: Point, latency: str, rival: bool) -> dict:
         """Return the columns of one point; what has no steady state is a cross at the values of its whole run."""
@@ -113,7 +116,7 @@ class PointPlot:
     @property
     def layout(self) -> Column:
         """The figure, and every point as a row of a table; a click on either chooses it."""
-        widths = {"words": 400, "shown_gain": 75, "shown_cost": 75, "status": 70, "of": 200}
+        widths = {"words": 350, "shown_gain": 65, "shown_cost": 60, "status": 60, "of": 205}
         titles = ("configuration", "passes/s", "ms", "status", "simulated")
         columns = [
             TableColumn(field=name, title=title, width=width, sortable=False)

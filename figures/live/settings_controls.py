@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bokeh.layouts import column
 from bokeh.models import CategoricalSlider, Column, Select, Slider, Widget
 
-from moe_replay.figures.live.choice import CLOSED, LOCKSTEP, POISSON, QUEUES, Choice
+from moe_replay.figures.live.choice import CLOSED, LOCKSTEP, POISSON, QUEUES, RECORDED, Choice
 from moe_replay.figures.live.page_style import CONTROLS_WIDTH, ladder, whenever
 from moe_replay.simulate.answers.trace_facts import TraceFacts
 from moe_replay.simulate.policies.caches.cache_names import MODULES as CACHES
@@ -20,6 +20,10 @@ RATES = 60  # steps of the slider of arrival rates
 BEYOND = 1.2  # its end, over the capacity with full batches
 MASKED = ("redirect", "skip")
 MASKING = "importance"  # a cache that means something with masked gating alone
+ARRIVALS = (
+    (CLOSED, "closed loop: one enters as one ends"), (POISSON, "Poisson: so many per second"),
+    (RECORDED, "recorded: when the trace says"),
+)  # fmt: skip
 WIDE = {"width": CONTROLS_WIDTH}
 
 
@@ -30,12 +34,12 @@ class SettingsControls:
         self.facts = facts
         self.scheduler = Select(
             title="Scheduler", value=QUEUES, **WIDE,
-            options=[(QUEUES, "queues: an expert runs when B tokens wait"), (LOCKSTEP, "lockstep: layer by layer")],
+            options=[(QUEUES, "queues: experts run B at a time"), (LOCKSTEP, "lockstep: layer by layer")],
         )  # fmt: skip
         self.queue_size = slider_of("Queue size B", ladder(1, MOST_BATCH), 8)
         self.arrivals = Select(
             title="Arrivals", value=CLOSED, **WIDE,
-            options=[(CLOSED, "closed loop: the next enters when one ends"), (POISSON, "Poisson: so many per second")],
+            options=[each for each in ARRIVALS if facts.recorded or each[0] != RECORDED],
         )  # fmt: skip
         self.in_flight = slider_of("Sequences in flight", ladder(1, min(MOST_IN_FLIGHT, facts.sequences)), 64)
         self.rate = rate_slider(facts)
@@ -92,7 +96,7 @@ class SettingsControls:
             given["queue_size"] = int(self.queue_size.value)
         if self.arrivals.value == CLOSED:
             given["in_flight"] = int(self.in_flight.value)
-        else:
+        if self.arrivals.value == POISSON:
             given["rate_per_s"] = float(self.rate.value)
         if self.cache.value != RESIDENT:
             given |= {"cache": self.cache.value, "slots": int(self.slots.value), "miss": self.miss.value}

@@ -7,17 +7,18 @@ from bokeh.models import Button, Div, Select, Spinner, TabPanel
 
 from moe_replay.figures.live import page_style as style
 from moe_replay.figures.live.answering_processes import Lanes
-from moe_replay.figures.live.choice import CLOSED, QUEUES, commands_of
+from moe_replay.figures.live.choice import CLOSED, NO_SEEDS, QUEUES, commands_of
 from moe_replay.figures.live.latest import Numbers
 from moe_replay.figures.live.page_inputs import PageInputs
 from moe_replay.figures.live.page_style import number
 from moe_replay.figures.live.point_asking import PointAsking, Search, loads, sizes
 from moe_replay.figures.live.point_history import Point
-from moe_replay.figures.live.point_plot import GAIN, LATENCIES, PointPlot
+from moe_replay.figures.live.point_plot import GAIN, OF_TOKENS, TIMES, PointPlot
 from moe_replay.figures.live.settings_controls import MOST_IN_FLIGHT, SettingsControls
 from moe_replay.simulate.answers.trace_facts import TraceFacts
 
 LIMIT_MS = 300.0
+NO_TOKENS = " (no TTFT, no TPOT: no pass of this trace decodes)"
 BEGINNING = "simulating; after an installation the first run compiles the engine, which takes about a minute"
 QUESTION = "What should I set?"
 EXPLAINED = (
@@ -34,21 +35,25 @@ class SettingsScreen:
         self.source, self.facts, self.current = source, facts, None
         numbers = Numbers()
         self.asking = PointAsking(
-            inputs.study, source, lanes.quick(numbers), lanes.long(numbers), numbers, self.show, self.draw, self.tell
-        )
+            inputs.study, source, lanes.quick(numbers), lanes.long(numbers), numbers, self.show, self.draw, self.tell,
+            inputs.is_large,
+        )  # fmt: skip
         self.controls = SettingsControls(facts, self.moved, self.released)
         self.plot = PointPlot(facts, self.clicked)
+        shown = {name: said for name, said in TIMES.items() if facts.decodes or not name.startswith(OF_TOKENS)}
         self.latency = Select(
-            title="Latency", value="latency_p95_ms", options=list(LATENCIES.items()), width=style.CONTROLS_WIDTH
-        )
-        style.whenever(self.latency, "value", self.draw)
+            title="Time on the axis" + NO_TOKENS * (not facts.decodes), value="latency_p95_ms",
+            options=list(shown.items()), width=style.CONTROLS_WIDTH,
+        )  # fmt: skip
+        style.whenever(self.latency, "value", self.other_time)
         self.status, self.verdict = style.status_line(), Div(text="", width=style.WIDTH)
         self.command = style.command_text()
-        self.limit = Spinner(title="Latency of at most, ms", value=LIMIT_MS, low=0.001, step=10, width=140)
+        self.limit = Spinner(title="", value=LIMIT_MS, low=0.001, step=10, width=style.CONTROLS_WIDTH)
         self.smallest, self.highest = Button(label="Smallest B", width=120), Button(label="Highest load", width=120)
         self.try_all = Button(label="Try every B with these settings", width=style.CONTROLS_WIDTH)
         self.smallest.on_click(self.find_smallest)
         self.highest.on_click(self.find_highest)
+        self.other_time()
         self.try_all.on_click(lambda: self.asking.try_each(sizes(self.controls.choice)))
 
     @property
@@ -68,6 +73,18 @@ class SettingsScreen:
         self.status.text = style.busy(BEGINNING)
         self.asking.released(self.controls.choice)
         self.asking.try_each(sizes(self.controls.choice))
+
+    def other_time(self) -> None:
+        """Another time was chosen: it is drawn, said of the point, and what the limit is of."""
+        self.limit.title = f"Limit of {self.time_said}, ms"
+        if self.current is not None and self.current.answers:
+            self.verdict.text = verdict(self.current, self.facts, self.latency.value)
+        self.draw()
+
+    @property
+    def time_said(self) -> str:
+        """The time on the axis, in words."""
+        return TIMES[self.latency.value].removesuffix(", ms")
 
     def moved(self) -> None:
         """A slider moves."""
@@ -101,6 +118,9 @@ class SettingsScreen:
         choice = self.controls.choice
         if self.facts.no_costs:
             return
+        if choice.arrivals in NO_SEEDS:
+            self.tell("Arrivals as recorded have one load; `traces arrivals --speed` makes a trace with another.")
+            return
         tried = loads(choice, min(MOST_IN_FLIGHT, self.facts.sequences), self.facts.capacity_per_s or 1.0)
         what = "Most sequences in flight" if choice.arrivals == CLOSED else "Highest rate"
         self.asking.find(Search(iter(tried), self.meets, f"{what} with {self.limit_said}"))
@@ -108,7 +128,7 @@ class SettingsScreen:
     @property
     def limit_said(self) -> str:
         """What is allowed, in words."""
-        return f"{LATENCIES[self.latency.value].removesuffix(', ms')} of at most {self.limit.value:g} ms"
+        return f"{self.time_said} of at most {self.limit.value:g} ms"
 
     def meets(self, point: Point) -> bool:
         """Whether a point is in a steady state with the latency that is allowed."""
@@ -118,7 +138,7 @@ class SettingsScreen:
         """Show what the sliders came to: a ring in the plot, the verdict and the command."""
         self.current = point
         self.status.text = style.failed(point.line) if point.line else style.busy(f"{note} " if note else "ready")
-        self.verdict.text = "" if point.line else verdict(point, self.facts, self.latency.value)
+        self.verdict.text = verdict(point, self.facts, self.latency.value) if point.answers else ""
         self.command.text = ""
         if point.answers:
             first = point.answers[0]
@@ -141,7 +161,7 @@ def verdict(point: Point, facts: TraceFacts, latency: str) -> str:
     seeds = f", {len(point.answers)} seeds" if len(point.answers) > 1 else ", one seed"
     found = f"<b>{point.choice.said(facts)}</b>: {with_interval(row, GAIN)} passes/s"
     found += f" ({number(row['tokens_per_s'])} tokens/s)"
-    found += f", {LATENCIES[latency].removesuffix(', ms')} {with_interval(row, latency)} ms"
+    found += f", {TIMES[latency].removesuffix(', ms')} {with_interval(row, latency)} ms"
     found += f", devices {row['utilisation']:.0%} busy." if row["utilisation"] == row["utilisation"] else "."
     found += f" Simulated: {of} ({part.selections:,} selections){seeds}."
     if point.status != "ok":

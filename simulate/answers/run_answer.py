@@ -12,6 +12,7 @@ from moe_replay.simulate.sweeps.shared_inputs import Study
 from moe_replay.simulate.sweeps.taught_study import taught
 from moe_replay.traces.runs.run_statistics import RunStatistics, run_statistics
 
+RECORDED = "recorded"  # arrivals
 Axes = dict[str, object]  # one value for each axis of a sweep that is set
 
 
@@ -34,7 +35,8 @@ class RunAnswer:
 def answered(study: Study, axes: Axes, seed: int, most: int | None = None) -> RunAnswer:
     """Return the answer to one configuration, served by at most `most` selections (None: the whole trace).
 
-    Numbers are those of `simulate sweep` with the axes of the answer. InputError as there.
+    Recorded arrivals have no part and no seed: all of them are served. Numbers are those of `simulate sweep` with the
+    axes of the answer. InputError as there.
     """
     study, config, part, said = posed(study, axes, seed, most)
     records = simulated(study, config)
@@ -46,7 +48,8 @@ def posed(study: Study, axes: Axes, seed: int, most: int | None) -> tuple[Study,
     """Return the study and the configuration of some axes, cut to a part, and what there is to say of learning."""
     study, configs, said = taught(study, {name: [value] for name, value in axes.items()}, [seed], None)
     (config,) = configs.values()
-    part = part_of(study, config, most)
+    # Arrivals are served as they were recorded, each of them.
+    part = part_of(study, config, None if config.arrivals == RECORDED else most)
     if not part.is_whole:
         config = dataclasses.replace(config, sequences=part.sequences)
     return study, config, part, said

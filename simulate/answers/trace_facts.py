@@ -19,8 +19,10 @@ class TraceFacts:
     """Sizes of a trace, and what may be asked of it.
 
     `ks` are the numbers of experts per token that it can be replayed at, `expert_bytes` None where neither trace nor
-    costs tell, `masked` whether misses may be redirected or skipped. `capacity_per_s` are sequences per second with
-    full batches of `capacity_batch`, None where there are no costs; then `no_costs` says why.
+    costs tell, `masked` whether misses may be redirected or skipped. `recorded` says whether the trace tells when its
+    sequences arrived, `decodes` whether it tells decoded tokens from prompts, so that runs have TTFT and TPOT.
+    `capacity_per_s` are sequences per second with full batches of `capacity_batch`, None where there are no costs; then
+    `no_costs` says why.
     """
 
     model: str
@@ -33,6 +35,8 @@ class TraceFacts:
     selections: int
     expert_bytes: int | None
     masked: bool
+    recorded: bool
+    decodes: bool
     capacity_per_s: float | None
     capacity_batch: int | None
     no_costs: str
@@ -49,8 +53,9 @@ def facts_of(study: Study, expert_bytes: int | None = None) -> TraceFacts:
         model=model.name, layer_ids=tuple(model.layer_ids), experts=trace.E,
         ks=tuple(trace.ks),
         used_k=model.used_k, sequences=part.of, tokens=trace.T, selections=part.of_selections,
-        expert_bytes=expert_bytes or bytes_of(study), masked=masks(study), capacity_per_s=capacity,
-        capacity_batch=batch, no_costs=reason, digest=opened.digest,
+        expert_bytes=expert_bytes or bytes_of(study), masked=masks(study),
+        recorded=trace.arrival_ns_S is not None, decodes=bool((trace.phase_T > 0).any()),
+        capacity_per_s=capacity, capacity_batch=batch, no_costs=reason, digest=opened.digest,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ TABLES = ("passes", "batches", "transfers", "messages")
 SUMMARY = {
     "throughput": "{throughput_per_s:,.4g} passes/s, {tokens_per_s:,.4g} tokens/s, {requests_per_s:,.4g} requests/s",
     "latency": "p50 {latency_p50_ms:.4g} ms, p95 {latency_p95_ms:.4g} ms, p99 {latency_p99_ms:.4g} ms of a pass",
+    "requests": "{request_p50_ms:.4g} ms in the median, TTFT p95 {ttft_p95_ms:.4g} ms, TPOT p95 {tpot_p95_ms:.4g} ms",
     "batches": "fill {fill_expert:.3f} of B, {forced_batches:.1%} forced",
     "devices": "{utilisation:.1%} busy",
 }
@@ -69,7 +70,8 @@ class Run:
         """Return what people read of a run in a few lines; `-` in place of what its window does not tell."""
         found = self.statistics
         lines = [f"{self.name}: {found.status}" + f" ({found.reason})" * bool(found.reason)]
-        lines += [f"{name:<10} {line.format(**found.values)}" for name, line in SUMMARY.items()]
+        values = {"ttft_p95_ms": float("nan"), "tpot_p95_ms": float("nan"), **found.values}  # prompts decode nothing
+        lines += [f"{name:<10} {line.format(**values)}" for name, line in SUMMARY.items()]
         if memory := self.records.header.get("memory"):
             lines.append(f"{'memory':<10} " + ", ".join(f"{name} {value:,}" for name, value in memory.items()))
         return "\n".join([*lines, *self.said]).replace("nan", "-")

@@ -1,11 +1,15 @@
 """The page as a whole: what a slider does to what is drawn, and that commands give the very same numbers."""
 
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from bokeh.models import Slider
 
 from moe_replay.figures.live.point_plot import GAIN
+from moe_replay.traces.file.trace_file import save_trace
+from moe_replay.traces.new_traces import synthetic
 
 SEEDS = 2
 
@@ -21,6 +25,11 @@ def equal(row, command):
     """Whether a plotted point is the row of a command's table."""
     assert row["gain"] == pytest.approx(command[GAIN], rel=1e-8)
     assert row["cost"] == pytest.approx(command["latency_p95_ms"], rel=1e-8)
+
+
+def is_exact(screen):
+    """Whether the exact answer to what the sliders say has come."""
+    return screen.current is not None and screen.current.choice == screen.controls.choice and not screen.current.quick
 
 
 @pytest.fixture
@@ -262,3 +271,70 @@ def test_fidelity_is_what_the_shipped_tables_say(opened_page):
     assert screen.band.top == pytest.approx(2 * 3.7, abs=0.1)
     screen.metric.value = "latency_p95"
     assert not screen.band.visible
+
+
+@pytest.fixture
+def talks(tmp_path):
+    """The path of a trace of prompts and decoded tokens whose sequences arrived at recorded times."""
+    trace = synthetic(sequences=160, layers=3, experts=8, k=2, prompt=(4, 8), decode=(4, 8), seed=1)
+    arrival_ns_S = np.cumsum(np.random.default_rng(0).exponential(60e6, trace.S)).astype(np.int64)
+    save_trace(replace(trace, arrival_ns_S=arrival_ns_S), tmp_path / "talks.trace.parquet")
+    return tmp_path / "talks.trace.parquet"
+
+
+@pytest.mark.parametrize("arrivals", ["closed", "recorded"])
+@pytest.mark.parametrize("time", ["ttft_p95_ms", "tpot_p50_ms"])
+def test_times_to_tokens_are_on_the_axis_and_the_command_gives_them(arrivals, time, opened_page, talks, told):
+    opened = opened_page(talks, seeds=SEEDS)
+    screen = opened.page.settings
+    screen.controls.arrivals.value, screen.controls.queue_size.value, screen.latency.value = arrivals, "1", time
+    screen.controls.queue_size.trigger("value_throttled", "8", "1")
+    opened.pump(lambda: is_exact(screen))
+    command = told(screen.command.text)
+    place = [point.choice for point in screen.asking.history.in_order].index(screen.current.choice)
+    row = {name: values[place] for name, values in screen.plot.points.data.items()}
+    for name, column in {"cost": time, "cost_low": f"{time}_low", "cost_high": f"{time}_high", "gain": GAIN}.items():
+        assert row[name] == pytest.approx(command[column], rel=1e-8), name
+    assert f"{time[:4].upper()}" in screen.verdict.text
+    assert time[:4].upper() in screen.limit.title
+    assert command["replications"] == (1 if arrivals == "recorded" else SEEDS)
+
+
+def test_the_smallest_b_within_a_time_to_the_first_token(opened_page, talks):
+    opened = opened_page(talks, seeds=1)
+    screen = opened.page.settings
+    screen.latency.value, screen.limit.value = "ttft_p95_ms", 600
+    screen.find_smallest()
+    opened.pump(lambda: screen.asking.search is None)
+    assert screen.status.text.startswith("Smallest B with p95 of TTFT (time to first token) of at most 600 ms: found")
+    tried = {point.choice.queue_size: point for point in screen.asking.history.in_order if not point.quick}
+    found = screen.current.choice.queue_size
+    assert found > 1
+    assert all((point.value("ttft_p95_ms") <= 600) == (size == found) for size, point in tried.items() if size <= found)
+
+
+def test_what_a_trace_does_not_tell_is_not_offered(opened_page, prompts, talks):
+    told = opened_page(talks).page.settings
+    lacking = opened_page(prompts).page.settings
+    assert "recorded" in dict(told.controls.arrivals.options)
+    assert "recorded" not in dict(lacking.controls.arrivals.options)
+    assert "ttft_p95_ms" in dict(told.latency.options)
+    assert "ttft_p95_ms" not in dict(lacking.latency.options)
+    assert "no pass of this trace decodes" in lacking.latency.title
+
+
+def test_recorded_arrivals_of_a_large_trace_are_served_whole(opened_page, talks, told, monkeypatch):
+    from moe_replay.figures.live import questions
+
+    monkeypatch.setattr(questions, "QUICK", 500)
+    opened = opened_page(talks, seeds=SEEDS)
+    screen = opened.page.settings
+    screen.controls.arrivals.value = "recorded"
+    screen.controls.queue_size.value = "16"
+    assert "served whole" in screen.status.text
+    screen.controls.queue_size.trigger("value_throttled", "8", "16")
+    opened.pump(lambda: not screen.current.quick)
+    assert screen.current.answers[0].part.is_whole
+    equal(plotted(screen, "B=16"), told(screen.command.text))
+    screen.find_highest()
+    assert "one load" in screen.status.text

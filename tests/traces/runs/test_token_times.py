@@ -1,5 +1,7 @@
 """Times to the first token and per further one: small worlds worked out by hand, and what both engines record."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ def passes_of(rows):
     """A table of passes; steps ascend within every sequence that is served."""
     sequence, phase, tokens, end = (np.array(column) for column in zip(*rows, strict=True))
     step = [0]
-    for before, row in zip(rows[:-1], rows[1:], strict=True):
+    for before, row in pairwise(rows):
         step.append(0 if row[0] != before[0] or row[3] < before[3] else step[-1] + 1)
     columns = {
         "pass_id": np.arange(len(rows)), "sequence": sequence, "step": step, "tokens": tokens,
