@@ -14,6 +14,7 @@ from moe_replay.traces.runs.run_window import WHOLE_RUN, Window, is_open, measur
 from moe_replay.traces.runs.served_sequences import Served, served_sequences
 from moe_replay.traces.runs.throughput import throughput_parts, throughput_per_s
 from moe_replay.traces.runs.time_statistics import (
+    LATENCIES,
     REQUESTS,
     TIMES,
     latencies_of_parts,
