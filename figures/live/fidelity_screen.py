@@ -62,10 +62,7 @@ class FidelityScreen:
     @property
     def panel(self) -> TabPanel:
         """The screen as a tab."""
-        marks = (
-            "Circles ran exactly the simulated batches, crosses others; of triangles the order depends on durations."
-        )
-        parts = [self.metric, self.said, self.figure, Div(text=style.said(marks), width=style.WIDTH)]
+        parts = [self.metric, self.said, self.figure, Div(text=style.said(MARKS), width=style.WIDTH)]
         return TabPanel(child=column(style.heading(QUESTION, EXPLAINED), *parts), title=QUESTION)
 
     def start(self) -> None:

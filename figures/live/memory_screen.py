@@ -107,6 +107,7 @@ class MemoryScreen:
         """Ask for the first curves."""
         if self.facts.expert_bytes is not None:
             self.ask_curves()
+            self.status.text = style.busy("simulating")
             self.moved()
             self.asking.try_each([replace(self.choice, cache=RESIDENT, slots=1, miss="load")])
 

@@ -6,7 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 
 from bokeh.layouts import column
-from bokeh.models import Column, ColumnDataSource, DataTable, HoverTool, LabelSet, TableColumn, TapTool, Whisker
+from bokeh.models import (
+    Column,
+    ColumnDataSource,
+    CustomJS,
+    DataTable,
+    HoverTool,
+    LabelSet,
+    TableColumn,
+    TapTool,
+    Whisker,
+)
 
 from moe_replay.figures.live.page_style import BLUE, GREY, ORANGE, RED, WIDTH, number, plot, whenever
 from moe_replay.figures.live.point_history import Point, front
@@ -47,7 +57,11 @@ class PointPlot:
 
     def draw(self) -> None:
         """Put everything into the figure once; later only data change."""
-        self.figure.line("cost", "gain", source=self.front, color=ORANGE, width=2, legend_label="front: none is better")
+        label = "front: none is better"
+        self.figure.line("cost", "gain", source=self.front, color=ORANGE, width=2, legend_label=label)
+        # Rings too: a single point that beats all others makes no line.
+        self.figure.scatter("cost", "gain", source=self.front, size=15, fill_color=None, line_color=ORANGE,
+                            legend_label=label)  # fmt: skip
         for base, low, high, way in (
             ("cost", "gain_low", "gain_high", "height"),
             ("gain", "cost_low", "cost_high", "width"),
@@ -125,6 +139,8 @@ class PointPlot:
         table = DataTable(
             source=self.points, columns=columns, width=WIDTH, height=TABLE_ROWS, index_position=None, reorderable=False
         )
+        # Bokeh draws a table anew when its number of rows changes, not when their values do.
+        self.points.js_on_change("data", CustomJS(args={"view": table.view}, code="view.change.emit()"))
         return column(self.figure, table)
 
 

@@ -10,12 +10,11 @@ from bokeh.transform import jitter
 from moe_replay.figures.live import page_style as style
 from moe_replay.figures.live import questions
 from moe_replay.figures.live.answering_processes import Lanes
-from moe_replay.figures.live.heat_maps import MAP_WIDTH, MapPair
+from moe_replay.figures.live.heat_maps import MAP_WIDTH, NARROW_WIDTH, MapPair, Scale
 from moe_replay.figures.live.latest import Numbers, Question
 from moe_replay.figures.live.page_inputs import PageInputs
 from moe_replay.figures.live.questions import RoutingAnswer
 from moe_replay.simulate.answers.device_answer import DeviceAnswer
-from moe_replay.simulate.answers.trace_facts import TraceFacts
 
 QUESTION = "Is my routing skewed, and does it drift?"
 EXPLAINED = (
@@ -29,13 +28,15 @@ BOTH = 2 * MAP_WIDTH
 class TraceMaps:
     """The maps of one trace: load by layer, and one layer's over time, each with a sentence."""
 
-    def __init__(self, facts: TraceFacts, name: str, numbers: Numbers, lanes: Lanes) -> None:
-        self.facts, self.numbers, self.lane = facts, numbers, lanes.long(numbers)
-        self.name = Div(text=f"<h3 style='margin:8px 0 0'>{style.said(name)}</h3>", width=BOTH)
-        self.load_line, self.drift_line = Div(text="", width=BOTH), Div(text="", width=BOTH)
-        self.load = MapPair(("Load, recorded", "Control: every selection's expert drawn at random"), "layer")
+    def __init__(self, name: str, lanes: Lanes, scales: tuple[Scale, Scale], width: int) -> None:
+        self.numbers = Numbers()
+        self.lane = lanes.long(self.numbers)
+        wide = {"width": 2 * width}
+        self.name = Div(text=f"<h3 style='margin:8px 0 0'>{style.said(name)}</h3>", **wide)
+        self.load_line, self.drift_line = Div(text="", **wide), Div(text="", **wide)
+        self.load = MapPair(("Load, recorded", "Control: experts drawn at random"), "layer", scales[0], width)
         self.drift = MapPair(
-            ("One layer over time, recorded", "Control: its tokens in random order"), "part of the trace"
+            ("One layer over time, recorded", "Control: tokens in random order"), "part of the trace", scales[1], width
         )
 
     def ask(self, call: tuple) -> None:
@@ -59,15 +60,14 @@ class TraceMaps:
 
 
 class RoutingScreen:
-    """The fourth screen; another trace is below the first where one was given."""
+    """The fourth screen; another trace is beside the first, in the same colours, where one was given."""
 
     def __init__(self, inputs: PageInputs, lanes: Lanes) -> None:
         self.inputs, self.source, self.study = inputs, inputs.source, inputs.study
         facts = inputs.facts
-        self.traces = [(TraceMaps(facts, str(self.source.trace), Numbers(), lanes), self.source.trace)]
-        if inputs.beside is not None:
-            beside = TraceMaps(inputs.beside, str(self.source.beside), Numbers(), lanes)
-            self.traces.append((beside, self.source.beside))
+        paths = [self.source.trace, *([] if inputs.beside is None else [self.source.beside])]
+        width, scales = (MAP_WIDTH if len(paths) == 1 else NARROW_WIDTH), (Scale(), Scale())
+        self.traces = [(TraceMaps(str(path), lanes, scales, width), path) for path in paths]
         self.numbers = Numbers()
         self.lane = lanes.long(self.numbers)
         layers = len(facts.layer_ids)
@@ -94,7 +94,7 @@ class RoutingScreen:
         """The screen as a tab."""
         maps = [maps.layout for maps, _ in self.traces]
         placed = Div(text="<h3 style='margin:8px 0 0'>Load of devices under each placement</h3>", width=BOTH)
-        parts = [style.heading(QUESTION, EXPLAINED), self.layer, *maps, placed, row(self.devices, self.redundant),
+        parts = [style.heading(QUESTION, EXPLAINED), self.layer, row(*maps), placed, row(self.devices, self.redundant),
                  self.device_line, self.loads.figure]  # fmt: skip
         return TabPanel(child=column(*parts), title=QUESTION)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bokeh.layouts import column
-from bokeh.models import Button, ColumnDataSource, Div, FactorRange, HoverTool, LabelSet, TabPanel, TapTool
+from bokeh.models import Button, ColumnDataSource, Div, FactorRange, HoverTool, LabelSet, Range1d, TabPanel, TapTool
 from bokeh.plotting import figure
 
 from moe_replay.figures.live import page_style as style
@@ -69,6 +69,7 @@ class TimeScreen:
         made = style.plot(
             "",
             x_range=FactorRange(),
+            y_range=Range1d(0, 1),
             y_axis_label="ms of a pass's time",
             height=380,
             width=style.FULL_WIDTH,
@@ -122,7 +123,7 @@ class TimeScreen:
         rows = waterfall_rows(answer)
         self.figure.x_range.factors = [row["name"] for row in rows]
         ends = [row[end] for row in rows for end in ("bottom", "top")]
-        self.figure.y_range.start, self.figure.y_range.end = min(ends), HEADROOM * max(ends)
+        self.figure.y_range.start, self.figure.y_range.end = HEADROOM * min(0.0, *ends), HEADROOM * max(ends)
         self.figure.title.text = f"A pass takes {number(answer.total_ms)} ms, {largest(answer)}"
         self.bars.data = {name: [row[name] for row in rows] for name in COLUMNS}
         self.clicked(0)
