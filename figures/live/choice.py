@@ -99,7 +99,10 @@ class Choice:
     def short(self) -> str:
         """What a point in a plot is called."""
         name = f"B={self.queue_size}" if self.scheduler == QUEUES else "lockstep"
-        return name if self.cache == RESIDENT else f"{name}, {self.cache} {self.slots}"
+        if self.cache == RESIDENT:
+            return name
+        prefetched = "" if self.prefetch == "none" else " + prefetch"
+        return f"{name}, {self.cache} {self.slots}{prefetched}"
 
     def said(self, facts: TraceFacts) -> str:
         """Return the configuration in words."""
@@ -111,6 +114,7 @@ class Choice:
             parts.append("all experts resident")
         else:
             parts.append(f"{self.slots} of {facts.experts} experts a layer in slots, {self.cache}, misses {self.miss}")
+            parts += [] if self.prefetch == "none" else [f"prefetch {self.prefetch}"]
         if self.devices > 1:
             parts.append(f"{self.devices} devices")
         return ", ".join(parts)

@@ -52,8 +52,15 @@ class PointPlot:
             x_axis_label=TIMES["latency_p95_ms"],
         )  # fmt: skip
         self.draw()
+        self.chosen = chosen
+        whenever(self.points.selected, "indices", self.clicked)
+
+    def clicked(self) -> None:
+        """Say which point was chosen, and forget it: the same one can be clicked again after the sliders moved."""
         selected = self.points.selected
-        whenever(selected, "indices", lambda: chosen(selected.indices[0]) if selected.indices else None)
+        if selected.indices:
+            place, selected.indices = selected.indices[0], []
+            self.chosen(place)
 
     def draw(self) -> None:
         """Put everything into the figure once; later only data change."""

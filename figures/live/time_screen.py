@@ -126,6 +126,7 @@ class TimeScreen:
         self.figure.y_range.start, self.figure.y_range.end = HEADROOM * min(0.0, *ends), HEADROOM * max(ends)
         self.figure.title.text = f"A pass takes {number(answer.total_ms)} ms, {largest(answer)}"
         self.bars.data = {name: [row[name] for row in rows] for name in COLUMNS}
+        self.bars.selected.indices = []
         self.clicked(0)
 
     def clicked(self, place: int) -> None:

@@ -114,6 +114,11 @@ def test_a_click_shows_the_verdict_of_a_point(settings):
     assert screen.verdict.text.startswith("<b>B = 2, ")
     opened.pump(lambda: not screen.current.quick)
     assert "queue_size=2 " in screen.command.text
+    # Away, and back by a click on the same point.
+    screen.controls.queue_size.value = "16"
+    opened.pump(lambda: screen.current.choice.queue_size == 16)
+    screen.plot.points.selected.indices = [screen.plot.points.data["name"].index("B=2")]
+    assert (screen.controls.queue_size.value, screen.current.choice.queue_size) == ("2", 2)
 
 
 @pytest.mark.parametrize(("rate", "smallest"), [(400, 2), (800, 4)])

@@ -1,7 +1,10 @@
 """The page as it is served: a client without a browser, a browser, one window beside another, and how it ends."""
 
+import contextlib
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,28 +14,36 @@ import pytest
 from bokeh.client import pull_session
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 
+from moe_replay.figures.live import page_server
+from moe_replay.figures.live.page_style import number
+
 ROOT = Path(__file__).resolve().parents[3]
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/")
 LONGEST_S = 240  # where the engine is compiled first
 
 
-@pytest.fixture
-def serve(tmp_path):
-    """Return a function (trace, words) -> (address, process) of a served page; it is ended with Ctrl-C afterwards."""
-    started = []
+def started(trace, *words):
+    """(address, process) of a page that is served."""
+    line = [sys.executable, "-m", "figures", "live", str(trace), "--affine", "200000,20000", "--seeds", "2", *words]
+    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = process.stdout.readline()
+    assert ADDRESS.search(said), said + process.stderr.read()
+    return ADDRESS.search(said)[0], process
 
-    def start(trace, *words):
-        line = [sys.executable, "-m", "figures", "live", str(trace), "--affine", "200000,20000", "--seeds", "2", *words]
-        process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        started.append(process)
-        said = process.stdout.readline()
-        assert ADDRESS.search(said), said + process.stderr.read()
-        return ADDRESS.search(said)[0], process
 
-    yield start
-    for process in started:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=LONGEST_S)
+@pytest.fixture(scope="module")
+def copied(toy, tmp_path_factory):
+    """The path of a copy of the toy trace, which a test may spoil and has to restore."""
+    return Path(shutil.copy(toy, tmp_path_factory.mktemp("served") / "copy.trace.parquet"))
+
+
+@pytest.fixture(scope="module")
+def address(copied):
+    """Where the copy is served to all browsers; it is ended with Ctrl-C afterwards."""
+    found, process = started(copied, "--expert-bytes", "40MB")
+    yield found
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=LONGEST_S)
 
 
 def wait(until, every_s=0.05):
@@ -48,8 +59,8 @@ def answered(session):
     return bool(session.document.get_model_by_name("ring").data["gain"])
 
 
-def test_a_client_gets_answers_and_ctrl_c_ends_all(serve, toy):
-    address, process = serve(toy)
+def test_a_client_gets_answers_and_ctrl_c_ends_all(toy):
+    address, process = started(toy)
     session = pull_session(url=address)
     wait(lambda: answered(session), every_s=1)
     session.close()
@@ -68,12 +79,11 @@ def test_a_client_gets_answers_and_ctrl_c_ends_all(serve, toy):
      (["TOY", "--executed", "nowhere"], "fidelity.csv: no such file"), (["TOY", "--quality", "none.csv"], "none.csv"),
      (["TOY", "--affine", "1,2", "--costs", "x"], "either"), (["TOY", "--port", "TAKEN"], "--port")],
 )  # fmt: skip
-def test_what_cannot_be_served_is_one_line(words, line, toy, capsys, monkeypatch):
-    import socket
-
+def test_what_cannot_be_served_is_one_line(words, line, toy, processes, capsys, monkeypatch):
     from moe_replay.figures.__main__ import app
     from moe_replay.traces.command_line.command import status_of
 
+    monkeypatch.setattr(page_server, "AnsweringProcesses", lambda: contextlib.nullcontext(processes))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -96,6 +106,18 @@ for (const drawn of Bokeh.documents) for (const model of drawn.all_models)
     if (model.type === 'Div' || model.type === 'PreText') found.push(model.text);
 return found.join('\\n');
 """
+ROWS = """
+const found = [];
+const look = (root) => {
+    for (const each of root.querySelectorAll('*')) {
+        if (each.classList.contains('slick-row'))
+            found.push([...each.querySelectorAll('.slick-cell')].map((cell) => cell.textContent));
+        if (each.shadowRoot) look(each.shadowRoot);
+    }
+};
+look(document);
+return found;
+"""
 TITLE = "Up and to the left is better"
 
 
@@ -105,8 +127,12 @@ def points(page):
     return dict(zip(found["name"], zip(found["gain"], found["cost"], strict=True), strict=True))
 
 
-def test_a_slider_in_a_browser_moves_what_is_drawn_to_the_commands_numbers(page, serve, toy, told):
-    address, _ = serve(toy)
+def row_of(page, begins):
+    """The cells of the table's row whose configuration begins so."""
+    return next((cells for cells in page.run(ROWS) if cells[0].startswith(begins)), [])
+
+
+def test_a_slider_in_a_browser_moves_what_is_drawn_to_the_commands_numbers(page, address, told):
     page.open(address)
     wait(lambda: "B=8" in points(page))
     assert "B=24" not in points(page)
@@ -116,8 +142,11 @@ def test_a_slider_in_a_browser_moves_what_is_drawn_to_the_commands_numbers(page,
     command = next(part for part in re.findall(r"python -m simulate sweep.*\n.*", page.run(TEXTS)) if "=24 " in part)
     row = told(command)
     assert points(page)["B=24"] == pytest.approx((row["throughput_per_s"], row["latency_p95_ms"]), rel=1e-6)
-    for number in range(5):
-        page.run("Bokeh.documents[0].roots()[0].active = arguments[0]", number)
+    # The table has the points' values too, though no row is added.
+    assert page.run(MOVE.replace("Slider", "Select"), "Time on the axis", "request_p95_ms")
+    wait(lambda: row_of(page, "B = 24")[1:3] == [number(each) for each in points(page)["B=24"]])
+    for screen in range(5):
+        page.run("Bokeh.documents[0].roots()[0].active = arguments[0]", screen)
         time.sleep(0.3)
     wait(lambda: any(each.get("image") for each in page.charts()["Load, recorded"]))
     assert page.complaints() == []
@@ -138,8 +167,7 @@ return [from.left + (p0.x + p1.x) / 2, from.top + (p0.y + p1.y) / 2, line.locati
 """
 
 
-def test_the_line_of_memory_can_be_dragged(page, serve, toy):
-    address, _ = serve(toy, "--expert-bytes", "40MB")
+def test_the_line_of_memory_can_be_dragged(page, address):
     page.open(address)
     page.run("Bokeh.documents[0].roots()[0].active = 1")
     wait(lambda: "hold 4 of 8 experts" in page.run(TEXTS) and "tokens/s</b>" in page.run(TEXTS))
@@ -155,14 +183,16 @@ def test_the_line_of_memory_can_be_dragged(page, serve, toy):
     wait(lambda: "slots=2 " in page.run(TEXTS))
 
 
-def test_a_trace_that_goes_bad_is_one_line_on_the_page(page, serve, toy, tmp_path):
-    path = tmp_path / "copy.trace.parquet"
-    path.write_bytes(toy.read_bytes())
-    address, _ = serve(path)
+def test_a_trace_that_goes_bad_is_one_line_on_the_page(page, address, copied, toy):
     page.open(address)
     wait(lambda: "B=8" in points(page))
-    path.write_bytes(b"no trace any more")
-    page.run(MOVE, "Queue size B", "3")
-    # One line: the status is a single paragraph that names the file.
-    wait(lambda: re.search(r"Cannot be simulated:</b> [^\n]*copy\.trace\.parquet[^\n]*</span>", page.run(TEXTS)))
+    copied.write_bytes(b"no trace any more")
+    try:
+        page.run(MOVE, "Queue size B", "3")
+        # One line: the status is a single paragraph that names the file.
+        wait(lambda: re.search(r"Cannot be simulated:</b> [^\n]*copy\.trace\.parquet[^\n]*</span>", page.run(TEXTS)))
+    finally:
+        shutil.copy(toy, copied)
+    page.run(MOVE, "Queue size B", "6")
+    wait(lambda: "B=6" in points(page))
     assert page.complaints() == []
