@@ -64,11 +64,7 @@ class PointPlot:
 
     def draw(self) -> None:
         """Put everything into the figure once; later only data change."""
-        label = "front: none is better"
-        self.figure.line("cost", "gain", source=self.front, color=ORANGE, width=2, legend_label=label)
-        # Rings too: a single point that beats all others makes no line.
-        self.figure.scatter("cost", "gain", source=self.front, size=15, fill_color=None, line_color=ORANGE,
-                            legend_label=label)  # fmt: skip
+        self.draw_front()
         for base, low, high, way in (
             ("cost", "gain_low", "gain_high", "height"),
             ("gain", "cost_low", "cost_high", "width"),
@@ -103,6 +99,12 @@ class PointPlot:
         self.figure.legend[0].orientation = "horizontal"
         self.figure.y_range.start = 0
         self.figure.x_range.range_padding = 0.15  # room for names
+
+    def draw_front(self) -> None:
+        """Put the front into the figure: a line, and rings, since a single point that beats all makes no line."""
+        given = {"source": self.front, "legend_label": "front: none is better"}
+        self.figure.line("cost", "gain", color=ORANGE, width=2, **given)
+        self.figure.scatter("cost", "gain", size=15, fill_color=None, line_color=ORANGE, **given)
 
     def show(self, points: Sequence[Point], current: Point | None, latency: str) -> None:
         """Draw these points, the front among those that are like the current one, and a ring around that."""
