@@ -85,6 +85,8 @@ CLUSTER = np.dtype([
     # how far it is
     ("now", "i8"), ("round", "i8"), ("where", "i8"), ("step", "i8"), ("unfinished", "i8"), ("events", "i8"),
     ("numbered", "i8"), ("messages", "i8"), ("batches", "i8"), ("need_messages", "i8"), ("need_batches", "i8"),
+    # whether, since devices were last looked through, one has become free or has more to do
+    ("may_start", "i8"),
     # what it asks for, and the answer where it counts for one batch only, else -1
     ("cost_layer", "i8"), ("cost_block", "i8"), ("cost_tokens", "i8"), ("given_ns", "i8"),
     # queues: events of the present round, -1 if they are not looked up yet; messages that are there

@@ -144,6 +144,7 @@ def enqueue(cluster: Cluster, device: int, m: int, layer: int, kind: int) -> Non
     work_DW(cluster)[device, worker.listed].item = (m * (cluster.layers + 1) + layer) * 4 + kind
     work_DW(cluster)[device, worker.listed].ready_ns = cluster.now
     worker.listed += 1
+    cluster.may_start = 1
 
 
 @compiled
@@ -185,7 +186,7 @@ def play_round(cluster: Cluster) -> None:
 def release(cluster: Cluster, device: int) -> None:
     """Free the device of a completed batch, and do what follows the batch."""
     worker = worker_at(cluster, device)
-    worker.busy = 0
+    worker.busy, cluster.may_start = 0, 1
     place, kind = worker.item >> 2, worker.item & 3
     m, layer = place // (cluster.layers + 1), place % (cluster.layers + 1)
     if kind == DENSE:
@@ -235,8 +236,10 @@ def deliver(cluster: Cluster, delivered: int) -> None:
 def start_batches(cluster: Cluster) -> bool:
     """Let every free device, ascending, take the first of its work; return False where a cost has to be asked for.
 
-    It is called again then: devices that have taken are busy.
+    It is called again then: devices that have taken are busy. Most rounds free no device and bring none work.
     """
+    if not cluster.may_start:
+        return True
     for device in range(cluster.devices):
         worker = worker_at(cluster, device)
         if worker.busy or (worker.item < 0 and worker.done == worker.listed):
@@ -252,6 +255,7 @@ def start_batches(cluster: Cluster) -> bool:
                 worker.slot = next_slot(cluster, kind, x, device, first)
         if not start(cluster, device):
             return False
+    cluster.may_start = 0
     return True
 
 

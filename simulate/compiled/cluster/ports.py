@@ -66,8 +66,8 @@ def sift_down(cluster: Cluster, when: int, number: int, what: int) -> None:
         below = 2 * at + 1
         if below >= cluster.events:
             break
-        if below + 1 < cluster.events and is_before(cluster, below + 1, below):
-            below += 1
+        if below + 1 < cluster.events:
+            below += is_before(cluster, below + 1, below)  # no branch: which child is smaller nobody can foresee
         child = event_at(cluster, below)
         if when < child.when or (when == child.when and number < child.number):
             break
@@ -80,7 +80,7 @@ def sift_down(cluster: Cluster, when: int, number: int, what: int) -> None:
 def is_before(cluster: Cluster, one: int, other: int) -> bool:
     """Say whether one place of the heap holds an earlier event than another."""
     first, second = event_at(cluster, one), event_at(cluster, other)
-    return first.when < second.when or (first.when == second.when and first.number < second.number)
+    return (first.when < second.when) | ((first.when == second.when) & (first.number < second.number))
 
 
 @inlined
