@@ -1,7 +1,6 @@
 """One step over linked devices, compiled: `simulate.policies.cluster.cluster_lockstep`, and the rounds of its instants.
 
-`play_step` returns whenever it needs what only Python has, room for records or the cost of a batch, and goes on where
-it stopped when it is called again.
+`play_step` returns whenever it needs room for records or the cost of a batch, and goes on there when called again.
 """
 
 from __future__ import annotations
@@ -221,10 +220,8 @@ def deliver(cluster: Cluster, delivered: int) -> None:
     message = message_at(cluster, delivered)
     port_at(cluster, message.port_in).busy_in = 0
     enter_port(cluster, message.port_in)
-    m, layer, kind, home, destination = (
-        message.micro_batch, message.layer, message.kind, message.home, message.destination,
-    )  # fmt: skip
-    x = m * cluster.layers + layer
+    m, layer, kind = message.micro_batch, message.layer, message.kind
+    home, destination, x = message.home, message.destination, m * cluster.layers + layer
     relay_on(cluster, x, delivered)
     if kind == DISPATCH and copies_XDD(cluster)[x, home, destination] > 0:
         reach(cluster, m, layer, destination)
@@ -250,7 +247,7 @@ def start_batches(cluster: Cluster) -> bool:
             worker.done += 1
             place, kind = worker.item >> 2, worker.item & 3
             if kind != DENSE:
-                x = place // (cluster.layers + 1) * cluster.layers + place % (cluster.layers + 1)
+                x = place - place // (cluster.layers + 1)  # a micro-batch has one place more of dense blocks
                 first = cluster.slots if kind == SHARED else device * cluster.per_device
                 worker.slot = next_slot(cluster, kind, x, device, first)
         if not start(cluster, device):
