@@ -96,6 +96,8 @@ def at_speed(arrival_ns: np.ndarray, speed: float) -> np.ndarray:
     """Return arrivals that come so many times as fast; InputError where the clock would pass 64 bits."""
     if not speed > 0:
         raise InputError(f"--speed is {speed}, allowed above 0")
+    if speed == 1:  # to the nanosecond, also where a float has no bits for it
+        return arrival_ns
     times = arrival_ns / speed
     if not (times < LAST_NS).all():
         raise InputError(f"--speed {speed:g}: the last arrival would be after {LAST_NS:,} ns")

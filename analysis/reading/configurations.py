@@ -35,7 +35,7 @@ SWEPT = ("queue_size", "max_step", "slots")  # rows are sorted by them last, so 
 WHERE = ONLY_UNDER | {"look_ahead": ("prefetch", "oracle"), "host_factor": ("miss", "host")}
 SHORT_DIGEST = 8
 # What every row of most tables has: not worth a word.
-PLAIN = {"served": "all", "dense": True, "devices": 1, "placement": "contiguous", "cache": RESIDENT}
+PLAIN = {"served": "all", "speed": 1.0, "dense": True, "devices": 1, "placement": "contiguous", "cache": RESIDENT}
 
 
 def every_setting(config: dict) -> dict:
@@ -45,7 +45,9 @@ def every_setting(config: dict) -> dict:
     """
     memory = config.get("memory") or {"cache": RESIDENT}
     silent = {name: value for name, value in DEFAULTS.items() if value is not None}  # what a header may leave out
-    whole = {name: value for name, value in {**silent, **config}.items() if name not in NOT_SETTINGS} | memory
+    # In a table of many runs what one header leaves out is empty, not absent.
+    said = {name: value for name, value in config.items() if value is not None or name not in silent}
+    whole = {name: value for name, value in {**silent, **said}.items() if name not in NOT_SETTINGS} | memory
     whole |= config.get("cluster") or {}
     kept = {name: whole.get(name) for name in (*ORDER, *(name for name in whole if name not in ORDER)) if name in whole}
     return {name: written(value) if applies(name, whole) else None for name, value in kept.items()}

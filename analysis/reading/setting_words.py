@@ -22,12 +22,13 @@ def describe_config(config: dict, used_k: int | None) -> dict:
 
 
 def setting(config: dict) -> str:
-    """Return `N=512`, `load 0.60`, `900 per s`, `all at once` or `steps`."""
+    """Return `N=512`, `load 0.60`, `900 per s`, `all at once`, `recorded x2` or `steps`."""
     if config["arrivals"] == "closed":
         return f"N={config['in_flight']}"
     if config["arrivals"] == "poisson":
         return f"{config['rate_per_s']:g} per s" if config["load"] is None else f"load {config['load']:.2f}"
-    return "all at once" if config["arrivals"] == "all" else config["arrivals"]
+    speed = f" x{config['speed']:g}" if config.get("speed", 1) != 1 else ""
+    return "all at once" if config["arrivals"] == "all" else config["arrivals"] + speed
 
 
 def departures(config: dict, used_k: int | None) -> str:

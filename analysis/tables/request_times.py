@@ -9,15 +9,16 @@ from moe_replay.analysis.estimates.intervals import mean_interval
 from moe_replay.analysis.printing import fitted
 from moe_replay.traces.errors import InputError, unknown_name
 from moe_replay.traces.glossary.lookup import title
-from moe_replay.traces.runs.request_table import by_rate
+from moe_replay.traces.runs.request_table import by_rate, speeds_by_rate
 from moe_replay.traces.runs.time_statistics import PERCENTILES, TPOT, TTFT
 
 SHOWN = (*TTFT, *TPOT, "requests_per_s", "output_tokens_per_s")
 SPARED = ("requests_per_s", "output_tokens_per_s", "ttft_p99_ms", "tpot_p99_ms", "ttft_p50_ms", "tpot_p50_ms")
 REMARKS = {
     "unstable": "unstable: later requests take longer than earlier ones, so that times grow with their number",
-    "short": "short: too few requests to tell whether such a rate can be served; --sequences gives more",
+    "short": "short: too few requests to tell whether such a rate can be served",
 }
+MORE = "; --sequences gives more"  # where arrivals are drawn
 YES, BY_MEAN, NO = "yes", "by mean", "no"
 
 
@@ -48,12 +49,13 @@ def request_times(rows: list[dict], targets: Targets) -> pd.DataFrame:
 
     InputError where seeds of a rate have served different numbers of requests.
     """
-    found = []
+    found, speeds = [], speeds_by_rate(rows)
     for rate, (runs, status) in by_rate(rows).items():
         served = sorted({run["requests"] for run in runs})
         if len(served) > 1:
             raise InputError(f"rate {rate}: its seeds have {served[0]} to {served[-1]} requests, allowed: equally many")
-        row = {"rate_per_s": float(rate) if rate else np.nan, "replications": len(runs), "requests": served[0]}
+        row = {"speed": float(speeds[rate])} if speeds else {}
+        row |= {"rate_per_s": float(rate) if rate else np.nan, "replications": len(runs), "requests": served[0]}
         for name in runs[0]:
             if name != "requests":
                 mean, low, high = mean_interval(np.array([run[name] for run in runs]))
@@ -79,6 +81,8 @@ def kept(row: dict, targets: Targets) -> str:
 def shown_requests(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text; a mean is followed by half the width of its interval where there is one."""
     text = pd.DataFrame({title("rate_per_s"): ["" if np.isnan(rate) else f"{rate:g}" for rate in table["rate_per_s"]]})
+    if "speed" in table:
+        text.insert(0, title("speed"), [f"{speed:g}" for speed in table["speed"]])
     text[title("replications")] = table["replications"].astype(str)
     for name in SHOWN:
         text[title(name)] = [cell(row, name) for _, row in table.iterrows()]
@@ -98,7 +102,10 @@ def cell(row: pd.Series, name: str) -> str:
 
 def highest_said(table: pd.DataFrame, targets: Targets, system: dict) -> list[str]:
     """Return what there is to say: the highest rate within the targets, and what the times leave out."""
-    said = [REMARKS[status] for status in REMARKS if (table["status"] == status).any()]
+    said = [
+        REMARKS[status] + MORE * (status == "short" and "speed" not in table)
+        for status in REMARKS if (table["status"] == status).any()
+    ]  # fmt: skip
     if targets.limits_ms and table["rate_per_s"].notna().all():
         said.append(highest_rate(table, targets))
     if system.get("pools") and not system.get("kv_bytes_per_token"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from moe_replay.simulate.answers.run_answer import Axes, posed
 from moe_replay.simulate.answers.trace_part import Part
-from moe_replay.simulate.config.run_config import RunConfig
+from moe_replay.simulate.config.run_config import DEFAULTS, ONLY_UNDER, RunConfig
 from moe_replay.simulate.sweeps.points import simulated
 from moe_replay.simulate.sweeps.regret import CAUSES, split, worlds
 from moe_replay.simulate.sweeps.shared_inputs import Study
@@ -90,7 +90,8 @@ def resident_of(config: RunConfig) -> RunConfig:
 
 def by_itself(config: RunConfig) -> RunConfig:
     """Return the same run with one sequence in the machine at a time."""
-    return replace(config, arrivals="closed", in_flight=1, rate_per_s=None, load=None)
+    others = {name: DEFAULTS[name] for name, (kind, _) in ONLY_UNDER.items() if kind == "arrivals"}
+    return replace(config, **{**others, "arrivals": "closed", "in_flight": 1})
 
 
 def sojourn_ms(records: RunRecords) -> float:

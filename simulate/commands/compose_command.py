@@ -29,7 +29,7 @@ from moe_replay.traces.file.trace_file import load_trace, save_trace
 from moe_replay.traces.glossary.lookup import title
 from moe_replay.traces.header import ModelInfo
 from moe_replay.traces.routes import uncomputed
-from moe_replay.traces.runs.request_table import by_rate
+from moe_replay.traces.runs.request_table import by_rate, speeds_by_rate
 from moe_replay.traces.runs.time_statistics import TPOT, TTFT
 from moe_replay.traces.selections import Trace
 
@@ -47,10 +47,11 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class DemandOptions:
-    """Who arrives when: every rate with every seed."""
+    """Who arrives when: every rate, or speed, with every seed."""
 
     arrivals: Annotated[str, typer.Option(help=f"{', '.join(ARRIVALS)}.")] = "all"
     rate: options.Rate = None
+    speed: options.Speed = None
     sequences: options.Sequences = None
     seed: Annotated[int | None, COUNT.option(low=0, help="Permutes the sequences and draws the arrivals.")] = None
     replications: Annotated[
@@ -58,12 +59,16 @@ class DemandOptions:
     ] = None  # fmt: skip
 
     def demands(self) -> list[Demand]:
-        """Return every rate with every seed; InputError for what is no list of numbers, or a seed that is two."""
+        """Return every rate and speed with every seed; InputError for what is no list, or a seed that is two."""
         if self.seed is not None and self.replications is not None:
             raise InputError("--seed and --replications both say which seeds, allowed: one of them")
         rates = listed(self.rate, "--rate", 1e-9, float) or [None]
+        speeds = listed(self.speed, "--speed", 1e-9, float) or [1.0]
         drawn = [self.seed] if self.replications is None else seeds(self.replications)
-        return [Demand(self.arrivals, rate, self.sequences, seed) for rate in rates for seed in drawn]
+        return [
+            Demand(self.arrivals, rate, self.sequences, seed, speed)
+            for rate in rates for speed in speeds for seed in drawn
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,9 @@ def check_outputs(
 ) -> None:
     """Refuse a trace of several runs or of two pools, a table of another kind, and outputs that are there."""
     if out is not None and len(demands) > 1:
-        raise InputError(f"--out: {len(demands)} rates and seeds are no one trace; allowed: one of each, or --requests")
+        raise InputError(
+            f"--out: {len(demands)} runs are no one trace; allowed: one rate or speed, one seed; or --requests"
+        )
     if out is not None and system.pools is not None:
         raise InputError("--out: two pools run steps beside each other, a trace holds one after another; allowed: "
                          "--requests")  # fmt: skip
@@ -193,11 +200,14 @@ def write_requests(
 
 def show(served: list[Served]) -> None:
     """Print a row for every rate, means over seeds."""
-    found = by_rate([row for each in served for row in each.rows])
-    table = Table(*(title(name) for name in ("rate_per_s", "replications", *PRINTED, "status")), box=None)
+    rows = [row for each in served for row in each.rows]
+    found, speeds = by_rate(rows), speeds_by_rate(rows)
+    names = [*["speed"] * bool(speeds), "rate_per_s", "replications", *PRINTED, "status"]
+    table = Table(*map(title, names), box=None)
     for rate, (seeds_of, status) in found.items():
         means = [float(np.mean([each[name] for each in seeds_of])) for name in PRINTED]
-        table.add_row(
-            rate or "", str(len(seeds_of)), *("" if np.isnan(each) else f"{each:.4g}" for each in means), status
-        )
+        speed = [f"{float(speeds[rate]):g}"] if speeds else []
+        asked = f"{float(rate):.6g}" if rate else ""
+        values = ("" if np.isnan(each) else f"{each:.4g}" for each in means)
+        table.add_row(*speed, asked, str(len(seeds_of)), *values, status)
     print_table(table)

@@ -76,6 +76,7 @@ class ServedOptions:
     arrivals: options.ArrivalProcess = "closed"
     in_flight: options.InFlight = "1"
     rate: options.Rate = None
+    speed: options.Speed = None
     sequences: options.Sequences = None
     replications: options.Replications = 0
     k: options.K = None
@@ -99,6 +100,7 @@ class ServedOptions:
             rates_per_s=rates,
             ks=command.listed(self.k, "--k") or [None],
             seeds=command.seeds(self.replications) if self.replications else unseeded,
+            speeds=command.listed(self.speed, "--speed", 1e-9, float),
         ).configs({})  # fmt: skip
 
 

@@ -45,6 +45,9 @@ Load = Annotated[
     str | None, typer.Option(help="Poisson: rate over capacity at the largest B (60%); several with commas.")
 ]
 Rate = Annotated[str | None, typer.Option(help="Poisson: sequences per second; several with commas.")]
+Speed = Annotated[
+    str | None, typer.Option(help="Recorded: arrivals come so many times as fast; default 1; several with commas.")
+]
 K = Annotated[str | None, typer.Option(help="Experts per token; default the model's own; several with commas.")]
 Sequences = Annotated[int | None, COUNT.option(low=1, help="Sequences to serve, the trace cycled; default each once.")]
 Replications = Annotated[int, COUNT.option(low=0, help="Seeds 0..n-1; 0: one run in the trace's order.")]

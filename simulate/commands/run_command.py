@@ -32,6 +32,7 @@ class GridOptions:
     in_flight: options.InFlight = None
     load: options.Load = None
     rate: options.Rate = None
+    speed: options.Speed = None
     k: options.K = None
     sequences: options.Sequences = None
     replications: options.Replications = 1
@@ -55,6 +56,7 @@ class GridOptions:
             loads=SHARE.listed(self.load, "--load", 1e-9) if self.load else [],
             rates_per_s=command.listed(self.rate, "--rate", 1e-9, float),
             ks=command.listed(self.k, "--k") or [None], seeds=command.seeds(self.replications),
+            speeds=command.listed(self.speed, "--speed", 1e-9, float),
         )  # fmt: skip
 
 

@@ -31,13 +31,14 @@ ALLOWED = {
     "queue_size": (1, MOST), "dense_queue_size": (1, MOST), "timeout_ns": (0, LARGEST), "max_step": (1, MOST),
     "in_flight": (1, MOST), "k": (1, MOST), "sequences": (1, MOST), "seed": (0, LARGEST), "devices": (1, MOST_DEVICES),
 }  # fmt: skip
-SILENT = ("memory", "served", "cluster")
+SILENT = ("memory", "served", "cluster", "speed")
 # A field that means nothing under a scheduler or an arrival process keeps its default there: equal runs, equal names.
 # A user's own may ask for any of them.
 ONLY_UNDER = {
     "queue_size": ("scheduler", "queues"), "dense_queue_size": ("scheduler", "queues"),
     "timeout_ns": ("scheduler", "queues"), "max_step": ("scheduler", "lockstep"),
     "in_flight": ("arrivals", "closed"), "rate_per_s": ("arrivals", "poisson"), "load": ("arrivals", "poisson"),
+    "speed": ("arrivals", "recorded"),
 }  # fmt: skip
 
 
@@ -47,7 +48,8 @@ class RunConfig:
 
     `queue_size` is B of the expert queues, `dense_queue_size` that of dense queues (None: the same B), `max_step` the
     most passes in a step of lockstep (None: all that wait). Arrivals: `in_flight` sequences under `closed`,
-    `rate_per_s` sequences per second under `poisson`; `load` only remembers which share of the capacity that rate was.
+    `rate_per_s` sequences per second under `poisson`; `load` only remembers which share of the capacity that rate was;
+    `recorded` ones come `speed` times as fast.
     `k` None takes the model's own; `sequences` None serves the trace once; `seed` permutes the sequences and draws
     the arrivals, None keeps the trace's order. `served` is the part of the trace that is served: `all`, or the
     `second-half` where policies learned from the first (`simulate.policies.halves`). `dense` False leaves the dense
@@ -65,6 +67,7 @@ class RunConfig:
     in_flight: int | None = None
     rate_per_s: float | None = None
     load: float | None = None
+    speed: float = 1.0
     k: int | None = None
     sequences: int | None = None
     seed: int | None = None
@@ -84,7 +87,7 @@ class RunConfig:
             raise InputError(f"memory is {self.memory!r}, allowed: a MemoryConfig, or None")
         for name, (low, high) in ALLOWED.items():
             self._check_integer(name, low, high)
-        for name in ("rate_per_s", "load"):
+        for name in ("rate_per_s", "load", "speed"):
             self._check_positive(name)
         if not isinstance(self.dense, bool):
             raise InputError(f"dense is {self.dense!r}, allowed: true, false")
@@ -102,7 +105,7 @@ class RunConfig:
 
     def _check_positive(self, name: str) -> None:
         value = getattr(self, name)
-        if value is None:
+        if value is None and DEFAULTS[name] is None:
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise InputError(f"{name} is {value!r}, allowed: numbers > 0")
@@ -221,7 +224,9 @@ class RunConfig:
             return f"closed{self.in_flight}"
         if self.arrivals == "poisson":
             return f"poisson{two_decimals(self.load)}" if self.load is not None else f"poisson{self.rate_per_s!r}ps"
-        fields = {"N": self.in_flight, "R": self.rate_per_s, "L": self.load}  # which a user's own may ask for
+        speed = None if self.speed == DEFAULTS["speed"] else self.speed
+        # Under recorded arrivals the last one; a user's own process may ask for any of them.
+        fields = {"N": self.in_flight, "R": self.rate_per_s, "L": self.load, "x": speed}
         asked = [f"{letter}{value!r}" for letter, value in fields.items() if value is not None]
         return "-".join([ARRIVALS.file_part(self.arrivals), *asked])
 

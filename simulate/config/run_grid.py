@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -22,8 +22,8 @@ class RunGrid:
     """What is swept; lists that mean nothing under a scheduler or an arrival process are left unused there.
 
     `schedulers`, `queue_sizes` (queues), `max_steps` (lockstep), `in_flight` (closed), `loads` or `rates_per_s`
-    (poisson), `ks` and `seeds` are lists of the fields of RunConfig; `fixed` holds its remaining fields, the arrival
-    process among them. A load is the rate over the capacity at the largest of `queue_sizes`.
+    (poisson), `speeds` (recorded), `ks` and `seeds` are lists of the fields of RunConfig; `fixed` holds its remaining
+    fields, the arrival process among them. A load is the rate over the capacity at the largest of `queue_sizes`.
     """
 
     fixed: dict
@@ -35,19 +35,31 @@ class RunGrid:
     rates_per_s: list[float]
     ks: list[int | None]
     seeds: list[int | None]
+    speeds: list[float] = field(default_factory=list)
 
     def configs(self, capacity_per_s: dict[int | None, float]) -> list[RunConfig]:
         """Return every configuration; `capacity_per_s` is the capacity at the largest queue size, for every k."""
-        scheduling, arriving = len(self.queue_sizes) + len(self.max_steps), len(self.in_flight) or len(self.loads) or 1
-        most = len(self.ks) * len(self.schedulers) * scheduling * arriving * len(self.seeds)
+        scheduling = len(self.queue_sizes) + len(self.max_steps)
+        arriving, seeds = len(self.in_flight) or len(self.loads) or len(self.speeds) or 1, self._seeds()
+        most = len(self.ks) * len(self.schedulers) * scheduling * arriving * len(seeds)
         check_room("the grid: runs", most, CONFIGURATION)
         return [
             RunConfig(**self.fixed, **scheduling, **arriving, k=k, seed=seed)
             for k in self.ks
             for scheduling in self._scheduling()
             for arriving in self._arriving(capacity_per_s.get(k))
-            for seed in self.seeds
+            for seed in seeds
         ]
+
+    def _seeds(self) -> list[int | None]:
+        """Return the seeds; under recorded arrivals nothing is drawn, so that one of them is none."""
+        if self.fixed["arrivals"] != "recorded" or self.seeds == [None]:
+            return self.seeds
+        if len(self.seeds) > 1:
+            raise InputError(
+                f"--replications {len(self.seeds)}: arrivals 'recorded' draw nothing, all would be alike; allowed: 1"
+            )
+        return [None]
 
     def _scheduling(self) -> Iterator[dict]:
         for scheduler in self.schedulers:
@@ -58,14 +70,19 @@ class RunGrid:
 
     def _arriving(self, capacity_per_s: float | None) -> Iterator[dict]:
         arrivals = self.fixed["arrivals"]
+        if self.speeds and not has_meaning("speed", arrivals):
+            raise InputError(f"--speed has no meaning under arrivals {arrivals!r}, only under 'recorded'")
+        speeds = [{"speed": speed} for speed in self.speeds] or [{}]
         closed = [{"in_flight": number} for number in self.in_flight]
         if arrivals == "closed":
             yield from needed(closed, "closed", "--in-flight")
         elif arrivals == "poisson":
             yield from needed(self._rates(capacity_per_s), "poisson", "--load or --rate")
+        elif arrivals == "recorded":
+            yield from speeds
         elif ARRIVALS.is_own(arrivals):
-            for one, other in product(closed or [{}], self._rates(capacity_per_s) or [{}]):
-                yield {**one, **other}
+            for one, other, speed in product(closed or [{}], self._rates(capacity_per_s) or [{}], speeds):
+                yield {**one, **other, **speed}
         else:
             yield {}
 

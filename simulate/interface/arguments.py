@@ -29,8 +29,9 @@ class Settings(TypedDict, total=False):
 
     scheduler, queue_size (members of an expert's batch, B), dense_queue_size, timeout_s (a queue's head waits at most
     so long), max_step (lockstep: most passes in a step); arrivals, in_flight (closed loop: sequences), rate_per_s
-    (Poisson: sequences per second) or load (its share of the capacity at the largest queue_size); k (experts per
-    token), sequences (how many to serve), dense (with dense blocks), devices, placement.
+    (Poisson: sequences per second) or load (its share of the capacity at the largest queue_size), speed (recorded
+    arrivals: so many times as fast); k (experts per token), sequences (how many to serve),
+    dense (with dense blocks), devices, placement.
 
     Any of these brings an expert memory along: cache (a policy), slots (per layer, or a tuple with one number for
     each), scope, miss, prefetch, look_ahead, filled, period (passes), link, link_latency_s, link_bytes_per_s,
@@ -50,6 +51,7 @@ class Settings(TypedDict, total=False):
     in_flight: int | None
     rate_per_s: float | None
     load: float | None
+    speed: float
     k: int | None
     sequences: int | None
     dense: bool

@@ -14,6 +14,7 @@ import numpy as np
 from moe_replay.simulate.config.run_config import ARRIVALS, RunConfig
 from moe_replay.traces.command_line.number_limits import LAST_NS
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.request_arrivals import at_speed
 
 if TYPE_CHECKING:
     from moe_replay.simulate.config.workload import Workload
@@ -166,7 +167,10 @@ def steps(workload: Workload, config: RunConfig) -> Arrivals:
 
 
 def recorded(workload: Workload, config: RunConfig) -> Arrivals:
-    """Every sequence arrives when the trace says; InputError where it says nothing, or times are not in its order."""
+    """Every sequence arrives when the trace says, `config.speed` times as fast.
+
+    InputError where the trace says nothing, or times are not in its order.
+    """
     arrival_ns_G = workload.arrival_ns_G
     if arrival_ns_G is None:
         raise InputError("arrivals 'recorded': the trace holds no arrival_ns, allowed: a trace that does")
@@ -175,7 +179,7 @@ def recorded(workload: Workload, config: RunConfig) -> Arrivals:
     if len(early):
         first = workload.sequence_P[workload.first_pass_G][early[0] + 1]
         raise InputError(f"arrivals 'recorded': sequence {first} arrives before one in front of it in the trace")
-    return Arrivals(workload, arrival_ns_G)
+    return Arrivals(workload, at_speed(arrival_ns_G, config.speed))
 
 
 ARRIVALS.fill(

@@ -17,6 +17,7 @@ from moe_replay.simulate.config.workload import serving_order
 from moe_replay.simulate.policies.arrivals import poisson_times_ns
 from moe_replay.traces.command_line.memory_room import check_room
 from moe_replay.traces.errors import InputError, unknown_name
+from moe_replay.traces.request_arrivals import at_speed
 from moe_replay.traces.selections import SEQUENCE_FIELDS, Trace
 
 ARRIVALS = ("all", "poisson", "recorded")
@@ -40,7 +41,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Demand:
-    """Who arrives when: all at once, `poisson` at `rate_per_s` sequences per second, or as `recorded`.
+    """Who arrives when: all at once, `poisson` at `rate_per_s` sequences per second, or as `recorded`, `speed` times.
 
     `sequences` None serves each once, in the trace's order; else so many, the trace cycled. A seed permutes them (anew
     in every cycle) and draws the arrivals.
@@ -50,6 +51,7 @@ class Demand:
     rate_per_s: float | None = None
     sequences: int | None = None
     seed: int | None = None
+    speed: float = 1.0
 
     def __post_init__(self) -> None:
         if self.arrivals not in ARRIVALS:
@@ -58,6 +60,14 @@ class Demand:
             raise InputError("a rate is needed under arrivals 'poisson', and allowed only there")
         if self.arrivals == "recorded" and (self.sequences, self.seed) != (None, None):
             raise InputError("arrivals 'recorded': sequences are neither cycled nor permuted, allowed: each once")
+        if self.arrivals != "recorded" and self.speed != 1:
+            raise InputError(f"--speed has no meaning under arrivals {self.arrivals!r}, only under 'recorded'")
+
+    def rate_of(self, arrival_ns_G: np.ndarray) -> float | None:
+        """Return the requests per second that are asked for, of recorded arrivals their mean; None: all at once."""
+        if self.arrivals != "recorded" or (took_ns := int(arrival_ns_G[-1] - arrival_ns_G[0])) == 0:
+            return self.rate_per_s
+        return (len(arrival_ns_G) - 1) * 1e9 / took_ns
 
 
 @dataclass
@@ -87,7 +97,7 @@ def arrivals(trace: Trace, demand: Demand) -> tuple[np.ndarray, np.ndarray]:
         if trace.arrival_ns_S is None:
             raise InputError("arrivals 'recorded': the trace has none; allowed here: all, poisson")
         order_G = np.argsort(trace.arrival_ns_S, kind="stable")
-        return order_G, trace.arrival_ns_S[order_G]
+        return order_G, at_speed(trace.arrival_ns_S[order_G], demand.speed)
     if demand.sequences is not None:
         check_room("--sequences", demand.sequences, 400 + 40 * trace.T * trace.L / trace.S)
     _, first = np.unique(trace.sequence_T, return_index=True)
@@ -137,5 +147,6 @@ def composed(
 
 
 def asked_of(engine: Engine, demand: Demand) -> dict:
-    """Return what a composition is of, for its header."""
-    return {**asdict(engine), **asdict(demand)}
+    """Return what a composition is of, for its header; the speed where it is not the recorded one."""
+    asked = {**asdict(engine), **asdict(demand)}
+    return asked if demand.speed != 1 else {name: value for name, value in asked.items() if name != "speed"}

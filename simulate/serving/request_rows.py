@@ -39,9 +39,11 @@ def serve(
     service, order_G, arrival_ns_G = new_service(trace, engine, demand, system, cost)
     end_ns = service.run(advance)
     sent = service.transfer.sent_bytes_G if service.transfer is not None else {}
+    rate_per_s = demand.rate_of(arrival_ns_G)
     rows = [
         {
-            "rate_per_s": "" if demand.rate_per_s is None else demand.rate_per_s,
+            "rate_per_s": "" if rate_per_s is None else rate_per_s,
+            "speed": demand.speed if demand.arrivals == "recorded" else "",
             "seed": "" if demand.seed is None else demand.seed, "request": number,
             "source_sequence": int(trace.sequences_S[order_G[number]]), "prompt_tokens": each.prompt,
             "output_tokens": len(each.rows) - each.prompt + (each.prompt > 0),

@@ -53,6 +53,8 @@ def settings(draw, experts, arrivals=("all", "closed", "poisson", "steps", "reco
         fields["in_flight"] = draw(st.integers(1, 4) | st.just(1000))
     if arrivals == "poisson":
         fields["rate_per_s"] = draw(st.sampled_from([2e7, 1e8, 1e9]))
+    if given.get("arrivals", arrivals) == "recorded":
+        fields["speed"] = draw(st.sampled_from([1.0, 0.5, 3.0]))
     if arrivals == "poisson" or (arrivals != "recorded" and draw(st.booleans())):
         fields["seed"] = draw(st.integers(0, 9))
     return config(**{**fields, **given})

@@ -18,8 +18,9 @@ from moe_replay.traces.runs.served_sequences import Served
 from moe_replay.traces.runs.time_statistics import REQUESTS, latency_statistics, token_statistics
 
 COLUMNS = {
-    "rate_per_s": str, "seed": str, "request": int, "source_sequence": int, "prompt_tokens": int, "output_tokens": int,
-    "arrival_ns": int, "first_token_ns": int, "kv_bytes": int, "decode_pool_ns": int, "end_ns": int,
+    "rate_per_s": str, "speed": str, "seed": str, "request": int, "source_sequence": int, "prompt_tokens": int,
+    "output_tokens": int, "arrival_ns": int, "first_token_ns": int, "kv_bytes": int, "decode_pool_ns": int,
+    "end_ns": int,
 }  # fmt: skip
 MAKES = "python -m simulate compose TRACE ... --requests TABLE.csv"
 
@@ -72,6 +73,11 @@ def by_rate(rows: list[dict]) -> dict[str, tuple[list[dict[str, float]], str]]:
         status = status_of_run(of_run) if rate else "ok"  # all at once there is nothing to keep up with
         found[rate] = [*seeds, token_times(of_run)], min(before, status, key=("unstable", "short", "ok").index)
     return found
+
+
+def speeds_by_rate(rows: list[dict]) -> dict[str, str]:
+    """Return {rate: how many times as fast as recorded its requests came}; nothing where arrivals were drawn."""
+    return {str(row["rate_per_s"]): str(row["speed"]) for row in rows if row["speed"] != ""}
 
 
 def read_requests(path: Path) -> list[dict]:

@@ -30,6 +30,7 @@ from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 LOCKSTEP = RunConfig(scheduler="lockstep")
 CLOSED = RunConfig(arrivals="closed", in_flight=4)
 POISSON = RunConfig(arrivals="poisson", rate_per_s=10.0, seed=0)
+RECORDED = RunConfig(arrivals="recorded")
 LINKED = ClusterConfig(
     links="test", inside_latency_ns=1, inside_bytes_per_s=1e9, network_latency_ns=1, network_bytes_per_s=1e9,
     dispatch_bytes=1, combine_bytes=1,
@@ -41,7 +42,8 @@ OF_RUNS = {
     "timeout_ns": (RunConfig(timeout_ns=1_234_567_890_123), 1_234_567_890_124), "max_step": (LOCKSTEP, 8),
     "arrivals": (RunConfig(), "steps"), "in_flight": (CLOSED, 5), "rate_per_s": (POISSON, 10.000000001),
     "load": (POISSON, 0.5), "k": (RunConfig(), 2), "sequences": (RunConfig(), 100), "dense": (RunConfig(), False),
-    "served": (RunConfig(), "second-half"), "devices": (RunConfig(), 2), "memory": (RunConfig(), MemoryConfig()),
+    "served": (RunConfig(), "second-half"), "speed": (RECORDED, 2.0),
+    "devices": (RunConfig(), 2), "memory": (RunConfig(), MemoryConfig()),
     "cluster": (LOCKSTEP, LINKED),
 }  # fmt: skip
 OF_CLUSTERS = {

@@ -8,7 +8,7 @@ from moe_replay.analysis.tables.memory_causes import memory_table
 from moe_replay.simulate.answers.device_answer import placed_loads
 from moe_replay.simulate.answers.miss_answer import OPTIMUM, counted, slots_shown
 from moe_replay.simulate.answers.run_answer import answered
-from moe_replay.simulate.answers.time_answer import LONGEST, explained
+from moe_replay.simulate.answers.time_answer import LONGEST, by_itself, explained
 from moe_replay.simulate.answers.trace_facts import facts_of
 from moe_replay.simulate.answers.trace_part import part_of
 from moe_replay.simulate.config.run_config import RunConfig
@@ -132,3 +132,17 @@ def test_facts_say_what_may_be_asked(study, tmp_path):
     assert "--costs" in facts_of(Study(study.trace)).no_costs
     with pytest.raises(InputError, match="no such file"):
         facts_of(Study(tmp_path / "nothing.parquet"))
+
+
+@pytest.mark.parametrize(
+    "arriving",
+    [
+        {"arrivals": "recorded", "speed": 2.0},
+        {"arrivals": "poisson", "rate_per_s": 9.0, "load": 0.5, "seed": 1},
+        {"arrivals": "closed", "in_flight": 7},
+        {"arrivals": "all"},
+    ],
+)
+def test_a_run_by_itself_keeps_nothing_of_how_its_sequences_arrived(arriving):
+    alone = by_itself(RunConfig(queue_size=4, **arriving))
+    assert alone == RunConfig(queue_size=4, arrivals="closed", in_flight=1, seed=arriving.get("seed"))

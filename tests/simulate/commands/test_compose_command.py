@@ -2,14 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from moe_replay.analysis.__main__ import app as analysis_app
+from moe_replay.analysis.tables.what_if import runs_table
 from moe_replay.simulate.__main__ import app as simulate_app
 from moe_replay.traces.__main__ import app as traces_app
 from moe_replay.traces.command_line.command import status_of
-from moe_replay.traces.runs.request_table import read_requests
+from moe_replay.traces.file.trace_file import load_trace
+from moe_replay.traces.runs.request_table import read_requests, status_of_run
+from moe_replay.traces.runs.run_records import run_names
 
 LINKED = "--devices 4 --nodes 2 --links h800-ndr --dispatch-bytes 4096 --combine-bytes 4096 --engine simpy"
 
@@ -57,6 +61,40 @@ def test_rates_and_seeds_make_one_table_and_a_target_finds_the_highest(toy):
     assert (toy / "times.csv").read_text().count("\n") == 4
 
 
+def test_recorded_arrivals_are_served_at_several_speeds(toy):
+    """Each speed has a mean rate, and whether it can be served is judged as it is of drawn arrivals."""
+    cost = "--affine 20000,500"
+    call(simulate_app, f"compose toy.parquet {cost} --arrivals poisson --rate 100 --sequences 400 --out timed.parquet")
+    served = f"compose timed.parquet {cost} --arrivals recorded --speed"
+    said = call(simulate_app, f"{served} 1,2,2000 --requests served.csv")
+    assert said.split()[said.split().index("status") + 1] == "1"
+    rows = read_requests(toy / "served.csv")
+    arrivals = load_trace(toy / "timed.parquet").arrival_ns_S
+    by_speed = {speed: [row for row in rows if float(row["speed"]) == speed] for speed in (1, 2, 2000)}
+    for speed, found in by_speed.items():
+        wanted = np.rint(np.sort(arrivals) / speed).astype(int)
+        assert [row["arrival_ns"] for row in found] == wanted.tolist()
+        assert float(found[0]["rate_per_s"]) == 399 * 1e9 / (wanted[-1] - wanted[0])
+    status = {speed: status_of_run(found) for speed, found in by_speed.items()}
+    assert status == {1: "ok", 2: "ok", 2000: "unstable"}
+    found = call(analysis_app, "requests served.csv --ttft 10ms")
+    assert "speed" in found
+    assert "unstable: later requests" in found
+    call(simulate_app, f"{served} 2 --out twice.parquet")
+    assert load_trace(toy / "twice.parquet").header.notes["composition"]["speed"] == 2.0
+
+
+def test_a_run_and_a_sweep_take_speeds(toy):
+    call(simulate_app, "compose toy.parquet --affine 20000,500 --arrivals poisson --rate 900 --out timed.parquet")
+    words = "timed.parquet --affine 20000,500"
+    call(simulate_app, f"run {words} --arrivals recorded --speed 1,2 --out runs")
+    assert run_names(toy / "runs") == ["queues-B001-recorded", "queues-B001-recorded-x2.0"]
+    call(simulate_app, f"sweep {words} --axis speed=1,2 --out sweep.parquet")
+    for made in ("runs", "sweep.parquet"):
+        table = runs_table(toy / made)
+        assert table.settings["speed"].tolist() == [1.0, 2.0]
+
+
 def test_two_pools_say_what_they_send(toy):
     words = f"compose toy.parquet --affine 20000,500 {LINKED} --pools prefill=2,decode=2 --requests"
     assert "0 bytes for a prompt's token" in call(simulate_app, f"{words} none.csv")
@@ -93,9 +131,11 @@ def test_a_composed_trace_names_the_machine_only_where_there_is_one(toy):
             f"{LINKED} --pools prefill=2,decode=2 --out x.parquet",
             "a trace holds one after another; allowed: --requests",
         ),
-        ("--arrivals poisson --rate 1,2 --out x.parquet", "--out: 2 rates and seeds are no one trace"),
+        ("--arrivals poisson --rate 1,2 --out x.parquet", "--out: 2 runs are no one trace"),
         ("--requests x.parquet", "allowed: a name that ends in .csv"),
         ("--seed 1 --replications 2", "--seed and --replications both say which seeds"),
+        ("--speed 2", "--speed has no meaning under arrivals 'all', only under 'recorded'"),
+        ("--arrivals recorded --speed 0", "--speed"),
         ("--rate 5", "a rate is needed under arrivals 'poisson', and allowed only there"),
     ],
 )

@@ -20,7 +20,7 @@ from moe_replay.traces.runs.run_records import BATCH_COLUMNS, PASS_COLUMNS, memb
 
 MESSAGES = ("layer", "kind", "source", "destination", "tokens", "bytes", "queued_ns", "start_ns", "end_ns")
 BATCHES = ("device", "layer", "block", "tokens", "members_crc", "ready_ns", "start_ns", "end_ns", "forced")
-ALL_AT_ONCE = {"arrivals": "all", "in_flight": None, "rate_per_s": None, "seed": None}
+ALL_AT_ONCE = {"arrivals": "all", "in_flight": None, "rate_per_s": None, "speed": 1.0, "seed": None}
 both_engines = pytest.mark.parametrize("engine", [simulate_by_simpy, simulate_compiled])
 
 

@@ -218,7 +218,7 @@ def times(batch):
 @quick
 def test_one_pass_in_flight_and_queues_of_one_are_the_plain_sequential_sum_of_costs(drawn):
     workload, config, cost = drawn
-    alone = {"arrivals": "closed", "in_flight": 1, "rate_per_s": None, "seed": None}
+    alone = {"arrivals": "closed", "in_flight": 1, "rate_per_s": None, "speed": 1.0, "seed": None}
     config = replace(config, **NO_QUEUES, **alone)
     replay = run(workload, config, cost)
     total = 0

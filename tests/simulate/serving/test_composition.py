@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from served_traces import recorded
 from moe_replay.simulate.config.costs import affine
 from moe_replay.simulate.config.run_config import RunConfig
 from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.engines.engine_choice import simulate
 from moe_replay.simulate.engines.simpy_engine import Engine as Simulator
 from moe_replay.simulate.serving.composition import Demand, Engine, asked_of, composed
 from moe_replay.simulate.serving.request_rows import serve
@@ -99,6 +101,32 @@ def test_every_composition_keeps_the_rules_of_the_engine(lengths, running, spare
         )
     first_step = [made.step_T[made.sequence_T == sequence].min() for sequence in range(len(sources))]
     assert (np.diff(first_step) >= 0).all()  # first come, first served
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_recorded_arrivals_come_as_many_times_as_fast_as_asked(engine):
+    """A run that is told a speed is one of a trace whose own arrivals are so much nearer, and says so."""
+    trace = recorded([(1, 1), (1, 0), (2, 2)], layers=1, arrival_ns_S=np.array([100, 701, 40_000]))
+    near = replace(trace, arrival_ns_S=np.array([50, 350, 20_000]))  # 350.5 is rounded to even
+    config = RunConfig(scheduler="lockstep", arrivals="recorded", dense=False, speed=2.0)
+    runs = [
+        simulate(trace_workload(each, asked), asked, lambda layer, block, tokens: 10, {"config": {}}, engine=engine)
+        for each, asked in ((trace, config), (near, replace(config, speed=1.0)))
+    ]
+    for name in ("arrival_ns", "end_ns"):
+        assert runs[0].passes[name].tolist() == runs[1].passes[name].tolist()
+    assert config.name == "lockstep-Sall-recorded-x2.0-nodense"
+    assert config.as_dict()["speed"] == 2.0
+    assert "speed" not in replace(config, speed=1.0).as_dict()  # headers that were written before are of speed 1
+
+
+def test_a_trace_that_is_composed_at_a_speed_holds_its_arrivals():
+    trace = recorded([(2, 1), (1, 1), (1, 0)], arrival_ns_S=np.array([5, 12, 40]))
+    made, _ = compose(trace, Engine(8, 4), Demand("recorded", speed=0.5), constant(10))
+    assert made.arrival_ns_S.tolist() == [10, 24, 80]
+    assert made.header.notes["composition"]["speed"] == 0.5
+    plain, _ = compose(trace, Engine(8, 4), Demand("recorded"), constant(10))
+    assert "speed" not in plain.header.notes["composition"]
 
 
 @pytest.mark.parametrize("dense", [True, False])
