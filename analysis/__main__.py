@@ -44,11 +44,19 @@ from moe_replay.analysis.tables.published_placement import (
     write_published,
 )
 from moe_replay.analysis.tables.what_if import runs_table, shown
-from moe_replay.analysis.written_tables import holes, is_of_this_command, keep_claims, refuse_other_tables, write_whole
+from moe_replay.analysis.written_tables import (
+    WHOLE_HELP,
+    check_whole,
+    holes,
+    is_of_this_command,
+    keep_claims,
+    refuse_other_tables,
+    write_whole,
+)
 from moe_replay.traces.command_line.command import Force, new_app, run
 from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import sha256_of
-from moe_replay.traces.command_line.outputs import check_output, check_place, staged
+from moe_replay.traces.command_line.outputs import check_place, staged
 from moe_replay.traces.errors import unknown_name
 from moe_replay.traces.file.trace_file import load_trace
 
@@ -100,7 +108,7 @@ def runs_command(
     folder: Annotated[
         Path, typer.Argument(metavar="RUNS", help="A folder of run records, or the table of `simulate sweep`.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="TABLE.csv", help=WHOLE_HELP)] = None,
     worlds: Annotated[
         bool, typer.Option("--worlds", help="Of `simulate memory`, the worlds that explain lost time too.")
     ] = False,
@@ -112,7 +120,7 @@ def runs_command(
 
     Example: `python -m analysis runs simulated --out what_if.csv`
     """
-    check_output(out, [folder], force)
+    check_whole(out, [folder], force)
     table = runs_table(folder, worlds)
     write_whole(table.whole, out, [folder], force)
     text, said = shown(table)
@@ -223,7 +231,7 @@ def smartmoe_command(
 @app.command("memory", no_args_is_help=True)
 def memory_command(
     folder: Annotated[Path, typer.Argument(help="A folder of runs with expert slots, from `simulate memory`.")],
-    out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="TABLE.csv", help=WHOLE_HELP)] = None,
     quality: Annotated[
         Path | None, typer.Option(help="Table of `collect swap-quality`: what lost gate mass cost where measured.")
     ] = None,
@@ -233,7 +241,7 @@ def memory_command(
 
     Example: `python -m analysis memory memory --out memory.csv`
     """
-    check_output(out, [folder, quality], force)
+    check_whole(out, [folder, quality], force)
     table, relation = memory_table(folder), None if quality is None else read_relation(quality)
     if relation is not None:
         table = with_measured_loss(table, relation)

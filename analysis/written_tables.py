@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from moe_replay.traces.command_line.distinct_names import told_apart
 from moe_replay.traces.command_line.files import replacing, sha256_of, write_json
 from moe_replay.traces.command_line.outputs import (
     WAY_OUT,
+    check_output,
+    digest_of,
     in_checkout,
     is_by_this_command,
     json_in,
@@ -20,6 +23,7 @@ from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.errors import InputError
 
 CLAIMS = "claims.json"
+WHOLE_HELP = "Write every column; TABLE.json beside it says how it came."
 FINE = ("ok", "unstable", "short", "skipped")  # every other status is a hole and makes the command fail
 
 _turn: AbstractContextManager = nullcontext()  # to change `claims.json`, where other processes change it too
@@ -32,10 +36,19 @@ def take_turns(lock: AbstractContextManager) -> None:
 
 
 def write_whole(table: pd.DataFrame, out: Path | None, inputs: list[Path | None], force: bool) -> None:
-    """Write every column of a table as CSV, where asked."""
-    if out is not None:
-        with staged(out, inputs, force) as written:
-            table.to_csv(written, index=False, float_format="%.9g", lineterminator="\n")
+    """Write every column of a table as CSV, where asked, and beside it from what and how it was made."""
+    if out is None:
+        return
+    given = told_apart([each for each in inputs if each is not None])
+    with staged(out, inputs, force, is_ours=is_of_this_command) as written:
+        write_csv(written.parent, written.stem, table, {name: digest_of(each) for name, each in given.items()})
+
+
+def check_whole(out: Path | None, inputs: list[Path | None], force: bool) -> None:
+    """Refuse, before anything is worked out, a place where `write_whole` could not write."""
+    if out is not None and out.suffix != ".csv":
+        raise InputError(f"--out: {out.name!r} is not allowed; allowed: a name that ends in .csv")
+    check_output(out, inputs, force)
 
 
 def write_csv(folder: Path, name: str, table: pd.DataFrame, inputs: dict[str, str]) -> None:

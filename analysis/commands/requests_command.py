@@ -8,10 +8,9 @@ import typer
 
 from moe_replay.analysis.printing import print_table
 from moe_replay.analysis.tables.request_times import Targets, highest_said, request_times, shown_requests
-from moe_replay.analysis.written_tables import write_whole
+from moe_replay.analysis.written_tables import WHOLE_HELP, check_whole, write_whole
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.option_groups import grouped
-from moe_replay.traces.command_line.outputs import check_output
 from moe_replay.traces.command_line.units import time_in
 from moe_replay.traces.runs.request_table import read_requests, system_of
 from moe_replay.traces.runs.time_statistics import PERCENTILES
@@ -30,7 +29,7 @@ class TargetOptions:
 def requests_command(
     table_path: Annotated[Path, typer.Argument(metavar="TABLE", help="Requests of `simulate compose --requests`.")],
     targets: TargetOptions,
-    out: Annotated[Path | None, typer.Option(help="Write every column as CSV too.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="TABLE.csv", help=WHOLE_HELP)] = None,
     force: Force = False,
 ) -> None:
     """Times to the first token (TTFT) and per further token (TPOT) by arrival rate, with intervals over seeds.
@@ -39,7 +38,7 @@ def requests_command(
 
     Example: `python -m analysis requests served.csv --ttft 200ms --tpot 50ms --at p95`
     """
-    check_output(out, [table_path], force)
+    check_whole(out, [table_path], force)
     asked = Targets(targets.ttft, targets.tpot, targets.at)
     table = request_times(read_requests(table_path), asked)
     write_whole(table, out, [table_path], force)

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from moe_replay.analysis.__main__ import app
 from moe_replay.analysis.parallel_builds import LONGEST, SAME_RUNS, tasks_of
 from moe_replay.analysis.table_builds import BUILDS
+from moe_replay.traces.command_line.files import sha256_of
+from moe_replay.traces.command_line.outputs import digest_of
 from moe_replay.traces.errors import InputError
 
 TABLES = (
@@ -145,6 +147,17 @@ def test_runs_of_a_folder_become_one_row_per_configuration(folders, tmp_path):
     rows = pd.read_csv(tmp_path / "runs.csv")
     assert rows["queue_size"].tolist() == [1, 2, 4]
     assert (rows["replications"] == 2).all()
+    about = json.loads((tmp_path / "runs.json").read_text())
+    assert about["inputs"] == {"executed": digest_of(executed)}
+    assert about["sha256"] == sha256_of(tmp_path / "runs.csv")
+    assert {"command", "packages", "source_revision"} <= about["provenance"].keys()
+
+
+@pytest.mark.parametrize("command", ["runs", "memory", "requests"])
+def test_a_table_beside_which_nothing_can_be_said_is_refused(command, tmp_path):
+    done = CliRunner().invoke(app, [command, str(tmp_path), "--out", str(tmp_path / "table.json")])
+    assert isinstance(done.exception, InputError)
+    assert "a name that ends in .csv" in str(done.exception)
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
