@@ -172,14 +172,20 @@ def homes(trace: Trace, rule: str, devices: int) -> np.ndarray:
     return home_devices(trace.sequence_T, trace.rank_T, rule, devices)
 
 
+def homes_rule(rule: str, rank_T: np.ndarray | None) -> str:
+    """Return the rule that is followed: a trace that tells no ranks has its homes by sequence."""
+    return "sequence" if rule == "trace" and rank_T is None else rule
+
+
 def home_devices(sequence_T: np.ndarray, rank_T: np.ndarray | None, rule: str, devices: int) -> np.ndarray:
     """Return the home device of every row, int64; `rule` as in `ClusterConfig`.
 
     InputError for a rank that is none of the devices.
     """
+    rule = homes_rule(rule, rank_T)
     if rule == "row":
         return np.arange(len(sequence_T)) % devices
-    if rule == "sequence" or rank_T is None:
+    if rule == "sequence":
         return sequence_T.astype(np.int64) % devices
     home_T = rank_T.astype(np.int64)
     outside = np.flatnonzero((home_T < 0) | (home_T >= devices))

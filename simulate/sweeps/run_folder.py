@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from moe_replay.simulate.config.costs import CostModel
 from moe_replay.simulate.config.run_config import RunConfig
-from moe_replay.simulate.config.workload import trace_workload
+from moe_replay.simulate.config.workload import homes_rule, trace_workload
 from moe_replay.simulate.engines.engine_choice import engine_for, simulate
 from moe_replay.simulate.policies.halves import sequences_served
 from moe_replay.simulate.policies.memory.expert_worth import known_of
@@ -58,6 +58,8 @@ class Runs:
         )  # fmt: skip
         if config.memory is not None:
             header |= known_fields(config.memory, self.known, self.known_digest)
+        if config.cluster is not None:
+            header["homes"] = homes_rule(config.cluster.homes, self.trace.rank_T)
         cost, transfer_ns = self.costs.cost(config.generator("service")), self.costs.transfer_ns(config.memory)
         return simulate(workload, config, cost, header, self.known, transfer_ns, self.engine)
 

@@ -1,6 +1,7 @@
 """Timelines: what a Perfetto file says, parsed back, is what the records say, once and to the nanosecond."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,8 @@ WORLDS = {
     "memory": f"memory toy.trace.parquet {COSTS} --expert-bytes 4MB --bandwidth 16 --cache lru --slots 4 --no-explain",
     "linked": f"run toy.trace.parquet {COSTS} --scheduler lockstep --arrivals steps --devices 4 --nodes 2 "
     "--links h800-ndr --micro-batches 2 --dispatch-bytes 2112 --combine-bytes 4096",
+    "linked-queues": f"run toy.trace.parquet {COSTS} --queue-size 4 --arrivals closed --in-flight 16 --devices 4 "
+    "--nodes 2 --links h800-ndr --dispatch-bytes 2112 --combine-bytes 4096",
 }
 
 
@@ -109,7 +112,7 @@ def records_of(worlds, name):
 def test_every_batch_transfer_and_message_is_there_once_with_its_times(name, worlds, parsed):
     records, file = records_of(worlds, name), parsed(name)
     batches = records.batches
-    place = "slot" if name == "linked" else "expert"
+    place = "slot" if name.startswith("linked") else "expert"
     keys = ("device", "layer", "block", "start_ns", "end_ns", "size")
     wanted = Counter(
         (f"device {device}", f"layer {layer} {f'{place} {block - 1}' if block else 'dense'}", start, end, size)
@@ -153,8 +156,26 @@ def test_flows_join_a_pass_from_arrival_over_its_first_batch_to_its_last(worlds,
         assert len(file.flows[flow]) == 3
 
 
+@pytest.mark.parametrize("name", ["linked", "linked-queues"])
+def test_passes_that_begin_on_several_devices_at_once_are_joined_to_their_homes(worlds, name):
+    records = records_of(worlds, name)
+    flows, batches = pass_flows(records), records.batches
+    assert flows.not_joined == 0
+    for row_P, layer in ((flows.first_P, 0), (flows.last_P, 3)):
+        assert (batches["device"][row_P] == records.passes["sequence"] % 4).all()
+        assert (batches["block"][row_P] == 0).all()
+        assert (batches["layer"][row_P] == layer).all()
+    assert (batches["start_ns"][flows.first_P] == records.passes["start_ns"]).all()
+    if name == "linked":  # of one token each, whose micro-batch is the same in every layer; the step ends later
+        assert (batches["micro_batch"][flows.last_P] == batches["micro_batch"][flows.first_P]).all()
+        assert (batches["end_ns"][flows.last_P] <= records.passes["end_ns"]).all()
+    else:
+        assert (batches["end_ns"][flows.last_P] == records.passes["end_ns"]).all()
+
+
 def test_a_pass_without_a_single_first_batch_is_not_joined_to_a_guess(worlds):
-    flows = pass_flows(records_of(worlds, "linked"))
+    records = records_of(worlds, "linked")
+    flows = pass_flows(replace(records, header=records.header | {"homes": "row"}))
     assert flows.not_joined == len(flows.first_P)  # every step begins on four devices at once
 
 
