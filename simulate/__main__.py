@@ -21,6 +21,7 @@ from moe_replay.simulate.commands.plan_command import plan_command
 from moe_replay.simulate.commands.pools_command import pools_command
 from moe_replay.simulate.commands.rebalance_command import rebalance_command
 from moe_replay.simulate.commands.run_command import run_command
+from moe_replay.simulate.commands.skew_command import skew_command
 from moe_replay.simulate.commands.sweep_command import sweep_command
 from moe_replay.simulate.commands.timeline_command import timeline_command
 from moe_replay.traces.command_line import command
@@ -32,7 +33,7 @@ COMMANDS = {
     "miss-curves": miss_curves_command, "memory": memory_command, "place": place_command,
     "rebalance": rebalance_command, "pools": pools_command, "plan": plan_command, "costs": costs_command,
     "order": order_command, "fuse": fuse_command, "all-to-all": all_to_all_command, "end-to-end": end_to_end_command,
-    "timeline": timeline_command,
+    "timeline": timeline_command, "skew": skew_command,
 }  # fmt: skip
 for name, each in COMMANDS.items():
     app.command(name)(each)

@@ -15,6 +15,7 @@ from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT, SHARE
 from moe_replay.traces.commands.arrivals_command import arrivals_command
 from moe_replay.traces.commands.import_command import import_command
+from moe_replay.traces.commands.import_costs_command import import_costs_command
 from moe_replay.traces.commands.roofline_command import roofline_command
 from moe_replay.traces.describe import description
 from moe_replay.traces.describe_loads import counts_text, load_description
@@ -171,6 +172,7 @@ def compact(
 app.command("import")(import_command)
 app.command("arrivals")(arrivals_command)
 app.command("roofline", no_args_is_help=True)(roofline_command)
+app.command("import-costs")(import_costs_command)
 
 
 @app.command("export")

@@ -1,4 +1,4 @@
-"""Cost tables and links that come with the project, by name: `nvidia-h200/mixtral-8x7b`; a link: `nvidia-h200`."""
+"""Cost tables, served layers and links that come with the project, by name, as `nvidia-h200/mixtral-8x7b`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ from moe_replay.traces.errors import InputError
 
 DATA = Path(__file__).parent / "data"
 COSTS = ".costs.parquet"
+SERVED_TIMES = ".served.parquet"  # measured by others: each says by whom, under which license
 LINK = "link.parquet"
 FOLDER = "shapes"  # of a device's logs: what was measured at published layer shapes
 
 
 def shipped_costs() -> dict[str, Path]:
     """Return the cost tables by name, DEVICE/SHAPE."""
-    found = sorted(DATA.glob(f"*/{FOLDER}/*{COSTS}"))
-    return {f"{path.parent.parent.name}/{path.name.removesuffix(COSTS)}": path for path in found}
+    return named(COSTS)
+
+
+def shipped_served() -> dict[str, Path]:
+    """Return the times of served layers by name, DEVICE/MODEL-FRAMEWORK."""
+    return named(SERVED_TIMES)
+
+
+def named(ending: str) -> dict[str, Path]:
+    """Return the files of layer shapes that end so, by DEVICE/NAME."""
+    found = sorted(DATA.glob(f"*/{FOLDER}/*{ending}"))
+    return {f"{path.parent.parent.name}/{path.name.removesuffix(ending)}": path for path in found}
 
 
 def shipped_links() -> dict[str, Path]:

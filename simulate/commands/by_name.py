@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,10 +21,12 @@ from moe_replay.traces.file.mixed_table import mixed_header
 from moe_replay.traces.glossary.lookup import titles
 from moe_replay.traces.runs.cost_table import load_costs
 from moe_replay.traces.runs.link_table import links_in, one_at_a_time
-from moe_replay.traces.shipped import found_by_name, shipped_costs, shipped_links
+from moe_replay.traces.served_layers.served_times import load_served
+from moe_replay.traces.shipped import found_by_name, shipped_costs, shipped_links, shipped_served
 
 BYTES_PER_S, LATENCY_NS = 16e9, 10_000  # of a link that nobody named, the second beside the bytes
 OF_COSTS = titles(("name", "experts", "k", "width", "hidden", "dtype", "tokens"))
+OF_SERVED = titles(("name", "experts", "k", "width", "hidden", "dtype", "devices"))
 OF_MACHINES = titles(("name", "inside_gigabytes_per_s", "inside_us", "network_gigabytes_per_s", "network_us", "nics"))
 OF_LINKS = titles(("name", "host_memory", "copies", "gigabytes_per_s", "latency_us"))
 
@@ -103,6 +106,18 @@ def costs_command() -> None:
     ]  # fmt: skip
     show("links, --link NAME: pinned memory (on a CPU: host), one stream", OF_LINKS.values(), rows)
     show_machines()
+    rows = [
+        [name, *(str(model[field]) for field in ("experts", "k", "width", "hidden", "dtype")), devices]
+        for name, model, devices in served_layers()
+    ]  # fmt: skip
+    show("served layers, simulate skew NAME: measured by others", OF_SERVED.values(), rows)
+
+
+def served_layers() -> Iterator[tuple[str, dict, str]]:
+    """Yield (name, model, on how many devices) of every served layer."""
+    for name, path in shipped_served().items():
+        found = load_served(path)
+        yield name, found.header["model"], " ".join(map(str, found.devices))
 
 
 def show_machines() -> None:

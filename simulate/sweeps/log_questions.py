@@ -8,9 +8,12 @@ from pathlib import Path
 
 from moe_replay.simulate.end_to_end.judged_steps import widest_step
 from moe_replay.traces.errors import InputError
+from moe_replay.traces.file.mixed_table import mixed_header
 from moe_replay.traces.load_trace import read_loads
+from moe_replay.traces.rooflines.gpu_peaks import GPUS
 from moe_replay.traces.runs.cost_table import load_costs
-from moe_replay.traces.shipped import shipped_costs
+from moe_replay.traces.served_layers.served_times import KIND, ROOFLINE_TYPES
+from moe_replay.traces.shipped import SERVED_TIMES, shipped_costs
 
 SERVED = ("wide", "served")  # models whose operating points may have been executed
 OPEN_LOOP_SEQUENCES = 2000
@@ -30,6 +33,7 @@ STEPS = {  # of linked devices, by the file that they are cut from
     "training/unbalanced.loads.parquet": ("--interval", 2),
 }
 MOST_TOKENS = 12288  # of a step of a training, where no expert gets more of them than costs were measured for
+SKEWED = ("--tokens", "64,2048", "--steps", 8)
 OVER_TIME = ("--method", "smartmoe", "--devices", 8, "--interval", "0,1,5,20,50", "--threshold", "1,1.1")
 
 
@@ -90,6 +94,7 @@ def questions_of_set(folder: Path, out: Path, replications: int) -> list[Questio
         words = ("all-to-all", folder / "ports.parquet", "--out", out / "all-to-all.parquet")
         asked.append((f"what would ports have taken for the exchanges of {name_of(folder)}?", words))
     asked += linked_questions(folder, out)
+    asked += skew_questions(folder, out)
     return [Question(said, tuple(map(str, words))) for said, words in asked]
 
 
@@ -115,6 +120,32 @@ def linked_questions(folder: Path, out: Path) -> Iterator[tuple[str, tuple]]:
         words = ("end-to-end", folder / name, "--costs", costs, *cut, *SYSTEMS)
         said = f"what would steps of {name_of(folder)} take on eight linked devices ({short})?"
         yield said, (*words, "--out", out / "end_to_end" / f"{short}.csv")
+
+
+def skew_questions(folder: Path, out: Path) -> Iterator[tuple[str, tuple]]:
+    """Yield what is asked of served layers: of each with the costs of its experts and the roofline, where there are.
+
+    The language models have as many experts and the k of gpt-oss-20b, so their traces are asked for its layer.
+    """
+    for served in sorted(folder.glob(f"*{SERVED_TIMES}")):
+        name = served.name.removesuffix(SERVED_TIMES)
+        costs = folder / f"{name.rpartition('-')[0]}-alone.costs.parquet"
+        texts = [folder.parent / "text" / f"language-{each}.trace.parquet" for each in ("decode", "prefill")]
+        of_text = [path for path in texts if path.exists() and costs.name.startswith(SHAPE)]
+        words = ("skew", served, *of_text, *SKEWED)
+        words += ("--costs", costs, "--links", "h100-ndr") if costs.exists() else ()
+        words += ("--gpu", gpu) if (gpu := roofline_gpu(served)) else ()
+        yield f"what does skew cost in a served layer ({name})?", (*words, "--out", out / "skew" / f"{name}.csv")
+
+
+def roofline_gpu(served: Path) -> str | None:
+    """Return the GPU of a served layer, where its roofline is known; a damaged file is refused by its question."""
+    try:
+        header = mixed_header(served, KIND)
+    except InputError:
+        return None
+    gpu = header["device"].rpartition(" ")[2].lower()
+    return gpu if gpu in GPUS and header["model"]["dtype"] in ROOFLINE_TYPES else None
 
 
 def tokens_of_step(loads: Path, costs: Path) -> int | None:

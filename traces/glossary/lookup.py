@@ -20,6 +20,7 @@ from moe_replay.traces.glossary import (
     records,
     runs,
     selections,
+    served,
     serving,
     settings,
     swapping,
@@ -45,6 +46,7 @@ FAMILIES: dict[str, tuple[Column, ...]] = {
         dispatch,
         swapping,
         layers,
+        served,
         rebalancing,
         training_steps,
     )
