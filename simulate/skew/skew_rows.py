@@ -128,7 +128,8 @@ def row_of(served: ServedTimes, rule: LayerRule, steps: Steps, tokens: int, aske
     heaviest_XE = load_XE.reshape(len(load_XE), devices, -1)[np.arange(len(load_XE)), load_XD.argmax(1)]
     exchange_ns = served.exchange_ns(devices, tokens / devices) if devices > 1 else {}
     return {
-        "served": served.name, "dtype": served.header["model"]["dtype"], "step_tokens": tokens, "devices": devices, "spread": steps.spread, "trace": steps.trace,
+        "served": served.name, "dtype": served.header["model"]["dtype"], "step_tokens": tokens, "devices": devices,
+        "spread": steps.spread, "trace": steps.trace,
         "layer_us": rule_us if steps.trace else measured_us, "over_balanced": None, "rule_us": rule_us,
         "rule_error_percent": 100 * (rule_us / measured_us - 1) if rule_us and measured_us else None,
         "device_max_over_mean": float((load_XD.max(1) / load_XD.mean(1)).mean()),
