@@ -31,7 +31,7 @@ HOMES = {
     "balance": "balance:build_balance",
     "placement": "placement:build_placement",
     "end_to_end": "end_to_end.build:build_end_to_end",
-    "skew": "skew:build_skew",
+    "skew": "skew.build:build_skew",
     "layer_costs": "layer_costs:build_layer_costs",
     "links": "links:build_links",
     "all_to_all": "all_to_all:build_all_to_all",

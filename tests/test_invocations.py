@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import typer
 from invocations import Draw, commands, input_files, restored, state_of
+from moe_tables import write_moe_tables
 
 from moe_replay.traces.command_line.command import PIPE_CLOSED, new_app, status_of
 from moe_replay.traces.errors import InputError
@@ -35,7 +36,8 @@ RIGHT_FOR = {  # where a name means something else in one command
     "like": {"only": "*", "out": "like"}, "regate": {"k": "1"}, "export": {"kind": "eplb", "out": "out.npz"},
     "misses": {"out": "out.csv"}, "plan": {"out": "out.csv"}, "runs": {"out": "out.csv"},
     "miss-curves": {"out": "out.csv"}, "order": {"policy": "lpmf", "out": "out.json"},
-    "end-to-end": {"out": "out.csv"},
+    "end-to-end": {"out": "out.csv"}, "skew": {"out": "out.csv", "served": "nvidia-h200/qwen3-30b-a3b-vllm"},
+    "import-costs": {"gpu": "toy_sxm", "experts": "8"},
 }  # fmt: skip
 TRAINING = (
     "language",
@@ -131,6 +133,7 @@ def right_inputs(folder):
     """Write small inputs that commands read: a trace, loads, costs, runs with and without memory, a sweep, tables."""
     rows = [(f"{v}", "x", "forward", 0) for v in range(3)]
     save_graph(training_graph("toy", rows, [(1, 0, False, [1]), (2, 1, False, [2])]), folder / "toy.graph.json")
+    write_moe_tables(folder / "tables")
     with contextlib.chdir(folder):
         for stage, line in (
             ("traces", "make trace.parquet --sequences 6 --layers 2 --experts 4 --k 2 --prompt 2-3 --decode 2"),

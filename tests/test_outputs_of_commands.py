@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from invocations import commands
+from moe_tables import write_moe_tables
 from test_invocations import STAGES, stage_app
 
 from moe_replay.traces.command_line.command import status_of
@@ -35,6 +36,7 @@ GRAPH = [(1, 0, False, [1]), (2, 1, False, [2])]  # storages of three operations
 WRITING = {
     "traces make": "x.parquet --sequences 3 --seed 5",
     "traces roofline": "--gpu h100 --width 64 --hidden 32 --experts 4 --k 2 --out x.parquet",
+    "traces import-costs": "--tables moe --gpu toy_sxm --k 1 --out x.parquet",
     "traces regate": "trace.parquet --k 1 --out x.parquet",
     "traces import": "npz arrays.npz --experts 4 --phase decode --score-kind none --out x.parquet",
     "traces arrivals": "trace.parquet log.csv --from mooncake --out x.parquet",
@@ -48,6 +50,7 @@ WRITING = {
     "simulate misses": "trace.parquet --slots 2 --out x.csv",
     "simulate rebalance": "trace.parquet --devices 2 --batch 4 --out x.csv",
     "simulate end-to-end": "trace.parquet --affine 100,20 --step-tokens 4 --token-bytes 8 --devices 2 --out x.csv",
+    "simulate skew": "nvidia-h200/gpt-oss-20b-vllm --tokens 8 --devices 1,2 --out x.csv",
     "simulate pools": "loads.parquet --devices 2 --width 8 --hidden 8 --out x.csv",
     "simulate order": "toy.graph.json --policy lpmf --out x.json",
     "simulate fuse": "toy.graph.json --pairs 1 --seconds 1 --out x.csv",
@@ -110,6 +113,7 @@ def run(monkeypatch, tmp_path):
         return status, wrong.getvalue()
 
     save_graph(training_graph("toy", [(f"{v}", "x", "forward", 0) for v in range(3)], GRAPH), "toy.graph.json")
+    write_moe_tables(Path("moe"))
     requests = [f"{1000 * at},3,2" for at in range(6)]
     Path("log.csv").write_text("\n".join(["timestamp,input_length,output_length", *requests]))
     for line in SETUP:

@@ -12,6 +12,7 @@ from operating_worlds import study_world
 from placing_logs import write_simulated_placements, write_training_loads
 from port_logs import write_port_log, write_predicted
 from serving_worlds import serve_point
+from skew_logs import write_served_layer, write_simulated_skew
 from step_logs import write_step_logs
 from swapping_logs import write_memory_runs, write_misses, write_swapping_logs
 from vision_logs import write_vision_logs
@@ -59,6 +60,8 @@ def placements(tmp_path_factory):
     (logs / "cpu-toy" / "digits").mkdir()
     save_trace(toy_trace(), logs / "cpu-toy" / "digits" / "wide.trace.parquet")
     write_simulated_placements(logs, simulated)
+    served = write_served_layer(logs / "cpu-toy" / "shapes")
+    write_simulated_skew(served, simulated / "cpu-toy" / "shapes")
     return logs, simulated
 
 

@@ -49,7 +49,7 @@ def link_times():
 
 def write_layer_logs(folder):
     """Write a cost table, times and a link of ten bytes a ns after 10 us."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     cost_table().save(folder / "toy.costs.parquet")
     header = {"device": "gpu-toy", "model": MODEL, "expert_bytes": BYTES, "lacking": {}}
     save_mixed(folder / "toy.times.parquet", layer_table(), header, layer_times.KIND)

@@ -24,7 +24,7 @@ TABLES = (
     "queue_size", "queue_size_steps", "queue_size_tradeoff", "random_routing", "random_routing_epochs",
     "miss_ratio", "skip_exchange", "swap_budget", "swap_latency", "swap_tradeoff", "layer_costs", "links",
     "balance", "placement", "placement_iterations", "placement_layers", "peak_memory", "peak_memory_compiled",
-    "all_to_all", "all_to_all_summary", "end_to_end", "end_to_end_published",
+    "all_to_all", "all_to_all_summary", "end_to_end", "end_to_end_published", "skew",
 )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def test_every_table_and_claim(folders):
         "accuracy_vs_k", "delta_k", "load_vs_k", "queue_size", "fidelity", "open_loop", "random_routing",
         "gating_memory", "delta_k_serving", "locality", "language", "miss_ratio", "swap_tradeoff", "swap_budget",
         "skip_exchange", "layer_costs", "links", "balance", "placement", "peak_memory", "all_to_all", "end_to_end",
+        "skew",
     }  # fmt: skip
     assert "1.500 bits per byte, fewer than the best n-gram (5-gram: 2.000" in claims["language"]["claim"]
     assert "6 of 6 runs" in claims["fidelity"]["claim"]

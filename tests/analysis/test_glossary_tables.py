@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from moe_tables import write_moe_tables
 from published_files import write_published_files
 from rich.console import Console, Group
 from typer.testing import CliRunner
@@ -33,6 +34,7 @@ from moe_replay.traces.runs.run_records import (
     TRANSFER_COLUMNS,
 )
 from moe_replay.traces.runs.run_statistics import run_statistics
+from moe_replay.traces.served_layers.served_times import COLUMNS as SERVED_COLUMNS
 from moe_replay.traces.synthetic import SyntheticSpec, synthetic_trace
 from moe_replay.traces.training_graphs.graph_file import save_graph
 from moe_replay.traces.training_graphs.training_graph import PHASES, training_graph
@@ -157,6 +159,11 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
          made / "timed.csv")  # fmt: skip
     call(simulate_app, "end-to-end", loads, *AFFINE, "--devices", "2", "--step-tokens", "400", "--token-bytes", "8",
          "--out", made / "steps.csv")  # fmt: skip
+    write_moe_tables(tmp_path / "moe")
+    imports = ("import-costs", "--tables", tmp_path / "moe", "--gpu", "toy_sxm")
+    call(traces_app, *imports)
+    call(traces_app, *imports, "--k", "1", "--out", made / "toy.served.parquet")
+    call(simulate_app, "skew", made / "toy.served.parquet", "--tokens", "4", "--out", made / "skewed.csv")
     call(simulate_app, "pools", loads, "--devices", "2", "--width", "8", "--hidden", "8", "--out", made / "pools.csv")
     write_published_files(tmp_path / "smartmoe")
     call(analysis_app, "smartmoe", tmp_path / "smartmoe", "--out", made / "published")
@@ -168,7 +175,7 @@ def test_tables_and_glossary_have_the_same_columns(folders, tmp_path, printed, m
     used |= {*EXECUTED_COLUMNS, *PREDICTED_COLUMNS}
     used |= {name for columns in columns_of_rows(make_run).values() for name in columns}
     used |= {*PHASED_PASS_COLUMNS, *BATCH_COLUMNS, *LINKED_BATCH_COLUMNS}
-    used |= {*TRANSFER_COLUMNS, *MESSAGE_COLUMNS, *COST_COLUMNS}
+    used |= {*TRANSFER_COLUMNS, *MESSAGE_COLUMNS, *COST_COLUMNS, *SERVED_COLUMNS}
     used |= {*INPUTS, "row"}  # where rows differ in them, and where something is said of a row
     used -= set(CACHES)  # values of `policy` that `miss-ratio` prints side by side
     assert not sorted(name for name in used if entry(name) is None)

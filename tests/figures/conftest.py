@@ -11,7 +11,7 @@ from delta_k_tables import delta_k_tables
 from layer_tables import layer_tables
 from locality_tables import locality_tables
 from memory_tables import memory_tables
-from placing_tables import exchange_tables, placement_numbers, placing_tables, timed_tables
+from placing_tables import exchange_tables, placement_numbers, placing_tables, skew_numbers, skew_tables, timed_tables
 from step_tables import step_tables
 from swapping_tables import swapping_tables
 from vision_tables import vision_tables
@@ -140,7 +140,7 @@ def tables(tmp_path):
     made |= accuracy_tables() | load_tables() | fidelity_tables() | delta_k_tables(SETS) | vision_tables(SETS)
     made |= memory_tables(SETS) | locality_tables(SETS[0]) | {"delta_k_serving": serving_rows()}
     made |= swapping_tables(SETS[0]) | layer_tables(SETS) | step_tables(SETS) | placing_tables(SETS)
-    made |= exchange_tables("cpu-toy/cluster") | timed_tables(SETS[0])
+    made |= exchange_tables("cpu-toy/cluster") | timed_tables(SETS[0]) | skew_tables(SETS[0])
     for name, rows in made.items():
         given, real = pd.DataFrame(rows), table_columns()[name]
         assert not set(given) - set(real), f"no columns of {name}: {sorted(set(given) - set(real))}"
@@ -149,12 +149,13 @@ def tables(tmp_path):
         "accuracy_vs_k", "delta_k", "delta_k_serving", "load_vs_k", "locality", "queue_size", "fidelity",
         "random_routing",
         "gating_memory", "miss_ratio", "swap_tradeoff", "swap_budget", "skip_exchange", "layer_costs", "links",
-        "peak_memory", "balance", "placement", "all_to_all", "end_to_end",
+        "peak_memory", "balance", "placement", "all_to_all", "end_to_end", "skew",
     )  # fmt: skip
     claims = {
         name: {"claim": f"What {name} shows.", "numbers": {"cpu": {"gain": 1.23456, "k": {"4": 2}}}} for name in figures
     }
     claims["placement"]["numbers"] = placement_numbers(SETS[0])
+    claims["skew"]["numbers"] = skew_numbers()
     (folder / "claims.json").write_text(json.dumps(claims))
     return folder
 

@@ -5,6 +5,7 @@ PLANNERS = {
     "contiguous": 1.8, "greedy": 1.2, "anti-correlation": 1.9, "anti-correlation=0.02": 1.25, "lpt": 1.2, "eplb": 1.2,
     "bound": 1.1,
 }  # fmt: skip
+SERVED = {"toy (vllm 1, GPU)": 100.0, "small (vllm 1, GPU)": 50.0}
 
 
 def placing_tables(sets):
@@ -98,3 +99,33 @@ def exchange_tables(name):
             summary.append({"set": name, "way": way, "devices": devices, "mape_percent": 100 * (1 - 1 / factor),
                             **FINE})  # fmt: skip
     return {"all_to_all": rows, "all_to_all_summary": summary}
+
+
+def skew_tables(name):
+    """Two layers at two numbers of tokens: laws take twice as long, a trace 1.2 times; the rule is 20 % off at most."""
+    rows = []
+    for served, us in SERVED.items():
+        for tokens in (64, 2048):
+            for devices in (1, 2, 4):
+                balanced = us * tokens / 64 / devices
+                what = {"set": name, "served": served, "dtype": "bfloat16", "step_tokens": tokens, "devices": devices}
+                for spread, factor, error in (
+                    ("balanced", 1.0, 0), ("power_law_1.01", 2.0, -20), ("power_law_1.2", 2.0, 10),
+                ):  # fmt: skip
+                    rows.append(what | {
+                        "spread": spread, "layer_us": factor * balanced, "rule_error_percent": error,
+                        "experts_us": 5 * balanced, "roofline_us": balanced / 2, **FINE,
+                    })  # fmt: skip
+                if served.startswith("toy"):
+                    recorded = {"spread": "recorded", "trace": "decode", "layer_us": 1.2 * balanced}
+                    rows.append(what | recorded | FINE)
+    return {"skew": rows}
+
+
+def skew_numbers():
+    """The numbers of the claim, by served layer."""
+    laws = {"devices": 4, "laws": [2.0, 2.0]}
+    return {
+        "toy (vllm 1, GPU)": laws | {"trace": "decode", "trace_over": 1.2},
+        "small (vllm 1, GPU)": laws | {"laws": [1.5, 1.9], "trace": None},
+    }

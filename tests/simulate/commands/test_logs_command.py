@@ -1,5 +1,6 @@
 """What a folder of logs asks of the simulator, and that one simulation that fails leaves the others their chance."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from moe_replay.traces.command_line import command
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.header import ModelInfo
 from moe_replay.traces.load_trace import LoadTrace
+from moe_replay.traces.shipped import shipped_served
 
 LISTED = """
 like LOGS/cpu/images/executed LOGS/cpu/images/wide.trace.parquet --costs LOGS/cpu/images/costs.parquet
@@ -101,6 +103,27 @@ def test_steps_are_timed_where_the_layer_was_measured_and_of_loads_that_are_toke
             load_SRMLE=np.ones((2, 1, 1, 1, 4), np.int64), iteration_S=np.arange(2), rank_R=np.zeros(1, np.int32),
         ).save(logs / "cpu/text/training/unbalanced.loads.parquet")  # fmt: skip
         assert timed(logs, tmp_path) == {"gpu/text/language-prefill.trace.parquet": measured} | found
+
+
+def test_served_layers_are_asked_for_with_what_is_known_of_their_experts(logs, tmp_path):
+    for name in ("gpt-oss-20b-vllm", "qwen3-30b-a3b-vllm"):
+        shutil.copy(shipped_served()[f"nvidia-h200/{name}"], logs / "gpu/shapes" / f"{name}.served.parquet")
+    (logs / "gpu/shapes/damaged-vllm.served.parquet").touch()
+    for name in ("shapes/gpt-oss-20b-alone.costs.parquet", "text/language-decode.trace.parquet"):
+        (logs / "gpu" / name).parent.mkdir(exist_ok=True)
+        (logs / "gpu" / name).touch()
+    asked = [" ".join(each.words) for each in questions_of(logs, tmp_path / "out", 7) if each.words[0] == "skew"]
+    cut = "--tokens 64,2048 --steps 8"
+    wanted = [
+        f"skew SHAPES/damaged-vllm.served.parquet {cut} --out OUT/damaged-vllm.csv",
+        f"skew SHAPES/gpt-oss-20b-vllm.served.parquet GPU/text/language-decode.trace.parquet {cut}"
+        " --costs SHAPES/gpt-oss-20b-alone.costs.parquet --links h100-ndr --out OUT/gpt-oss-20b-vllm.csv",
+        f"skew SHAPES/qwen3-30b-a3b-vllm.served.parquet {cut} --gpu h200 --out OUT/qwen3-30b-a3b-vllm.csv",
+    ]
+    places = {"SHAPES": logs / "gpu/shapes", "GPU": logs / "gpu", "OUT": tmp_path / "out/gpu/shapes/skew"}
+    for word, place in places.items():
+        wanted = [each.replace(word, str(place)) for each in wanted]
+    assert asked == wanted
 
 
 def test_what_cannot_be_told_apart_is_refused(logs, tmp_path):
