@@ -66,7 +66,10 @@ setup(
     package_data={
         f"{TOP}.figures": ["shipped/fidelity*.csv"],
         f"{TOP}.figures.report": ["*.html", "*.js"],
-        f"{TOP}.traces": ["data/*/shapes/*.costs.parquet", "data/*/shapes/link.parquet", "clusters/machines/*.toml"],
+        f"{TOP}.traces": [
+            *(f"data/*/shapes/{name}" for name in ("*.costs.parquet", "*.served.parquet", "link.parquet")),
+            "clusters/machines/*.toml",
+        ],
     },
     cmdclass={"build_py": BuildRooms, "editable_wheel": EditableRooms},
 )
