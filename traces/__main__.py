@@ -202,13 +202,15 @@ def export_command(
             model = subject.model
             placed = balanced_placement(model.name, model.layer_ids, subject.load_LE, devices, slots)
             subject = replace(subject, placement=placed)
-        export(kind, subject, written)
+        lost = export(kind, subject, written)
         if folder:
             check_alone(written, out)
     if subject.placement is not None:
         print(f"{out}: placement for {kind}: {balance_text(subject.load_LE, subject.placement)}")
-        return
-    print(f"{out}: {'selections' if kind == 'npz' else 'loads'} for {kind}")
+    else:
+        print(f"{out}: {'the whole trace' if kind == 'npz' else 'loads'} for {kind}")
+    if lost:
+        print(f"{out}: left out: {'; '.join(lost)}")
 
 
 def check_alone(written: Path, out: Path) -> None:

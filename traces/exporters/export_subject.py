@@ -12,6 +12,15 @@ from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
 from moe_replay.traces.selections import Trace
 
+TOKENS = "tokens, their order and scores"
+ITERATIONS, RANKS, MICROBATCHES = "iterations", "ranks", "microbatches"
+RANK_NUMBERS = "the ranks' own numbers"
+ZERO = "selections of experts without weights"
+HEADER = "the header (--model)"
+LAYERS = "the layers' own numbers (--layers)"
+K = "experts per token (--k)"
+DEVICES, NODES = "how many devices (--devices)", "how many nodes (--nodes)"
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -67,6 +76,22 @@ class Subject:
     def iterations(self) -> list[int]:
         """The source's numbers of the iterations."""
         return self.recorded.iteration_S.tolist() if isinstance(self.recorded, LoadTrace) else [0]
+
+    @property
+    def facts(self) -> list[str]:
+        """What there is to lose, in the words that are printed: each kind keeps some of it."""
+        if (placed := self.placement) is not None:
+            return [HEADER, LAYERS, DEVICES, *([NODES] if placed.nodes > 1 else [])]
+        found = [HEADER, LAYERS, K]
+        if isinstance(self.recorded, Trace):
+            return [TOKENS, *found, *([ZERO] if self.model.zero_experts else [])]
+        loads = self.recorded
+        iterations, ranks, microbatches = loads.load_SRMLE.shape[:3]
+        held = {
+            ITERATIONS: iterations > 1 or loads.iteration_S[0] != 0, RANKS: ranks > 1, MICROBATCHES: microbatches > 1,
+            RANK_NUMBERS: not np.array_equal(loads.rank_R, np.arange(ranks)), ZERO: self.model.zero_experts > 0,
+        }  # fmt: skip
+        return [word for word, there in held.items() if there] + found
 
     def in_all_layers(self, values_LX: np.ndarray, dense_X: np.ndarray | int) -> np.ndarray:
         """Return the MoE layers' rows at their own numbers among all layers, `dense_X` in the dense ones."""

@@ -9,8 +9,11 @@ from moe_replay.traces.exporters.export_subject import Subject
 EXPORTERS = {"eplb": eplb, "npz": npz, "sglang": sglang, "tensorrt-llm": tensorrt_llm}
 
 
-def export(kind: str, subject: Subject, path: Path) -> None:
-    """Write what a kind reads; InputError for an unknown kind, another suffix, or what the kind cannot hold."""
+def export(kind: str, subject: Subject, path: Path) -> list[str]:
+    """Write what a kind reads, and return what of it does not come back; an option in brackets says it again.
+
+    InputError for an unknown kind, another suffix, or what the kind cannot hold.
+    """
     if kind not in EXPORTERS:
         raise unknown_name("kind", kind, EXPORTERS)
     suffixes = EXPORTERS[kind].SUFFIXES
@@ -18,3 +21,4 @@ def export(kind: str, subject: Subject, path: Path) -> None:
         known = ", ".join(suffix or "a folder" for suffix in suffixes)
         raise InputError(f"{path}: {kind} writes {known}")
     EXPORTERS[kind].write(subject, path)
+    return [fact for fact in subject.facts if fact not in EXPORTERS[kind].KEEPS]

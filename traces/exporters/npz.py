@@ -6,11 +6,13 @@ import numpy as np
 
 from moe_replay.traces.command_line.files import replacing
 from moe_replay.traces.errors import InputError
-from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.exporters.export_subject import HEADER, LAYERS, TOKENS, ZERO, K, Subject
+from moe_replay.traces.importers.sequences.whole_trace import beside_selections
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.selections import Trace
 
 SUFFIXES = (".npz",)
+KEEPS = (TOKENS, HEADER, LAYERS, K, ZERO)
 
 
 def write(subject: Subject, path: Path) -> None:
@@ -18,8 +20,9 @@ def write(subject: Subject, path: Path) -> None:
 
     That is `scores`, `prompt_len`, `domain`, `zero_experts`, how many of the last experts have no weights, and
     `chosen_first`, the k of a trace that has its choice in front and what was left behind it.
-    Rows are put sequence by sequence; which step a token ran in is lost. Tokens that are missing in a sequence, as its
-    positions tell, are rows of -1. InputError for counts, for a placement, and for more missing tokens than there are.
+    Rows are put sequence by sequence. Tokens that are missing in a sequence, as its positions tell, are rows of -1.
+    Beside them is the rest of the trace, its header and the order of its rows too (`whole_trace`), so that it comes
+    back equal. InputError for counts, for a placement, and for more missing tokens than there are.
     """
     trace = subject.recorded
     if isinstance(trace, LoadTrace) or subject.placement is not None:
@@ -36,12 +39,7 @@ def write(subject: Subject, path: Path) -> None:
     experts_TLK[row_T] = trace.experts_TLK[order_T]
     arrays = {"experts": experts_TLK, "offsets": np.append(0, length_S.cumsum())}
     arrays["layer_ids"] = np.array(trace.header.model.layer_ids)
-    for name, values in (("prompt_len", trace.prompt_len_S), ("domain", trace.domain_S)):
-        if values is not None:
-            arrays[name] = values
-    if trace.scores_TLK is not None:
-        arrays["scores"] = np.zeros(experts_TLK.shape, np.float32)
-        arrays["scores"][row_T] = trace.scores_TLK[order_T]
+    arrays |= beside_selections(trace, row_T, order_T, len(experts_TLK))
     if trace.header.model.zero_experts:
         arrays["zero_experts"] = np.array(trace.header.model.zero_experts)
     if trace.header.chosen_first:

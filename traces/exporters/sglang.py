@@ -14,6 +14,7 @@ from moe_replay.traces.exporters.export_subject import Subject
 from moe_replay.traces.importers.reading.torch_file import save_torch
 
 SUFFIXES = (".json", ".pt")
+KEEPS = ()
 
 
 def write(subject: Subject, path: Path) -> None:

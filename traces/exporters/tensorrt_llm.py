@@ -7,9 +7,10 @@ import numpy as np
 
 from moe_replay.traces.command_line.files import replacing, write_json
 from moe_replay.traces.command_line.number_limits import narrowed
-from moe_replay.traces.exporters.export_subject import Subject
+from moe_replay.traces.exporters.export_subject import ITERATIONS, LAYERS, RANKS, K, Subject
 
 SUFFIXES = ("", ".yaml", ".yml")
+KEEPS = (LAYERS, K, ITERATIONS, RANKS)
 
 
 def write(subject: Subject, path: Path) -> None:

@@ -29,7 +29,7 @@ CLUSTER = ("devices", "nodes")  # of a placement
 TABLE = ("k", "layers", "phase", "score_kind", "ranked", "columns", "first_expert", "varying_k", *ROWS)
 COUNTS = ("experts", "layers", "arrays", "columns", "first_expert", "axes", "files_are", "approximate", *APART)
 KINDS = {
-    "npz": Kind(("experts", "phase"), ("k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
+    "npz": Kind((), ("experts", "phase", "k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
     "vllm": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
     "sglang": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
     "flame-moe": Kind(("sequence_tokens", "score_kind"), ("experts", "k", "ranked", "unrouted", "leave_out")),

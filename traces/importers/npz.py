@@ -7,7 +7,7 @@ import numpy as np
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.array_file import opened_arrays
 from moe_replay.traces.importers.reading.id_maps import map_note, stated_map
-from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source, layer_numbers
+from moe_replay.traces.importers.reading.import_source import NO_SCORES, Source, given, layer_numbers
 from moe_replay.traces.importers.reading.sound_rows import sound_rows
 from moe_replay.traces.importers.reading.token_rows import (
     ONE_AFTER_ANOTHER,
@@ -15,6 +15,7 @@ from moe_replay.traces.importers.reading.token_rows import (
     check_array,
 )
 from moe_replay.traces.importers.sequences.request_arrays import KNOWN, files_of, in_sequences, joined
+from moe_replay.traces.importers.sequences.whole_trace import is_whole, whole_trace
 from moe_replay.traces.selections import LARGEST_ROWS, Trace
 
 # What is looked for without --array; `scores` may also be called `probs`.
@@ -34,10 +35,27 @@ def read(source: Source) -> Trace:
 
     Several files, or a folder of them, are joined; a file without offsets is one sequence, a request. `experts`
     [B, T, L, K] with a mask [B, T] is a padded batch.
+
+    What `export npz` wrote is the whole trace, and is read as that (`whole_trace`).
     """
     paths = files_of(source.paths)
+    if (made := written_here(paths[0], source)) is not None:
+        return made
+    for name in ("experts", "phase"):
+        given(source, name, "the files do not tell")
     arrays = joined(paths, [read_arrays(path, source) for path in paths])
     return trace_of(paths[0], arrays, source, paths)
+
+
+def written_here(path: Path, source: Source) -> Trace | None:
+    """Return the trace that `export npz` wrote, None where another program wrote the file, or options read it anew."""
+    if path.suffix != ".npz":
+        return None
+    with opened_arrays(path) as held:
+        if not is_whole(source, list(held.files)):
+            return None
+        arrays = {name: held[name] for name in held.files}
+    return whole_trace(path, arrays, source)
 
 
 def trace_of(path: Path, arrays: dict, source: Source, files: list[Path] | None = None) -> Trace:

@@ -11,6 +11,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.guessing.file_signs import Signs, signs_of
 from moe_replay.traces.importers.importer_names import KINDS
 from moe_replay.traces.importers.reading.import_source import option
+from moe_replay.traces.importers.sequences.whole_trace import MARKS
 from moe_replay.traces.importers.tables.column_fields import CELLS, LAYERS, NAMES, SLOTS, normal
 from moe_replay.traces.importers.tables.count_arrays import USUAL as COUNTS
 
@@ -24,6 +25,7 @@ MEANING = {
     "devices": ("DEVICES", "devices that the placement is for"),
     "hidden_layers": ("N", "all layers of the model, dense ones too"),
 }
+ARRAYS = ("experts", "phase")
 SCORED = ("scores", "probs", *NAMES["score"], *NAMES["scores"])
 
 
@@ -73,6 +75,11 @@ def scored(signs: Signs) -> tuple[str, ...]:
     return ("score_kind",) if {"scores", "probs"} & {*signs.names} else ()
 
 
+def of_arrays(signs: Signs) -> tuple[str, ...]:
+    """Return what an .npz of selections does not say of itself: nothing where `export npz` wrote it."""
+    return () if signs.has(*MARKS) else (*ARRAYS, *scored(signs))
+
+
 def many(signs: Signs, least: int, most: int) -> bool:
     """Return whether an array of a usual name of counts has so many dimensions."""
     found = [at for name, at in signs.dimensions.items() if name.lower() in (*COUNTS, "array")]
@@ -87,7 +94,7 @@ RULES: tuple[tuple[Callable[[Signs], bool], Callable[[Signs], Guess]], ...] = (
     (lambda s: s.form == "npz" and (s.has("phy2log") or (s.has("weight") and not s.has("experts"))),
      lambda s: Guess("eplb", "array phy2log or weight", ("k",), "loads")),
     (lambda s: s.form == "npz" and (s.has("experts") or s.has("routed_experts")) and not s.has("layer"),
-     lambda s: Guess("npz", f"arrays {', '.join(s.names)!s:.80}", scored(s))),
+     lambda s: Guess("npz", f"arrays {', '.join(s.names)!s:.80}", of_arrays(s))),
     (lambda s: s.has("records") or s.has("logical_count") or s.has("physical_to_logical_map"), recorder_guess),
     (lambda s: s.form == "pt" and any(name.endswith("rollout_routed_experts") for name in s.names)
      and max(s.dimensions.get(name, 0) for name in s.names) < 4,
@@ -138,7 +145,7 @@ def by_name(path: Path) -> Guess:
         ("rank", ".safetensors", Guess("tensorrt-llm", "rank<R>.safetensors", suffix="loads")),
         ("layer_", ".parquet", Guess("flame-moe", "files layer_NN.parquet")),
         ("mcore_ep_loads", ".npz", Guess("megatron", "files mcore_ep_loads_rank<R>", suffix="loads")),
-        ("", ".npz", Guess("npz", "a folder of .npz files, a request each")),
+        ("", ".npz", Guess("npz", "a folder of .npz files, a request each", ARRAYS)),
         ("", ".yaml", Guess("tensorrt-llm", "a placement in YAML", ("devices",), "placement")),
     ):
         if any(name.startswith(begins) and name.endswith(ends) for name in names):
