@@ -166,8 +166,10 @@ def test_passes_that_begin_on_several_devices_at_once_are_joined_to_their_homes(
         assert (batches["block"][row_P] == 0).all()
         assert (batches["layer"][row_P] == layer).all()
     assert (batches["start_ns"][flows.first_P] == records.passes["start_ns"]).all()
-    if name == "linked":  # of one token each, whose micro-batch is the same in every layer; the step ends later
-        assert (batches["micro_batch"][flows.last_P] == batches["micro_batch"][flows.first_P]).all()
+    if name == "linked":  # one token has the same micro-batch in every layer; the step ends later
+        one_P = records.passes["tokens"] == 1
+        assert 0 < one_P.sum() < len(one_P)
+        assert (batches["micro_batch"][flows.last_P] == batches["micro_batch"][flows.first_P])[one_P].all()
         assert (batches["end_ns"][flows.last_P] <= records.passes["end_ns"]).all()
     else:
         assert (batches["end_ns"][flows.last_P] == records.passes["end_ns"]).all()
