@@ -15,6 +15,7 @@ from moe_replay.collect.huggingface.generation import Plan
 from moe_replay.collect.huggingface.model_loading import TYPES, check_at_hand, load_model, load_tokenizer, short_name
 from moe_replay.collect.huggingface.probing import ALL, CHOSEN
 from moe_replay.collect.huggingface.prompts import read_prompts
+from moe_replay.collect.huggingface.routers import ATTENTION, MLP
 from moe_replay.collect.recording.classifier_recording import record_trace
 from moe_replay.collect.training.classifier_training import restore
 from moe_replay.traces.command_line.option_groups import grouped
@@ -88,7 +89,10 @@ class PromptOptions:
         ),
     ] = None
     part: Annotated[
-        str | None, typer.Option(help="encoder or decoder, where a model has both.", rich_help_panel=TRANSFORMERS)
+        str | None,
+        typer.Option(
+            help="encoder or decoder; attention or mlp: where both have experts.", rich_help_panel=TRANSFORMERS
+        ),
     ] = None
     sample: Annotated[
         bool, typer.Option("--sample", help="Sample instead of greedy decoding.", rich_help_panel=TRANSFORMERS)
@@ -171,6 +175,10 @@ def route_prompts(name: str, data: Path, prompted: PromptOptions, batch: int, wh
     decoded = int((trace.phase_T == 1).sum())
     experts = f"{trace.K} of {trace.header.model.experts} experts"
     print(f"{out}: {trace.T} tokens, {decoded} of them decoded, {trace.L} layers, {experts}")
+    if trace.header.notes["part"] == MLP and prompted.part is None:
+        print(f"{out}: of the experts of MLPs alone; --part {ATTENTION} records those of attention")
+    if trace.header.notes["part"] == MLP and prompted.part is None:
+        print(f"{out}: of the experts of MLPs alone; --part {ATTENTION} records those of attention")
     for said in uncomputed(trace, trace.header.model.used_k):
         print(f"{out}: {said}")
 

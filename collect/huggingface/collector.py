@@ -66,6 +66,8 @@ def kept_text(writer: TraceWriter) -> str:
 def check_padding(model: nn.Module, watch: Watch, prompts: list[Prompt], plan: Plan) -> None:
     """Refuse batches whose padding, in front of the prompts, would take the capacity of experts or change routes."""
     lengths = {len(prompt.token_ids) for prompt in prompts}
+    if min(plan.batch, len(prompts)) > 1 and any(each.by_batch for each in watch.choices):
+        raise InputError("which experts a token gets depends on the other prompts of its batch: allowed: --batch 1")
     if plan.batch == 1 or len(lengths) == 1 or pads_right(model):
         return
     if any(each.may_drop for each in watch.choices):

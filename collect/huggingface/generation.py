@@ -13,9 +13,9 @@ from moe_replay.collect.huggingface.prompts import Prompt
 class Plan:
     """How prompts are run: `batch` at once, up to `new_tokens` generated each (0: prefill only); greedy, or sampled.
 
-    `part`: encoder or decoder of an encoder-decoder model. `candidates`: how many experts a row records, `all`,
-    `chosen` (the router's, by weight), or None: all up to ALL_CANDIDATES, twice k beyond, chosen where the router
-    ranks by something else than its scores. There more than the chosen are recorded behind them, by score.
+    `part`: encoder or decoder of an encoder-decoder model; attention or mlp, where both have experts. `candidates`: how
+    many experts a row records, `all`, `chosen` (the router's, by weight), or None: all up to ALL_CANDIDATES, twice k
+    beyond, chosen where the router ranks by something else than its scores. There others come behind them.
     """
 
     batch: int = 8

@@ -8,7 +8,7 @@ from torch import nn
 from moe_replay.collect.devices import device_name
 from moe_replay.collect.huggingface.generation import Plan
 from moe_replay.collect.huggingface.probing import Watch, by_score
-from moe_replay.collect.huggingface.routers import Router
+from moe_replay.collect.huggingface.routers import MLP, Router, has_both
 from moe_replay.collect.huggingface.score_kinds import gate_rule, score_kind
 from moe_replay.traces.command_line.files import sha256_of
 from moe_replay.traces.command_line.provenance import provenance
@@ -28,7 +28,7 @@ def model_header(model: nn.Module, name: str, watch: Watch, plan: Plan, candidat
             name=name, experts=watch.experts, used_k=watch.k, layer_ids=tuple(each.layer for each in watch.routers),
             shared_experts=shared_experts(model, watch.routers[0], config),
             d_model=getattr(config, "hidden_size", None),
-            d_ff=getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None),
+            d_ff=expert_width(config),
             expert_bytes=expert_bytes(block, watch.experts), zero_experts=zero_experts(block, watch.experts),
             dtype=str(next(model.parameters()).dtype).split(".")[-1],
         ),
@@ -37,9 +37,16 @@ def model_header(model: nn.Module, name: str, watch: Watch, plan: Plan, candidat
         chosen_first=candidates is not None and not by_score(watch),
         data={"name": data.name, "digest": sha256_of(data)[:32], "note": None},
         device=device_name(next(model.parameters()).device), provenance=provenance(plan.seed),
-        notes={"class": type(model).__name__, "router": router, "part": plan.part, "batch": plan.batch,
+        notes={"class": type(model).__name__, "router": router,
+               "part": plan.part or (MLP if has_both(model) else None), "batch": plan.batch,
                "new_tokens": plan.new_tokens, "sampled": plan.sample},
     )  # fmt: skip
+
+
+def expert_width(config: object) -> int | None:
+    """Return the width within an expert; of a list, one for each kind of tokens, that of text (ERNIE 4.5 VL)."""
+    width = getattr(config, "moe_intermediate_size", None) or getattr(config, "intermediate_size", None)
+    return width[0] if isinstance(width, list | tuple) else width
 
 
 def shared_experts(model: nn.Module, router: Router, config: object) -> int:
@@ -79,6 +86,7 @@ def expert_bytes(block: nn.Module, experts: int) -> int | None:
     """
     inner = getattr(block, "experts", None)
     if not isinstance(inner, nn.Module):
-        return None
+        stacked = [each for each in block.parameters() if each.ndim == 3 and len(each) == experts]
+        return sum(each.nbytes // experts for each in stacked) or None  # JetMoE's, beside its router
     counts = {id(each): len(each) for each in inner.parameters(recurse=False) if each.ndim == 3}
     return sum(each.nbytes // counts.get(id(each), experts) for each in inner.parameters())

@@ -7,7 +7,8 @@ from torch import nn
 
 from moe_replay.collect.huggingface.generation import Plan, generate
 from moe_replay.collect.huggingface.prompts import Prompt
-from moe_replay.collect.huggingface.routers import Choice, Router, find_routers, limited
+from moe_replay.collect.huggingface.ran_experts import RanExperts
+from moe_replay.collect.huggingface.routers import SIDES, Choice, Router, find_routers, limited
 from moe_replay.traces.errors import InputError
 
 ALL_CANDIDATES = 64  # up to so many experts per layer all are recorded, beyond that twice the router's k
@@ -37,32 +38,41 @@ class Watch:
 @torch.no_grad()
 def probe(model: nn.Module, plan: Plan, prompt: Prompt) -> Watch:
     """Return what to watch, after the routers decided a few tokens; InputError where it cannot be recorded."""
-    both = bool(model.config.is_encoder_decoder)
-    if both != (plan.part is not None):
-        raise InputError("--part encoder or decoder is needed here" if both else "--part: the model has one part only")
-    module = model if not both else model.get_encoder() if plan.part == "encoder" else model.get_decoder()
-    routers, choices = find_routers(model, plan.part), {}
+    module = part_of(model, plan.part)
+    routers = find_routers(model, plan.part)
+    seen = {router: [] for router in routers}
     handles = [
-        router.module.register_forward_hook(
-            lambda _, __, output, each=router: choices.update({each: each.choice(output)})
-        )
+        router.module.register_forward_hook(lambda _, __, output, each=router: seen[each].append(each.choice(output)))
         for router in routers
     ]
+    ran = RanExperts(routers)
     try:
         generate(model, [Prompt(prompt.token_ids[:PROBE_TOKENS])], Plan(new_tokens=1), 0)
     finally:
-        for handle in handles:
+        for handle in (*handles, *ran.handles):
             handle.remove()
-    silent = [router.name for router in routers if router not in choices]
-    if silent:
-        raise InputError(f"router {silent[0]} did not run in a forward call, allowed: every router in every call")
-    told = [router.told(choices[router]) for router in routers]
+    for router in routers:
+        if len(seen[router]) != 1:
+            raise InputError(f"router {router.name} ran {len(seen[router])} times in a forward call, allowed: once")
+        ran.check(router, seen[router][0])
+    told = [router.told(seen[router][0]) for router in routers]
     watch = Watch(module, [router for router, _ in told], [choice for _, choice in told])
     check_numbers(watch)
     shapes = {(choice.logits_NE.shape[1], choice.experts_NK.shape[1]) for choice in watch.choices}
     if len(shapes) > 1:
         raise InputError(f"layers have different (experts, k): {sorted(shapes)}, allowed: the same in all layers")
     return watch
+
+
+def part_of(model: nn.Module, part: str | None) -> nn.Module:
+    """Return the module whose calls are forward calls: the model, or its encoder or decoder, which have to be named."""
+    if not model.config.is_encoder_decoder:
+        if part in SIDES:
+            raise InputError(f"--part {part}: the model has one part only")
+        return model
+    if part not in SIDES:
+        raise InputError(f"--part {' or '.join(SIDES)} is needed here")
+    return model.get_encoder() if part == "encoder" else model.get_decoder()
 
 
 def check_numbers(watch: Watch) -> None:

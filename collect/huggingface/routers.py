@@ -1,35 +1,26 @@
-"""The router modules of a transformers model, and what each form of them returns.
+"""The router modules of a transformers model.
 
 Which modules are routers is what the model class itself declares for `output_router_logits` (`_can_record_outputs`),
-not a pattern on names, which would catch a shared expert's gate too. What they return differs by family: FORMS. A MoE
-block whose router is not among them is refused, because left out it would pass for a dense layer.
+not a pattern on names, which would catch a shared expert's gate too. What they return differs by family: see
+`router_forms`. A MoE block whose router is not among them is refused, because left out it would pass for a dense layer.
 """
 
 import itertools
 import re
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from moe_replay.collect.huggingface.router_forms import FORMS, Choice
 from moe_replay.traces.errors import InputError
-
-
-class Choice(NamedTuple):
-    """What a router decided for N tokens: logits [N, E], weights [N, K], experts int64 [N, K], -1 = dropped.
-
-    `may_drop`: experts have a capacity, so that which tokens they get depends on more than the tokens' own scores.
-    """
-
-    logits_NE: torch.Tensor
-    weights_NK: torch.Tensor
-    experts_NK: torch.Tensor
-    may_drop: bool = False
-
 
 # Routers of the same form as their model's declared one, which the model does not declare.
 UNDECLARED = ("DeepseekV4HashRouter",)
+# Blocks that are declared in the place of their router, and where in them the router is that tokens of text take.
+INSIDE = {"Ernie4_5_VLMoeMoeBlock": "text_moe.gate"}
+SIDES = ("encoder", "decoder")
+ATTENTION, MLP = BOTH = ("attention", "mlp")  # parts of a layer that may both have experts
 SUM_TOLERANCE = 1e-2  # probabilities in bfloat16 do not sum to one exactly
 
 
@@ -59,62 +50,17 @@ class Router:
 
     def read(self, output: object) -> Choice:
         """Return what an output of this module says, unchanged."""
-        tensors = output if isinstance(output, tuple) else ()
-        if not all(isinstance(each, torch.Tensor) for each in tensors):
-            tensors = ()
+        parts = output if isinstance(output, tuple) else (output,)
         for fits, read in FORMS:
-            if fits(tensors):
-                return read(tensors, self.module)
-        shapes = ", ".join(f"{each.dtype} {list(each.shape)}" for each in tensors) or type(output).__name__
+            if fits(parts, self.module, self.block):
+                return read(parts, self.module, self.block)
+        shapes = ", ".join(
+            f"{each.dtype} {list(each.shape)}" if isinstance(each, torch.Tensor) else type(each).__name__
+            for each in parts
+        )
         raise InputError(
             f"router {self.name} ({type(self.module).__name__}) returns {shapes}: a form that is not known"
         )
-
-
-def is_top_k(tensors: tuple) -> bool:
-    """Whether these are (logits [N, E], weights [N, K], indices [N, K]): Mixtral and most others."""
-    return len(tensors) == 3 and not is_integer(tensors[0]) and is_integer(tensors[2]) and tensors[2].ndim == 2
-
-
-def top_k(tensors: tuple, module: nn.Module) -> Choice:
-    """Return the choice; routers of several families do not sort it, so it is sorted here, best weight first."""
-    logits_NE, weights_NK, experts_NK = tensors
-    order_NK = weights_NK.argsort(dim=1, descending=True, stable=True)
-    return Choice(logits_NE, weights_NK.gather(1, order_NK), experts_NK.gather(1, order_NK))
-
-
-def is_scattered(tensors: tuple) -> bool:
-    """Whether these are (scores [N, E], 0 outside the choice, logits [N, E]): Llama 4."""
-    return len(tensors) == 2 and tensors[0].shape == tensors[1].shape and tensors[0].ndim == 2
-
-
-def scattered(tensors: tuple, module: nn.Module) -> Choice:
-    """Return the choice out of scores that are 0 for the experts not chosen."""
-    scores_NE, logits_NE = tensors
-    weights_NK, experts_NK = scores_NE.topk(module.top_k, dim=1)
-    return Choice(logits_NE, weights_NK, experts_NK)
-
-
-def is_one_hot(tensors: tuple) -> bool:
-    """Whether these are (one-hot [B, S, E] after capacity, probability [B, S, 1], logits [B, S, E]): Switch.
-
-    NLLB-MoE's mask of the better of two experts, with weights [N, E], is not: there transformers 5.23 runs the experts
-    0 and 1 alone, whatever its routers chose.
-    """
-    if len(tensors) != 3 or not is_integer(tensors[0]) or tensors[0].shape != tensors[2].shape:
-        return False
-    return tensors[1].shape == (*tensors[0].shape[:-1], 1)
-
-
-def one_hot(tensors: tuple, module: nn.Module) -> Choice:
-    """Return the choice; a token beyond an expert's capacity has a row of zeros and gets no expert."""
-    hot_NE, weights_N1, logits_NE = (each.flatten(0, -2) for each in tensors)
-    dropped_N1 = hot_NE.sum(1, keepdim=True) == 0
-    experts_N1 = hot_NE.argmax(1, keepdim=True).masked_fill(dropped_N1, -1)
-    return Choice(logits_NE, weights_N1.masked_fill(dropped_N1, 0), experts_N1, may_drop=True)
-
-
-FORMS = ((is_one_hot, one_hot), (is_top_k, top_k), (is_scattered, scattered))
 
 
 def is_distribution(values_NE: torch.Tensor) -> bool:
@@ -128,24 +74,14 @@ def as_logits(probabilities_NE: torch.Tensor) -> torch.Tensor:
     return probabilities_NE.float().clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
-def is_integer(tensor: torch.Tensor) -> bool:
-    """Whether a tensor holds whole numbers."""
-    return not (tensor.is_floating_point() or tensor.is_complex())
-
-
 def find_routers(model: nn.Module, part: str | None = None) -> list[Router]:
     """Return a model's routers by ascending layer; `part`: only those whose name holds it (encoder or decoder).
 
-    InputError where there are none, or two in one layer.
+    Where attention has experts of its own beside those of the MLP (JetMoE), only the latter's, or, with `part`
+    attention, the former's. InputError where there are none, or two in one layer.
     """
-    wanted = declared(model)
-    found = [
-        Router(layer_number(name), name, module, model.get_submodule(name.rpartition(".")[0]))
-        for name, module in model.named_modules()
-        if (any(isinstance(module, kind) and (where is None or where in name) for kind, where in wanted)
-            or type(module).__name__ in UNDECLARED)
-        and (part is None or part in name.split("."))
-    ]  # fmt: skip
+    found = [each for each in all_routers(model) if part not in SIDES or part in each.name.split(".")]
+    found = found if part in SIDES else of_one_side(found, part)
     if not found:
         of = f" in its {part}" if part else ""
         raise InputError(f"{type(model).__name__}: no MoE router{of} that transformers knows of")
@@ -157,13 +93,46 @@ def find_routers(model: nn.Module, part: str | None = None) -> list[Router]:
     return found
 
 
+def all_routers(model: nn.Module) -> list[Router]:
+    """Return the routers of all parts of a model."""
+    wanted = declared(model)
+    found = []
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if kind in UNDECLARED or any(isinstance(module, each) and (at is None or at in name) for each, at in wanted):
+            place = f"{name}.{INSIDE[kind]}" if kind in INSIDE else name
+            block = model.get_submodule(place.rpartition(".")[0])
+            found.append(Router(layer_number(place), place, model.get_submodule(place), block))
+    return found
+
+
+def has_both(model: nn.Module) -> bool:
+    """Whether attention has experts beside those of the MLPs."""
+    return len({is_of_attention(router) for router in all_routers(model)}) == 2
+
+
+def of_one_side(found: list[Router], part: str | None) -> list[Router]:
+    """Return the routers of the MLPs, or those of attention where that is the part asked for, or has them alone."""
+    attention = [router for router in found if is_of_attention(router)]
+    others = [router for router in found if not is_of_attention(router)]
+    if part is not None and not (attention and others):
+        raise InputError(f"--part {part}: attention and MLPs do not both have experts here; allowed: without it")
+    return attention if part == ATTENTION or not others else others
+
+
+def is_of_attention(router: Router) -> bool:
+    """Whether a router chooses among experts of attention, as its name tells."""
+    return any("attention" in word or "attn" in word for word in router.name.split("."))
+
+
 def check_no_block_is_left(model: nn.Module, part: str | None, found: list[Router]) -> None:
     """Refuse a model with blocks like those found, experts in them, whose router was not found."""
     known, kinds = {id(router.block) for router in found}, {type(router.block) for router in found}
+    known |= {id(each) for block in model.modules() if type(block).__name__ in INSIDE for each in block.modules()}
     for name, block in model.named_modules():
         inner = getattr(block, "experts", None)
         routed = type(block) in kinds and isinstance(inner, nn.Module) and any(True for _ in inner.parameters())
-        if routed and id(block) not in known and (part is None or part in name.split(".")):
+        if routed and id(block) not in known and (part not in SIDES or part in name.split(".")):
             raise InputError(f"{name} ({type(block).__name__}): its experts have no router that is known")
 
 

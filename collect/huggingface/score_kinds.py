@@ -5,6 +5,7 @@ import torch
 from moe_replay.collect.huggingface.routers import Choice
 from moe_replay.traces.k_rules import OVER_CHOSEN, PROBABILITIES
 
+LEAST_SCORE = 1e-20  # below it a ratio tells nothing
 AGREEMENT = 2e-2  # relative; weights come in the model's type, bfloat16 has eight bits
 SCORES = {"softmax": lambda logits: logits.float().softmax(-1), "sigmoid": lambda logits: logits.float().sigmoid()}
 
@@ -34,10 +35,10 @@ def gate_rule(choices: list[Choice], kind: str) -> str:
 
 
 def weight_ratio(choice: Choice, kind: str) -> torch.Tensor:
-    """Return weight / score [N, K] of the rows in which no expert was dropped."""
-    whole_N = (choice.experts_NK >= 0).all(1)
-    scores_NK = scores_of(choice.logits_NE[whole_N], kind).gather(1, choice.experts_NK[whole_N])
-    return choice.weights_NK[whole_N].float() / scores_NK.clamp_min(1e-20)
+    """Return weight / score [N, K] of the rows in which no expert was dropped, and none scores next to nothing."""
+    scores_NK = scores_of(choice.logits_NE, kind).gather(1, choice.experts_NK.clamp_min(0))
+    whole_N = ((choice.experts_NK >= 0) & (scores_NK > LEAST_SCORE)).all(1)
+    return choice.weights_NK[whole_N].float() / scores_NK[whole_N]
 
 
 def proportional(ratio_NK: torch.Tensor) -> bool:

@@ -277,7 +277,10 @@ def test_the_command_records_a_folder(folder, tmp_path):
         (["--model", "{model}", "--data", "{data}", "--k", "2"], "--k means nothing beside --model"),
         (["--model", "{model}", "--data", "{data}", "--dtype", "int3"], "unknown dtype 'int3'; known: auto"),
         (["--model", "{model}", "--data", "{data}", "--candidates", "few"], "--candidates few: allowed a number"),
-        (["--model", "{model}", "--data", "{data}", "--part", "decoder"], "--part: the model has one part only"),
+        (
+            ["--model", "{model}", "--data", "{data}", "--part", "decoder"],
+            "--part decoder: the model has one part only",
+        ),
     ],
 )
 def test_bad_calls_end_with_one_line_and_status_2(folder, tmp_path, options, message):
