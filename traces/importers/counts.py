@@ -15,6 +15,7 @@ import numpy as np
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.checked_rows import check_files
 from moe_replay.traces.importers.reading.count_rows import check_grid, load_trace_of
+from moe_replay.traces.importers.reading.id_maps import map_note, mapped_counts
 from moe_replay.traces.importers.reading.import_source import Source, given, layer_numbers
 from moe_replay.traces.importers.tables.count_arrays import Counts, counts_of
 from moe_replay.traces.load_trace import LoadTrace
@@ -31,13 +32,16 @@ def read(source: Source) -> LoadTrace:
     parts = {path: counts_of(source, path) for path in source.paths}
     load_SRLE, iterations, ranks, layers = joined(source, parts)
     experts = load_SRLE.shape[3]
-    if source.options.experts is not None:
+    if source.options.id_map is not None:
+        given(source, "experts", "counts of physical slots do not tell")
+    elif source.options.experts is not None:
         all_experts = source.options.experts + (source.options.shared_slots or 0)
         if experts != all_experts:
             raise InputError(f"{source.place}: counts of {experts} experts, but --experts is {source.options.experts}")
     load_SRLE, layer_ids = moe_layers(source, load_SRLE, layers)
     local = own_experts(load_SRLE)
-    notes = {"counts": LOCAL} if local else {}
+    load_SRLE = mapped_counts(source, load_SRLE, layer_ids)  # replicas of an expert may be on several ranks
+    notes = ({"counts": LOCAL} if local else {}) | map_note(source)
     return load_trace_of(
         source, load_SRLE[:, :, None], iterations, ranks, layer_ids, used_k, rank_local=local, **notes
     )  # fmt: skip

@@ -27,14 +27,25 @@ ROWS = (*APART, "unrouted", "leave_out", "id_map")  # what reading/sound_rows.py
 SAID_APART = ("ranked", "start_token", "dtype", "prompt_tokens", "generated_tokens")  # of responses that do not say it
 CLUSTER = ("devices", "nodes")  # of a placement
 TABLE = ("k", "layers", "phase", "score_kind", "ranked", "columns", "first_expert", "varying_k", *ROWS)
-COUNTS = ("experts", "layers", "arrays", "columns", "first_expert", "axes", "files_are", "approximate", *APART)
+COUNTS = (
+    "experts",
+    "layers",
+    "arrays",
+    "columns",
+    "first_expert",
+    "axes",
+    "files_are",
+    "approximate",
+    "id_map",
+    *APART,
+)
 KINDS = {
     "npz": Kind((), ("experts", "phase", "k", "layers", "score_kind", "ranked", "arrays", *ROWS)),
     "vllm": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
     "sglang": Kind(("experts", "layers"), ("k", "hidden_layers", *SAID_APART, *ROWS)),
     "flame-moe": Kind(("sequence_tokens", "score_kind"), ("experts", "k", "ranked", "unrouted", "leave_out")),
     "smartmoe": Kind((), ("experts", "k", *APART)),
-    "tensorrt-llm": Kind((), (*APART, "experts", "approximate", *CLUSTER)),
+    "tensorrt-llm": Kind((), (*APART, "experts", "approximate", "id_map", *CLUSTER)),
     "sglang-recorder": Kind(("layers",), ("experts", "k", "ranked", "approximate", *ROWS, *CLUSTER)),
     "eplb": Kind((), ("experts", "k", "layers", *CLUSTER)),
     "table": Kind(("experts",), TABLE),

@@ -13,7 +13,8 @@ import numpy as np
 
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.reading.count_rows import load_trace_of
-from moe_replay.traces.importers.reading.import_source import Source, option
+from moe_replay.traces.importers.reading.id_maps import map_note, mapped_counts
+from moe_replay.traces.importers.reading.import_source import Source, given, option
 from moe_replay.traces.importers.reading.placement_tables import placement_of
 from moe_replay.traces.load_trace import LoadTrace
 from moe_replay.traces.placements.expert_placement import ExpertPlacement
@@ -34,7 +35,8 @@ def read(source: Source) -> LoadTrace | ExpertPlacement:
     folder = source.one_file()
     if folder.suffix in YAML:
         return read_placement(source, folder)
-    for name in ("experts", *CLUSTER):
+    mapping = source.options.id_map is not None
+    for name in CLUSTER if mapping else ("experts", *CLUSTER):
         if getattr(source.options, name) is not None:
             raise InputError(f"{source.kind}: {option(name)} means nothing here; it is for a placement's YAML")
     experts, used_k = meta_info(folder / "meta_info.json")
@@ -48,18 +50,25 @@ def read(source: Source) -> LoadTrace | ExpertPlacement:
             raise InputError(f"{path}: {found}, allowed {short(first[0])} of {short(first[1])} as in other ranks")
         first = iterations, layers
         tables.append([[count_E(path, counts[at, layer], at, layer, experts) for layer in layers] for at in iterations])
-    load_SRMLE = np.array(tables, np.int64).transpose(1, 0, 2, 3)[:, :, None]
+    if mapping:  # its num_experts are then slots
+        given(source, "experts", "the files count physical slots")
+    load_SRMLE = mapped_counts(source, np.array(tables, np.int64).transpose(1, 0, 2, 3)[:, :, None], tuple(first[1]))
     written = [folder / "meta_info.json", *files.values()]
     routed_k = used_k - (source.options.shared_slots or 0)
     if routed_k < 1:
         shared = source.options.shared_slots
         raise InputError(f"{source.place}: --shared-slots {shared}, allowed fewer than {used_k}, the experts per token")
-    return load_trace_of(source, load_SRMLE, *(first[0], list(files)), tuple(first[1]), routed_k, written)
+    return load_trace_of(
+        source, load_SRMLE, *(first[0], list(files)), tuple(first[1]), routed_k, written, **map_note(source)
+    )  # fmt: skip
 
 
 def read_placement(source: Source, path: Path) -> ExpertPlacement:
     """Return the placement in the file of the load balancer; --devices says on how many."""
     import yaml
+
+    if source.options.id_map is not None:
+        raise InputError(f"{source.kind}: --map means nothing here: a placement is a map itself")
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -126,7 +126,24 @@ def test_records_that_do_not_fit(tmp_path, experts):
     path.write_bytes(other.astype("<i4").tobytes())
     trace = imported("llama-cpp", path, experts=E)
     np.testing.assert_array_equal(trace.experts_TLK, experts)
-    assert trace.header.notes["left_out"] == ["1 records that hold no experts"]
+    said = "1 records that hold no experts: of layers below 0, such as probabilities"
+    assert trace.header.notes["left_out"] == [said]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_records_of_probabilities_are_refused_by_name(tmp_path, rng, order):
+    """No choice of experts follows from them: routers add biases, and choose within groups."""
+    path, words = tmp_path / "p.bin", []
+    for layer in (0, 1, 0, 1):
+        rows = rng.dirichlet(np.ones(E), 3).astype("<f4").view("<i4").ravel()
+        words.append(np.concatenate([(layer, *((3, E), (E, 3))[order]), rows]))
+    path.write_bytes(np.concatenate(words).astype("<i4").tobytes())
+    said = refusal("llama-cpp", path, experts=E, k=E)
+    assert f"records hold {E} floats of 0..1 per token: probabilities, not the experts" in said
+    below = [np.concatenate([[-1 - each[0]], each[1:]]) for each in words]
+    path.write_bytes(np.concatenate(below).astype("<i4").tobytes())
+    said = refusal("llama-cpp", path, experts=E)
+    assert "4 records that hold no experts: of layers below 0, such as probabilities, and no other" in said
 
 
 def test_a_long_file_of_records_is_read_in_runs(tmp_path, rng):

@@ -38,6 +38,37 @@ def test_statistics_come_in_as_they_are(folder):
     assert imported("tensorrt-llm", path, model="mine").digest == loads.digest
 
 
+def test_counts_of_slots_become_those_of_experts(folder, tmp_path):
+    """Eight slots of six experts, two of them twice: their counts are added; the map is of each MoE layer."""
+    path, ranks = folder
+    logical_LP = np.array([[0, 1, 2, 3, 4, 5, 0, 1], [5, 4, 3, 2, 1, 0, 5, 4], [0, 0, 0, 1, 2, 3, 4, 5]])
+    np.savez(tmp_path / "map.npz", phy2log=logical_LP)
+    loads = imported("tensorrt-llm", path, id_map=tmp_path / "map.npz", experts=6)
+    assert loads.load_SRMLE.shape == (2, 2, 1, 3, 6)
+    for r, tensors in enumerate(ranks):
+        for s, iteration in enumerate((100, 101)):
+            for at, layer in enumerate((3, 4, 11)):
+                wanted = np.bincount(logical_LP[at], tensors[f"{iteration}_{layer}"], 6)
+                assert loads.load_SRMLE[s, r, 0, at].tolist() == wanted.tolist()
+    assert "map.npz" in loads.notes["ids"]
+    told = {"id_map": tmp_path / "map.npz"}
+    assert "needed: --experts" in refusal("tensorrt-llm", path, **told)
+    assert "--experts means nothing here" in refusal("tensorrt-llm", path, experts=6)
+    np.savez(tmp_path / "map.npz", phy2log=logical_LP[:, 1:])
+    assert "counts of 8 slots, but the map has 7" in refusal("tensorrt-llm", path, experts=6, **told)
+    np.savez(tmp_path / "map.npz", phy2log=logical_LP[:2])
+    assert "the map has 2 layers, allowed 3" in refusal("tensorrt-llm", path, experts=6, **told)
+
+
+def test_plain_counts_of_slots_become_those_of_experts(tmp_path, rng):
+    counts_LP = rng.multinomial(60, np.full(8, 1 / 8), 2)
+    np.savez(tmp_path / "c.npz", counts=counts_LP)
+    np.save(tmp_path / "map.npy", np.array([0, 1, 2, 3, 4, 5, 0, 1]))
+    loads = imported("counts", tmp_path / "c.npz", k=2, experts=6, id_map=tmp_path / "map.npy")
+    assert loads.load_LE.tolist() == [np.bincount([0, 1, 2, 3, 4, 5, 0, 1], row, 6).tolist() for row in counts_LP]
+    assert "needed: --experts" in refusal("counts", tmp_path / "c.npz", k=2, id_map=tmp_path / "map.npy")
+
+
 def test_iterations_without_counts_stay_and_are_told(folder):
     """Their numbers are the source's own: an idle iteration is one, and `describe` names it."""
     path, ranks = folder

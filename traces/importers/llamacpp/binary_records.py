@@ -15,7 +15,8 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.importers.llamacpp.evaluation_order import Runs, runs_of
 
 HEAD = 3  # words in front of a record's experts
-MOST_LAYERS, MOST_K = 4096, 256
+MOST_LAYERS, MOST_K, MOST_EXPERTS = 4096, 256, 32767
+OTHERS = "records that hold no experts: of layers below 0, such as probabilities"
 LOOK_AHEAD = 4096  # records of one size that are read at once
 
 
@@ -45,14 +46,36 @@ def read_records(path: Path, k: int | None) -> tuple[Runs, list[str]]:
         )
     if found:
         width, records = found[0]
+        check_ids(path, words[spans(records.start_Q, records.tokens_Q * width)], width)
         begins_Q = np.arange(len(records.layer_Q)) == 0
         experts = words[spans(records.start_Q, records.tokens_Q * width)].reshape(-1, width)
-        left_out = [f"{records.others} records that hold no experts"] if records.others else []
+        left_out = [f"{records.others} {OTHERS}"] if records.others else []
         return Runs(records.layer_Q, records.tokens_Q, begins_Q, experts.astype(np.int64)), left_out
     if k is not None and len(words) % 2 == 0 and plausible(words[::2], words[1::2]):
         return runs_of(str(path), words[::2].astype(np.int64), words[1::2].astype(np.int64), k, ()), []
+    if words[0] < 0 and (others := heads_below_zero(words)):
+        raise InputError(f"{path}: {others} {OTHERS}, and no other; allowed: records of selected experts")
     allowed = "records (layer, tokens, k, experts) or (layer, k, tokens, experts), or with --k pairs (layer, expert)"
     raise InputError(f"{path}: not whole records of 32-bit numbers, allowed {allowed}")
+
+
+def check_ids(path: Path, experts: np.ndarray, width: int) -> None:
+    """Refuse records of probabilities: 32-bit floats of 0..1, of which a router's choice does not follow."""
+    values = experts.view("<f4")
+    if len(values) and experts.max() > MOST_EXPERTS and bool(((values >= 0) & (values <= 1)).all()):
+        found = f"records hold {width} floats of 0..1 per token: probabilities, not the experts that were selected"
+        raise InputError(f"{path}: {found}; allowed: records of selected experts")
+
+
+def heads_below_zero(words: np.ndarray) -> int:
+    """Return how many records a file is made of, if all are of layers below 0; else 0."""
+    at, found = 0, 0
+    while at + HEAD <= len(words):
+        layer, first, second = words[at : at + HEAD].tolist()
+        if layer >= 0 or first < 1 or second < 1:
+            return 0
+        at, found = at + HEAD + first * second, found + 1
+    return found if at == len(words) else 0
 
 
 def plausible(layer_R: np.ndarray, expert_R: np.ndarray) -> bool:

@@ -79,17 +79,41 @@ def mapped(source: Source, physical_TLK: np.ndarray, logical_LP: np.ndarray, lay
 
     InputError where the map is of another number of layers.
     """
-    if len(logical_LP) == 1:
-        by_layer = np.zeros(len(layer_ids), int)
-    elif len(logical_LP) == len(layer_ids):
-        by_layer = np.arange(len(layer_ids))
-    elif len(logical_LP) > layer_ids[-1]:
-        by_layer = np.array(layer_ids)
-    else:
-        named = f"{len(layer_ids)}, or all up to layer {layer_ids[-1]}"
-        raise InputError(f"{source.place}: the map has {len(logical_LP)} layers, allowed {named}")
+    by_layer = rows_for(source, logical_LP, layer_ids)
     logical_TLK = logical_LP[by_layer[:, None], np.maximum(physical_TLK, 0)]
     return np.where(physical_TLK < 0, -1, logical_TLK).astype(np.int16)
+
+
+def rows_for(source: Source, logical_LP: np.ndarray, layer_ids: tuple[int, ...]) -> np.ndarray:
+    """Return which row of a map each MoE layer has: its own, that of its number among all layers, or the only one."""
+    if len(logical_LP) == 1:
+        return np.zeros(len(layer_ids), int)
+    if len(logical_LP) == len(layer_ids):
+        return np.arange(len(layer_ids))
+    if len(logical_LP) > layer_ids[-1]:
+        return np.array(layer_ids)
+    named = f"{len(layer_ids)}, or all up to layer {layer_ids[-1]}"
+    raise InputError(f"{source.place}: the map has {len(logical_LP)} layers, allowed {named}")
+
+
+def mapped_counts(source: Source, physical_XLP: np.ndarray, layer_ids: tuple[int, ...]) -> np.ndarray:
+    """Return counts [..., L, E] of experts from those of physical slots, by --map; as they are where it is not given.
+
+    InputError for another number of slots, and for selections of an empty slot.
+    """
+    logical_LP = stated_map(source)
+    if logical_LP is None:
+        return physical_XLP
+    slots = physical_XLP.shape[-1]
+    if logical_LP.shape[1] != slots:
+        raise InputError(f"{source.place}: counts of {slots} slots, but the map has {logical_LP.shape[1]}: allowed one")
+    found = np.zeros((*physical_XLP.shape[:-1], all_experts(source)), np.int64)
+    for at, row in enumerate(rows_for(source, logical_LP, layer_ids)):
+        if physical_XLP[..., at, logical_LP[row] < 0].any():
+            raise InputError(f"{source.place}: layer {layer_ids[at]} has selections of a slot that the map calls empty")
+        for slot in np.flatnonzero(logical_LP[row] >= 0).tolist():
+            found[..., at, logical_LP[row, slot]] += physical_XLP[..., at, slot]
+    return found
 
 
 def map_note(source: Source) -> dict[str, str]:
