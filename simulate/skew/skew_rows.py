@@ -89,9 +89,20 @@ def steps_of(served: ServedTimes, traces: dict[str, Trace], tokens: int, most: i
     for name, trace in traces.items():
         if tokens <= trace.T:
             recorded_SNLK = points_of_rows(trace, name, "all", np.ones(trace.T, bool), tokens).experts_SNLK
+            check_k(recorded_SNLK, k, name)
             taken = np.unique(np.linspace(0, len(recorded_SNLK) - 1, most).astype(int))
             found.append(Steps(RECORDED, name, recorded_SNLK[taken], experts))
     return found
+
+
+def check_k(experts_SNLK: np.ndarray, k: int, name: str) -> None:
+    """Refuse tokens that have not k experts in every layer: balanced steps, beside which they are put, have k."""
+    found_SNL = (experts_SNLK >= 0).sum(3)
+    if (wrong := found_SNL[found_SNL != k]).size:
+        raise InputError(
+            f"{name}: {wrong.size:,} rows of a token and layer have other than {k} experts, the first {wrong[0]}; "
+            f"allowed: {k} in each, as the layer was measured (`traces regate --k`, `import --leave-out unrouted`)"
+        )
 
 
 def skew_rows(

@@ -130,6 +130,10 @@ def test_what_was_measured_is_shown_where_the_rule_is_silent(skew):
         ("toy.served.parquet --devices 8", "no balanced layer on 8 devices was measured; allowed: 1, 2, 4 devices"),
         ("toy.served.parquet short.trace.parquet", "short: 3 tokens, allowed: a step at least (64)"),
         ("toy.served.parquet hot.trace.parquet --tokens 64 --devices 2", "load is that of 128 balanced tokens on 2"),
+        (
+            "toy.served.parquet few.trace.parquet --tokens 8",
+            "few: 1 rows of a token and layer have other than 2 experts, the first 1; allowed: 2 in each",
+        ),
         ("toy.served.parquet --links h100-ndr", "--links: needs --costs"),
         ("toy.served.parquet --gpu v100", "unknown GPU 'v100'"),
         ("toy.served.parquet --tokens 0", "--tokens: 0 is not allowed"),
@@ -139,6 +143,7 @@ def test_what_was_measured_is_shown_where_the_rule_is_silent(skew):
 def test_what_cannot_be_is_refused_in_a_line(skew, line, said):
     save_trace("other.trace.parquet", [[[3, 1]]] * 64, experts=9)
     save_trace("short.trace.parquet", [[[3, 1]]] * 3)
+    save_trace("few.trace.parquet", [[[3, 1]]] * 7 + [[[2, -1]]])
     save_trace("hot.trace.parquet", [[[3, 1]]] * 64)
     status, _, errors = skew(line)
     assert status == 2
