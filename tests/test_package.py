@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from moe_replay.traces.shipped import shipped_costs, shipped_served
+
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("traces", "collect", "simulate", "analysis", "figures")
 MADE = ("make", "t.trace.parquet", "--sequences", "2")
@@ -128,6 +130,9 @@ def test_a_wheel_puts_one_package_on_a_machine(installed):
     assert len(page) > 2
     shipped = installed("wheel") / "moe_replay" / "figures" / "shipped"  # without them the live page would not begin
     assert {path.name for path in shipped.iterdir()} == {"fidelity.csv", "fidelity_repeatability.csv"}
+    named = [path.relative_to(ROOT) for found in (shipped_costs(), shipped_served()) for path in found.values()]
+    assert named
+    assert [path for path in named if not (installed("wheel") / "moe_replay" / path).exists()] == []
     assert (installed("wheel") / "moe_replay" / "py.typed").read_bytes() == b""  # PEP 561: it has type hints
     assert "moe_replay/py.typed," in next(installed("wheel").glob("*.dist-info/RECORD")).read_text()
 
