@@ -126,8 +126,10 @@ def groups(rows: pd.DataFrame, names: Sequence[str]) -> dict[tuple, pd.DataFrame
     """Return rows by the texts of some columns, in their order."""
     if not len(names):
         return {(): rows}
-    keys = [tuple(map(shown, row)) for row in rows[[*names]].itertuples(index=False)]
-    return {key: rows[[each == key for each in keys]] for key in dict.fromkeys(keys)}
+    places: dict[tuple, list[int]] = {}
+    for place, row in enumerate(rows[[*names]].itertuples(index=False)):
+        places.setdefault(tuple(map(shown, row)), []).append(place)
+    return {key: rows.iloc[found] for key, found in places.items()}
 
 
 def named(found: dict[tuple, pd.DataFrame], names: Sequence[str], labels: dict[str, str]) -> dict[str, pd.DataFrame]:

@@ -24,6 +24,8 @@ METRICS = {
     "throughput_per_s": ("Throughput", "passes/s (higher is better)"),
     "latency_p50_ms": ("Median latency", "p50 latency, ms (lower is better)"),
     "latency_p95_ms": ("p95 latency", "p95 latency, ms (lower is better)"),
+    "ttft_p95_ms": ("p95 of TTFT", "p95 of time to first token, ms (lower is better)"),
+    "tpot_p95_ms": ("p95 of TPOT", "p95 of time per output token, ms (lower is better)"),
 }
 PERCENTILES = ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
 SHARES = {"dense_share": "dense blocks", "expert_share": "experts", "wire_share": "wire", "waiting_share": "waiting"}
@@ -43,18 +45,19 @@ CROSSED = "Crosses on the frame: nothing was measured there"
 
 
 def runs_charts(result: Result) -> list[Drawing]:
-    """Return the charts of a table of runs."""
+    """Return the charts of a table of runs; those of times to tokens where the table has them."""
+    metrics = [name for name in METRICS if name in result.table and result.table[name].notna().any()]
     table, labels = result.table, {name: SHORT.get(name, meaning(name)[0]) for name in result.axes}
     swept = swept_axes(table, result.axes)
     drawn: list[Drawing] = []
     for axis in swept[:MOST_AXES]:
         others = [name for name in result.axes if name != axis]
-        for metric in METRICS:
+        for metric in metrics:
             drawn += against(table, axis, metric, others, labels)
     if swept:
         drawn += trade_off(table, swept[0], [name for name in result.axes if name != swept[0]], labels)
     elif len(table) > 1:
-        drawn += [by_setting(table, metric, result.axes, labels) for metric in METRICS if table[metric].notna().any()]
+        drawn += [by_setting(table, metric, result.axes, labels) for metric in metrics]
     else:
         drawn += percentiles(table)
     return [*drawn, *shares(table, result.axes, labels)]
@@ -71,8 +74,6 @@ def against(
     table: pd.DataFrame, axis: str, metric: str, others: Sequence[str], labels: dict[str, str]
 ) -> Iterator[Chart]:
     """Yield the charts of a metric against an axis: one, or several where there are many lines."""
-    if not table[metric].notna().any():
-        return
     word, unit = METRICS[metric]
     found = parted(table, others, labels)
     values = [float(each) for each in table[metric] if each == each]

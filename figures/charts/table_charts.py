@@ -15,17 +15,19 @@ from moe_replay.figures.charts.chart import (
     named,
     numeric,
 )
+from moe_replay.figures.charts.further_tables import CURVES, FINE, curves
 from moe_replay.figures.charts.memory_charts import misses_charts
-
-FINE = ("ok", "short")
 
 
 def table_charts(result: Result) -> list[Drawing]:
     """Return the charts of a table by its figure; none for most."""
+    name = result.name.rpartition("/")[2].removesuffix(".csv")
+    if name in CURVES:
+        return curves(result, CURVES[name])
     of = {
         "queue_size": queue_size, "accuracy_vs_k": accuracy, "load_vs_k": load, "fidelity": fidelity,
         "miss_ratio": misses, "locality_hits": hits,
-    }.get(result.name.rpartition("/")[2].removesuffix(".csv"))  # fmt: skip
+    }.get(name)  # fmt: skip
     return [] if of is None else of(result)
 
 

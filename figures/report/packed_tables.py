@@ -9,17 +9,35 @@ import pandas as pd
 from moe_replay.analysis.results.result import Result
 
 MOST_ROWS = 5000
+PARTED_BY = ("set", "trace")
 DIGITS = 9
 
 
 def packed(result: Result) -> tuple[str, str]:
     """Return a table's columns and rows as base64 of compressed JSON, and what to say of rows that were left out."""
-    table, whole = result.table.head(MOST_ROWS), len(result.table)
+    table, cut = kept_rows(result.table, result.name)
     columns = [{"name": name, "title": title, "meaning": meaning}
                for name, (title, meaning) in result.meanings().items()]  # fmt: skip
     rows = [[plain(value) for value in row] for row in table.itertuples(index=False, name=None)]
-    cut = f"The first {MOST_ROWS:,} of {whole:,} rows; {result.name} holds all." if whole > MOST_ROWS else ""
     return packed_json({"columns": columns, "rows": rows}), cut
+
+
+def kept_rows(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
+    """Return at most MOST_ROWS rows of a table, and which of them are left out in a sentence, empty where none are.
+
+    Of a table of several sets or traces each has its share: the first rows of all are those of one of them.
+    """
+    if len(table) <= MOST_ROWS:
+        return table, ""
+    names = [each for each in PARTED_BY if each in table and table[each].nunique(dropna=False) > 1]
+    parts = table.groupby(names, sort=False, dropna=False) if names else None
+    if parts is None or parts.ngroups > MOST_ROWS:
+        kept, which = table.head(MOST_ROWS), f"the first {MOST_ROWS:,}"
+    else:
+        share = MOST_ROWS // parts.ngroups
+        kept = parts.head(share)
+        which = f"the first {share:,} of every {' and '.join(names)}, {len(kept):,}"
+    return kept, f"Not all: {which} of {len(table):,} rows. Filters look at these alone; {name} holds all."
 
 
 def packed_json(content: object) -> str:

@@ -1,15 +1,19 @@
 """What charts say of a result: every measured value and no other, in few lines, with words for what is left out."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from own_results import TABLES, own_results, runs_table
 
-from moe_replay.analysis.results.result import RUNS, Result
+from moe_replay.analysis.results.result import RUNS, TABLE, Result
 from moe_replay.analysis.results.results_found import find_results
 from moe_replay.analysis.results.runs_result import runs_result
-from moe_replay.figures.charts.chart import MOST_SERIES, REFERENCE, Bars, Chart, HeatMap, distinct
+from moe_replay.figures.charts.chart import MOST_SERIES, REFERENCE, Bars, Chart, HeatMap, distinct, groups
 from moe_replay.figures.charts.charts_of_results import CHARTS, charts_of
+from moe_replay.figures.charts.further_tables import CURVES
 from moe_replay.figures.charts.runs_charts import runs_charts
+from moe_replay.figures.charts.table_charts import table_charts
 from moe_replay.traces.errors import InputError
 
 
@@ -176,3 +180,49 @@ def test_a_damaged_table_is_read_or_refused_by_name(tmp_path, name):
                 refused.append(str(error))
     wanted = "allowed: what this version of the command wrote"
     assert [line for line in refused if path.name not in line or wanted not in line] == []
+
+
+def listed_columns():
+    """{table: columns} of the tables behind the shipped figures, as analysis makes them."""
+    listed = (Path(__file__).resolve().parents[2] / "table_columns.txt").read_text()
+    pairs = (line.partition(":") for line in listed.replace("\n    ", " ").splitlines())
+    return {name: columns.split() for name, _, columns in pairs}
+
+
+def small_table(columns, asked):
+    """A table with these columns: two x for each of two lines in each of two panels, y as 10, 20, ..."""
+    rows = []
+    for panel in "ab":
+        for line in "cd":
+            for x in (1, 2):
+                row = dict.fromkeys(columns, 0) | {name: line for name in asked.lines if name in columns}
+                row |= dict.fromkeys(asked.panels, panel) | {asked.x: x, asked.y: 10.0 * (len(rows) + 1)}
+                rows.append({**row, **({"status": "ok"} if "status" in columns else {})})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_described_tables_are_drawn_from_their_own_columns(name):
+    """Every described column is one of its table's, or made from them; every row that is kept is drawn once."""
+    asked, columns = CURVES[name], listed_columns()[name]
+    table = small_table(columns, asked)
+    for column, value in {"form": "loop", "planner": "lpt", "seed": 0}.items():
+        if column in columns and column not in asked.panels:
+            table[column] = value
+    if "form" in asked.panels:
+        table["form"] = table["form"].map({"a": "loop", "b": "grouped"})
+    made = asked.rows(table.copy())
+    assert {asked.x, asked.y, *asked.lines, *asked.panels} <= {*made}
+    charts = table_charts(Result(TABLE, f"tables/{name}.csv", table))
+    assert len(charts) == len(groups(made, asked.panels))
+    drawn = [y for chart in charts for series in chart.series if series.form != REFERENCE for y in series.y]
+    assert sorted(drawn) == sorted(made[asked.y])
+    for chart in charts:
+        assert not chart.categories or all(x in chart.categories for series in chart.series for x in series.x)
+
+
+def test_times_to_tokens_are_drawn_where_a_table_has_them():
+    table = runs_table().assign(ttft_p95_ms=3.0, tpot_p95_ms=float("nan"))
+    names = [chart.name for chart in runs_charts(runs_result(table, "runs.csv", {}))]
+    assert "ttft_p95_ms-queue_size" in names
+    assert not [name for name in names if name.startswith("tpot")]

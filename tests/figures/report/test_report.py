@@ -18,6 +18,7 @@ from moe_replay.analysis.results.results_found import find_results
 from moe_replay.figures.__main__ import app
 from moe_replay.figures.charts.chart import Chart, HeatMap
 from moe_replay.figures.charts.charts_of_results import charts_of
+from moe_replay.figures.report.packed_tables import kept_rows
 from moe_replay.traces.command_line.command import status_of
 
 LARGEST = 3_000_000
@@ -194,7 +195,9 @@ def test_pictures_take_the_room_that_there_is_and_it_is_said_where_there_is_none
     assert (len(page) <= largest + 200, b"data:image/webp" in page, b"1 picture, too large for one file" in page) == (
         fit or len(page) <= largest + 200, fit, not fit,
     )  # fmt: skip
-    assert b"The first 5,000 of 9,000 rows; tables/locality.csv holds all." in page
+    assert (
+        b"Not all: the first 5,000 of 9,000 rows. Filters look at these alone; tables/locality.csv holds all." in page
+    )
     assert b"Is it local? Yes: 0.5 of the experts are selected again." in page
 
 
@@ -238,3 +241,15 @@ def test_without_bokeh_it_says_what_brings_it(own, tmp_path, monkeypatch):
     assert done.status == 2
     line = "figures: report: needs bokeh, which is not installed; allowed with `pip install -e .[report]`"
     assert done.wrong == f"{line}, which brings bokeh and jinja2\n"
+
+
+def test_a_large_table_has_rows_of_every_set_and_says_which():
+    sets = pd.DataFrame({"set": ["a"] * 9000 + ["b"] * 30, "trace": "x", "value": range(9030)})
+    kept, said = kept_rows(sets, "large.csv")
+    assert list(kept["value"]) == [*range(2500), *range(9000, 9030)]
+    assert said == (
+        "Not all: the first 2,500 of every set, 2,530 of 9,030 rows. Filters look at these alone; large.csv holds all."
+    )
+    kept, said = kept_rows(sets[["value"]], "large.csv")
+    assert (list(kept["value"]), said.partition(" of ")[0]) == ([*range(5000)], "Not all: the first 5,000")
+    assert kept_rows(sets.head(5000), "large.csv")[1] == ""
