@@ -63,12 +63,6 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(replaced=words)
 
 
-def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the means over seeds of every model's accuracy after every epoch."""
-    kept = table.groupby(["set", "label", "epoch"], sort=False, as_index=False)
-    return kept["accuracy_percent"].mean()
-
-
 CURVES = {
     "delta_k_curves": Curves(
         "Accuracy against the mean k", "k", "accuracy_percent", "experts per token k", "accuracy, % (higher is better)",
@@ -76,7 +70,7 @@ CURVES = {
     ),
     "random_routing_epochs": Curves(
         "Accuracy while training", "epoch", "accuracy_percent", "epoch", "accuracy, % (higher is better)",
-        ("label",), rows=over_seeds,
+        ("label", "seed"), labels=(("seed", "seed"),),
     ),
     "layer_costs": Curves(
         "An expert's batch at published shapes", "tokens", "expert_us", "tokens in the batch", "us (lower is better)",
