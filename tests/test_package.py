@@ -33,6 +33,11 @@ sys.meta_path[:0], sys.path[:0] = sys.meta_path[finders:], sys.path[paths:]
 """
 
 
+def named_files():
+    """What commands find by name among the logs, of which an installation has nothing else."""
+    return [path.relative_to(ROOT) for found in (shipped_costs(), shipped_served()) for path in found.values()]
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     """A copy of what an installation is built from, since building leaves files behind."""
@@ -41,6 +46,9 @@ def sources(tmp_path_factory):
         shutil.copy(ROOT / name, copy)
     for stage in STAGES:
         shutil.copytree(ROOT / stage, copy / stage, ignore=shutil.ignore_patterns("data", "*.png", "__pycache__"))
+    for path in named_files():
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, copy / path)
     return copy
 
 
@@ -130,9 +138,8 @@ def test_a_wheel_puts_one_package_on_a_machine(installed):
     assert len(page) > 2
     shipped = installed("wheel") / "moe_replay" / "figures" / "shipped"  # without them the live page would not begin
     assert {path.name for path in shipped.iterdir()} == {"fidelity.csv", "fidelity_repeatability.csv"}
-    named = [path.relative_to(ROOT) for found in (shipped_costs(), shipped_served()) for path in found.values()]
-    assert named
-    assert [path for path in named if not (installed("wheel") / "moe_replay" / path).exists()] == []
+    assert named_files()
+    assert [path for path in named_files() if not (installed("wheel") / "moe_replay" / path).exists()] == []
     assert (installed("wheel") / "moe_replay" / "py.typed").read_bytes() == b""  # PEP 561: it has type hints
     assert "moe_replay/py.typed," in next(installed("wheel").glob("*.dist-info/RECORD")).read_text()
 
