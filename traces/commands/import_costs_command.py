@@ -16,6 +16,7 @@ from moe_replay.traces.command_line.outputs import check_output, staged
 from moe_replay.traces.command_line.printed_tables import print_table
 from moe_replay.traces.command_line.provenance import provenance
 from moe_replay.traces.command_line.units import COUNT
+from moe_replay.traces.errors import InputError
 from moe_replay.traces.glossary.lookup import titles
 from moe_replay.traces.served_layers.aiconfigurator import (
     DISTRIBUTION,
@@ -26,6 +27,7 @@ from moe_replay.traces.served_layers.aiconfigurator import (
     served_times,
     tables_folder,
 )
+from moe_replay.traces.served_layers.model_config import layer_sizes
 from moe_replay.traces.served_layers.served_times import LAYER, ServedTimes
 
 LISTED = titles(("framework", "framework_version", "width", "hidden", "experts", "k", "dtype", "devices"))
@@ -35,11 +37,26 @@ LISTED = titles(("framework", "framework_version", "width", "hidden", "experts",
 class LayerOptions:
     """Which of the measured layers: as many of these as leave one."""
 
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|CONFIG.json", help="Sizes from a model's config, or as qwen3-30b-a3b by name."),
+    ] = None
     width: Annotated[int | None, COUNT.option("--width", "--d-model", low=1, help="Of the model.")] = None
     hidden: Annotated[int | None, COUNT.option("--hidden", "--d-ff", low=1, help="Of an expert.")] = None
     experts: Annotated[int | None, COUNT.option(low=1, help="Of a layer.")] = None
     k: Annotated[int | None, COUNT.option(low=1, help="Experts per token.")] = None
     dtype: Annotated[str | None, typer.Option(help="Of the weights, as bfloat16, fp8_block, w4a16_mxfp4.")] = None
+
+    def wanted(self, tables: Path) -> tuple[str | None, dict]:
+        """Return (the model's name, sizes and type that are asked for); InputError for sizes that are not its own."""
+        given = {name: value for name, value in vars(self).items() if name != "model"}
+        if self.model is None:
+            return None, given
+        name, sizes = layer_sizes(tables, self.model)
+        for each, value in sizes.items():
+            if given[each] not in (None, value):
+                raise InputError(f"--{each} is {given[each]}, and {value} in {self.model}; allowed: one of them")
+        return name, given | sizes
 
 
 @grouped
@@ -50,7 +67,7 @@ def import_costs_command(
     framework_version: Annotated[str | None, typer.Option(help="Default: the newest with that layer.")] = None,
     kernel: Annotated[str | None, typer.Option(help="Where a layer was measured with several.")] = None,
     devices: Annotated[str | None, typer.Option(help="Experts split over so many; with commas. Default all.")] = None,
-    name: Annotated[str | None, typer.Option(help="Of the model, default its sizes.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the table calls the model; default its name or sizes.")] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder of the tables, where the package is not.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="TABLE.served.parquet", help="Without: show what there is.")
@@ -62,18 +79,19 @@ def import_costs_command(
     Such a table knows a layer's time by tokens and devices, balanced or skewed, for `simulate skew`. It has no time of
     one expert: it is none for --costs.
 
-    Example: `python -m traces import-costs --gpu h200 --framework vllm --width 2048 --experts 128 --k 8
-    --dtype bfloat16 --name qwen3-30b-a3b --out qwen3.served.parquet`
+    Example: `python -m traces import-costs --gpu h200 --framework vllm --model qwen3-30b-a3b --dtype bfloat16
+    --out qwen3.served.parquet`
     """
-    wanted = vars(layer)
-    folder = gpu_folder(tables_folder(tables), gpu)
+    tables = tables_folder(tables)
+    model, wanted = layer.wanted(tables)
+    folder = gpu_folder(tables, gpu)
     kinds = kinds_of(folder, framework, framework_version)
     if out is None:
         show([each for each in kinds if each.is_like(wanted)], folder.name)
         return
     check_output(out, force=force)
     kind = chosen_kind(kinds, wanted)
-    called = name or f"{kind.width}x{kind.hidden}-{kind.experts}x{kind.k}"
+    called = name or model or f"{kind.width}x{kind.hidden}-{kind.experts}x{kind.k}"
     found = served_times(folder, kind, kernel, numbers(devices, "--devices") if devices else None, called)
     found = replace(found, header=found.header | {"provenance": provenance()})
     with staged(out, force=force) as written:

@@ -1,6 +1,7 @@
 """`traces import-costs`: what there is, what is imported, and what is refused in one line."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from moe_replay.traces.served_layers.aiconfigurator import (
     served_times,
     tables_folder,
 )
+from moe_replay.traces.served_layers.model_config import layer_sizes
 from moe_replay.traces.served_layers.served_times import load_served
 from moe_replay.traces.shipped import shipped_served
 
@@ -83,6 +85,43 @@ def test_what_is_not_there_is_refused_with_what_is(importer, words, said):
     assert len(errors.strip().splitlines()) == 1
 
 
+CONFIGS = {
+    "Toys--Small_config.json": {"hidden_size": 64, "moe_intermediate_size": 32, "num_experts": 8,
+                                "num_experts_per_tok": 2, "intermediate_size": 999},
+    "Toys--Small_hf_quant_config.json": {"quantization": {}},
+    "Toys--Dense_config.json": {"hidden_size": 64, "intermediate_size": 32},
+    "inside.json": {"text_config": {"hidden_size": 64, "intermediate_size": 32, "n_routed_experts": 8,
+                                    "experts_per_token": 2}, "hidden_size": 7},
+}  # fmt: skip
+
+
+@pytest.fixture
+def package(traces, tmp_path):
+    """Return the command, in a folder with tables and configs as the package lays them out."""
+    write_moe_tables(tmp_path / "systems" / "data")
+    (tmp_path / "model_configs").mkdir()
+    for name, config in CONFIGS.items():
+        (tmp_path / "model_configs" / name).write_text(json.dumps(config))
+    return traces
+
+
+def test_a_model_s_sizes_are_those_of_its_config_by_name_or_file(package):
+    line = "import-costs --tables systems/data --gpu toy_sxm --framework vllm --dtype bfloat16"
+    for model, name in (("SMALL", "small"), ("model_configs/inside.json", "inside")):
+        status, said, errors = package(f"{line} --model {model} --out {name}.served.parquet")
+        assert (status, errors) == (0, "")
+        assert f"{name} (vllm 0.24.0, NVIDIA Toy)" in said
+    for words, wanted in (
+        ("--model large", "unknown model 'large'; known: dense, small"),
+        ("--model dense", "Toys--Dense_config.json: tells no experts of a MoE layer"),
+        ("--model none.json", "none.json: no config"),
+        ("--model small --width 65", "--width is 65, and 64 in small; allowed: one of them"),
+    ):
+        status, _, errors = package(f"{line} {words} --out x.parquet")
+        assert status == 2
+        assert wanted in errors
+
+
 def test_without_the_package_the_line_says_which_extra_has_it(importer, monkeypatch):
     monkeypatch.setattr(aiconfigurator, "find_spec", lambda name: None)
     status, _, errors = importer("import-costs --gpu h200")
@@ -147,6 +186,17 @@ def test_a_table_of_another_kind_is_no_cost_table_and_the_other_way(importer):
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("aiconfigurator_core") is None, reason="aiconfigurator-core is not installed (extra costs)"
 )
+
+
+@needs_package
+def test_models_of_the_installed_package_have_their_layers():
+    """Published sizes of five models, by name."""
+    wanted = {
+        "qwen3-30b-a3b": (2048, 768, 128, 8), "gpt-oss-20b": (2880, 2880, 32, 4), "deepseek-v3": (7168, 2048, 256, 8),
+        "mixtral-8x7b-v0.1": (4096, 14336, 8, 2), "kimi-k2-instruct": (7168, 2048, 384, 8),
+    }  # fmt: skip
+    for name, sizes in wanted.items():
+        assert tuple(layer_sizes(tables_folder(None), name)[1].values()) == sizes
 
 
 @needs_package
