@@ -136,11 +136,21 @@ def is_logits(parts: tuple, module: nn.Module, block: nn.Module) -> bool:
 
 
 def chosen_by_block(parts: tuple, module: nn.Module, block: nn.Module) -> Choice:
-    """Return the choice that the block makes of the logits: its own function, called with them once more."""
+    """Return the choice that the block makes of the logits: its own function, called with them once more.
+
+    In a type narrower than float32 it ranks by rounded probabilities, among which several are alike: these are its
+    scores, since the logits would rank otherwise.
+    """
     weights_NK, experts_NK = block.route_tokens_to_experts(parts[0])
     if is_integer(weights_NK) or not is_integer(experts_NK):
         raise InputError(f"{type(block).__name__} makes a choice of its router's logits in a form that is not known")
-    return top_k((parts[0], weights_NK, experts_NK), module, block)
+    logits_NE = parts[0] if parts[0].dtype == torch.float32 else as_logits(parts[0].softmax(1))
+    return top_k((logits_NE, weights_NK, experts_NK), module, block)
+
+
+def as_logits(probabilities_NE: torch.Tensor) -> torch.Tensor:
+    """Return logits whose softmax these probabilities are."""
+    return probabilities_NE.float().clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 FORMS = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from moe_replay.collect.huggingface.router_forms import FORMS, Choice
+from moe_replay.collect.huggingface.router_forms import FORMS, Choice, as_logits
 from moe_replay.traces.errors import InputError
 
 # Routers of the same form as their model's declared one, which the model does not declare.
@@ -67,11 +67,6 @@ def is_distribution(values_NE: torch.Tensor) -> bool:
     """Whether every row holds probabilities: none below 0, their sum 1."""
     values_NE = values_NE.float()
     return bool((values_NE >= 0).all() and ((values_NE.sum(1) - 1).abs() < SUM_TOLERANCE).all())
-
-
-def as_logits(probabilities_NE: torch.Tensor) -> torch.Tensor:
-    """Return logits whose softmax these probabilities are."""
-    return probabilities_NE.float().clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def find_routers(model: nn.Module, part: str | None = None) -> list[Router]:

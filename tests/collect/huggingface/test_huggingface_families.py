@@ -184,6 +184,23 @@ def test_experts_that_run_for_other_tokens_than_chosen_are_refused(tmp_path):
         handle.remove()
 
 
+def test_probabilities_that_rounding_makes_alike_are_ranked_as_the_router_ranks_them(tmp_path):
+    """DBRX takes its softmax in bfloat16: of 64 experts some tie there whose logits do not."""
+    model = tiny_model("dbrx", ffn_config={"moe_num_experts": 64})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.3)
+    model = model.to(torch.bfloat16)
+    data, out = tmp_path / "p.jsonl", tmp_path / "x.trace.parquet"
+    data.write_text("{}")
+    with Given(model) as given:
+        record_prompts(model, "m", [Prompt(tuple(range(3, 60)))], data, Plan(1, 0), out)
+    trace = load_trace(out)
+    assert same(trace, given.tokens(PLACES[None], PROBES))
+    assert (trace.header.ranked, trace.header.score_kind, trace.K) == (True, "softmax", 64)
+    assert (trace.scores_TLK[:, :, 1] == trace.scores_TLK[:, :, 2]).any()  # the second is chosen, the third is not
+
+
 def test_a_router_that_runs_twice_is_refused_by_name():
     with pytest.raises(InputError, match=r"router model\.layers\.1\.mlp\.gate ran 2 times in a forward call"):
         recorded(tiny_model("inkling2_loop_text"), PLAIN)

@@ -145,14 +145,14 @@ def model_types() -> dict[str, str]:
     return found
 
 
-def tiny_model(model_type: str) -> torch.nn.Module:
-    """The tiny model of a model type in evaluation mode, its weights drawn."""
+def tiny_model(model_type: str, **own: object) -> torch.nn.Module:
+    """The tiny model of a model type in evaluation mode, its weights drawn; `own` are further settings."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     transformers.logging.set_verbosity_error()
     kind = getattr(transformers, CONFIG_MAPPING_NAMES[model_type])
-    settings = merged(shrunk(kind().to_dict()), OWN.get(model_type, {}))
+    settings = merged(merged(shrunk(kind().to_dict()), OWN.get(model_type, {})), own)
     build = getattr(transformers, f"AutoModelFor{model_types()[model_type]}")
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
