@@ -177,8 +177,6 @@ def route_prompts(name: str, data: Path, prompted: PromptOptions, batch: int, wh
     print(f"{out}: {trace.T} tokens, {decoded} of them decoded, {trace.L} layers, {experts}")
     if trace.header.notes["part"] == MLP and prompted.part is None:
         print(f"{out}: of the experts of MLPs alone; --part {ATTENTION} records those of attention")
-    if trace.header.notes["part"] == MLP and prompted.part is None:
-        print(f"{out}: of the experts of MLPs alone; --part {ATTENTION} records those of attention")
     for said in uncomputed(trace, trace.header.model.used_k):
         print(f"{out}: {said}")
 

@@ -1,6 +1,8 @@
 """Families with routers of a form of their own, held against what their experts were given; and the table of all."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -230,3 +232,15 @@ def test_prompts_of_several_lengths_beside_each_other_record_as_alone(tmp_path):
             order = np.lexsort((trace.position_T, trace.sequence_T))
             found.append(trace.experts_TLK[order][:, :, : trace.header.model.used_k])
         np.testing.assert_array_equal(*found)
+
+
+def test_the_command_says_once_which_experts_were_left_out(tmp_path):
+    tiny_model("jetmoe").save_pretrained(tmp_path / "jetmoe")
+    (tmp_path / "p.jsonl").write_text('{"token_ids": [9, 8, 7]}\n')
+    words = ["route", "--model", tmp_path / "jetmoe", "--data", tmp_path / "p.jsonl", "--max-new-tokens", 1]
+    said = subprocess.run(
+        [sys.executable, "-m", "collect", *map(str, words), "--out", str(tmp_path / "x.trace.parquet")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("of the experts of MLPs alone; --part attention records those of attention") == 1
