@@ -34,7 +34,7 @@ def table_of(figure: str) -> str:
     return figure.removesuffix(SUPPLEMENT)
 
 
-def draw_one(name: str, tables: TableFiles) -> Figure:
-    """Return one figure by its name."""
-    style.apply_style()
+def draw_one(name: str, tables: TableFiles, width: str = "page") -> Figure:
+    """Return one figure by its name, a page or a column wide."""
+    style.apply_style(width)
     return import_module(MODULES[name]).draw(tables)

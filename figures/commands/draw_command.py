@@ -11,6 +11,7 @@ import typer
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.captions import caption
 from moe_replay.figures.drawing.drawn_files import is_drawn, write_list
+from moe_replay.figures.drawing.sheet import named_width
 from moe_replay.figures.drawing.table_files import TableFiles
 from moe_replay.figures.gallery import FIGURES, LONGEST, draw_one, table_of
 from moe_replay.traces.command_line.command import Force
@@ -29,6 +30,9 @@ def draw(
     only: Annotated[
         str | None, typer.Option(help=f"Figures, with commas: {', '.join(FIGURES)}; default: those with tables.")
     ] = None,
+    width: Annotated[
+        str, typer.Option(help="Width in print: page (7 inches) or column (3.3), one panel below another.")
+    ] = "page",
     force: Force = False,
 ) -> None:
     """Draw every figure whose tables or claim are there; nothing is computed here.
@@ -37,11 +41,11 @@ def draw(
 
     Example: `python -m figures draw outputs/tables --out outputs/figures`
     """
-    names = asked_for(only, tables)
+    names, wide = asked_for(only, tables), named_width(width)
     order = sorted(names, key=lambda name: name not in LONGEST)
     with staged(out, [tables], force, folder=True, is_ours=is_drawn) as written:
         written.mkdir()
-        tasks = {name: (name, tables, written) for name in order}
+        tasks = {name: (name, tables, written, wide) for name in order}
         found = in_processes(make, tasks, min(len(names), os.cpu_count() or 1), "drawing")
         write_list(written, out)
     holes = [f"{name}: {hole}" for name in names for hole in found[name]]
@@ -70,12 +74,12 @@ def asked_for(only: str | None, tables: Path) -> list[str]:
     return names
 
 
-def make(name: str, folder: Path, out: Path) -> list[str]:
-    """Draw one figure, write its three files, and return its holes."""
+def make(name: str, folder: Path, out: Path, width: str) -> list[str]:
+    """Draw one figure, a page or a column wide, write its three files, and return its holes."""
     tables = TableFiles(folder)
     claim = tables.claim(table_of(name))
     try:
-        figure = draw_one(name, tables)
+        figure = draw_one(name, tables, width)
     except KeyError as error:
         raise InputError(
             f"{folder}: a table of {name} lacks {error}; allowed: what this version of `python -m analysis` wrote"

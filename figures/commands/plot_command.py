@@ -1,7 +1,6 @@
 """`plot`: static figures of a user's own runs, sweeps, memory studies, misses, plans and placements."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +9,13 @@ from rich.progress import Progress
 
 from moe_replay.analysis.results.results_found import find_results
 from moe_replay.figures.charts.charts_of_results import charts_found
+from moe_replay.figures.drawing.sheet import named_width
 from moe_replay.figures.plots.plotted_files import is_plotted, write_plots
-from moe_replay.figures.plots.static_charts import WIDTHS
 from moe_replay.traces.command_line.command import Force
 from moe_replay.traces.command_line.outputs import check_place, staged
 from moe_replay.traces.errors import InputError, unknown_name
 
 KINDS = ("png", "pdf")
-Width = StrEnum("Width", list(WIDTHS))
 
 
 def plot(
@@ -27,7 +25,7 @@ def plot(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the plots.")] = Path("plots"),
     kinds: Annotated[str, typer.Option("--format", help="Formats, with commas: png, pdf.")] = ",".join(KINDS),
-    width: Annotated[Width, typer.Option(help="Width in print: a column (3.3 inches) or a page (7).")] = Width("page"),
+    width: Annotated[str, typer.Option(help="Width in print: a column (3.3 inches) or a page (7).")] = "page",
     force: Force = False,
 ) -> None:
     """Plots of your own results: throughput and latency against what was swept, slots, plans, placements, orders.
@@ -36,7 +34,7 @@ def plot(
 
     Example: `python -m figures plot sweep.parquet --out plots`
     """
-    wanted = kinds.split(",")
+    wide, wanted = named_width(width), kinds.split(",")
     for kind in wanted:
         if kind not in KINDS:
             raise unknown_name("--format", kind, KINDS)
@@ -52,7 +50,7 @@ def plot(
         drawing = progress.add_task("drawing", total=len(drawn))
         with staged(out, found.files, force, folder=True, is_ours=is_plotted) as written:
             written.mkdir()
-            names = write_plots(drawn, written, wanted, width.value, lambda: progress.advance(drawing))
+            names = write_plots(drawn, written, wanted, wide, lambda: progress.advance(drawing))
     for line in found.failed:
         print(f"figures: {line}", file=sys.stderr)
     print(f"{out}: {len(names)} plots of {len(found.results)} results, {len(found.failed)} not read")

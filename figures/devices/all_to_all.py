@@ -1,6 +1,5 @@
 """Do ports explain how long exchanges between devices take? A panel per way of executing them."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,6 +7,7 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import flow
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "all_to_all"
@@ -23,18 +23,25 @@ def draw(tables: TableFiles) -> Figure:
     rows, summary = tables.rows(NAME), tables.rows(f"{NAME}_summary")
     fine = rows[rows["status"] == "ok"] if "way" in rows else rows.iloc[:0]
     panels = list(fine.groupby(["set", "way"], sort=False)) if len(fine) else []
-    count = max(1, len(panels))
-    figure, grid = plt.subplots(
-        1, count, figsize=(style.PAGE, style.PAGE / max(2, count) + 1), layout="constrained", squeeze=False
-    )
-    for axes, ((name, way), own) in zip(grid[0], panels, strict=False):
+    figure, places = flow(len(panels), 3, 2.45 if len(panels) > 2 else 3.4)
+    for axes, ((name, way), own) in zip(places, panels, strict=False):
         scores = summary[(summary["set"] == name) & (summary["way"] == way)]
         panel(axes, own, scores)
         several = fine["set"].nunique() > 1
         axes.set_title(f"{readable(name)}\n{TITLES.get(way, way)}" if several else TITLES.get(way, way))
     if not panels or tables.holes:
-        style.hole(grid[0][0], tables.missing(NAME), beside_data=bool(panels))
+        style.hole(places[0], tables.missing(NAME), beside_data=bool(panels))
+    style.headline(figure, explained(summary))
     return figure
+
+
+def explained(summary: pd.DataFrame) -> str:
+    """Return the claim: how far exchanges are from what ports say, way by way, among as many devices as is worst."""
+    if "mape_percent" not in summary:
+        return ""
+    worst = summary.groupby("way", sort=False)["mape_percent"].max().dropna()
+    said = ", ".join(f"{percent:.2g} % ({TITLES.get(way, way)})" for way, percent in worst.items())
+    return f"Exchanges take what the ports' latency and bandwidth say, off in the mean by {said}" if said else ""
 
 
 def panel(axes: Axes, rows: pd.DataFrame, scores: pd.DataFrame) -> None:
@@ -58,4 +65,4 @@ def panel(axes: Axes, rows: pd.DataFrame, scores: pd.DataFrame) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         style.log_axis(axis)
         axis.set_tick_params(labelsize=style.SMALL)
-    axes.legend(fontsize=style.SMALL, loc="upper left")
+    axes.legend(loc="upper left")

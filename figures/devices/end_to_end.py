@@ -1,11 +1,13 @@
 """What do steps of expert-parallel clusters take, system by system? Bars split by what the devices spend them on."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import is_column, legend_below, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME, PUBLISHED = "end_to_end", "end_to_end_published"
@@ -18,10 +20,10 @@ SYSTEMS = {
     "eplb-adaptive": "EPLB, adaptive", "co-activation": "co-activation",
 }  # fmt: skip
 PARTS = {"dense": "#0072B2", "expert": "#E69F00", "wire": "#9AD0F0", "waiting": style.LIGHT}
-WORDS = {"expert": "experts"}
-LEAST_NAMED = 0.17  # of the axis: narrower segments have no room for their name
+HATCHED = {"wire": "////"}  # in grey it is as light as experts
+WORDS = {"dense": "dense layers", "expert": "experts", "wire": "exchange between devices", "waiting": "waiting"}
 KEY = (
-    "Upper bar of a pair: a step in one micro-batch; lower, paler: in two. Numbers: ms a step. +8: redundant experts.\n"
+    "Upper bar of a pair: a step in one micro-batch; lower, paler: in two. Numbers: ms a step. +8: redundant experts. "
     "Planned from the steps before those timed; batches cost what one expert and one dense block took on {costs}."
 )
 
@@ -30,25 +32,42 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: three traces on the first cluster, two on the last, and the published speed-ups."""
     rows, published = tables.rows(NAME), tables.rows(PUBLISHED)
     found = chosen(rows) if "mean_step_ms" in rows else []
-    with plt.rc_context({"font.size": 8}):
-        figure, grid = plt.subplots(2, COLUMNS, figsize=(7, 5.4), layout="constrained")
-        for at, axes in enumerate(grid.flat[:-1]):
-            line, column = divmod(at, COLUMNS)
-            if column < len(found):
-                name, own = found[column]
-                clusters = list(own.groupby(["links", "nodes"], sort=False))
-                panel(axes, name, *clusters[-line], named=column == 0)
-            elif found:
-                lacking = [word for trace, word in TRACES.items() if trace not in dict(found)]
-                style.absent(axes, f"no steps of {lacking[column - len(found)]} were timed")
-        if found:
-            speed_ups(grid.flat[-1], rows, published)
-            figure.suptitle(KEY.format(costs=rows["step_costs"].iloc[0]), fontsize="small", x=0.02, ha="left")
-        else:
-            for axes in grid.flat[1:]:
-                axes.axis("off")
-            style.hole(grid[0][0], tables.missing(NAME))
+    lines = 1 if is_column() else 2  # a column has room for one cluster
+    figure, grid = panels(lines, COLUMNS + (lines == 1), 2.3, 1.4, stacked=(0.9, 0.9, 0.9, 1.1))
+    for at, axes in enumerate(grid.flat[:-1]):
+        line, column = divmod(at, COLUMNS)
+        if column < len(found):
+            name, own = found[column]
+            clusters = list(own.groupby(["links", "nodes"], sort=False))
+            panel(axes, name, *clusters[-line], named=column == 0 or is_column())
+        elif found:
+            lacking = [word for trace, word in TRACES.items() if trace not in dict(found)]
+            style.absent(axes, f"no steps of {lacking[column - len(found)]} were timed")
+    if found:
+        speed_ups(grid.flat[-1], rows, published)
+        bars = [Patch(facecolor=colour, hatch=HATCHED.get(part), edgecolor="white", label=WORDS[part])
+                for part, colour in PARTS.items()]  # fmt: skip
+        legend_below(figure, bars, said=readable(KEY.format(costs=rows["step_costs"].iloc[0])))
+        style.headline(figure, hottest(tables.numbers(NAME)))
+    else:
+        for axes in grid.flat[1:]:
+            axes.axis("off")
+        style.hole(grid[0][0], tables.missing(NAME))
     return figure
+
+
+def hottest(numbers: dict) -> str:
+    """Return the claim: a step with the hottest expert, placed and replicated, and what replicas cost at the worst."""
+    known = [each for each in numbers.values() if isinstance(each, dict) and "replicas_ms" in each]
+    if not known:
+        return ""
+    hot = max(known, key=lambda each: each["hottest"])
+    return (
+        f"With one hot expert a step takes {hot['in_order_ms']:.2f} ms in order, {hot['whole_ms']:.2f} ms in the best "
+        f"placement, {hot['replicas_ms']:.2f} ms with {hot['redundant']} replicas; elsewhere replicas make a step up "
+        f"to {max(each['replicas_change'] for each in known) - 1:.0%} longer, two micro-batches up to "
+        f"{max(each['parts_change'] for each in known) - 1:.0%}"
+    )
 
 
 def chosen(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -62,23 +81,17 @@ def panel(axes: Axes, trace: str, cluster: tuple[str, int], rows: pd.DataFrame, 
     """Draw a trace's systems on a cluster: a pair of bars each, split into parts that add up to the step."""
     systems = list(dict.fromkeys(zip(rows["system"], rows["redundant"], strict=True)))
     most = rows["mean_step_ms"].max() * 1.22
-    segments: dict[str, list] = {part: [] for part in PARTS}
     for row in rows.to_dict("records"):
         second = row["micro_batches"] > 1
         y, left = systems.index((row["system"], row["redundant"])) + (0.2 if second else -0.2), 0.0
         for part, colour in PARTS.items():
-            width = row[f"{part}_ms"]
-            axes.barh(y, width, 0.36, left=left, color=colour, alpha=0.55 if second else 1)
-            segments[part].append((width, left + width / 2, y))
-            left += width
+            axes.barh(y, row[f"{part}_ms"], 0.36, left=left, color=colour, alpha=0.55 if second else 1, linewidth=0,
+                      hatch=HATCHED.get(part), edgecolor="white")  # fmt: skip
+            left += row[f"{part}_ms"]
         style.note(axes, f"{row['mean_step_ms']:.2f}", (left, y), offset=(2, -2.2))
-    for part, places in segments.items():
-        width, x, y = max(places)
-        if width > LEAST_NAMED * most:
-            axes.text(x, y, WORDS.get(part, part), ha="center", va="center", fontsize=6, color=style.DARK)
     nodes = f"{cluster[1]} node{'s' * (cluster[1] > 1)}"
     title = f"{TRACES.get(trace, trace)}, {rows['step_tokens'].iloc[0]:,} tokens\n{cluster[0]}, {nodes}"
-    axes.set_title(title, fontsize="medium")
+    axes.set_title(title)
     axes.set_yticks(range(len(systems)), [label(*each) if named else "" for each in systems])
     axes.set(xlim=(0, most), ylim=(len(systems) - 0.5, -0.5), xlabel="ms a step")
     axes.grid(visible=False, axis="y")
@@ -101,12 +114,18 @@ def speed_ups(axes: Axes, rows: pd.DataFrame, published: pd.DataFrame) -> None:
         axes.plot(values, [y] * len(values), "o", color=style.COLOURS[0], markersize=4, markerfacecolor=inside)
         style.note(axes, f"{values.max():.2f}", (values.max(), y), offset=(4, -2.2))
         axes.text(
-            0.01, y - 0.42, name, transform=axes.get_yaxis_transform(), va="center", fontsize=6.5, color=style.DARK
+            0.01,
+            y - 0.42,
+            name,
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=style.SMALL,
+            color=style.DARK,
         )
     axes.axvline(1, color=style.MIDDLE, linewidth=0.8)
     axes.set(yticks=[], ylim=(len(places) - 0.5, -0.8), xlabel="times as fast as in order")
     axes.margins(x=0.15)
-    axes.set_title("SmartMoE over experts in order:\npublished (open), here (filled)", fontsize="medium")
+    axes.set_title("SmartMoE over experts in order:\npublished (open), here (filled)")
 
 
 def adaptive(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -1,6 +1,5 @@
 """Is it worth placing experts anew while a model trains? Static against adaptive, and planning less often."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,12 +7,16 @@ from matplotlib.ticker import FuncFormatter
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.published_placement_panels import PUBLISHED, published_figure
+from moe_replay.figures.drawing.sheet import panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME, ITERATIONS, LAYERS = "placement", "placement_iterations", "placement_layers"
-WIDTH, HEIGHT = 7.0, 2.3  # inches of the page, and of a model's row of panels
 STATIC, ADAPTIVE = style.MIDDLE, style.COLOURS[0]
 HEAVIEST = "heaviest device ÷ mean"
+KEY = (
+    "Layers: circles were trained without balance loss, open squares with it. Moves: numbers are the iterations "
+    "between plans; dotted: a plan is adopted only if it is {threshold} times better."
+)
 
 
 def draw(tables: TableFiles) -> Figure:
@@ -22,22 +25,35 @@ def draw(tables: TableFiles) -> Figure:
         return published_figure(tables)
     rows = tables.rows(NAME)
     models = list(rows.groupby(["set", "model"], sort=False)) if "device_max_over_mean" in rows else []
-    with plt.rc_context({"font.size": 8}):
-        count = max(1, len(models))
-        figure, grid = plt.subplots(
-            count, 3, figsize=(WIDTH, HEIGHT * count + 0.2), layout="constrained", squeeze=False,
-            gridspec_kw={"width_ratios": (1.15, 1, 1.15)},
-        )  # fmt: skip
-        numbers = tables.claim(NAME)["numbers"] if models else {}
-        for panels, ((name, _), own) in zip(grid, models, strict=False):
-            found = {trace: numbers.get(f"{name} {trace}", {}) for trace in dict.fromkeys(own["trace"])}
-            over_iterations(panels[0], own, of(tables.rows(ITERATIONS), own), found)
-            over_layers(panels[1], of(tables.rows(LAYERS), own))
-            over_intervals(panels[2], own, found)
-        if not models:
-            for axes in grid[0]:
-                style.hole(axes, tables.missing(NAME))
+    figure, grid = panels(max(1, len(models)), 3, 2.3, widths=(1.15, 1, 1.15))
+    numbers = tables.claim(NAME)["numbers"] if models else {}
+    for (over, layers, intervals), ((name, _), own) in zip(grid, models, strict=False):
+        found = {trace: numbers.get(f"{name} {trace}", {}) for trace in dict.fromkeys(own["trace"])}
+        over_iterations(over, own, of(tables.rows(ITERATIONS), own), found)
+        over_layers(layers, of(tables.rows(LAYERS), own))
+        over_intervals(intervals, own, found)
+    if models:
+        style.key(figure, KEY.format(threshold=f"{rows['adopt_threshold'].max():g}"))
+    else:
+        for axes in grid[0]:
+            style.hole(axes, tables.missing(NAME))
+    style.headline(figure, gained(numbers))
     return figure
+
+
+def gained(numbers: dict) -> str:
+    """Return the claim: what placing anew gains in the training that is least even, and what planning seldom keeps."""
+    known = [each for each in numbers.values() if isinstance(each, dict) and "seldom" in each]
+    if not known:
+        return ""
+    told = max(known, key=lambda each: each["contiguous"])
+    kept = (told["contiguous"] - told["seldom"]) / (told["contiguous"] - told["often"])
+    return (
+        f"Experts placed anew every {told['often_iterations']} iterations, the heaviest device has {told['often']:.2f} "
+        f"times the mean load, in order {told['contiguous']:.2f} ({model_name(told['model'])}, "
+        f"{trained(told['balance_loss'])}); every {told['seldom_iterations']} iterations keep {kept:.0%} of that for "
+        f"{told['seldom_copies'] / told['often_copies']:.0%} of the moves"
+    )
 
 
 def of(table: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
@@ -65,13 +81,13 @@ def over_iterations(axes: Axes, own: pd.DataFrame, rows: pd.DataFrame, found: di
         axes.plot(line["iteration"], line["device_max_over_mean"], color=colour, linewidth=0.9)
         level = told["contiguous"] if interval == 0 else told["often"]
         axes.annotate(
-            f"{text}: {level:.2f}", (0.97, 0.97 - 0.1 * (interval > 0)), xycoords="axes fraction", color=colour,
-            ha="right", va="top", fontsize=style.SMALL,
+            f"{text}: {level:.2f}", (0.97, 1), (0, -10.0 * (interval > 0)), xycoords="axes fraction",
+            textcoords="offset points", color=colour, ha="right", va="top", fontsize=style.SMALL,
         )  # fmt: skip
     axes.set_ylim(1, rows["device_max_over_mean"].quantile(0.995) * 1.2)
     axes.set_title(
-        f"{model_name(told['model'])}, {trained(told['balance_loss'])}:\n{told['contiguous']:.2f} becomes "
-        f"{told['often']:.2f}", fontsize=style.FONT,
+        f"{model_name(told['model'])},\n{trained(told['balance_loss'])}: {told['contiguous']:.2f} becomes "
+        f"{told['often']:.2f}"
     )  # fmt: skip
     axes.set(xlabel="iteration of training", ylabel=HEAVIEST)
 
@@ -90,12 +106,9 @@ def over_layers(axes: Axes, rows: pd.DataFrame) -> None:
         for level, colour in ((static, STATIC), (adaptive, ADAPTIVE)):
             hollow = "white" if marker == "s" else colour
             axes.plot(level.index + shift, level, marker, color=colour, markerfacecolor=hollow, markersize=4)
-        axes.plot([], [], marker, color=style.DARK, markerfacecolor="white" if marker == "s" else style.DARK,
-                  markersize=4, label=text)  # fmt: skip
-    axes.set_title("Every layer gains: in order\n(grey), placed anew (blue)", fontsize=style.FONT)
+    axes.set_title("Every layer gains: in order\n(grey), placed anew (blue)")
     axes.set(xlabel="MoE layer", ylabel=HEAVIEST, xticks=sorted(rows["layer"].unique()))
-    axes.set_ylim(1, axes.get_ylim()[1] * 1.12)
-    axes.legend(fontsize=style.SMALL, loc="upper right", handletextpad=0.2)
+    axes.set_ylim(1, 1.04 * axes.get_ylim()[1])
 
 
 def over_intervals(axes: Axes, own: pd.DataFrame, found: dict[str, dict]) -> None:
@@ -114,21 +127,17 @@ def over_intervals(axes: Axes, own: pd.DataFrame, found: dict[str, dict]) -> Non
                 style.note(axes, f"{place[0]:.0f}", place[1:], offset=(3, 2))
             if plain:
                 above = trace == uneven
-                axes.annotate(
-                    trained(found[trace]["balance_loss"]), (x.iloc[int(above)], y.iloc[int(above)]),
-                    xytext=(6, 11) if above else (8, -13), ha="left" if above else "right",
-                    textcoords="offset points", color=look["color"], fontsize=style.SMALL,
-                )  # fmt: skip
+                place, ends = ((0.97, 0.97), ("right", "top")) if above else ((0.03, 0.04), ("left", "bottom"))
+                named = {"color": look["color"], "fontsize": style.SMALL, "transform": axes.transAxes}
+                axes.text(*place, trained(found[trace]["balance_loss"]), ha=ends[0], va=ends[1], **named)
     told = found[uneven]
     gain = (told["contiguous"] - told["seldom"]) / (told["contiguous"] - told["often"])
     moves = told["seldom_copies"] / told["often_copies"]
     axes.set_title(
-        f"Every {told['seldom_iterations']} iterations:\n{gain:.0%} of the gain, {moves:.0%} of the moves",
-        fontsize=style.FONT,
+        f"Every {told['seldom_iterations']} iterations: {100 * gain:.0f} % of\n"
+        f"the gain, {100 * moves:.0f} % of the moves"
     )
-    text = f"numbers: iterations between plans\ndotted: only if {rules['adopt_threshold'].max():g} times better"
-    axes.text(0.03, 0.03, text, transform=axes.transAxes, fontsize=style.SMALL, color=style.MIDDLE)
     axes.set(xscale="log", xlabel="moves per layer, 1,000 iterations", ylabel=HEAVIEST)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.margins(x=0.12, y=0.12)
-    axes.set_ylim(axes.get_ylim()[0] - 0.22 * (axes.get_ylim()[1] - axes.get_ylim()[0]))
+    axes.set_ylim(axes.get_ylim()[0] - 0.15 * (axes.get_ylim()[1] - axes.get_ylim()[0]))

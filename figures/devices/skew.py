@@ -1,11 +1,11 @@
 """What does skew cost in a served layer? A panel per layer and tokens of a step: its time against devices."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.sheet import flow, legend_below
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "skew"
@@ -22,25 +22,17 @@ def draw(tables: TableFiles) -> Figure:
     """
     rows = tables.rows(NAME)
     fine = rows[rows["status"] == "ok"] if "layer_us" in rows else rows.iloc[:0]
-    panels = list(fine.groupby(["served", "step_tokens"], sort=False))[:MOST] if len(fine) else []
-    count = max(1, len(panels))
-    columns = min(2, count)
-    lines = -(-count // columns)
-    size = (style.PAGE, 2.3 * lines + 0.9)
-    figure, grid = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
-    for axes, ((served, tokens), own) in zip(grid.flat, panels, strict=False):
+    layers = list(fine.groupby(["served", "step_tokens"], sort=False))[:MOST] if len(fine) else []
+    figure, panels = flow(len(layers), 2, 2.3, 0.9)
+    found: dict = {}
+    for axes, ((served, tokens), own) in zip(panels, layers, strict=False):
         panel(axes, own)
-        axes.set_title(f"{served}\n{tokens:,.0f} tokens a step", fontsize="medium")
-    for axes in list(grid.flat)[count:]:
-        axes.axis("off")
-    if panels:
-        found: dict = {}
-        for axes in grid.flat:
-            found |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=3)
-        style.headline(figure, dearest(tables.numbers(NAME)))
-    if not panels or tables.holes:
-        style.hole(grid[0][0], tables.missing(NAME), beside_data=bool(panels))
+        axes.set_title(f"{served}\n{tokens:,.0f} tokens a step")
+        found |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    legend_below(figure, list(found.values()), list(found), 3)
+    style.headline(figure, dearest(tables.numbers(NAME)) if layers else "")
+    if not layers or tables.holes:
+        style.hole(panels[0], tables.missing(NAME), beside_data=bool(layers))
     return figure
 
 
@@ -65,7 +57,7 @@ def panel(axes: Axes, rows: pd.DataFrame) -> None:
     devices = sorted(set(rows["devices"].astype(int)))
     axes.set_xticks(devices, [str(each) for each in devices])
     axes.minorticks_off()
-    axes.set(xlabel="devices that the experts are split over", ylabel="a layer (us)")
+    axes.set(xlabel="devices that the experts are split over", ylabel="us a layer (lower is better)")
 
 
 def reach(rows: pd.DataFrame, own: pd.DataFrame) -> list[list[float]]:

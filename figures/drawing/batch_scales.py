@@ -11,17 +11,14 @@ from moe_replay.figures.drawing import style
 PUBLISHED = {"lm": "language model's ratios", "mt": "translation model's ratios"}
 
 
-def sizes_and_room(axes: Axes, batches: pd.Series, label: str) -> None:
-    """Make both axes logarithmic, one tick per batch size, with room above the curves for the legend."""
+def batch_scale(axes: Axes, batches: pd.Series, label: str) -> None:
+    """Make both axes logarithmic, one tick per batch size."""
     if batches.empty:
         style.absent(axes, "the published models' ratios are not among what was measured")
         return
     axes.set(xscale="log", yscale="log", xlabel="batch S (tokens)", ylabel=label)
     ticks_at(axes.xaxis, sorted(set(batches)))
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.55)
     decades_only(axes.yaxis)
-    axes.legend(loc="upper left", fontsize=style.SMALL)
 
 
 def ticks_at(axis: Axis, values: list) -> None:

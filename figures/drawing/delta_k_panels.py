@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.sheet import is_column
 
 MARGIN_POINTS = 0.3  # as analysis judged by
 TRAINED_FIXED = "trained at fixed k"
@@ -48,7 +49,7 @@ def accuracy_panel(axes: Axes, compared: pd.DataFrame, curves: pd.DataFrame) -> 
     axes.set_xlim(0.8, MOST_K + 0.2)
     axes.set_xlabel("mean experts per sample and layer")
     axes.set_ylabel("accuracy (%), higher is better")
-    axes.set_title("accuracy against mean K\n(pairs are compared in the next panel)", fontsize=style.SMALL)
+    axes.set_title("accuracy against mean K", fontsize=style.SMALL)
 
 
 def bars(axes: Axes, rows: pd.DataFrame, x: str, look: dict, label: str, shift: float) -> None:
@@ -90,21 +91,21 @@ def forest_panel(axes: Axes, compared: pd.DataFrame, of_all_sets: pd.DataFrame) 
     height = 0.0
     for number, group in enumerate(dict.fromkeys(rows["group"])):
         own = rows[rows["group"] == group].sort_values("place").to_dict("records")
-        if len(own) > 1:
+        headed = len(own) > 1 or is_column()
+        if headed:
             labels[height] = group
             height -= 1
         for row in own:
             forest_row(axes, row, height, style.COLOURS[number] if number < 2 else style.MIDDLE)
-            labels[height] = f"{'' if len(own) > 1 else group + ' '}vs {row['baseline']}{at_equal_time(row)}"
+            labels[height] = f"{'' if headed else group + ' '}vs {row['baseline']}{at_equal_time(row)}"
             height -= 1
         height -= 0.4
     for tick, group in zip(axes.set_yticks(list(labels), list(labels.values())), labels.values(), strict=True):
         tick.label1.set_fontweight("normal" if "vs " in group else "bold")
     axes.set_ylim(height + 0.6, 0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("accuracy, K per sample - baseline (points)")
-    axes.set_title(f"paired differences at mean K 2\nband: within {MARGIN_POINTS} points; diamond: stated beforehand",
-                   fontsize=style.SMALL)  # fmt: skip
+    axes.set_xlabel("points above the baseline")
+    axes.set_title("K per sample - fixed K (mean 2)", fontsize=style.SMALL)
 
 
 def set_scale(axes: Axes, rows: pd.DataFrame) -> None:
@@ -127,7 +128,8 @@ def forest_row(axes: Axes, row: dict, height: float, colour: str) -> None:
         return
     least, most = axes.get_xlim()
     if low < least or high > most:
-        style.note(axes, f"{told(row['verdict'], low, high)}: {middle:+.1f} ({low:+.1f} to {high:+.1f})", **beside)
+        interval = "" if is_column() else f" ({low:+.1f} to {high:+.1f})"
+        style.note(axes, f"{told(row['verdict'], low, high)}: {middle:+.1f}{interval}", **beside)
         axes.plot([most if high > most else least], [height], color=colour, marker=">" if high > most else "<")
         return
     axes.errorbar(
@@ -159,7 +161,6 @@ def oracle_panel(axes: Axes, oracle: pd.DataFrame) -> None:
     axes.set_xlabel("tries n")
     axes.set_ylabel("samples answered right (%)")
     axes.set_title("the oracle, and what luck alone gives\n(shaded: 95 % over seeds)", fontsize=style.SMALL)
-    axes.legend(loc="center right", fontsize=style.SMALL)
 
 
 def histogram_panel(axes: Axes, histogram: pd.DataFrame, groups: pd.DataFrame) -> None:

@@ -47,7 +47,8 @@ def layer_panel(axes: Axes, rows: pd.DataFrame) -> None:
         faint = {**look, "linestyle": style.DOTTED, "markerfacecolor": "none", "linewidth": 1}
         axes.plot(layers, 100 * part["reuse_shuffled"], **faint)
     axes.set(xlabel="layer", ylabel="% of a token's experts", ylim=(0, None))
-    axes.legend(fontsize=style.SMALL)
+    axes.set_ylim(top=1.35 * axes.get_ylim()[1])
+    axes.legend(loc="upper left", ncols=len(domains), columnspacing=0.8)
 
 
 def drift_panel(axes: Axes, drift: pd.DataFrame) -> None:
@@ -67,5 +68,5 @@ def drift_panel(axes: Axes, drift: pd.DataFrame) -> None:
         faint = {**look, "linestyle": style.DOTTED, "markerfacecolor": "none", "linewidth": 1}
         axes.plot(layers["layer"].astype(int), layers["permuted_95"], **faint)
     highest = drift["divergence_bits"].max()
-    axes.set(xlabel="layer", ylabel="Jensen-Shannon divergence, bits", ylim=(0, 1.25 * highest))  # room for the legend
-    axes.legend(fontsize=style.SMALL, loc="upper left")
+    axes.set(xlabel="layer", ylabel="divergence (bits)", ylim=(0, 1.65 * highest))  # room for the legend
+    axes.legend(loc="upper left", borderaxespad=0.1)

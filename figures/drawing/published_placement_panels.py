@@ -1,11 +1,11 @@
 """SmartMoE's published points, where the user has them: predicted against measured times, adaptive placement."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.sheet import flow
 from moe_replay.figures.drawing.table_files import TableFiles
 
 PUBLISHED, SEARCH, POINTS = "placement_published", "placement_search", "placement_published_points"
@@ -15,15 +15,11 @@ SCORED = 2  # the half of the points that was not fitted
 def published_figure(tables: TableFiles) -> Figure:
     """Return the figure: a panel per setting of single layers, and one per setting of adaptive placement."""
     fits, searches, points = (tables.rows(name) for name in (PUBLISHED, SEARCH, POINTS))
-    panels = [(layer_panel, row) for _, row in fits[fits["predictor"] == "calibrated"].iterrows()]
-    panels += [(search_panel, row) for _, row in searches.iterrows()]
-    with plt.rc_context({"font.size": 8}):
-        rows = -(-len(panels) // 3)
-        figure, grid = plt.subplots(rows, 3, figsize=(7, 2.4 * rows), layout="constrained", squeeze=False)
-        for axes, (panel, row) in zip(grid.flat, panels, strict=False):
-            panel(axes, row, points[points["published_setting"] == row["published_setting"]])
-        for axes in list(grid.flat)[len(panels) :]:
-            axes.axis("off")
+    drawn = [(layer_panel, row) for _, row in fits[fits["predictor"] == "calibrated"].iterrows()]
+    drawn += [(search_panel, row) for _, row in searches.iterrows()]
+    figure, places = flow(len(drawn), 3, 2.4, 0)
+    for axes, (panel, row) in zip(places, drawn, strict=False):
+        panel(axes, row, points[points["published_setting"] == row["published_setting"]])
     return figure
 
 

@@ -4,11 +4,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from moe_replay.figures.drawing import style
+from moe_replay.figures.drawing.sheet import beside, is_column
 
 ASIDE = 1.07  # neighbouring series draw their executed points this factor of B apart, so that intervals can be told
 PERCENTILES = {"latency_p50_ms": "median", "latency_p95_ms": "p95"}
 CROSS_ROOM = 23  # points between frame and title, for the crosses of three loads
-FEW = 2  # runs: their t interval is an order wider than their distance, so that it is not drawn
+FEW = 2  # runs: their t interval is an order wider than their distance, so that both are drawn instead
 
 
 def plain_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -24,29 +25,30 @@ def source_rows(rows: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def series(axes: Axes, rows: pd.DataFrame, x: str, y: str, index: int, label: str, aside: float = 1) -> None:
-    """Draw one series from two sources: executed as points with intervals, simulated as a line in its band.
+    """Draw one series from two sources: executed as points, simulated as a line in its band.
 
+    Two runs are two points; one run, or more than two, their mean with its interval.
     The band is the 95 % interval of the mean over the simulated replications, often thinner than the line. Where
     nothing was executed the line carries hollow markers, so that series still differ without colour. The points are
     at `aside` times their x.
     """
     look = style.look(index)
     executed, simulated = source_rows(rows, "executed"), source_rows(rows, "simulated")
-    if len(executed):
-        bars = None
-        if f"{y}_low" in executed:
-            many = executed["replications"] != FEW if "replications" in list(executed) else executed[y].notna()
-            ends = executed[y] - executed[f"{y}_low"], executed[f"{y}_high"] - executed[y]
-            bars = [end.where(many, 0) for end in ends]
-        points = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
-        axes.errorbar(aside * executed[x], executed[y], bars, **points, capsize=2.5, elinewidth=1)
+    points = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
+    two = executed["replications"] == FEW if f"{y}_least" in list(executed) else executed[x].isna()
+    for end in ("least", "most") if two.any() else ():
+        axes.plot(aside * executed.loc[two, x], executed.loc[two, f"{y}_{end}"], **points)
+    many = executed[~two]
+    if len(many):
+        bars = [many[y] - many[f"{y}_low"], many[f"{y}_high"] - many[y]] if f"{y}_low" in many else None
+        axes.errorbar(aside * many[x], many[y], bars, **points, capsize=2.5, elinewidth=1)
     hollow = {} if len(executed) else {"marker": look["marker"], "markerfacecolor": "none"}
     axes.plot(simulated[x], simulated[y], color=look["color"], linestyle=look["linestyle"], **hollow)
     style.band(axes, simulated, x, y, look["color"])
     axes.plot([], [], **look, label=label)
 
 
-def throughput_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None:
+def throughput_panel(axes: Axes, name: str, closed: pd.DataFrame, sizes: list[int]) -> None:
     """Draw throughput in a closed loop against B for every N, the capacity at full batches, the lockstep baseline."""
     for index, (number, rows) in enumerate(closed[closed["scheduler"] == "queues"].groupby("in_flight")):
         aside = ASIDE ** (index - 1)
@@ -60,12 +62,13 @@ def throughput_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None
         style.note(axes, text, (0.98, row["throughput_per_s"]), ("axes fraction", "data"), (0, 2), "right")
     style.queue_size_axis(axes, sizes)
     axes.set_ylim(bottom=0)
-    axes.set_title("throughput, closed loop")
-    axes.set_ylabel("passes/s (higher is better)")
-    axes.legend(loc="upper left")
+    axes.set_ylim(top=1.1 * axes.get_ylim()[1])  # room for what is said of lockstep
+    axes.set_title(f"{name}: throughput, closed loop")
+    axes.set_ylabel("passes/s\n(higher is better)")
+    axes.legend(loc="best")
 
 
-def forced_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None:
+def forced_panel(axes: Axes, name: str, closed: pd.DataFrame, sizes: list[int]) -> None:
     """Draw the share of batches that only the stall rule started: there N is too small for B."""
     for index, (number, rows) in enumerate(closed[closed["scheduler"] == "queues"].groupby("in_flight")):
         in_percent = rows.assign(percent=rows["forced_batches"] * 100)
@@ -74,12 +77,11 @@ def forced_panel(axes: Axes, closed: pd.DataFrame, sizes: list[int]) -> None:
     style.note(axes, "10 %", (1, 10), ("axes fraction", "data"), (0, 2), "right")
     style.queue_size_axis(axes, sizes)
     axes.set_ylim(-3, 103)
-    axes.set_title("batches started unfilled", pad=CROSS_ROOM)
+    axes.set_title(beside(name, "batches started unfilled"), pad=style.TITLE_PAD if is_column() else CROSS_ROOM)
     axes.set_ylabel("forced batches (%)")
-    axes.legend(loc="upper left")
 
 
-def latency_panel(axes: Axes, poisson: pd.DataFrame, sizes: list[int], column: str) -> None:
+def latency_panel(axes: Axes, name: str, poisson: pd.DataFrame, sizes: list[int], column: str) -> None:
     """Draw one percentile of latency against B for every load; a cross above the frame is a B that cannot keep up."""
     style.queue_size_axis(axes, sizes)
     axes.set_yscale("log")
@@ -95,14 +97,14 @@ def latency_panel(axes: Axes, poisson: pd.DataFrame, sizes: list[int], column: s
             crosses = {"transform": axes.get_xaxis_transform(), "linestyle": "none", "clip_on": False}
             axes.plot(lost, heights, marker="x", color=look["color"], markersize=4, **crosses)
     style.log_axis(axes.yaxis)
-    axes.set_title(f"{PERCENTILES[column]} latency, Poisson arrivals", pad=CROSS_ROOM)
-    axes.set_ylabel("ms per pass (lower is better)")
-    axes.legend(loc="lower right")
+    axes.set_title(f"{name}: {PERCENTILES[column]} latency, Poisson arrivals", pad=CROSS_ROOM)
+    axes.set_ylabel("ms per pass\n(lower is better)")
+    axes.legend(loc="best")
 
 
-def tradeoff_panel(axes: Axes, trade: pd.DataFrame) -> None:
+def tradeoff_panel(axes: Axes, name: str, trade: pd.DataFrame) -> None:
     """Draw what a machine can deliver at most at each B against the median latency a pass then has, per load."""
-    axes.set_title("what throughput costs", pad=CROSS_ROOM)
+    axes.set_title(beside(name, "what throughput costs"), pad=style.TITLE_PAD if is_column() else CROSS_ROOM)
     axes.set_xlabel("saturated throughput (passes/s)")
     axes.set_ylabel("median ms per pass")
     if trade.empty:
@@ -113,8 +115,8 @@ def tradeoff_panel(axes: Axes, trade: pd.DataFrame) -> None:
         series(axes, rows, "saturated_throughput_per_s", "latency_p50_ms", index, f"load {load:.1f}")
     axes.set_yscale("log")
     style.log_axis(axes.yaxis)
-    axes.legend(loc="upper left")
+    axes.margins(x=0.1, y=0.2)
     shown = trade[(trade["load"] == trade["load"].min()) & (trade["source"] != "theory")].drop_duplicates("queue_size")
     for row in shown.dropna(subset=["latency_p50_ms"]).to_dict("records"):
         at = (row["saturated_throughput_per_s"], row["latency_p50_ms"])
-        style.note(axes, f"B={row['queue_size']:.0f}", at, offset=(5, -9))
+        style.note(axes, f"B={row['queue_size']:.0f}", at, offset=(0, 5), ha="center")

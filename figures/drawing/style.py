@@ -1,6 +1,7 @@
 """The one style of all figures: readable in grey, since markers and dashes differ wherever colours do."""
 
 import io
+import math
 from textwrap import fill, shorten
 
 import matplotlib
@@ -9,8 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from moe_replay.figures.drawing import sheet
+from moe_replay.figures.drawing.fitting import fit_words, unbroken
 from moe_replay.figures.drawing.set_names import readable
 from moe_replay.traces.command_line.files import replacing
 
@@ -21,29 +25,35 @@ DARK, MIDDLE, LIGHT = "#222222", "#777777", "#DDDDDD"
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", (0, (5, 2)), (0, (5, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 1)))
 DOTTED = (0, (1, 1.5))
+HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")  # of neighbouring bars
 QUEUE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 THEORY = {"linestyle": DOTTED, "linewidth": 1.8}
 SHADE = "#F3F3F3"
 ALARM = "#B00000"
 DPI = 200
-PAGE = 7.0  # inches: the width at which a figure is printed, without scaling
 FONT, SMALL = 8, 7  # points
+FITTED = 5  # times at most that words are broken: broken ones can leave others less room
+TITLE_PAD = 4  # points between a panel and its title
 LETTERS = 13.5  # of a headline in an inch
+STEPS = {2: (1, 2, 5), 3: (1, 3)}  # labels of a decade, by the least ratio of two of them
+LABEL_ROOM = {True: 0.31, False: 0.14}  # inches of a tick's label, across and upwards
 
 
-def apply_style() -> None:
+def apply_style(width: str = "page") -> None:
     """Set fonts, lines and the deterministic options of the writers, for every figure of this process.
 
-    Titles are right above their axes, since no axes have ticks there: to look for some takes a tenth of the time.
+    `width` is one of `sheet.WIDTHS`: how wide figures are drawn from now on. Titles are right above their axes, since
+    no axes have ticks there: to look for some takes a tenth of the time.
     """
     matplotlib.rcParams.update({
+        "figure.figsize": (sheet.WIDTHS[width], sheet.WIDTHS[width] / 2),
         "font.family": "DejaVu Sans", "font.size": FONT, "axes.titlesize": FONT, "axes.titlelocation": "left",
         "axes.titley": 1.0, "axes.labelsize": FONT, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
         "axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.6,
         "axes.edgecolor": DARK, "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
         "legend.frameon": False, "legend.fontsize": SMALL, "legend.handlelength": 1.6, "lines.linewidth": 1.2,
-        "lines.markersize": 3.5, "axes.titlepad": 4, "axes.labelpad": 2, "figure.constrained_layout.h_pad": 0.05,
-        "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": DPI,
+        "lines.markersize": 3.5, "axes.titlepad": TITLE_PAD, "axes.labelpad": 2,
+        "figure.constrained_layout.h_pad": 0.05, "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": DPI,
     })  # fmt: skip
 
 
@@ -70,9 +80,24 @@ def queue_size_axis(axes: Axes, sizes: list[int] | tuple[int, ...] = QUEUE_SIZES
     axes.set_xlabel("queue size B")
 
 
+class RoomyLogLocator(LogLocator):
+    """Ticks at 1, 2 and 5 of every decade where their labels have room, else at 1 and 3, else at powers of ten."""
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """Return the places of the ticks between two values, as the library asks for them."""
+        panel, across = self.axis.axes, self.axis.axis_name == "x"
+        inches = (panel.bbox.width if across else panel.bbox.height) / panel.figure.dpi
+        decade = inches / max(math.log10(vmax / vmin), 1e-9)
+        fitting = [
+            subs for least, subs in ((2, (1, 2, 5)), (3, (1, 3))) if math.log10(least) * decade >= LABEL_ROOM[across]
+        ]
+        self.set_params(subs=[*fitting, (1,)][0])
+        return super().tick_values(vmin, vmax)
+
+
 def log_axis(axis: Axis) -> None:
-    """Give a logarithmic axis labels at 1, 2 and 5 of every decade, as plain numbers (20, 1,000)."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Give a logarithmic axis labels as plain numbers (20, 1,000), at 1, 2 and 5 of every decade where they fit."""
+    axis.set_major_locator(RoomyLogLocator(subs=(1, 2, 5)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -136,16 +161,31 @@ def by_reason(lines: list[str]) -> list[str]:
 def headline(figure: Figure, claim: str) -> None:
     """Write what a figure shows above it, one sentence with its number, wrapped to the figure's width."""
     if claim:
-        lines = fill(readable(claim), int(LETTERS * figure.get_figwidth()))
+        lines = fill(unbroken(readable(claim)), int(LETTERS * figure.get_figwidth()))
         figure.suptitle(lines, x=0.01, ha="left", fontsize=FONT, fontweight="bold")
+
+
+def key(figure: Figure, text: str) -> None:
+    """Say below a figure, small, how to read it."""
+    lines = fill(readable(text), int(1.25 * LETTERS * figure.get_figwidth()))
+    figure.supxlabel(lines, x=0.01, ha="left", fontsize=SMALL, color=MIDDLE)
 
 
 def freeze(figure: Figure) -> None:
     """Lay the figure out once; otherwise every file it is saved to works the layout out again.
 
-    A figure with a layout engine, even the one called "none", is also drawn twice for every file.
+    It is laid out again where words had to be broken to fit. A figure with a layout engine, even the one called
+    "none", is also drawn twice for every file.
     """
-    figure.get_layout_engine().execute(figure)
+    engine = figure.get_layout_engine()
+    if sheet.is_column():
+        sheet.plain_once([axes for axes in figure.axes if axes.axison])
+    engine.execute(figure)
+    whole: dict[Text, str] = {}
+    for _ in range(FITTED):
+        if not fit_words(figure, whole):
+            break
+        engine.execute(figure)
     figure.set_layout_engine(None)
 
 

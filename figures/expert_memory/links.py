@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.set_panels import panel_per_set
+from moe_replay.figures.drawing.sheet import is_column, legend_below
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "links"
@@ -14,7 +15,9 @@ NAME = "links"
 
 def draw(tables: TableFiles) -> Figure:
     """Return the figure: time of copies against their bytes, measured and as fitted."""
-    figure = panel_per_set(tables, NAME, "copies", 3, panel)
+    figure = panel_per_set(tables, NAME, "copies", 2.8, panel, 1.5 if is_column() else 1)
+    marks = [mark for axes in figure.axes for mark in axes.get_legend_handles_labels()[0]]
+    legend_below(figure, marks, most=2 * len(figure.axes))
     style.headline(figure, quickest(tables.rows(NAME)))
     return figure
 
@@ -44,8 +47,7 @@ def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
             linestyle="none", capsize=2, label=f"{memory}, {copies:.0f} at once: {fit}",
         )  # fmt: skip
         axes.plot(own["copy_bytes"] / 1e6, own["fitted_us"], color=color, linestyle=style.DOTTED, linewidth=1)
-    axes.set_title(f"{readable(name)}: copies to the device, medians and quartiles; dotted: fitted")
-    axes.set(xscale="log", yscale="log", xlabel="MB of one copy", ylabel="us until all are whole, lower is better")
+    axes.set_title(f"{readable(name)}: copies to the device\n(medians and quartiles; dotted: fitted)")
+    axes.set(xscale="log", yscale="log", xlabel="MB of one copy", ylabel="us until all are whole\n(lower is better)")
     style.log_axis(axes.xaxis)
     style.log_axis(axes.yaxis)
-    axes.legend(fontsize=style.SMALL)

@@ -1,6 +1,5 @@
 """What did a budget buy? Loss of quality, memory and latency of plans, promised and measured; violations marked."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,6 +7,7 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import beside, legend_below, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "swap_budget"
@@ -18,18 +18,20 @@ def draw(tables: TableFiles) -> Figure:
     rows = tables.rows(NAME)
     sets = list(dict.fromkeys(rows["set"])) if "loss" in rows else []
     count = max(1, len(sets))
-    figure, grid = plt.subplots(count, 3, figsize=(style.PAGE, 2.7 * count + 0.6), layout="constrained", squeeze=False)
+    figure, grid = panels(count, 3, 2.7, 0.6)
     for row, name in zip(grid, sets, strict=False):
         own = rows[rows["set"] == name].copy()
         own["latency_budget"] = pd.to_numeric(own["latency_budget"], errors="coerce").fillna(np.inf)
         loss_panel(row[0], name, own)
         measured_panel(row[1], own, "memory_bytes", "memory_budget", 1e6, "MB on the device", "memory_kept")
         measured_panel(row[2], own, "latency_ms", "latency_budget", 1, "ms per pass, mean", "latency_kept")
+        row[1].set_title(beside(readable(name), "memory (dotted: the budget)"))
+        row[2].set_title(beside(readable(name), "latency (ring: a budget is broken)"))
     if not sets:
         for axes in grid[0]:
             style.hole(axes, tables.missing(NAME))
     else:
-        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        legend_below(figure, *grid[0][0].get_legend_handles_labels(), 3)
         style.headline(figure, kept(tables.numbers(NAME)))
     return figure
 
@@ -68,22 +70,18 @@ def measured_panel(
         look = style.look(index)
         axes.plot(own["memory_budget"] / 1e6, own[column] / unit, **look)
         if budget == "latency_budget" and np.isfinite(key[1]):
-            axes.axhline(key[1], color=style.DARK, linestyle=style.DOTTED, label="the budget" if not index else None)
+            axes.axhline(key[1], color=style.DARK, linestyle=style.DOTTED)
     broken = rows[~rows[kept].astype(bool)]
     if budget == "memory_budget":
         ends = np.array([rows[budget].min(), rows[budget].max()]) / unit
-        axes.plot(ends, ends, color=style.DARK, linestyle=style.DOTTED, label="the budget")
+        axes.plot(ends, ends, color=style.DARK, linestyle=style.DOTTED)
     if not broken.empty:
         axes.plot(
             broken["memory_budget"] / 1e6, broken[column] / unit, "o", markersize=10, markerfacecolor="none",
             markeredgecolor=style.ALARM, markeredgewidth=1.2, label="budget broken",
         )  # fmt: skip
-    axes.set_title(f"{label}\n")
     axes.set(xlabel="memory budget, MB", ylabel=label)
     axes.set_xticks(sorted(set(rows["memory_budget"] / 1e6)))
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1, columnspacing=0.6, handlelength=1.2
-    )
 
 
 def called(search: str, latency: float) -> str:

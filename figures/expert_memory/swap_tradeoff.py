@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
-from moe_replay.figures.drawing.set_panels import grid_of
+from moe_replay.figures.drawing.sheet import flow, legend_below
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "swap_tradeoff"
@@ -29,11 +29,17 @@ def draw(tables: TableFiles) -> Figure:
     quality, latency = tables.rows(NAME), tables.rows(LATENCY)
     sets = list(dict.fromkeys(quality["set"])) if "loss" in quality else []
     timed = list(dict.fromkeys(latency["set"])) if "executed_mean_ms" in latency else []
-    figure, panels = grid_of(len(sets) + len(timed), 2, 2.6)
+    figure, panels = flow(len(sets) + len(timed), 2, 2.2, 0.9)
     for axes, name in zip(panels, sets, strict=False):
         quality_panel(axes, name, quality[quality["set"] == name])
     for axes, name in zip(panels[len(sets) :], timed, strict=False):
         latency_panel(axes, name, latency[latency["set"] == name])
+    for axes in panels[: len(sets)][-1:]:  # its methods are those of all
+        axes.set_ylim(top=1.25 * axes.get_ylim()[1])
+        axes.legend(loc="upper right", borderaxespad=0.1)
+    marks = [axes.get_legend_handles_labels() for axes in panels[len(sets) :]]
+    named = {label: mark for handles, labels in marks for mark, label in zip(handles, labels, strict=True)}
+    legend_below(figure, list(named.values()), list(named))
     if not sets:
         style.hole(panels[0], tables.missing(NAME))
     style.headline(figure, saved(tables.numbers(NAME), quality))
@@ -73,7 +79,6 @@ def quality_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     axes.set(
         xlabel="weights on the device, % of the model", ylabel=f"{UNITS[rows['measure'].iloc[0]]}\n(lower is better)"
     )
-    axes.legend()
 
 
 def latency_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
@@ -82,14 +87,13 @@ def latency_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     if alone.empty:
         style.absent(axes, f"{readable(name)}: no run at batch 1 was executed")
         return
-    index = 0
-    for miss, kind, label in WAYS:
+    for index, (miss, kind, label) in enumerate(WAYS):
         own = alone[alone["miss"] == miss]
         own = own[own["period"].notna()] if kind == "period" else own[own["period"].isna() & (own["prefetch"] == kind)]
         own = own[own["cache"].isin(("lru", "importance"))].sort_values("slots")
         if own.empty:
             continue
-        look, index = style.look(index), index + 1
+        look = style.look(index)
         axes.errorbar(
             own["slots"], own["executed_mean_ms"], own["executed_mean_half_ms"], label=label, capsize=2, **look
         )  # fmt: skip
@@ -100,6 +104,4 @@ def latency_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     )
     axes.plot([], [], "x", color=style.MIDDLE, markersize=5, label="simulated")
     axes.set_title(f"{readable(name)}: latency at batch 1, executed")
-    axes.set(xlabel="expert slots per layer", ylabel="ms per pass, mean (lower is better)", ylim=(0, None))
-    axes.set_ylim(top=1.75 * axes.get_ylim()[1])  # room for the legend
-    axes.legend(ncols=2, loc="upper right", fontsize=style.SMALL - 0.5, columnspacing=0.6, handlelength=1.4)
+    axes.set(xlabel="expert slots per layer", ylabel="mean ms per pass\n(lower is better)", ylim=(0, None))

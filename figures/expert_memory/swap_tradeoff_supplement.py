@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
-from moe_replay.figures.drawing.set_panels import grid_of
+from moe_replay.figures.drawing.sheet import flow
 from moe_replay.figures.drawing.table_files import TableFiles
 
 TABLE = "swap_tradeoff"
@@ -18,7 +18,7 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: a panel per set, lost quality against lost gate mass."""
     rows = tables.rows(TABLE)
     sets = list(dict.fromkeys(rows["set"])) if "loss" in rows else []
-    figure, panels = grid_of(len(sets), 2, 2.6)
+    figure, panels = flow(len(sets), 2, 2.6)
     for axes, name in zip(panels, sets, strict=False):
         panel(axes, name, rows[rows["set"] == name])
     if sets:

@@ -9,15 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from moe_replay.figures.charts.chart import POINTS, REFERENCE, Bars, Chart, Drawing, HeatMap, Series
-from moe_replay.figures.drawing.style import COLOURS, DARK, DASHES, DOTTED, MIDDLE, apply_style, log_axis, look
+from moe_replay.figures.drawing.sheet import WIDTHS
+from moe_replay.figures.drawing.style import COLOURS, DARK, DASHES, DOTTED, HATCHES, MIDDLE, apply_style, log_axis, look
 
-WIDTHS = {"column": 3.3, "page": 7.0}  # inches
 HEIGHTS = {"column": 2.6, "page": 3.4}
 FONT = 8  # points, in every width
 LONGEST_NAME = 30  # letters of a bar's name in one line
 LONGEST_LEGEND = 4  # lines of a legend inside the axes; a longer one goes below
 ROOM = 0.15  # above the values, for crosses: share of the height
-HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
 
 
 def draw_chart(chart: Drawing, width: str) -> Figure:

@@ -1,12 +1,12 @@
 """Does accuracy grow linearly with the number of experts per token?"""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "accuracy_vs_k"
@@ -18,10 +18,7 @@ def draw(tables: TableFiles) -> Figure:
     means, seeds, fits = tables.read(NAME), tables.rows(f"{NAME}_seeds"), tables.rows(f"{NAME}_fit")
     sets = list(dict.fromkeys(means.get("set", []))) or ["no set"]
     views = list(dict.fromkeys(means["view"].dropna())) if "view" in means else []
-    figure, grid = plt.subplots(
-        len(sets), max(len(views), 1), figsize=(style.PAGE, 2.3 * len(sets) + 0.3), layout="constrained",
-        squeeze=False, sharey="row",
-    )  # fmt: skip
+    figure, grid = panels(len(sets), max(len(views), 1), 2.3, share_y="row")
     for row, name in zip(grid, sets, strict=True):
         for axes, view in zip(row, views or [""], strict=True):
             chosen = [of_view(table, name, view) for table in (means, seeds, fits)]

@@ -1,12 +1,12 @@
 """What would the best K per sample bring, what does luck alone, and who gets many experts?"""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.delta_k_panels import histogram_panel, oracle_panel
 from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import beside, legend_below, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 TABLE = "delta_k"
@@ -17,9 +17,7 @@ def draw(tables: TableFiles) -> Figure:
     whole = tables.read(TABLE)
     parts = {part: tables.rows(f"{TABLE}_{part}") for part in ("oracle", "histogram", "groups")}
     sets = [name for name in dict.fromkeys(whole.get("set", [])) if has(parts["oracle"], name)] or ["no set"]
-    figure, grid = plt.subplots(
-        len(sets), 2, figsize=(style.PAGE, 2.7 * len(sets) + 0.4), layout="constrained", squeeze=False
-    )
+    figure, grid = panels(len(sets), 2, 2.7)
     for (left, right), name in zip(grid, sets, strict=True):
         if not has(parts["oracle"], name):
             style.hole(left, tables.missing(TABLE))
@@ -29,6 +27,8 @@ def draw(tables: TableFiles) -> Figure:
         oracle_panel(left, oracle)
         histogram_panel(right, histogram, groups)
         left.set_title(f"{readable(name)}\n{left.get_title(loc='left')}", fontsize=style.SMALL)
+        right.set_title(beside(readable(name), right.get_title(loc="left")), fontsize=style.SMALL)
+    legend_below(figure, *grid[0][0].get_legend_handles_labels())
     style.headline(figure, gap(parts["oracle"]))
     return figure
 

@@ -1,6 +1,5 @@
 """Dense, switch or random routing with averaged weights: accuracy, size and time of vision transformers."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import is_column, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "random_routing"
@@ -18,21 +18,19 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: per set accuracy against epoch, times and sizes; the caption has the numbers."""
     whole, rows, epochs = tables.read(NAME), tables.rows(NAME), tables.rows(f"{NAME}_epochs")
     sets = list(dict.fromkeys(whole.get("set", []))) or ["no set"]
-    figure = plt.figure(figsize=(style.PAGE, 2.8 * len(sets) + 0.4), layout="constrained")
-    parts = figure.subfigures(len(sets), 1, squeeze=False)[:, 0]
-    for part, name in zip(parts, sets, strict=True):
-        part.suptitle(readable(name), x=0.01, ha="left", fontsize=style.FONT)
-        grid = part.subplot_mosaic([["accuracy", "times", "sizes"]], width_ratios=(1.3, 1, 0.8))
+    figure, grid = panels(len(sets), 3, 2.8, widths=(1.3, 1, 0.8))
+    for (accuracy, times, sizes), name in zip(grid, sets, strict=True):
         own, by_epoch = of_set(rows, name), of_set(epochs, name)
         if "label" not in own or own["label"].dropna().empty:
-            style.hole(grid["accuracy"], tables.missing(NAME, name))
+            style.hole(accuracy, tables.missing(NAME, name))
             continue
         own = own[own["label"].notna()].reset_index(drop=True)
-        accuracy_panel(grid["accuracy"], own, by_epoch)
-        times_panel(grid["times"], own)
-        sizes_panel(grid["sizes"], own)
+        accuracy_panel(accuracy, own, by_epoch)
+        accuracy.set_title(f"{readable(name)}\n{accuracy.get_title(loc='left')}")
+        times_panel(times, own)
+        sizes_panel(sizes, own)
         if tables.holes_of(name):
-            style.hole(grid["accuracy"], tables.holes_of(name), beside_data=True)
+            style.hole(accuracy, tables.holes_of(name), beside_data=True)
     style.headline(figure, against_dense(rows))
     return figure
 
@@ -74,21 +72,18 @@ def accuracy_panel(axes: Axes, rows: pd.DataFrame, epochs: pd.DataFrame) -> None
 
 def times_panel(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw seconds for 60,000 images, training and inference: mean, and least to most over repetitions."""
-    axes.set_title("time for 60,000 images\n")
+    axes.set_title("time for 60,000 images\n(circles: training, squares: inference)", fontsize=style.SMALL)
     if rows["training_s"].isna().all():
         style.absent(axes, "times were not measured")
         return
-    for offset, (what, label) in enumerate((("training", "training"), ("inference", "inference"))):
+    for offset, what in enumerate(("training", "inference")):
         mean = rows[f"{what}_s"]
         bars = [mean - rows[f"{what}_s_min"], rows[f"{what}_s_max"] - mean]
         look = {**style.look(offset), "linestyle": "none"}
-        axes.errorbar(mean, np.arange(len(rows)) + 0.12 * (2 * offset - 1), xerr=bars, capsize=2.5, label=label, **look)
+        axes.errorbar(mean, np.arange(len(rows)) + 0.12 * (2 * offset - 1), xerr=bars, capsize=2.5, **look)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds (lower is better)")
     name_rows(axes, rows)
-    # Above the axes: an entry of this legend looks like one of the points.
-    narrow = {"ncols": 2, "fontsize": style.SMALL, "columnspacing": 1, "handlelength": 1, "handletextpad": 0.4}
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, **narrow)
 
 
 def sizes_panel(axes: Axes, rows: pd.DataFrame) -> None:
@@ -99,7 +94,8 @@ def sizes_panel(axes: Axes, rows: pd.DataFrame) -> None:
         axes.barh(places, rows[column] / 1e3, height=0.36, color=(style.LIGHT, style.MIDDLE)[offset], label=label)
     axes.set_xlabel("thousands of weights")
     name_rows(axes, rows)
-    axes.set_yticklabels([])
+    if not is_column():
+        axes.set_yticklabels([])  # they are the panel's on the left
     axes.legend(loc="best")
 
 

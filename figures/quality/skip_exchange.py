@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
 from moe_replay.figures.drawing.set_panels import panel_per_set
+from moe_replay.figures.drawing.sheet import legend_below
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "skip_exchange"
@@ -19,6 +20,7 @@ LABELS = {"bits_per_byte": "loss (bits per byte)", "accuracy": "loss (share of i
 def draw(tables: TableFiles) -> Figure:
     """Return the figure: a panel per set, the quality lost under each treatment."""
     figure = panel_per_set(tables, NAME, "loss", 2.3, panel)
+    legend_below(figure, *figure.axes[0].get_legend_handles_labels())
     style.headline(figure, dearest(tables.rows(NAME)))
     return figure
 
@@ -49,4 +51,3 @@ def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     axes.set_title(f"{readable(name)}\nuntreated: {untreated:.3f}")
     axes.set_ylabel(f"{LABELS[rows['measure'].iloc[0]]}, lower is better")
     axes.margins(y=0.12)
-    axes.legend(loc="upper left")

@@ -1,12 +1,12 @@
 """What does choosing K per sample change in throughput and latency?"""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import beside, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "delta_k_serving"
@@ -16,20 +16,18 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: per set throughput, latency, and accuracy against throughput, by mean experts per sample."""
     rows = tables.rows(NAME)
     sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
-    figure, grid = plt.subplots(
-        len(sets), 3, figsize=(style.PAGE, 2.6 * len(sets) + 0.4), layout="constrained", squeeze=False
-    )
-    for panels, name in zip(grid, sets, strict=True):
+    figure, grid = panels(len(sets), 3, 2.6)
+    for (throughput, latency, cost), name in zip(grid, sets, strict=True):
         chosen = rows[rows["set"] == name] if "set" in rows else rows
-        panels[0].set_title(f"{readable(name)}\nthroughput, closed loop{at_b(chosen)}")
-        panels[1].set_title(f"latency, Poisson arrivals\n{loads(chosen)}{at_b(chosen)}")
-        panels[2].set_title("what accuracy costs\nin throughput")
+        throughput.set_title(f"{readable(name)}\nthroughput, closed loop{at_b(chosen)}")
+        latency.set_title(beside(readable(name), f"latency, Poisson arrivals\n{loads(chosen)}{at_b(chosen)}"))
+        cost.set_title(beside(readable(name), "what accuracy costs\nin throughput"))
         if chosen.empty or "source" not in chosen:
-            style.hole(panels[0], tables.missing(NAME, name))
+            style.hole(throughput, tables.missing(NAME, name))
             continue
-        throughput_panel(panels[0], chosen[chosen["arrivals"] == "closed"])
-        latency_panel(panels[1], chosen[chosen["arrivals"] == "poisson"])
-        accuracy_panel(panels[2], chosen[chosen["arrivals"] == "closed"])
+        throughput_panel(throughput, chosen[chosen["arrivals"] == "closed"])
+        latency_panel(latency, chosen[chosen["arrivals"] == "poisson"])
+        accuracy_panel(cost, chosen[chosen["arrivals"] == "closed"])
     style.headline(figure, faster(rows))
     return figure
 
@@ -125,7 +123,9 @@ def accuracy_panel(axes: Axes, rows: pd.DataFrame) -> None:
     )  # fmt: skip
     for row in most.to_dict("records"):
         at = (row["throughput_per_s"], row["accuracy_percent"])
-        style.note(axes, f"K={row['mean_k']:.2g}", at, offset=(5, -9))
+        last = at[0] == most["throughput_per_s"].max()
+        beside_it = {"offset": (-6, -4), "ha": "right"} if last else {"offset": (5, -9)}
+        style.note(axes, f"K={row['mean_k']:.2g}", at, **beside_it)
     axes.set_xlabel(f"executed samples/s, {most['setting'].iloc[0]}" if len(most) else "executed samples/s")
     axes.set_ylabel("accuracy (%)")
     axes.legend(loc="best")

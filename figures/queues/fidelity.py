@@ -1,8 +1,5 @@
-"""How close does the simulator come to what was executed?"""
+"""How close does the simulator come to what was executed? Every run's signed error, group by group and against B."""
 
-from collections.abc import Iterator
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,65 +7,78 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
-from moe_replay.figures.drawing.set_panels import legend_below
+from moe_replay.figures.drawing.sheet import panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "fidelity"
-PANELS = {"throughput": "throughput (passes/s)", "latency_p50": "p50 latency (ms)", "latency_p95": "p95 latency (ms)"}
-BAND = 0.10
+PANELS = {"throughput": "throughput", "latency_p50": "median latency", "latency_p95": "p95 latency"}
+STACKED = (1.2, 1.2, 1.2, 0.75, 0.75, 0.75)  # heights of the panels on a column
+BAND = 10  # percent
+ASIDE = 0.09  # of the distance between two queue sizes: neighbouring groups are drawn so far apart
+KEY = (
+    "Every mark is a run; grey: within 10 %. Above, bars and numbers are the mean of a group, its bias: above 0 the "
+    "simulator is too high. Below, the same runs against queue size, runs without one left out."
+)
 
 
 def draw(tables: TableFiles) -> Figure:
-    """Return the figure: above, executed across and simulated up; below, the signed error against queue size."""
+    """Return the figure: signed errors of three metrics, above group by group, below against queue size."""
     rows, summary = tables.rows(NAME), tables.rows(f"{NAME}_summary")
-    figure, panels = plt.subplots(2, 3, figsize=(style.PAGE, 5.4), layout="constrained", height_ratios=(1.4, 1))
+    figure, grid = panels(
+        2, 3, 2.0, 0.9, heights=(1.15, 0.85), share_y="row", stacked=(1.2, 1.2, 1.2, 0.75, 0.75, 0.75)
+    )
     compared = rows[rows["status"] == "ok"] if "status" in rows else rows
     looks = looks_of(compared) if "arrivals" in compared else {}
-    for (metric, label), scatter, error in zip(PANELS.items(), *panels, strict=True):
-        scatter.set_title(label.split(" (")[0])
-        if f"simulated_{metric}" not in compared or compared[f"{metric}_error_percent"].isna().all():
-            style.hole(scatter, tables.missing(NAME))
-            error.axis("off")
+    for (metric, label), above, below in zip(PANELS.items(), *grid, strict=True):
+        above.set_title(f"{label}{bias(summary, metric)}")
+        if f"{metric}_error_percent" not in compared or compared[f"{metric}_error_percent"].isna().all():
+            style.hole(above, tables.missing(NAME))
+            below.axis("off")
             continue
-        scatter_panel(scatter, compared, looks, metric, label)
-        error_panel(error, compared, looks, metric)
-        scatter.text(
-            0.97,
-            0.04,
-            words(summary, metric),
-            transform=scatter.transAxes,
-            ha="right",
-            va="bottom",
-            fontsize=style.SMALL,
-        )
+        groups_panel(above, compared, looks, metric, summary)
+        sizes_panel(below, compared, looks, metric, label)
     if tables.holes:
-        panels[0][0].set_title(
-            f"throughput ({len(tables.holes)} missing or failed, see the caption)", color=style.ALARM
-        )
-    legend_below(figure, panels[0][0], 3)
+        grid[0][0].set_title(f"throughput ({len(tables.holes)} missing or failed, see the caption)", color=style.ALARM)
+    style.key(figure, KEY)
     style.headline(figure, errors(summary))
     return figure
 
 
 def errors(summary: pd.DataFrame) -> str:
-    """Return the claim: the median and the worst error of throughput over all runs."""
-    if "throughput_median_percent" not in summary or summary.empty:
+    """Return the claim: bias, median and worst error of throughput over all runs."""
+    if "throughput_bias_percent" not in summary or summary.empty:
         return ""
     row = summary[(summary["set"] == "all") & (summary["arrivals"] == "all")].iloc[0]
+    side = "high" if row["throughput_bias_percent"] > 0 else "low"
     return (
-        f"Simulated throughput is within {row['throughput_median_percent']:.1f} % of executed in half of "
-        f"{row['runs']:.0f} runs, at worst {row['throughput_worst_percent']:.0f} % off; above 0 it is too high"
+        f"Simulated throughput is {abs(row['throughput_bias_percent']):.1f} % too {side} on average and within "
+        f"{row['throughput_median_percent']:.1f} % of executed in half of {row['runs']:.0f} runs, at worst "
+        f"{row['throughput_worst_percent']:.0f} % off"
     )
 
 
+def bias(summary: pd.DataFrame, metric: str) -> str:
+    """Return the bias of a metric over all runs, for a panel's title."""
+    if "arrivals" not in summary:
+        return ""
+    found = bias_of(summary[(summary["set"] == "all") & (summary["arrivals"] == "all")], metric)
+    return f": bias {found:+.1f} %" if found is not None else ""
+
+
+def bias_of(found: pd.DataFrame, metric: str) -> float | None:
+    """Return the bias of a metric in the row of a summary; None where there is none."""
+    column = f"{metric}_bias_percent"
+    return found[column].iloc[0] if column in found and len(found) and found[column].notna().iloc[0] else None
+
+
 def looks_of(rows: pd.DataFrame) -> dict[tuple, dict]:
-    """Return a look per (set, scheduler, mode): colours tell sets apart, markers what ran."""
+    """Return a look per (set, scheduler, arrivals): colours tell sets apart, markers what ran."""
     named = rows[["set", "scheduler", "arrivals"]].drop_duplicates().itertuples(index=False, name=None)
     keys = sorted(named, key=lambda key: (key[0], key[1] != "queues", key[2]))
     sets, kinds = list(dict.fromkeys(key[0] for key in keys)), list(dict.fromkeys(key[1:] for key in keys))
     return {
         key: {
-            "linestyle": "none", "markersize": 3, "markerfacecolor": "none", "markeredgewidth": 0.6, "alpha": 0.75,
+            "linestyle": "none", "markersize": 3.5, "markerfacecolor": "none", "markeredgewidth": 0.7,
             "marker": style.MARKERS[kinds.index(key[1:]) % len(style.MARKERS)],
             "markeredgecolor": style.COLOURS[sets.index(key[0]) % len(style.COLOURS)],
         }
@@ -76,46 +86,57 @@ def looks_of(rows: pd.DataFrame) -> dict[tuple, dict]:
     }  # fmt: skip
 
 
-def groups(rows: pd.DataFrame, looks: dict[tuple, dict]) -> Iterator[tuple[dict, str, pd.DataFrame]]:
-    """Yield (look, label, rows) for every look."""
-    for (name, scheduler, mode), look in looks.items():
-        chosen = (rows["set"] == name) & (rows["scheduler"] == scheduler) & (rows["arrivals"] == mode)
-        yield look, f"{readable(name)}: {scheduler}, {mode}", rows[chosen]
+def of_group(rows: pd.DataFrame, key: tuple) -> pd.DataFrame:
+    """Return the rows of a (set, scheduler, arrivals)."""
+    if "scheduler" not in rows:
+        return rows.iloc[:0]
+    return rows[(rows["set"] == key[0]) & (rows["scheduler"] == key[1]) & (rows["arrivals"] == key[2])]
 
 
-def scatter_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str, label: str) -> None:
-    """Draw one metric, simulated against executed, with the identity line and the band of 10 %."""
-    executed, simulated = rows[f"executed_{metric}"], rows[f"simulated_{metric}"]
-    low, high = np.nanmin([executed, simulated]) / 1.3, np.nanmax([executed, simulated]) * 1.3
-    line = np.array([low, high])
-    axes.fill_between(line, line * (1 - BAND), line * (1 + BAND), color=style.LIGHT, label="within 10 %", linewidth=0)
-    axes.plot(line, line, color=style.DARK, linewidth=0.8)
-    for look, name, one in groups(rows, looks):
-        axes.plot(one[f"executed_{metric}"], one[f"simulated_{metric}"], **look, label=name)
-    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.set_xlabel(f"executed {label}")
-    axes.set_ylabel(f"simulated {label}")
-    for axis in (axes.xaxis, axes.yaxis):
-        style.log_axis(axis)
-        axis.set_tick_params(labelsize=style.SMALL)
-    axes.tick_params(axis="x", rotation=45)
+def groups_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str, summary: pd.DataFrame) -> None:
+    """Draw a row of marks per group, spread over the height of the row so that few hide others, and their mean."""
+    column, height, names, named = f"{metric}_error_percent", 0.0, {}, None
+    axes.axvspan(-BAND, BAND, color=style.LIGHT, linewidth=0)
+    axes.axvline(0, color=style.DARK, linewidth=0.8)
+    for key, look in looks.items():
+        if key[0] != named:
+            named = key[0]
+            names[height] = readable(named)
+            height -= 1
+        error = of_group(rows, key)[column].dropna().sort_values()
+        spread = 0.26 * np.sin(np.arange(len(error)) * 2.4)  # neighbours in value lie apart
+        axes.plot(error, height + spread, **look)
+        mean = bias_of(of_group(summary, key), metric)
+        if mean is not None:
+            axes.plot([mean, mean], [height - 0.48, height + 0.48], color=style.DARK, linewidth=1.8)
+            style.note(axes, f"{mean:+.1f}", (1, height), axes.get_yaxis_transform(), (-1, -2.5), "right")
+        names[height] = f"{key[1]}, {key[2]}"
+        height -= 1
+    ticks = axes.set_yticks(list(names), list(names.values()))
+    for tick, name in zip(ticks, names.values(), strict=True):
+        tick.label1.set_fontweight("normal" if ", closed" in name or ", poisson" in name else "bold")
+    low, high = ends(rows)
+    axes.set(ylim=(height + 0.4, 0.6), xlim=(low, high + 0.25 * (high - low)), xlabel="simulated - executed (%)")
+    axes.grid(visible=False, axis="y")
 
 
-def error_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str) -> None:
-    """Draw the signed error in percent of the executed value against queue size."""
+def ends(rows: pd.DataFrame) -> tuple[float, float]:
+    """Return the ends of the scale of errors: that of all panels, so that metrics can be compared."""
+    errors = rows[[f"{metric}_error_percent" for metric in PANELS]]
+    return min(-1.2 * BAND, errors.min(axis=None) - 3), max(1.2 * BAND, errors.max(axis=None) + 3)
+
+
+def sizes_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str, label: str) -> None:
+    """Draw the signed error in percent of the executed value against queue size, groups side by side."""
     rows = rows.dropna(subset=["queue_size", f"{metric}_error_percent"])
-    axes.axhspan(-100 * BAND, 100 * BAND, color=style.LIGHT, linewidth=0)
+    axes.axhspan(-BAND, BAND, color=style.LIGHT, linewidth=0)
     axes.axhline(0, color=style.DARK, linewidth=0.8)
-    for look, _, one in groups(rows, looks):
-        axes.plot(one["queue_size"], one[f"{metric}_error_percent"], **look)
+    for at, (key, look) in enumerate(looks.items()):
+        one = of_group(rows, key)
+        axes.plot(one["queue_size"] * 2 ** (ASIDE * (at - len(looks) / 2)), one[f"{metric}_error_percent"], **look)
     if len(rows):
-        style.queue_size_axis(axes, sorted(rows["queue_size"].astype(int).unique()))
-    axes.set_ylabel("simulated - executed (%)")
-
-
-def words(summary: pd.DataFrame, metric: str) -> str:
-    """Return median and worst error over all runs."""
-    if f"{metric}_median_percent" not in summary:
-        return ""
-    row = summary[(summary["set"] == "all") & (summary["arrivals"] == "all")].iloc[0]
-    return f"off by {row[f'{metric}_median_percent']:.1f} %,\nworst {row[f'{metric}_worst_percent']:.0f} %"
+        sizes = sorted(rows["queue_size"].astype(int).unique())
+        style.queue_size_axis(axes, sizes)
+        axes.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
+    axes.set(ylabel="error (%)", ylim=ends(rows))
+    axes.set_title(f"{label} against B")

@@ -1,6 +1,5 @@
 """How is load spread over experts for each number of experts per token?"""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,6 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import beside, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "load_vs_k"
@@ -18,14 +18,12 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: per set the samples per expert and step, the spread, and experts ranked by load."""
     rows, places = tables.read(NAME), tables.rows(f"{NAME}_places")
     sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
-    figure, grid = plt.subplots(
-        len(sets), 3, figsize=(style.PAGE, 2.1 * len(sets) + 0.3), layout="constrained", squeeze=False, sharey="col"
-    )
+    figure, grid = panels(len(sets), 3, 2.1, share_y="col")
     for row, name in zip(grid, sets, strict=True):
         chosen = rows[rows["set"] == name].dropna(subset=["k"]) if "k" in rows else rows.iloc[:0]
         row[0].set_title(f"{readable(name)}\nsamples per expert and step")
-        row[1].set_title("spread of load (0: even)")
-        row[2].set_title("experts ranked by load")
+        row[1].set_title(beside(readable(name), "spread of load (0: even)"))
+        row[2].set_title(beside(readable(name), "experts ranked by load"))
         if chosen.empty:
             style.hole(row[0], tables.missing(NAME, name))
             continue
@@ -50,7 +48,7 @@ def heaviest(rows: pd.DataFrame) -> str:
 
 def legends(row: list[Axes]) -> None:
     """Explain the marks once, in the first row: all rows share them."""
-    for axes, place, columns in zip(row, ("upper left", "upper right", "lower left"), (1, 1, 2), strict=True):
+    for axes, place, columns in zip(row, ("upper left", "upper right", "upper right"), (1, 1, 2), strict=True):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc=place, ncols=columns, columnspacing=0.8)
 
@@ -73,9 +71,10 @@ def samples(axes: Axes, whole: pd.DataFrame) -> None:
 def spread(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the coefficient of variation per layer and over all, and that of a uniform random choice."""
     layers = [layer for layer in dict.fromkeys(rows["layer"]) if layer != "all"]
-    for index, layer in enumerate(layers):
+    for layer in layers:
         one = rows[rows["layer"] == layer]
-        axes.plot(one["k"], one["cv"], **style.look(index), linewidth=0.9, markersize=3.5, label=f"layer {layer}")
+        label = "a single layer" if layer == layers[0] else None
+        axes.plot(one["k"], one["cv"], color=style.COLOURS[0], linewidth=0.8, marker=".", label=label)
     whole = rows[rows["layer"] == "all"]
     axes.plot(whole["k"], whole["cv"], color=style.DARK, linewidth=2, label="all layers")
     axes.plot(whole["k"], whole["uniform_cv"], color=style.DARK, linestyle=style.DOTTED, label="uniform random choice")
@@ -88,7 +87,7 @@ def ranked(axes: Axes, places: pd.DataFrame) -> None:
     for index, k in enumerate(k for k in SHOWN_K if (places["k"] == k).any()):
         one = places[places["k"] == k]
         axes.plot(one["place"], one["over_mean"], **style.look(index), label=f"k = {k}")
-    axes.axhline(1, color=style.DARK, linestyle=style.DOTTED, label="even load")
+    axes.axhline(1, color=style.DARK, linestyle=style.DOTTED)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("expert, heaviest first")
     axes.set_ylabel("load ÷ mean load")

@@ -1,6 +1,5 @@
 """Which experts are active over time, how soon are they used again, and does that differ from random order?"""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,7 +7,8 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.locality_panels import ALL, heat_panel
-from moe_replay.figures.drawing.set_panels import legend_below, trace_name
+from moe_replay.figures.drawing.set_panels import trace_name
+from moe_replay.figures.drawing.sheet import legend_below, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "locality"
@@ -18,7 +18,7 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: heat of the first trace beside its control; below, reuse and LRU hits of all traces."""
     rows, heat, hits = tables.rows(NAME), tables.rows(f"{NAME}_heat"), tables.rows(f"{NAME}_hits")
     tables.rows(f"{NAME}_drift")  # drawn in the supplement; its holes and digest belong to the claim
-    figure, grid = plt.subplots(2, 2, figsize=(style.PAGE, 5.6), layout="constrained", height_ratios=(0.75, 1))
+    figure, grid = panels(2, 2, 2.4, 1.2, heights=(0.75, 1), stacked=(0.55, 0.55, 1.25, 0.95))
     if "reuse" not in rows or rows.empty:
         style.hole(grid[0][0], tables.missing(NAME))
         for axes in grid.flat[1:]:
@@ -33,7 +33,8 @@ def draw(tables: TableFiles) -> Figure:
     whole = rows[(rows["layer"].astype(str) == ALL) & (rows["domain"] == ALL)]
     trace_panel(grid[1][0], whole)
     hits_panel(grid[1][1], hits)
-    legend_below(figure, grid[1][1])
+    marks = [axes.get_legend_handles_labels() for axes in grid[1]]
+    legend_below(figure, marks[0][0] + marks[1][0], marks[0][1] + marks[1][1])
     style.headline(figure, again(whole))
     return figure
 
@@ -51,14 +52,14 @@ def trace_panel(axes: Axes, whole: pd.DataFrame) -> None:
     """Draw reuse by the next token of every trace, recorded and shuffled."""
     axes.set_title("reuse by the next token\n(clips: the same patch of the next frame)")
     place = np.arange(len(whole))
-    axes.bar(place - 0.2, 100 * whole["reuse"], 0.4, color=style.COLOURS[0], label="recorded order")
-    axes.bar(
+    axes.barh(place - 0.2, 100 * whole["reuse"], 0.4, color=style.COLOURS[0], label="bars: recorded order")
+    axes.barh(
         place + 0.2, 100 * whole["reuse_shuffled"], 0.4, color=style.LIGHT, edgecolor=style.DARK, hatch="//",
         label="shuffled, exact mean",
     )  # fmt: skip
-    axes.set_xticks(place, [label(row) for row in whole.to_dict("records")], fontsize=6.5, rotation=90)
-    axes.set(ylabel="% of a token's experts", ylim=(0, 125))
-    axes.legend(loc="upper left", ncols=2, fontsize=style.SMALL)
+    axes.set_yticks(place, [label(row) for row in whole.to_dict("records")])
+    axes.set(xlabel="% of a token's experts", ylim=(len(whole) - 0.5, -0.5))
+    axes.grid(visible=False, axis="y")
 
 
 def label(row: dict) -> str:

@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.locality_panels import drift_panel, heat_panel, layer_panel
-from moe_replay.figures.drawing.set_panels import grid_of, trace_name
+from moe_replay.figures.drawing.set_panels import trace_name
+from moe_replay.figures.drawing.sheet import flow
 from moe_replay.figures.drawing.table_files import TableFiles
 
 TABLE = "locality"
@@ -16,11 +17,11 @@ def draw(tables: TableFiles) -> Figure:
     """Return the figure: recorded heat of the traces after the first, reuse by layer, drift between domains."""
     rows, heat, drift = (tables.rows(f"{TABLE}{part}") for part in ("", "_heat", "_drift"))
     if "reuse" not in rows or rows.empty:
-        figure, panels = grid_of(1, 1, 2.3)
+        figure, panels = flow(1, 1, 2.3)
         style.hole(panels[0], tables.missing(TABLE))
         return figure
     traces = list(heat.groupby(["set", "trace"], sort=False))[1 : 1 + MOST_HEAT] if "share" in heat else []
-    figure, panels = grid_of(len(traces) + 2, 2, 2.3)
+    figure, panels = flow(len(traces) + 2, 2, 2.1)
     for axes, (names, own) in zip(panels, traces, strict=False):
         heat_panel(axes, trace_name(*names), own, "recorded")
     layer_panel(panels[-2], rows)

@@ -1,17 +1,19 @@
 """What does static capacity cost beside dynamic gating: memory per expert and in all, wasted rows, time?"""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from moe_replay.figures.drawing import style
-from moe_replay.figures.drawing.batch_scales import PUBLISHED, sizes_and_room
+from moe_replay.figures.drawing.batch_scales import PUBLISHED, batch_scale
 from moe_replay.figures.drawing.set_names import readable
+from moe_replay.figures.drawing.sheet import beside, legend_below, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "gating_memory"
 DISPATCHES = ("static", "gathered", "dynamic")
+FILLINGS = ("full", "none", "left", "top", "right", "bottom")  # of markers: whose sizes
 VIEWED = ("CSk/E", 1.2)  # the capacity at which a layer shape is shown
 
 
@@ -20,9 +22,7 @@ def draw(tables: TableFiles) -> Figure:
     rows = tables.read(NAME)
     tables.rows(f"{NAME}_experts")  # drawn in the supplement; its holes and digest belong to the claim
     sets = list(dict.fromkeys(rows.get("set", []))) or ["no set"]
-    figure, grid = plt.subplots(
-        len(sets), 2, figsize=(style.PAGE, 2.8 * len(sets) + 0.4), layout="constrained", squeeze=False
-    )
+    figure, grid = panels(len(sets), 2, 2.8)
     for (left, right), name in zip(grid, sets, strict=True):
         own = rows[(rows["set"] == name) & (rows["status"] == "ok")] if "batch" in rows else rows.iloc[:0]
         if own.empty:
@@ -32,7 +32,8 @@ def draw(tables: TableFiles) -> Figure:
             continue
         shown = series(own)
         peak_panel(left, name, shown)
-        time_panel(right, shown)
+        time_panel(right, name, shown)
+    legend_below(figure, *legend(rows))
     style.headline(figure, never_more(tables.numbers(NAME)))
     return figure
 
@@ -61,26 +62,45 @@ def series(own: pd.DataFrame) -> pd.DataFrame:
 def peak_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     """Draw the layer's peak against the batch for the published models' ratios."""
     axes.set_title(f"{readable(name)}: peak of the whole layer")
-    for index, (series_name, dispatch, own) in enumerate(by_dispatch(rows)):
-        mib = own[f"{dispatch}_peak_bytes"] / 2**20
-        axes.plot(own["batch"], mib, **style.look(index), label=f"{series_name}, {dispatch}")
-    sizes_and_room(axes, rows["batch"], "MiB at the peak (lower is better)")
+    for look, dispatch, own in by_dispatch(rows):
+        axes.plot(own["batch"], own[f"{dispatch}_peak_bytes"] / 2**20, **look)
+    batch_scale(axes, rows["batch"], "MiB at the peak\n(lower is better)")
 
 
-def time_panel(axes: Axes, rows: pd.DataFrame) -> None:
+def time_panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     """Draw the time per batch, median and quartiles, against the batch."""
-    axes.set_title("time per batch, median and quartiles")
-    for index, (name, dispatch, own) in enumerate(by_dispatch(rows)):
+    axes.set_title(beside(readable(name), "time per batch, median and quartiles"))
+    for look, dispatch, own in by_dispatch(rows):
         median = own[f"{dispatch}_median_ms"]
         bars = [median - own[f"{dispatch}_lower_quartile_ms"], own[f"{dispatch}_upper_quartile_ms"] - median]
-        axes.errorbar(own["batch"], median, bars, **style.look(index), capsize=2, label=f"{name}, {dispatch}")
-    sizes_and_room(axes, rows["batch"], "ms per batch (lower is better)")
+        axes.errorbar(own["batch"], median, bars, **look, capsize=2)
+    batch_scale(axes, rows["batch"], "ms per batch\n(lower is better)")
 
 
-def by_dispatch(rows: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """Return (whose sizes, dispatch, its rows by batch) of every series; published models' ratios first."""
-    names = dict.fromkeys([*PUBLISHED.values(), *rows["series"]])
-    return [
-        (name, dispatch, rows[rows["series"] == name].sort_values("batch"))
-        for name in names if (rows["series"] == name).any() for dispatch in DISPATCHES
-    ]  # fmt: skip
+def names_of(rows: pd.DataFrame) -> list[str]:
+    """Return whose sizes some rows have; published models' ratios first."""
+    found = set(rows["series"])
+    return [name for name in dict.fromkeys([*PUBLISHED.values(), *rows["series"]]) if name in found]
+
+
+def by_dispatch(rows: pd.DataFrame) -> list[tuple[dict, str, pd.DataFrame]]:
+    """Return (look, dispatch, its rows by batch) of every series: colours tell dispatches apart, fillings sizes."""
+    found = []
+    for at, name in enumerate(names_of(rows)):
+        own = rows[rows["series"] == name].sort_values("batch")
+        filling = {"fillstyle": FILLINGS[at % len(FILLINGS)], "markersize": 4.5}
+        for index, dispatch in enumerate(DISPATCHES):
+            found.append((style.look(index) | filling | {"label": f"{name}, {dispatch}"}, dispatch, own))
+    return found
+
+
+def legend(rows: pd.DataFrame) -> tuple[list[Line2D], list[str]]:
+    """Return marks and names of the dispatches, and of the sizes; a filling means the first, second, .. of each set."""
+    marks = {dispatch: style.look(index) for index, dispatch in enumerate(DISPATCHES)}
+    if "batch" not in rows:
+        return [], []
+    for _, own in rows[rows["status"] == "ok"].groupby("set", sort=False):
+        for at, name in enumerate(names_of(series(own))):
+            filling = {"fillstyle": FILLINGS[at % len(FILLINGS)], "marker": "o", "linestyle": "none"}
+            marks[name] = filling | {"color": style.DARK, "markersize": 4.5}
+    return [Line2D([], [], **look) for look in marks.values()], list(marks)

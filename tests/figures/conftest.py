@@ -30,14 +30,19 @@ def queue_rows():
                     rate = 100 * size / (1 + size / 8)
                     yield fixed | {
                         "arrivals": "closed", "setting": f"N={count}", "in_flight": count, "queue_size": size,
-                        "status": "ok",
+                        "status": "ok", "replications": 3,
+                        "throughput_per_s_least": rate * 0.95, "throughput_per_s_most": rate * 1.05,
                         "throughput_per_s": rate, "throughput_per_s_low": rate * 0.9,
                         "throughput_per_s_high": rate * 1.1,
                         "forced_batches": 0.5 if size > count // 8 else 0,
                     }  # fmt: skip
                 for load in (0.3, 0.9):
                     ok = size >= 4
-                    names = [f"latency_{p}_ms{end}" for p in ("p50", "p95") for end in ("", "_low", "_high")]
+                    names = [
+                        f"latency_{p}_ms{end}"
+                        for p in ("p50", "p95")
+                        for end in ("", "_low", "_high", "_least", "_most")
+                    ]
                     latency = dict.fromkeys(names, size * 5.0 if ok else np.nan)
                     yield fixed | {
                         "arrivals": "poisson", "setting": f"load {load:.2f}", "load": load, "queue_size": size,
@@ -111,7 +116,7 @@ def fidelity_tables():
                 f"simulated_{metric}": 104 + number,
                 f"{metric}_error_percent": 4.0,
             }
-            errors |= {f"{metric}_median_percent": 4.0, f"{metric}_worst_percent": 4.0}
+            errors |= {f"{metric}_{kind}_percent": 4.0 for kind in ("bias", "median", "worst")}
         rows.append(row)
     return {
         "fidelity": rows,

@@ -9,7 +9,7 @@ from moe_replay.figures.gallery import draw_one
 
 
 def forests(figure):
-    return [axes for axes in figure.findobj(Axes) if axes.get_title(loc="left").startswith("paired")]
+    return [axes for axes in figure.findobj(Axes) if axes.get_title(loc="left").endswith("fixed K (mean 2)")]
 
 
 def words_of(artist):
@@ -33,7 +33,9 @@ def test_what_lies_outside_the_scale_is_told_in_words(tables):
 
 def test_points_beyond_the_shown_k_and_secondary_rules_stay_out_of_the_first_panel(tables):
     figure = draw_one("delta_k", TableFiles(tables))
-    first = next(axes for axes in figure.findobj(Axes) if axes.get_title(loc="left").startswith("accuracy against"))
+    first = next(
+        axes for axes in figure.findobj(Axes) if axes.get_title(loc="left").endswith("accuracy against mean K")
+    )
     _, labels = first.get_legend_handles_labels()
     assert labels == ["trained at each fixed k", "fixed-4 at fixed k", "fixed-4 + delta: K per sample",
                       "trained with delta: K per sample"]  # fmt: skip

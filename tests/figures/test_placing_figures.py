@@ -16,8 +16,8 @@ def panels(folder, name):
 
 def test_every_planner_has_a_row_and_replicas_are_open(tables):
     (cifar, digits) = panels(tables, "balance")
-    assert cifar.get_title(loc="left") == "cifar10: classifier\n1.80 in order, 1.20 greedy"
-    points = [line for line in cifar.lines if line.get_marker() == "o"]
+    assert cifar.get_title(loc="left") == "CIFAR-10: classifier\n1.80 in order, 1.20 greedy"
+    points = [line for line in cifar.lines if line.get_marker() in ("o", "s")]
     np.testing.assert_allclose([line.get_xdata()[0] for line in points], [1.8, 1.2, 1.9, 1.25, 1.2, 1.12])
     assert [line.get_markerfacecolor() == "white" for line in points] == [False] * 5 + [True]
     assert [text.get_text() for text in cifar.get_yticklabels()][-1] == "EPLB +8"
@@ -34,10 +34,10 @@ def test_two_devices_with_the_same_data_are_told_apart(tables):
 
 def test_static_against_adaptive_over_iterations_layers_and_intervals(tables):
     (over, layers, intervals) = panels(tables, "placement")
-    assert over.get_title(loc="left") == "toy-moe, no balance loss:\n2.00 becomes 1.50"
+    assert over.get_title(loc="left") == "toy-moe,\nno balance loss: 2.00 becomes 1.50"
     assert [set(line.get_ydata()) for line in over.lines] == [{2.0}, {1.5}]
     assert len([line for line in layers.lines if line.get_marker() in "os" and len(line.get_xdata()) == 3]) == 4
-    assert intervals.get_title(loc="left") == "Every 50 iterations:\n10% of the gain, 10% of the moves"
+    assert intervals.get_title(loc="left") == "Every 50 iterations: 10 % of\nthe gain, 10 % of the moves"
     assert len(intervals.lines) == 2 * 2
     assert {text.get_text() for text in intervals.texts} >= {"5", "50", "no balance loss", "with balance loss"}
 
@@ -105,7 +105,7 @@ def test_steps_are_bars_whose_parts_add_up_and_published_ratios_are_open(tables)
             ends[at] = max(ends.get(at, 0), bar.get_x() + bar.get_width())
         wanted = [slower * ms * parts for ms in (2.0, 1.8, 1.6, 2.4) for parts in (1, 2)]
         np.testing.assert_allclose([ends[at] for at in sorted(ends)], wanted)
-        assert {f"{value:.2f}" for value in wanted} < {text.get_text() for text in axes.texts}
+        assert {f"{value:.2f}" for value in wanted} <= {text.get_text() for text in axes.texts}
     assert [text.get_text() for text in steps[0].get_yticklabels()] == [
         "in order", "heaviest first", "SmartMoE, adaptive", "EPLB +8",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from moe_replay.figures.gallery import draw_one
 
 
 def panels(figure, start):
-    return [axes for axes in figure.findobj(Axes) if axes.get_title(loc="left").startswith(start)]
+    return [axes for axes in figure.findobj(Axes) if start in axes.get_title(loc="left")]
 
 
 def test_a_curve_per_configuration_and_the_threshold(tables):

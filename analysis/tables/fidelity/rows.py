@@ -57,7 +57,11 @@ def errors(executed: dict[str, float], pair: RunPair) -> dict:
 
 
 def fidelity_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return, per set, scheduler and arrivals, and over all: median and worst error, and how many orders agree."""
+    """Return, per set, scheduler and arrivals, and over all: errors and how many orders agree.
+
+    Errors of a metric are the mean of the signed ones (bias: positive where simulated is too high), the median of
+    their sizes, and the worst.
+    """
     if table.empty or "throughput_error_percent" not in table:
         return pd.DataFrame(
             [{"set": "all", "arrivals": "all", "status": "missing", "reason": "no run was both executed and simulated"}]
@@ -77,8 +81,10 @@ def summary_row(key: tuple[str, str, str], rows: pd.DataFrame) -> dict:
     """Return one row of the summary."""
     row = dict(zip(("set", "scheduler", "arrivals"), key, strict=True)) | {"runs": len(rows)}
     for name in METRICS:
-        error = rows[f"{name}_error_percent"].abs()
-        row |= {f"{name}_median_percent": error.median(), f"{name}_worst_percent": error.max()}
+        signed = rows[f"{name}_error_percent"]
+        error = signed.abs()
+        row |= {f"{name}_bias_percent": signed.mean(), f"{name}_median_percent": error.median()}
+        row |= {f"{name}_worst_percent": error.max()}
     comparable = rows[rows["identical"] != "n.a."]
     row |= {"order_comparable": len(comparable), "order_identical": int((comparable["identical"] == "yes").sum())}
     return row | {"status": "ok", "reason": ""}
@@ -99,7 +105,10 @@ def fidelity_claim(table: pd.DataFrame, summary: pd.DataFrame) -> dict:
             "ran exactly the same batches in the same order"
         )
     found = {
-        name: f"{whole[f'{name}_median_percent']:.1f} % (worst {whole[f'{name}_worst_percent']:.1f} %)"
+        name: (
+            f"{whole[f'{name}_median_percent']:.1f} % (worst {whole[f'{name}_worst_percent']:.1f} %, "
+            f"bias {whole[f'{name}_bias_percent']:+.1f} %)"
+        )
         for name in METRICS
     }
     claim = (

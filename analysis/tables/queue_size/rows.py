@@ -11,10 +11,13 @@ from moe_replay.analysis.reading.seed_tables import Replicated
 from moe_replay.analysis.reading.setting_words import describe_config
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.cost_table import CostTable
+from moe_replay.traces.runs.run_statistics import RunStatistics
+from moe_replay.traces.runs.run_window import WHOLE_RUN
 
 POINT = ["set", "source", "scheduler", "arrivals", "setting", "departures"]
 ORDER = ("set", "source", "scheduler", "arrivals", "in_flight", "load", "departures", "queue_size", "max_step")
 VALUES = ("throughput_per_s", "latency_mean_ms", "latency_p50_ms", "latency_p95_ms", "forced_batches", "sequences")
+DRAWN = ("throughput_per_s", "latency_p50_ms", "latency_p95_ms")
 ALWAYS = (*ORDER, "setting", "rate_per_s", *VALUES, "status", "reason")
 THEORY = "theory"
 
@@ -32,7 +35,8 @@ def measured_rows(
         runs = replicated.runs if many else [pair.statistics[source] for pair in pairs if source in pair.statistics]
         for group in by_configuration(runs):
             told = describe_config(group[0].config, used_k)
-            rows.append({"set": log_set.name, "source": source, **told, **steady(combined(group))})
+            row = {"set": log_set.name, "source": source, **told, **steady(combined(group))}
+            rows.append(row | run_ends(group, row))
         rows += [
             {
                 "set": log_set.name,
@@ -46,6 +50,17 @@ def measured_rows(
         ]
     failed = {"set": log_set.name, "source": "simulated", "status": "failed"}
     return rows + [{**failed, "run": run, "reason": reason} for run, reason in replicated.problem.items()]
+
+
+def run_ends(runs: list[RunStatistics], row: dict) -> dict[str, float]:
+    """Return the least and the most over runs of what is drawn, of windows or of whole runs as the row's means are.
+
+    Of two runs these are the runs themselves.
+    """
+    values = pd.DataFrame([run.whole if row["values_of"] == WHOLE_RUN else run.values for run in runs])
+    values = values.reindex(columns=DRAWN).where(pd.Series(row)[list(DRAWN)].notna(), axis=1)
+    ends = {"least": values.min(), "most": values.max()}
+    return {f"{name}_{end}": float(found[name]) for name in DRAWN for end, found in ends.items()}
 
 
 def hole_rows(rows: list[dict]) -> list[dict]:

@@ -1,6 +1,7 @@
 """Executed against simulated: equal orders, the first difference, and files that cannot be read."""
 
 import pandas as pd
+import pytest
 
 from moe_replay.analysis.reading.log_sets import LogSet
 from moe_replay.analysis.reading.run_pairs import read_pair, read_pairs
@@ -109,10 +110,12 @@ def test_summary_and_claim(tmp_path, one_at_a_time):
     whole = summary.iloc[-1]
     assert (whole["set"], whole["arrivals"], whole["runs"]) == ("all", "all", 3)
     assert whole["throughput_median_percent"] == 50
+    assert whole["throughput_bias_percent"] == pytest.approx((0 - 50 - 75) / 3)
+    assert whole["latency_p95_bias_percent"] == pytest.approx((0 + 100 + 300) / 3)
     assert whole["latency_p95_worst_percent"] == 300
     claim = fidelity_claim(table, summary)
     assert "3 of 3 runs" in claim["claim"]
-    assert "median error of 50.0 % (worst 75.0 %)" in claim["claim"]
+    assert "median error of 50.0 % (worst 75.0 %, bias -41.7 %)" in claim["claim"]
 
 
 def test_no_comparison_is_said_so():

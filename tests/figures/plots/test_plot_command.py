@@ -15,8 +15,9 @@ from own_results import own_results, runs_table
 from moe_replay.analysis.results.results_found import find_results
 from moe_replay.figures.__main__ import app
 from moe_replay.figures.charts.charts_of_results import charts_of
+from moe_replay.figures.drawing.sheet import WIDTHS
 from moe_replay.figures.plots.plotted_files import LIST
-from moe_replay.figures.plots.static_charts import WIDTHS, draw_chart
+from moe_replay.figures.plots.static_charts import draw_chart
 from moe_replay.traces.command_line.command import status_of
 
 
