@@ -75,7 +75,7 @@ def test_good_files_before_a_bad_one_are_reported(traces, rng):
             "known: --layers, --experts, --k, --alpha, --reuse, --sequences, --tokens, --prompt, --decode",
         ),
         ("make", "Missing argument"),
-        ("chek x", "known: arrivals, check, compact, describe, export, import, make"),
+        ("chek x", "known: arrivals, check, compact, describe, export, import, import-costs, make"),
     ],
 )
 def test_wrong_options_get_one_line_and_status_2(traces, words, says):
