@@ -12,7 +12,14 @@ from moe_replay.collect.commands.app import Force, ImageOptions, TorchOptions, a
 from moe_replay.collect.datasets import DATASETS
 from moe_replay.collect.huggingface.collector import record_prompts
 from moe_replay.collect.huggingface.generation import Plan
-from moe_replay.collect.huggingface.model_loading import TYPES, check_at_hand, load_model, load_tokenizer, short_name
+from moe_replay.collect.huggingface.model_loading import (
+    TYPES,
+    check_at_hand,
+    load_model,
+    load_tokenizer,
+    set_otherwise,
+    short_name,
+)
 from moe_replay.collect.huggingface.probing import ALL, CHOSEN
 from moe_replay.collect.huggingface.prompts import read_prompts
 from moe_replay.collect.huggingface.routers import ATTENTION, MLP
@@ -168,13 +175,19 @@ def route_prompts(name: str, data: Path, prompted: PromptOptions, batch: int, wh
     check_at_hand(name)
     prompts = read_prompts(data, load_tokenizer(name), prompted.limit, prompted.max_prompt_tokens)
     model = load_model(name, prompted.dtype, where)
+    others = set_otherwise(model, name)
     with Progress(transient=True) as progress:
         task = progress.add_task("recording", total=len(prompts))
-        record_prompts(model, short_name(name), prompts, data, plan, out, lambda n: progress.advance(task, n))
+        record_prompts(
+            model, short_name(name), prompts, data, plan, out, lambda n: progress.advance(task, n),
+            {"set_by_transformers": others} if others else {},
+        )  # fmt: skip
     trace = load_trace(out)
     decoded = int((trace.phase_T == 1).sum())
     experts = f"{trace.K} of {trace.header.model.experts} experts"
     print(f"{out}: {trace.T} tokens, {decoded} of them decoded, {trace.L} layers, {experts}")
+    if others:
+        print(f"{out}: transformers set {others[0]} ({len(others)} such) to other values than the checkpoint's")
     if trace.header.notes["part"] == MLP and prompted.part is None:
         print(f"{out}: of the experts of MLPs alone; --part {ATTENTION} records those of attention")
     for said in uncomputed(trace, trace.header.model.used_k):

@@ -1,6 +1,7 @@
 """Runs prompts through a transformers model's generate() and records the experts that every token selects."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from moe_replay.traces.file.trace_writer import TraceWriter
 
 def record_prompts(
     model: nn.Module, name: str, prompts: list[Prompt], data: Path, plan: Plan, out: Path,
-    advance: Callable[[int], object] = lambda sequences: None,
+    advance: Callable[[int], object] = lambda sequences: None, notes: dict | None = None,
 ) -> None:  # fmt: skip
     """Run the prompts and write the trace; a recording that is cut off keeps its finished parts.
+
+    `notes` are further ones of the trace's header.
 
     The token generated last is never computed and has no row. Raises InputError for a model without known routers,
     layers of different size, and prompts longer than the model.
@@ -32,6 +35,7 @@ def record_prompts(
     check_padding(model, watch, prompts, plan)
     candidates = slots_recorded(watch, plan.candidates)
     header = model_header(model, name, watch, plan, candidates, data)
+    header = replace(header, notes=header.notes | (notes or {}))
     decoder = plan.part == "decoder"
     with TraceWriter(out, header, plan.flush_rows) as writer:
         recording = Recording(watch.module, watch.routers, header, writer, end_tokens(model), candidates, decoder)

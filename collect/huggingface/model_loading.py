@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from moe_replay.collect.huggingface.prompts import NoTokenizer
+from moe_replay.collect.huggingface.routers import all_routers
 from moe_replay.traces.errors import InputError
 
 LONGEST_REASON = 300  # letters of an error's own text
@@ -31,6 +32,43 @@ def load_model(name: str, dtype: str, device: torch.device) -> nn.Module:
     if missing := sorted(report["missing_keys"]):
         raise InputError(f"--model {name}: lacks the weights {missing[0]} ({len(missing)} such), allowed: all of them")
     return model
+
+
+def set_otherwise(model: nn.Module, name: str) -> list[str]:
+    """Return the names of routers' tensors that have other values after loading than in the checkpoint.
+
+    transformers 5.24 sets the bias of ZAYA's expert that skips to -1, whatever was trained. Only safetensors files are
+    looked into, for tensors that are called there as they are in the model.
+    """
+    from safetensors import safe_open
+
+    own = {
+        f"{router.name}.{tensor}": values
+        for router in all_routers(model)
+        for tensor, values in (*router.module.named_parameters(), *router.module.named_buffers())
+    }
+    found = []
+    for path in weight_files(name):
+        with safe_open(path, "pt") as held:
+            for each in sorted(own.keys() & set(held.keys())):
+                stated, values = held.get_tensor(each), own[each].detach().cpu()
+                comparable = stated.shape == values.shape and stated.dtype in TYPES.values()  # not quantised ones
+                if comparable and not torch.equal(stated.to(values.dtype), values):
+                    found.append(each)
+    return found
+
+
+def weight_files(name: str) -> list[Path]:
+    """Return the safetensors files of a checkpoint, a folder's or those that the hub's cache holds."""
+    folder = Path(name)
+    if not folder.exists():
+        import huggingface_hub
+
+        config = huggingface_hub.try_to_load_from_cache(name, "config.json")
+        if not isinstance(config, str):
+            return []
+        folder = Path(config).parent
+    return sorted(folder.glob("*.safetensors"))
 
 
 def loaded(transformers: object, config: object, name: str, dtype: object) -> tuple[nn.Module, dict]:

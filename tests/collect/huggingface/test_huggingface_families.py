@@ -19,6 +19,7 @@ from tiny_models import model_types, tiny_model
 
 from moe_replay.collect.huggingface.collector import record_prompts
 from moe_replay.collect.huggingface.generation import Plan
+from moe_replay.collect.huggingface.model_loading import load_model, set_otherwise
 from moe_replay.collect.huggingface.prompts import Prompt
 from moe_replay.collect.huggingface.ran_experts import RanExperts
 from moe_replay.collect.huggingface.routers import find_routers
@@ -244,3 +245,16 @@ def test_the_command_says_once_which_experts_were_left_out(tmp_path):
     )  # fmt: skip
     assert said.returncode == 0, said.stderr
     assert said.stdout.count("of the experts of MLPs alone; --part attention records those of attention") == 1
+
+
+def test_routers_that_loading_changes_are_named(tmp_path):
+    """ZAYA's bias of the expert that skips is -1 after loading, whatever the checkpoint has."""
+    for model_type, changed in (("zaya", 3), ("deepseek_v3", 0)):
+        tiny_model(model_type).save_pretrained(tmp_path / model_type)
+        model = load_model(str(tmp_path / model_type), "auto", torch.device("cpu"))
+        found = set_otherwise(model, str(tmp_path / model_type))
+        assert len(found) == changed, found
+        assert all(name.endswith("balancing_biases") for name in found)
+    router = find_routers(model)[0].module
+    router.e_score_correction_bias[0] += 1
+    assert set_otherwise(model, str(tmp_path / "deepseek_v3")) == ["model.layers.1.mlp.gate.e_score_correction_bias"]
