@@ -92,7 +92,7 @@ class PointPlot:
             ("", "@words"),
             ("throughput", "@shown_gain passes/s"),
             ("latency", "@shown_cost ms"),
-            ("", "@status, @of"),
+            ("", "@status, sequences simulated: @of"),
         ]
         self.figure.add_tools(HoverTool(tooltips=said, renderers=[glyphs]), TapTool(renderers=[glyphs]))
         self.figure.add_layout(self.figure.legend[0], "above")
@@ -140,7 +140,7 @@ class PointPlot:
     def layout(self) -> Column:
         """The figure, and every point as a row of a table; a click on either chooses it."""
         widths = {"words": 350, "shown_gain": 65, "shown_cost": 60, "status": 60, "of": 205}
-        titles = ("configuration", "passes/s", "ms", "status", "simulated")
+        titles = ("configuration", "passes/s", "ms", "status", "sequences simulated")
         columns = [
             TableColumn(field=name, title=title, width=width, sortable=False)
             for (name, width), title in zip(widths.items(), titles, strict=True)
@@ -158,7 +158,8 @@ def simulated(point: Point) -> str:
     if not point.answers:
         return "not simulated"
     part, seeds = point.answers[0].part, len(point.answers)
-    return f"{part.sequences:,} of {part.of:,} sequences, {seeds} seed{'s' if seeds > 1 else ''}"
+    of = f"all {part.of:,}" if part.is_whole else f"{part.sequences:,} of {part.of:,}"
+    return f"{of}, {seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def is_rival(point: Point, current: Point | None) -> bool:

@@ -18,7 +18,7 @@ from moe_replay.figures.live.settings_controls import MOST_IN_FLIGHT, SettingsCo
 from moe_replay.simulate.answers.trace_facts import TraceFacts
 
 LIMIT_MS = 300.0
-NO_TOKENS = " (no TTFT, no TPOT: no pass of this trace decodes)"
+NO_TOKENS = " (no TTFT and TPOT: nothing decodes)"
 BEGINNING = "simulating; after an installation the first run compiles the engine, which takes about a minute"
 QUESTION = "What should I set?"
 EXPLAINED = (
@@ -42,7 +42,7 @@ class SettingsScreen:
         self.plot = PointPlot(facts, self.clicked)
         shown = {name: said for name, said in TIMES.items() if facts.decodes or not name.startswith(OF_TOKENS)}
         self.latency = Select(
-            title="Time on the axis" + NO_TOKENS * (not facts.decodes), value="latency_p95_ms",
+            title="Time" + NO_TOKENS * (not facts.decodes), value="latency_p95_ms",
             options=list(shown.items()), width=style.CONTROLS_WIDTH,
         )  # fmt: skip
         style.whenever(self.latency, "value", self.other_time)

@@ -4,9 +4,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from bokeh.models import Slider
 
+from moe_replay.analysis.tables.swap_tradeoff import QUALITY_COLUMNS
+from moe_replay.figures.live.page_style import number
 from moe_replay.figures.live.point_plot import GAIN
 from moe_replay.traces.file.trace_file import save_trace
 from moe_replay.traces.new_traces import synthetic
@@ -213,6 +216,26 @@ def test_lost_quality_is_read_where_it_was_measured(opened_page, tmp_path):
     screen.miss.value = "skip"
     opened.pump(lambda: screen.point is not None and screen.point.choice.miss == "skip" and screen.point.answers)
     assert "of the gate mass; what that costs in quality is not known here" in screen.reading.text
+    # With a table: 10 bits are lost where all mass is, and half of that at half.
+    table = tmp_path / "quality.csv"
+    fixed = {
+        "miss": "skip",
+        "measure": "bits_per_byte",
+        "units": 100,
+        "quality": 1,
+        "quality_error": 0,
+        "loss_error": 0,
+    }
+    rows = [{**fixed, "lost_mass": mass, "loss": 10 * mass} for mass in (0.2, 0.5, 1.0)]
+    pd.DataFrame(rows).reindex(columns=QUALITY_COLUMNS).to_csv(table, index=False)
+    opened = opened_page(seeds=1, quality=table)
+    screen = opened.page.memory
+    opened.page.tabs.active = 1
+    screen.miss.value = "skip"
+    opened.pump(lambda: screen.point is not None and screen.point.choice.miss == "skip" and screen.point.answers)
+    mass = screen.point.answers[0].memory["lost_mass"]
+    assert 0 < mass < 1
+    assert f"as much cost {number(10 * mass)} bits_per_byte where it was measured" in screen.reading.text
 
 
 def test_time_is_split_and_a_click_shows_a_stretch(opened_page):
@@ -325,7 +348,7 @@ def test_what_a_trace_does_not_tell_is_not_offered(opened_page, prompts, talks):
     assert "recorded" not in dict(lacking.controls.arrivals.options)
     assert "ttft_p95_ms" in dict(told.latency.options)
     assert "ttft_p95_ms" not in dict(lacking.latency.options)
-    assert "no pass of this trace decodes" in lacking.latency.title
+    assert "nothing decodes" in lacking.latency.title
 
 
 def test_recorded_arrivals_of_a_large_trace_are_served_whole(opened_page, talks, told, monkeypatch):
