@@ -13,6 +13,7 @@ from moe_replay.traces.errors import InputError
 from moe_replay.traces.runs.cost_table import CostTable
 from moe_replay.traces.runs.run_statistics import RunStatistics
 from moe_replay.traces.runs.run_window import WHOLE_RUN
+from moe_replay.traces.runs.time_statistics import TOKEN_TIMES
 
 POINT = ["set", "source", "scheduler", "arrivals", "setting", "departures"]
 ORDER = ("set", "source", "scheduler", "arrivals", "in_flight", "load", "departures", "queue_size", "max_step")
@@ -35,7 +36,7 @@ def measured_rows(
         runs = replicated.runs if many else [pair.statistics[source] for pair in pairs if source in pair.statistics]
         for group in by_configuration(runs):
             told = describe_config(group[0].config, used_k)
-            row = {"set": log_set.name, "source": source, **told, **steady(combined(group))}
+            row = {"set": log_set.name, "source": source, **told, **of_passes(steady(combined(group)))}
             rows.append(row | run_ends(group, row))
         rows += [
             {
@@ -50,6 +51,11 @@ def measured_rows(
         ]
     failed = {"set": log_set.name, "source": "simulated", "status": "failed"}
     return rows + [{**failed, "run": run, "reason": reason} for run, reason in replicated.problem.items()]
+
+
+def of_passes(row: dict) -> dict:
+    """Return a row without TTFT and TPOT: records that are shipped do not tell them, and B is about passes here."""
+    return {name: value for name, value in row.items() if not name.startswith(TOKEN_TIMES)}
 
 
 def run_ends(runs: list[RunStatistics], row: dict) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """The queue-size table: holes of its grid, where the machine is fully used, and what a doubling costs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +11,14 @@ from moe_replay.analysis.tables.queue_size.claim import queue_size_claim
 from moe_replay.analysis.tables.queue_size.rows import (
     fully_used_from,
     hole_rows,
+    measured_rows,
     queue_size_table,
     step_rows,
     theory_rows,
     tradeoff_rows,
 )
+from moe_replay.simulate.interface.replaying import replay
+from moe_replay.traces.new_traces import synthetic
 
 SIZES = (1, 2, 4, 8)
 RATES = {1: 100.0, 2: 200.0, 4: 390.0, 8: 400.0}  # 95 % of 400 is 380: fully used from B=4 on
@@ -159,3 +164,14 @@ def test_settings_are_named():
     }
     lockstep = describe_config(config(scheduler="lockstep", max_step=128), 4)
     assert (lockstep["queue_size"], lockstep["max_step"]) == (None, 128)
+
+
+def test_the_table_is_of_passes_whatever_else_runs_tell():
+    """A simulated run of a trace that decodes tells times to tokens; its executed one, recorded before, does not."""
+    trace = synthetic(sequences=60, layers=2, experts=4, k=1, prompt=4, decode=3, seed=1)
+    run = replay(trace, (1e-6, 1e-7), queue_size=2, arrivals="closed", in_flight=4)
+    pair = SimpleNamespace(statistics={"simulated": run.statistics}, problem={})
+    (row,) = measured_rows(SimpleNamespace(name="s"), [pair], 1)
+    assert "ttft_p95_ms" in run.statistics.values
+    assert row["throughput_per_s"] == run.statistics.values["throughput_per_s"]
+    assert not [name for name in row if name.startswith(("ttft", "tpot"))]
