@@ -52,8 +52,13 @@ def combined(runs: list[RunStatistics]) -> dict:
 
 
 def with_interval(runs: list[RunStatistics]) -> list[str]:
-    """Return the metrics that have an interval; TTFT and TPOT where the records of these runs tell them."""
-    return [*INTERVAL_METRICS, *(name for name in TOKEN_TIMES if name in runs[0].values)]
+    """Return the metrics that have an interval; TTFT and TPOT where the records of all runs tell them."""
+    return [*INTERVAL_METRICS, *(name for name in TOKEN_TIMES if name in of_each(runs))]
+
+
+def of_each(runs: list[RunStatistics]) -> list[str]:
+    """Return the names of the values that every run has: some may have been recorded before others were told."""
+    return [name for name in runs[0].values if all(name in run.values for run in runs)]
 
 
 def steady(row: dict) -> dict:
@@ -65,7 +70,7 @@ def steady(row: dict) -> dict:
 
 def means(runs: list[RunStatistics]) -> dict[str, float]:
     """Return the means over runs of all their values."""
-    return {name: float(np.mean([run.values[name] for run in runs])) for name in runs[0].values}
+    return {name: float(np.mean([run.values[name] for run in runs])) for name in of_each(runs)}
 
 
 def whole_row(runs: list[RunStatistics], status: str) -> dict[str, float]:
@@ -73,8 +78,9 @@ def whole_row(runs: list[RunStatistics], status: str) -> dict[str, float]:
     if all(run.values_of == WHOLE_RUN for run in runs):
         row = means(runs)
     else:
-        row = dict.fromkeys(runs[0].values, float("nan")) | {name: means(runs)[name] for name in OF_EVERY_WINDOW}
-        row |= {name: float(of_whole(runs, name).mean()) for name in runs[0].whole}
+        row = dict.fromkeys(of_each(runs), float("nan")) | {name: means(runs)[name] for name in OF_EVERY_WINDOW}
+        told = [name for name in runs[0].whole if all(name in run.whole for run in runs)]
+        row |= {name: float(of_whole(runs, name).mean()) for name in told}
     if status == "unstable":
         row |= {name: float("nan") for name in TIMES if name in row}
     return row

@@ -1,5 +1,6 @@
 """Times to the first token and per further one: small worlds worked out by hand, and what both engines record."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -104,6 +105,16 @@ def test_seeds_give_intervals_and_an_overload_has_no_times(trace):
     assert flooded.status == "unstable"
     assert all(np.isnan(flooded.values[name]) and np.isnan(combined([flooded])[name]) for name in TOKEN_TIMES)
     assert all(np.isnan(steady({**row, "status": "short"})[name]) for name in TOKEN_TIMES)
+
+
+def test_seeds_that_were_recorded_before_and_after_are_one_row(trace):
+    """A folder of runs that was begun before passes had a phase, and continued since."""
+    runs = [served(trace, seed=seed) for seed in range(2)]
+    without = {name: column for name, column in runs[0].passes.items() if name != "phase"}
+    for first, second in ((without, runs[1].passes), (runs[1].passes, without)):
+        row = combined([run_statistics(replace(runs[0], passes=passes)) for passes in (first, second)])
+        assert row["latency_p95_ms"] > 0
+        assert not [name for name in row if name.startswith(("ttft", "tpot"))]
 
 
 def test_a_table_says_why_rows_have_no_times_of_tokens(trace, tmp_path):
