@@ -140,14 +140,22 @@ def test_files_keep_it_and_earlier_headers_read_as_before(whole, chosen, tmp_pat
     assert Header.from_json(chosen.header.to_json()) == chosen.header
 
 
-def test_npz_brings_it_back_and_counts_are_of_the_chosen(whole, chosen, tmp_path):
-    options = {"experts": EXPERTS, "phase": "prefill", "score_kind": "sigmoid"}
+def test_an_export_brings_it_back_and_counts_are_of_the_chosen(whole, chosen, tmp_path):
     export("npz", Subject(whole), tmp_path / "x.npz")
-    again = imported("npz", tmp_path / "x.npz", **options)
-    assert again.header.chosen_first
-    assert again.header.model.used_k == CHOSEN
-    np.testing.assert_array_equal(again.experts_TLK, whole.experts_TLK)
-    np.testing.assert_array_equal(again.scores_TLK, whole.scores_TLK)
+    assert imported("npz", tmp_path / "x.npz", experts=EXPERTS).digest == whole.digest
+    np.testing.assert_array_equal(Subject(whole).load_LE, Subject(chosen).load_LE)
+
+
+def test_arrays_of_ones_own_say_it_too(whole, tmp_path):
+    options = {"experts": EXPERTS, "phase": "prefill", "score_kind": "sigmoid"}
+    arrays = {"experts": whole.experts_TLK, "scores": whole.scores_TLK, "offsets": np.array([0, 10, 30])}
+    np.savez(tmp_path / "x.npz", **arrays, chosen_first=np.array(CHOSEN))
+    made = imported("npz", tmp_path / "x.npz", **options)
+    assert (made.header.chosen_first, made.header.model.used_k, made.K) == (True, CHOSEN, EXPERTS)
+    np.testing.assert_array_equal(made.at_k(CHOSEN).experts_TLK, whole.experts_TLK[:, :, :CHOSEN])
     assert "chosen_first is 2, but --k is 3; allowed: the same" in refusal("npz", tmp_path / "x.npz", k=3, **options)
     assert "beside ranked" in refusal("npz", tmp_path / "x.npz", ranked=True, **options)
-    np.testing.assert_array_equal(Subject(whole).load_LE, Subject(chosen).load_LE)
+    for wrong in (0, EXPERTS, EXPERTS + 1):
+        np.savez(tmp_path / "wrong.npz", **arrays, chosen_first=np.array(wrong))
+        told = refusal("npz", tmp_path / "wrong.npz", **options)
+        assert f"chosen_first is {wrong}, allowed 1..7: rows hold 8 experts" in told

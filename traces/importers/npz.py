@@ -86,7 +86,7 @@ def trace_of(path: Path, arrays: dict, source: Source, files: list[Path] | None 
     left_out = [*arrays["left_out"], *routes.left_out]
     notes = ONE_AFTER_ANOTHER | map_note(source) | ({"left_out": left_out} if left_out else {})
     stated = whole_numbers(path, arrays, "zero_experts", ())
-    first = chosen_first(path, source, arrays)
+    first = chosen_first(path, source, arrays, k)
     used_k = first or source.options.k or k
     model = source.model(used_k, layer_ids, zero_experts=None if stated is None else int(stated))
     made = source.trace(
@@ -95,9 +95,11 @@ def trace_of(path: Path, arrays: dict, source: Source, files: list[Path] | None 
     return routes.only(made)
 
 
-def chosen_first(path: Path, source: Source, arrays: dict) -> int:
+def chosen_first(path: Path, source: Source, arrays: dict, slots: int) -> int:
     """Return the k of rows that hold the chosen experts first, 0 where the file does not say so; --k agrees with it."""
     stated = whole_numbers(path, arrays, "chosen_first", ())
+    if stated is not None and not 1 <= stated < slots:
+        raise InputError(f"{path}: chosen_first is {stated}, allowed 1..{slots - 1}: rows hold {slots} experts")
     if stated is not None and source.options.k not in (None, int(stated)):
         raise InputError(f"{path}: chosen_first is {stated}, but --k is {source.options.k}; allowed: the same")
     return 0 if stated is None else int(stated)
