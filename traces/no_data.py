@@ -33,8 +33,8 @@ def same_filling(experts_TLK: np.ndarray) -> np.ndarray:
     marked_TL = np.zeros(experts_TLK.shape[:2], bool)
     for run in chunks(*experts_TLK.shape[:2]):
         first_TL = experts_TLK[run, :, 0]
-        same_TL = (first_TL == experts_TLK[run, :, -1]) & np.isin(first_TL, FILLINGS)
-        if same_TL.any():
+        same_TL = first_TL == experts_TLK[run, :, -1]
+        if same_TL.any() and (same_TL := same_TL & np.isin(first_TL, FILLINGS)).any():
             marked_TL[run] = same_TL & (experts_TLK[run] == first_TL[:, :, None]).all(2)
     return marked_TL
 
@@ -74,8 +74,9 @@ def padding_tokens(experts_TLK: np.ndarray, experts: int) -> np.ndarray:
     looks_T = np.zeros(tokens, bool)
     if k < 2 or k > experts:
         return looks_T
-    looks_T[:] = ((experts_TLK[:, :, 0] == 0) & (experts_TLK[:, :, -1] == k - 1)).all(1)
-    looks_T[looks_T] = (experts_TLK[looks_T] == np.arange(k)).all((1, 2))
+    # The ends of the first layer's rows rule out almost all tokens, whatever the number of layers.
+    maybe_R = np.flatnonzero((experts_TLK[:, 0, 0] == 0) & (experts_TLK[:, 0, -1] == k - 1))
+    looks_T[maybe_R] = (experts_TLK[maybe_R] == np.arange(k)).all((1, 2))
     if not looks_T.any():
         return looks_T
     bits, again_bits = padding_bits(experts_TLK, looks_T, experts)

@@ -188,15 +188,25 @@ class Trace:
         """Return the trace of the tokens start..stop-1; its sequences keep what is known about them."""
         if not 0 <= start < stop <= self.T:
             raise InputError(f"rows {start}..{stop - 1}, allowed rows within 0..{self.T - 1}")
-        return self.only(slice(start, stop))
+        made = object.__new__(Trace)  # neighbouring rows of a trace break no rule: they are not checked again
+        values = dict.fromkeys(FIELDS) | self._part(slice(start, stop)) | {"header": self.header}
+        for name, each in values.items():
+            if isinstance(each, np.ndarray):
+                each.flags.writeable = False
+            object.__setattr__(made, name, each)
+        return made
 
     def only(self, wanted_T: np.ndarray | slice) -> "Trace":
         """Return the trace of some tokens (a mask, or a slice); its sequences keep what is known about them."""
+        return replace(self, **self._part(wanted_T))
+
+    def _part(self, wanted_T: np.ndarray | slice) -> dict[str, np.ndarray]:
+        """Return the fields of some tokens, and those of their sequences."""
         names = [name for name in self.present if name not in SEQUENCE_FIELDS]
         parts = {name: getattr(self, name)[wanted_T] for name in names}
         index = np.searchsorted(self.sequences_S, distinct(parts["sequence_T"]))
         known = {name: getattr(self, name)[index] for name in self.present if name in SEQUENCE_FIELDS}
-        return replace(self, **parts, **known)
+        return parts | known
 
 
 def distinct(ids: np.ndarray) -> np.ndarray:

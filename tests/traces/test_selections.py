@@ -12,6 +12,7 @@ from tiny_traces import assert_same, random_trace, tiny, tiny_header
 from moe_replay.traces.errors import InputError
 from moe_replay.traces.file import chunks
 from moe_replay.traces.file.joining import Pieces, concatenate
+from moe_replay.traces.selections import Trace
 
 
 def put(name, index, value):
@@ -170,6 +171,39 @@ def test_at_k_refuses_what_was_not_recorded(header, k, message):
 def test_rows_keep_what_is_known_of_their_sequences():
     part = tiny().rows(2, 3)
     assert (part.sequence_T.tolist(), part.label_S.tolist(), part.T) == ([5], [50], 1)
+
+
+def test_neighbouring_rows_are_a_whole_trace_though_nothing_is_checked_again(rng):
+    """They are what a checked trace of the same rows is, own numbers of sequences and passes included."""
+    trace = random_trace(rng)
+    assert trace.digest  # and with it numbers of the whole, which its parts must not take over
+    assert len(trace.passes) > 5
+    for start, stop in ((0, 40), (3, 17), (39, 40), (7, 8), (5, 33)):
+        part, wanted = trace.rows(start, stop), trace.only(np.isin(np.arange(40), np.arange(start, stop)))
+        assert_same(part, wanted)
+        assert (part.digest, part.S, len(part.passes)) == (wanted.digest, wanted.S, len(wanted.passes))
+        assert not any(getattr(part, name).flags.writeable for name in part.present)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=12))
+def test_passes_in_pieces_are_found_whatever_their_order(steps):
+    """The quick look at neighbours refuses what the keys of all passes say, and nothing else."""
+    step_T, sequence_T = (
+        np.array(each, np.int32) for each in zip(*sorted(steps, key=lambda each: each[0]), strict=True)
+    )
+    changes_T = np.append(True, (np.diff(step_T) != 0) | (np.diff(sequence_T) != 0))
+    passes = list(zip(step_T[changes_T].tolist(), sequence_T[changes_T].tolist(), strict=True))
+    length = len(step_T)
+    fields = {
+        "experts_TLK": np.zeros((length, 2, 1), np.int16), "sequence_T": sequence_T, "step_T": step_T,
+        "position_T": np.arange(length, dtype=np.int32), "phase_T": np.zeros(length, np.int8),
+    }  # fmt: skip
+    header = tiny_header(score_kind=None)
+    if len(set(passes)) == len(passes):
+        assert len(Trace(header=header, **fields).passes) == len(passes)
+    else:
+        with pytest.raises(InputError, match="rows of a pass together"):
+            Trace(header=header, **fields)
 
 
 def test_the_digest_tells_recorded_choices_apart_and_nothing_else():

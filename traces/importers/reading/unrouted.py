@@ -40,7 +40,8 @@ def routes_of(
     experts, choice = experts or source.options.experts, source.options.unrouted
     leave_out = source.options.leave_out
     looks_TL = filled_rows(experts_TLK, experts) if choice != REAL else np.zeros((tokens, layers), bool)
-    lacks_TL = looks_TL | empty_rows(experts_TLK)
+    lacks_TL = empty_rows(experts_TLK)
+    lacks_TL |= looks_TL
     if lacks_TL.all():
         value = "only -1" if (experts_TLK == -1).all() else f"{experts_TLK[0, 0, 0]} in every slot"
         raise InputError(f"{place}: all {tokens} rows of all {layers} layers hold {value}: no routes were captured")
@@ -50,7 +51,7 @@ def routes_of(
     padding_T = padding_tokens(experts_TLK, experts) if choice != REAL else np.zeros(tokens, bool)
     if padding_T.any() and PADDING not in leave_out:
         raise InputError(f"{place}: {padding_text(experts_TLK, padding_T)}")
-    unrouted_T = lacks_TL.all(1) & (UNROUTED_ROWS in leave_out)
+    unrouted_T = lacks_TL.all(1) if UNROUTED_ROWS in leave_out else np.zeros(tokens, bool)
     kept_T = ~(padding_T | unrouted_T)
     if not kept_T.any():
         raise InputError(f"{place}: all {tokens} tokens are left out, allowed: at least one with a route")
@@ -63,6 +64,8 @@ def routes_of(
 
 def empty_rows(experts_TLK: np.ndarray) -> np.ndarray:
     """Return which rows (T, L) hold -1 in every slot."""
+    if experts_TLK.dtype.kind == "u":
+        return np.zeros(experts_TLK.shape[:2], bool)
     empty_TL = experts_TLK[:, :, 0] == -1
     if empty_TL.any():
         empty_TL &= (experts_TLK == -1).all(2)
@@ -114,7 +117,9 @@ def check_no_dense(
 ) -> None:  # fmt: skip
     """Refuse a layer without a route in any row, beside layers with some: a dense layer is none of a trace's."""
     tokens, layers, k = experts_TLK.shape
-    dense_L = lacks_TL.all(0)
+    dense_L = lacks_TL[0].copy()  # a layer that lacks its first row may lack all
+    for layer in np.flatnonzero(dense_L):
+        dense_L[layer] = lacks_TL[:, layer].all()
     if k == 1 and layers > 1 and choice != REAL and tokens * math.log2(experts) >= CHANCE_BITS * SKEW:
         dense_L = dense_L | same_filling(experts_TLK).all(0)
     if dense_L.any():

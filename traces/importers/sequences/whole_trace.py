@@ -120,7 +120,7 @@ def check_options(path: Path, source: Source, made: Trace) -> None:
     }  # fmt: skip
     for name, value in said.items():
         if getattr(asked, name) not in (None, value):
-            stated = f"{option(name)} {getattr(asked, name)}"
+            stated = option(name) if name == "ranked" else f"{option(name)} {getattr(asked, name)}"
             raise InputError(f"{path}: {name} is {value}, but {stated}; allowed: the same")
     if asked.phase is not None and not {*np.unique(made.phase_T).tolist()} <= PHASES[asked.phase]:
         raise InputError(f"{path}: holds rows of another phase than --phase {asked.phase}; allowed: both")
