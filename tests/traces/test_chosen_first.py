@@ -144,6 +144,9 @@ def test_an_export_brings_it_back_and_counts_are_of_the_chosen(whole, chosen, tm
     export("npz", Subject(whole), tmp_path / "x.npz")
     assert imported("npz", tmp_path / "x.npz", experts=EXPERTS).digest == whole.digest
     np.testing.assert_array_equal(Subject(whole).load_LE, Subject(chosen).load_LE)
+    options = {"experts": EXPERTS, "phase": "prefill", "score_kind": "sigmoid", "unrouted": "keep"}
+    again = imported("npz", tmp_path / "x.npz", **options)  # read as arrays of one's own
+    assert (list(again.ks), again.header.model.used_k) == ([CHOSEN], CHOSEN)
 
 
 def test_arrays_of_ones_own_say_it_too(whole, tmp_path):

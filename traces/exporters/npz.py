@@ -18,7 +18,8 @@ KEEPS = (TOKENS, HEADER, LAYERS, K, ZERO)
 def write(subject: Subject, path: Path) -> None:
     """Write `experts` [T, L, K], `offsets`, `layer_ids`, and what else the importer of `npz` reads, where there is any.
 
-    That is `scores`, `prompt_len`, `domain`, and `zero_experts`, how many of the last experts have no weights.
+    That is `scores`, `prompt_len`, `domain`, `zero_experts`, how many of the last experts have no weights, and
+    `chosen_first`, the k of rows that hold what was left behind the chosen.
     Rows are put sequence by sequence. Tokens that are missing in a sequence, as its positions tell, are rows of -1.
     Beside them is the rest of the trace, its header and the order of its rows too (`whole_trace`), so that it comes
     back equal. InputError for counts, for a placement, and for more missing tokens than there are.
@@ -41,6 +42,8 @@ def write(subject: Subject, path: Path) -> None:
     arrays |= beside_selections(trace, row_T, order_T, len(experts_TLK))
     if trace.header.model.zero_experts:
         arrays["zero_experts"] = np.array(trace.header.model.zero_experts)
+    if trace.header.chosen_first:
+        arrays["chosen_first"] = np.array(trace.header.model.used_k)
     with replacing(path) as temporary, open(temporary, "wb") as opened:
         np.savez_compressed(opened, **arrays)
 
