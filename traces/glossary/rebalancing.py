@@ -6,7 +6,6 @@ HELD_OUT_HALF = "second half of the points"
 SCORED_TIMES = "what nothing was fitted to: the second half of the points, the checked exchanges"
 
 COLUMNS = (
-    Column("phase", "", "rows that count: all, prefill or decode"),
     Column("planner", "", "planner by which experts are placed"),
     Column("redundant", "", "slots beyond one for each expert of a layer"),
     Column("plan_interval", "points", "experts are placed anew so often; 0: never", title="every"),

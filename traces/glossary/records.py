@@ -6,7 +6,12 @@ COLUMNS = (
     Column("pass_id", "", "number of the pass, in the order of arrivals where that is known beforehand"),
     Column("sequence", "", "the trace's number of the sequence"),
     Column("step", "", "the trace's number of the step: one forward call of the engine that recorded it"),
-    Column("phase", "", "0: a token of a prompt is among the pass's, 1: all are decoded; of traces that decode"),
+    Column(
+        "phase",
+        "",
+        "0: a token of a prompt is among the pass's, 1: all are decoded; of traces that decode; of "
+        "placements over time, rows that count: all, prefill or decode",
+    ),
     Column("arrival_ns", "ns", "when the pass arrived, since the run began"),
     Column("start_ns", "ns", "when the pass's first batch, the batch, the transfer, or the message began"),
     Column("end_ns", "ns", "when the pass's last batch, the batch, the transfer, or the message ended"),

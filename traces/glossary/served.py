@@ -10,7 +10,6 @@ COLUMNS = (
     Column("part", "", "of a served layer: layer (choice, experts, sum of results), dispatch or combine (exchange)"),
     Column("kernel", "", "which code of the framework ran; of an exchange with its type and processors"),
     Column("spread", "", "how selections spread over experts: balanced, power_law_A (exponent A), or those of a trace"),
-    Column("served", "", "table of a served layer: model, framework, device"),
     Column("layer_us", "us", "time of a MoE layer on the slowest device, without exchange: measured, for a trace by "
            "the rule", SLOWEST, title="layer us"),
     Column("over_balanced", "", "`layer_us` over that of balanced selections: what skew costs", SLOWEST,

@@ -41,7 +41,8 @@ COLUMNS = (
     Column("look_ahead", "groups", "groups that the oracle prefetcher sees ahead"),
     Column("known", "", "where what policies know beforehand comes from: none, held-out (another part, or trace, "
            "than is counted), hindsight (what is counted), or not said (older records)"),
-    Column("served", "", "part of the trace that is served: all, or the second half (policies learned on the first)"),
+    Column("served", "", "part of the trace that is served: all, or the second half (policies learned on the first); "
+           "of measured layers of serving frameworks, which one: model, framework, device"),
     Column("filled", "", "whether slots were full when the run began"),
     Column("period", "passes", "SwapMoE: passes between two choices of residents; empty: they stay"),
     Column("link_latency_ns", "ns", "time of one transfer beside its bytes"),
