@@ -16,6 +16,8 @@ from moe_replay.simulate.sweeps.axes import RESIDENT
 
 MOST_BATCH, MOST_DEVICES = 256, 16
 MOST_IN_FLIGHT = 1024
+FIRST_IN_FLIGHT = 64
+ROUNDS = 8  # as many times its sequences in flight a trace needs about, for a window without its start and end
 RATES = 60  # steps of the slider of arrival rates
 BEYOND = 1.2  # its end, over the capacity with full batches
 MASKED = ("redirect", "skip")
@@ -41,7 +43,8 @@ class SettingsControls:
             title="Arrivals", value=CLOSED, **WIDE,
             options=[each for each in ARRIVALS if facts.recorded or each[0] != RECORDED],
         )  # fmt: skip
-        self.in_flight = slider_of("Sequences in flight", ladder(1, min(MOST_IN_FLIGHT, facts.sequences)), 64)
+        begun = min(FIRST_IN_FLIGHT, facts.sequences // ROUNDS)
+        self.in_flight = slider_of("Sequences in flight", ladder(1, min(MOST_IN_FLIGHT, facts.sequences)), begun)
         self.rate = rate_slider(facts)
         self.k = Slider(
             title="Experts per token k", start=min(facts.ks), end=max(facts.ks), step=1, value=facts.used_k,

@@ -331,7 +331,7 @@ def test_times_to_tokens_are_on_the_axis_and_the_command_gives_them(arrivals, ti
 def test_the_smallest_b_within_a_time_to_the_first_token(opened_page, talks):
     opened = opened_page(talks, seeds=1)
     screen = opened.page.settings
-    screen.latency.value, screen.limit.value = "ttft_p95_ms", 600
+    screen.controls.in_flight.value, screen.latency.value, screen.limit.value = "64", "ttft_p95_ms", 600
     screen.find_smallest()
     opened.pump(lambda: screen.asking.search is None)
     assert screen.status.text.startswith("Smallest B with p95 of TTFT (time to first token) of at most 600 ms: found")
@@ -339,6 +339,16 @@ def test_the_smallest_b_within_a_time_to_the_first_token(opened_page, talks):
     found = screen.current.choice.queue_size
     assert found > 1
     assert all((point.value("ttft_p95_ms") <= 600) == (size == found) for size, point in tried.items() if size <= found)
+
+
+def test_the_page_begins_with_as_many_sequences_in_flight_as_a_trace_can_measure(opened_page, prompts):
+    """60 sequences: with 64 in flight a run would have no window without its start and its end."""
+    assert opened_page(prompts).page.settings.controls.choice.in_flight == 64
+    opened = opened_page(seeds=1)
+    screen = opened.page.settings
+    assert screen.controls.choice.in_flight == 6
+    opened.pump(lambda: is_exact(screen))
+    assert screen.current.status == "ok"
 
 
 def test_what_a_trace_does_not_tell_is_not_offered(opened_page, prompts, talks):
