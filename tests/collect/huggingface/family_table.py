@@ -4,8 +4,8 @@
     python tests/collect/huggingface/family_table.py --write   # and writes it between the markers in collect/README.md
 
 For every model type of the installed transformers that has MoE routers: the tiny model of `tiny_models`, two prompts
-with three new tokens each, recorded one by one. `experts_oracle` says what the experts were really given. A row tells
-how many selections were compared; one that differs ends the script.
+with three new tokens each, recorded one by one, beside each other and with all scores. `experts_oracle` says what the
+experts were really given. A row tells how many selections were compared; one that differs ends the script.
 """
 
 import sys
@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from experts_oracle import Given
 from tiny_models import declaring, model_types, tiny_model
@@ -70,6 +71,8 @@ def checked(model_type: str, part: str | None) -> tuple[str, ...]:
     with Given(model) as given:
         trace = recorded(model, Plan(1, NEW_TOKENS, part=part))
     compared = same(trace, given.tokens(PLACES[part], PROBES))
+    beside = recorded(tiny_model(model_type), Plan(len(PROMPTS), NEW_TOKENS, part=part))
+    assert (by_sequence(beside) == by_sequence(trace)).all(), f"{model_type}: a prompt beside another is another"
     try:
         whole = recorded(tiny_model(model_type), Plan(1, NEW_TOKENS, part=part, candidates="all"))
     except InputError:
@@ -91,6 +94,12 @@ def recorded(model: torch.nn.Module, plan: Plan) -> Trace:
         data.write_text("{}")
         record_prompts(model, "tiny", PROMPTS, data, plan, out)
         return load_trace(out)
+
+
+def by_sequence(trace: Trace) -> np.ndarray:
+    """The chosen experts of all tokens, sequence by sequence."""
+    order_T = np.lexsort((trace.position_T, trace.sequence_T))
+    return trace.experts_TLK[order_T][:, :, : trace.header.model.used_k]
 
 
 def same(trace: Trace, given: dict[int, list[set[int]]]) -> int:
