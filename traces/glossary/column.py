@@ -32,6 +32,8 @@ SUFFIXES = {
     "_low": "lower end of the 95 % interval of: {}",
     "_high": "upper end of the 95 % interval of: {}",
     "_half_width": "half the width of the 95 % interval of: {}",
+    "_least": "least over runs of one configuration of: {}",
+    "_most": "largest over runs of one configuration of: {}",
     "_min": "least over seeds of: {}",
     "_max": "largest over seeds of: {}",
     "_parts": "one value per tenth of the window (batch means) of: {}",
