@@ -11,7 +11,7 @@ from moe_replay.figures.drawing.sheet import panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME, ITERATIONS, LAYERS = "placement", "placement_iterations", "placement_layers"
-STATIC, ADAPTIVE = style.MIDDLE, style.COLOURS[0]
+STATIC, ADAPTIVE = "#A6A6A6", style.COLOURS[0]  # light and dark in grey too
 HEAVIEST = "heaviest device ÷ mean"
 KEY = (
     "Layers: circles were trained without balance loss, open squares with it. Moves: numbers are the iterations "
@@ -106,7 +106,7 @@ def over_layers(axes: Axes, rows: pd.DataFrame) -> None:
         for level, colour in ((static, STATIC), (adaptive, ADAPTIVE)):
             hollow = "white" if marker == "s" else colour
             axes.plot(level.index + shift, level, marker, color=colour, markerfacecolor=hollow, markersize=4)
-    axes.set_title("Every layer gains: in order\n(grey), placed anew (blue)")
+    axes.set_title("Every layer gains: in order\n(light), placed anew (dark)")
     axes.set(xlabel="MoE layer", ylabel=HEAVIEST, xticks=sorted(rows["layer"].unique()))
     axes.set_ylim(1, 1.04 * axes.get_ylim()[1])
 

@@ -55,7 +55,7 @@ def broken(text: Text, whole: dict[Text, str], room: float, renderer: object, up
         return False
     letters = max(LEAST, int(SPARE * max(map(len, now.split("\n"))) * room / long))
     lines = unbroken(whole.setdefault(text, now)).split("\n")
-    text.set_text("\n".join(fill(line, letters) for line in lines))
+    text.set_text("\n".join(fill(line, letters, break_on_hyphens=False) for line in lines))
     return text.get_text() != now
 
 

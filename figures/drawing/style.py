@@ -161,7 +161,7 @@ def by_reason(lines: list[str]) -> list[str]:
 def headline(figure: Figure, claim: str) -> None:
     """Write what a figure shows above it, one sentence with its number, wrapped to the figure's width."""
     if claim:
-        lines = fill(unbroken(readable(claim)), int(LETTERS * figure.get_figwidth()))
+        lines = fill(unbroken(readable(claim)), int(LETTERS * figure.get_figwidth()), break_on_hyphens=False)
         figure.suptitle(lines, x=0.01, ha="left", fontsize=FONT, fontweight="bold")
 
 

@@ -43,7 +43,8 @@ def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
         fit = f"{own['gigabytes_per_s'].iloc[0]:.3g} GB/s, {own['latency_us'].iloc[0]:.3g} us"
         bars = [own["copy_us"] - own["lower_quartile_us"], own["upper_quartile_us"] - own["copy_us"]]
         axes.errorbar(
-            own["copy_bytes"] / 1e6, own["copy_us"], bars, color=color, marker=marker, markerfacecolor="none",
+            own["copy_bytes"] / 1e6, own["copy_us"], bars, color=color, marker=marker,
+            markerfacecolor="none" if memory == memories[0] else color,
             linestyle="none", capsize=2, label=f"{memory}, {copies:.0f} at once: {fit}",
         )  # fmt: skip
         axes.plot(own["copy_bytes"] / 1e6, own["fitted_us"], color=color, linestyle=style.DOTTED, linewidth=1)

@@ -49,5 +49,5 @@ def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
             style.note(axes, f"{loss:.2g}", (x, loss + half), offset=(0, 2), ha="center")
     axes.set_xticks(range(len(PLACES)), PLACES)
     axes.set_title(f"{readable(name)}\nuntreated: {untreated:.3f}")
-    axes.set_ylabel(f"{LABELS[rows['measure'].iloc[0]]}, lower is better")
+    axes.set_ylabel(f"{LABELS[rows['measure'].iloc[0]]}\n(lower is better)")
     axes.margins(y=0.12)

@@ -13,6 +13,7 @@ from moe_replay.figures.drawing.table_files import TableFiles
 NAME = "fidelity"
 PANELS = {"throughput": "throughput", "latency_p50": "median latency", "latency_p95": "p95 latency"}
 STACKED = (1.2, 1.2, 1.2, 0.75, 0.75, 0.75)  # heights of the panels on a column
+FILLINGS = ("none", "left", "full", "top")  # of marks: what set, in grey too
 BAND = 10  # percent
 ASIDE = 0.09  # of the distance between two queue sizes: neighbouring groups are drawn so far apart
 KEY = (
@@ -72,15 +73,16 @@ def bias_of(found: pd.DataFrame, metric: str) -> float | None:
 
 
 def looks_of(rows: pd.DataFrame) -> dict[tuple, dict]:
-    """Return a look per (set, scheduler, arrivals): colours tell sets apart, markers what ran."""
+    """Return a look per (set, scheduler, arrivals): colours and fillings tell sets apart, markers what ran."""
     named = rows[["set", "scheduler", "arrivals"]].drop_duplicates().itertuples(index=False, name=None)
     keys = sorted(named, key=lambda key: (key[0], key[1] != "queues", key[2]))
     sets, kinds = list(dict.fromkeys(key[0] for key in keys)), list(dict.fromkeys(key[1:] for key in keys))
     return {
         key: {
-            "linestyle": "none", "markersize": 3.5, "markerfacecolor": "none", "markeredgewidth": 0.7,
+            "linestyle": "none", "markersize": 3.5, "markeredgewidth": 0.7,
             "marker": style.MARKERS[kinds.index(key[1:]) % len(style.MARKERS)],
-            "markeredgecolor": style.COLOURS[sets.index(key[0]) % len(style.COLOURS)],
+            "color": style.COLOURS[sets.index(key[0]) % len(style.COLOURS)], "markerfacecoloralt": "white",
+            "fillstyle": FILLINGS[sets.index(key[0]) % len(FILLINGS)],
         }
         for key in keys
     }  # fmt: skip

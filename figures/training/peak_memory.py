@@ -137,8 +137,8 @@ def panel_inches(axes: Axes) -> float:
 def compiled_panel(axes: Axes, rows: pd.DataFrame, numbers: dict) -> None:
     """Draw the measured peak of every way of compiling over eager's, its time of a step written on the bar."""
     medians = [(found["over_eager_percent"], way) for way, found in numbers.get("compiled", {}).items()]
-    claim = f": with AC at best {min(medians)[0]:+.0f} % in the median ({min(medians)[1]})" if medians else ""
-    axes.set_title(f"c  Compiled by inductor{claim} (numbers: time over eager's)")
+    claim = f": at best {min(medians)[0]:+.0f} % with AC (median, {min(medians)[1]})" if medians else ""
+    axes.set_title(f"c  Compiled by inductor{claim}; numbers: time over eager's")
     if not len(rows):
         style.absent(axes, "no compiled iteration was measured")
         return

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moe_replay.analysis.estimates.replications import combined, steady
 from moe_replay.analysis.reading.setting_words import describe_config
 from moe_replay.analysis.tables.queue_size.claim import queue_size_claim
 from moe_replay.analysis.tables.queue_size.rows import (
@@ -13,12 +14,14 @@ from moe_replay.analysis.tables.queue_size.rows import (
     hole_rows,
     measured_rows,
     queue_size_table,
+    run_ends,
     step_rows,
     theory_rows,
     tradeoff_rows,
 )
 from moe_replay.simulate.interface.replaying import replay
 from moe_replay.traces.new_traces import synthetic
+from moe_replay.traces.runs.run_statistics import run_statistics
 
 SIZES = (1, 2, 4, 8)
 RATES = {1: 100.0, 2: 200.0, 4: 390.0, 8: 400.0}  # 95 % of 400 is 380: fully used from B=4 on
@@ -175,3 +178,15 @@ def test_the_table_is_of_passes_whatever_else_runs_tell():
     assert "ttft_p95_ms" in run.statistics.values
     assert row["throughput_per_s"] == run.statistics.values["throughput_per_s"]
     assert not [name for name in row if name.startswith(("ttft", "tpot"))]
+
+
+def test_the_ends_of_two_runs_are_the_runs_and_their_middle_is_the_row(one_at_a_time):
+    runs = [run_statistics(one_at_a_time(seed=0)), run_statistics(one_at_a_time(seed=1, slower=2))]
+    row = steady(combined(runs))
+    ends = run_ends(runs, row)
+    wanted = {"throughput_per_s": (50, 100), "latency_p50_ms": (10, 20), "latency_p95_ms": (10, 20)}
+    for name, (least, most) in wanted.items():
+        assert (ends[f"{name}_least"], ends[f"{name}_most"]) == (pytest.approx(least), pytest.approx(most))
+        assert row[name] == pytest.approx((least + most) / 2)
+    unstable = row | {"status": "unstable", "latency_p50_ms": np.nan}
+    assert np.isnan(run_ends(runs, unstable)["latency_p50_ms_least"])  # what the row does not tell has no ends
