@@ -1,4 +1,7 @@
-"""The table of exporters: a new kind is one new module and one entry here."""
+"""The table of exporters: a new kind is one new module and one entry here.
+
+A module has SUFFIXES, which of `Subject.facts` its files keep (KEEPS), and `write`.
+"""
 
 from pathlib import Path
 

@@ -192,3 +192,12 @@ def test_measured_times_are_of_every_expert(folder_of, tmp_path):
     columns = load_costs(out).columns
     assert np.unique(columns["block"]).tolist() == list(range(9))
     assert (columns["service_ns"] > 0).all()
+
+
+def test_a_gpu_takes_the_same_way(folder_of, tmp_path, cuda):
+    out = tmp_path / "x.costs.parquet"
+    words = ["--model", folder_of("deepseek-v3"), "--sizes", "1,2", "--repetitions", "1", "--out", out]
+    done = CliRunner().invoke(app, ["costs", "--device", "cuda", *map(str, words)])
+    assert done.exit_code == 0, done.output
+    assert load_costs(out).serves_any_layer
+    assert cuda.calls["non_blocking"]
