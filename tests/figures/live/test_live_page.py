@@ -341,6 +341,21 @@ def test_the_smallest_b_within_a_time_to_the_first_token(opened_page, talks):
     assert all((point.value("ttft_p95_ms") <= 600) == (size == found) for size, point in tried.items() if size <= found)
 
 
+def test_the_highest_rate_within_a_time_to_the_first_token(opened_page, talks):
+    opened = opened_page(talks, seeds=1)
+    screen = opened.page.settings
+    screen.controls.arrivals.value, screen.controls.queue_size.value = "poisson", "1"
+    screen.latency.value, screen.limit.value = "ttft_p95_ms", 40
+    screen.find_highest()
+    opened.pump(lambda: screen.asking.search is None)
+    assert screen.status.text.startswith("Highest rate with p95 of TTFT (time to first token) of at most 40 ms: found")
+    found = screen.current
+    assert found.value("ttft_p95_ms") <= 40
+    tried = [point for point in screen.asking.history.in_order if point.choice.rate_per_s > found.choice.rate_per_s]
+    assert len(tried) > 1
+    assert not [point for point in tried if not point.quick and screen.meets(point)]
+
+
 def test_the_page_begins_with_as_many_sequences_in_flight_as_a_trace_can_measure(opened_page, prompts):
     """60 sequences: with 64 in flight a run would have no window without its start and its end."""
     assert opened_page(prompts).page.settings.controls.choice.in_flight == 64
