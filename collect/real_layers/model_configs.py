@@ -9,7 +9,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from moe_replay.collect.huggingface.model_loading import TYPES, UNKNOWN_CLASS, imported, short_name, told_in_one_line
+from moe_replay.collect.huggingface.model_loading import (
+    TYPES,
+    UNKNOWN_CLASS,
+    check_at_hand,
+    imported,
+    short_name,
+    told_in_one_line,
+)
 from moe_replay.collect.huggingface.routers import Router, find_routers
 from moe_replay.traces.errors import InputError
 
@@ -47,6 +54,7 @@ def described_block(name: str, dtype: str = "auto") -> DescribedBlock:
     """
     transformers = imported()
     place = f"--model {name}"
+    check_at_hand(name)
     with told_in_one_line(place):
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
     text = config.get_text_config(decoder=True)

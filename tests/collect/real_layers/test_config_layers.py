@@ -145,6 +145,7 @@ def test_what_has_no_meaning_is_refused(folder_of, tmp_path):
     assert "unknown type of weights 'int4'; known:" in refusal("--model", folder, "--dtype", "int4")
     (tmp_path / "config.json").write_text('{"model_type": "mixtral", ')
     assert "config.json" in refusal("--model", tmp_path / "config.json")
+    assert "is no folder here, and the Hugging Face hub does not give it" in refusal("--model", tmp_path / "nowhere")
     dense = transformers.LlamaConfig(hidden_size=32, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2)
     dense.save_pretrained(tmp_path / "dense")
     assert "no MoE router that transformers knows of" in refusal("--model", tmp_path / "dense")
