@@ -33,7 +33,7 @@ def draw(tables: TableFiles) -> Figure:
     rows, published = tables.rows(NAME), tables.rows(PUBLISHED)
     found = chosen(rows) if "mean_step_ms" in rows else []
     lines = 1 if is_column() else 2  # a column has room for one cluster
-    figure, grid = panels(lines, COLUMNS + (lines == 1), 2.3, 1.4, stacked=(0.9, 0.9, 0.9, 1.1))
+    figure, grid = panels(lines, COLUMNS + (lines == 1), 2.3, 1.4, stacked=(0.85, 0.85, 1.05, 1.05))
     for at, axes in enumerate(grid.flat[:-1]):
         line, column = divmod(at, COLUMNS)
         if column < len(found):

@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter
 
 from moe_replay.figures.drawing import style
 from moe_replay.figures.drawing.published_placement_panels import PUBLISHED, published_figure
-from moe_replay.figures.drawing.sheet import panels
+from moe_replay.figures.drawing.sheet import is_column, panels
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME, ITERATIONS, LAYERS = "placement", "placement_iterations", "placement_layers"
@@ -84,7 +84,7 @@ def over_iterations(axes: Axes, own: pd.DataFrame, rows: pd.DataFrame, found: di
             f"{text}: {level:.2f}", (0.97, 1), (0, -10.0 * (interval > 0)), xycoords="axes fraction",
             textcoords="offset points", color=colour, ha="right", va="top", fontsize=style.SMALL,
         )  # fmt: skip
-    axes.set_ylim(1, rows["device_max_over_mean"].quantile(0.995) * 1.2)
+    axes.set_ylim(1, rows["device_max_over_mean"].quantile(0.995) * (1.5 if is_column() else 1.2))
     axes.set_title(
         f"{model_name(told['model'])},\n{trained(told['balance_loss'])}: {told['contiguous']:.2f} becomes "
         f"{told['often']:.2f}"

@@ -21,6 +21,7 @@ COLUMN, PAGE = WIDTHS.values()
 TALLEST = 9.4  # inches: what a printed page has room for
 ABOVE = 0.4  # inches of a figure for its title
 SMALL_LETTERS = 17.5  # of small text in an inch
+LEGEND_LETTERS = 20  # the same of legends, whose longest lines are seldom in all columns
 
 
 def named_width(text: str) -> str:
@@ -103,13 +104,24 @@ def legend_below(
     """
     labels = labels or [handle.get_label() for handle in handles]
     if handles:
-        letters = max(map(len, labels)) + 6  # the mark and the space around it
-        columns = max(1, min(most, len(handles), int(width() * SMALL_LETTERS / letters)))
+        fitting = [each for each in range(1, most + 1) if legend_letters(labels, each) <= width() * LEGEND_LETTERS]
+        columns = max(fitting, default=1)
         size = matplotlib.rcParams["legend.fontsize"]
         figure.legend(
             handles, labels, loc="outside lower left", ncols=columns, columnspacing=1.2, alignment="left",
             title=fill(said, int(width() * SMALL_LETTERS)) or None, title_fontsize=size,
         )  # fmt: skip
+
+
+def legend_letters(labels: list[str], columns: int) -> int:
+    """Return how many letters wide a legend is, which fills one column after the other, the first ones longer."""
+    rows, longer = divmod(len(labels), columns)
+    wide, at = 0, 0
+    for column in range(columns):
+        own = labels[at : at + rows + (column < longer)]
+        at += len(own)
+        wide += max(map(len, own), default=0) + 6  # the mark and the space around it
+    return wide
 
 
 def plain_once(axes: list[Axes]) -> None:

@@ -75,7 +75,8 @@ def panel(axes: Axes, means: pd.DataFrame, seeds: pd.DataFrame) -> None:
 
 def words(fit: dict) -> str:
     """Return what one view shows; the test behind it is in the caption."""
-    return f"the line explains {fit['share_by_line']:.0%}; k = {fit['enough_k']:.0f} is within 0.3 points of the best"
+    explained = f"the line explains {100 * fit['share_by_line']:.0f} %"
+    return f"{explained}; k = {fit['enough_k']:.0f} is within 0.3 points of the best"
 
 
 def bent(fits: pd.DataFrame) -> str:

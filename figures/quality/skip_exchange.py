@@ -43,7 +43,7 @@ def panel(axes: Axes, name: str, rows: pd.DataFrame) -> None:
         at = np.arange(len(PLACES)) + 0.36 * (index - 0.5)
         axes.bar(
             at, own["loss"], 0.34, yerr=own["loss_half_width"], capsize=3, color=style.COLOURS[index],
-            hatch=("", "//")[index], edgecolor="white", label=f"{treatment} {own['treated_share'].iloc[0]:.0%}",
+            hatch=("", "//")[index], edgecolor="white", label=f"{treatment} {100 * own['treated_share'].iloc[0]:.0f} %",
         )  # fmt: skip
         for x, loss, half in zip(at, own["loss"], own["loss_half_width"], strict=True):
             style.note(axes, f"{loss:.2g}", (x, loss + half), offset=(0, 2), ha="center")

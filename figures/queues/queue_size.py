@@ -50,7 +50,7 @@ def gain(numbers: dict) -> str:
         for name, found in numbers.items()
         if isinstance(found, dict) and found.get("gain_over_smallest")
     ]
-    return f"The largest B serves more than B = 1: {', '.join(said)}" if said else ""
+    return f"The best queue size B serves {', '.join(said)} as many passes per second as B = 1" if said else ""
 
 
 def source_legend() -> list[Line2D]:

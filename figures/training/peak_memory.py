@@ -13,7 +13,7 @@ from moe_replay.figures.drawing.sheet import TALLEST, is_column, legend_below, w
 from moe_replay.figures.drawing.table_files import TableFiles
 
 NAME = "peak_memory"
-KEY = "AC: activation checkpointing of every layer"
+KEY = "AC: activation checkpointing of every layer; apart: a weight of its own for every expert; b: batch."
 MODELS = {"classifier": "classifier", "vit": "ViT", "language": "language model"}
 AGAIN = {"none": "", "layer": " AC", "selective": " selective AC"}
 # Those that inductor has too are named so; in the legend the best comes first.
@@ -79,7 +79,7 @@ def draw_set(part: Figure, name: str, rows: pd.DataFrame, compiled: pd.DataFrame
 def title_of(row: dict) -> str:
     """Return what an iteration is called: model, batch, checkpointing."""
     again = AGAIN.get(row["checkpoint"], f" {row['checkpoint']}")
-    apart = ",\nexperts apart" if row.get("separate_experts") in (True, "True") else ""
+    apart = ", apart" if row.get("separate_experts") in (True, "True") else ""
     return f"{MODELS.get(row['model'], row['model'])} b{row['batch_size']:.0f}{again}{apart}"
 
 
@@ -130,8 +130,9 @@ def waiting_panel(axes: Axes, rows: pd.DataFrame, graphs: list[str], numbers: di
 
 
 def panel_inches(axes: Axes) -> float:
-    """Return about how high the panel of compiled iterations will be, once its names have got their room."""
-    return max(1.6 * NUMBER, axes.figure.bbox.height / axes.figure.dpi / (1 if is_column() else 2.75) - 1.1)
+    """Return about how high the panel of compiled iterations will be, once names and legend have got their room."""
+    high = axes.figure.bbox.height / axes.figure.dpi
+    return max(1.6 * NUMBER, high - 2 if is_column() else high / 2.75 - 1.1)
 
 
 def compiled_panel(axes: Axes, rows: pd.DataFrame, numbers: dict) -> None:

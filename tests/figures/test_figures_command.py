@@ -79,6 +79,12 @@ def test_caption_states_claim_numbers_and_tables(tables, tmp_path):
     assert "queue_size_tradeoff.csv, sha256" in text
 
 
+@pytest.mark.parametrize("width", ["3.3", "column", "3.3in"])
+def test_a_column_is_as_wide_as_it_is_printed(width, tables, tmp_path):
+    assert draw(tables, tmp_path / "out", "--only", "links", "--width", width).exit_code == 0
+    assert Image.open(tmp_path / "out" / "links.png").width == pytest.approx(3.3 * 200, abs=1)
+
+
 def test_executed_simulated_and_theory_stand_on_the_same_axes(tables):
     figure = draw_one("queue_size", TableFiles(tables))
     throughput = panels_titled(figure, "cpu-toy/cifar10: throughput, closed loop")[0]
@@ -201,6 +207,10 @@ def test_wrong_names_are_one_line(tables, tmp_path):
     done = draw(tables, tmp_path / "out", "--only", "luck")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert f"known: {', '.join(sorted(FIGURES))}" in done.stderr
+    done = draw(tables, tmp_path / "out", "--width", "5in")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "--width 5in" in done.stderr
+    assert "allowed: column (3.3 inches), page (7 inches)" in done.stderr
     done = draw(tmp_path / "nowhere", tmp_path / "out")
     assert done.exit_code == 2
     assert "no such folder of tables" in done.stderr
