@@ -130,14 +130,14 @@ def ends(rows: pd.DataFrame) -> tuple[float, float]:
 
 def sizes_panel(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, dict], metric: str, label: str) -> None:
     """Draw the signed error in percent of the executed value against queue size, groups side by side."""
-    rows = rows.dropna(subset=["queue_size", f"{metric}_error_percent"])
+    sized = rows.dropna(subset=["queue_size", f"{metric}_error_percent"])
     axes.axhspan(-BAND, BAND, color=style.LIGHT, linewidth=0)
     axes.axhline(0, color=style.DARK, linewidth=0.8)
     for at, (key, look) in enumerate(looks.items()):
-        one = of_group(rows, key)
+        one = of_group(sized, key)
         axes.plot(one["queue_size"] * 2 ** (ASIDE * (at - len(looks) / 2)), one[f"{metric}_error_percent"], **look)
-    if len(rows):
-        sizes = sorted(rows["queue_size"].astype(int).unique())
+    if len(sized):
+        sizes = sorted(sized["queue_size"].astype(int).unique())
         style.queue_size_axis(axes, sizes)
         axes.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
     axes.set(ylabel="error (%)", ylim=ends(rows))

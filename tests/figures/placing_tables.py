@@ -24,7 +24,7 @@ def balance_rows(sets):
 def over_time(name):
     """Two trainings of one model: placed anew every 5 and every 50 iterations, always or for a gain of a tenth."""
     tables = {"placement": [], "placement_iterations": [], "placement_layers": []}
-    for trace, loss, static in (("balanced", 0.01, 1.3), ("unbalanced", 0.0, 2.0)):
+    for trace, loss, static in (("balanced", 0.01, 1.6), ("unbalanced", 0.0, 2.0)):
         what = {
             "set": name,
             "trace": trace,
@@ -82,7 +82,7 @@ def placement_numbers(name):
     shared = {"model": "toy-moe", "devices": 8, "bound": 1.0, "often_copies": 100.0, "seldom_copies": 10.0,
               "often_iterations": 5, "seldom_iterations": 50}  # fmt: skip
     return {
-        f"{name} balanced": shared | {"balance_loss": 0.01, "contiguous": 1.3, "often": 0.8, "seldom": 1.25},
+        f"{name} balanced": shared | {"balance_loss": 0.01, "contiguous": 1.6, "often": 1.1, "seldom": 1.55},
         f"{name} unbalanced": shared | {"balance_loss": 0.0, "contiguous": 2.0, "often": 1.5, "seldom": 1.95},
     }
 

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
@@ -47,7 +48,7 @@ def crowding(figure, monkeypatch):
             and min(first[3], second[3]) - max(first[1], second[1]) > PIXEL
         ):
             wrong.append(f"{one.get_text()!r} covers {other.get_text()!r}")
-    return wrong + covered_points(figure)
+    return wrong + covered_points(figure) + cut_points(figure)
 
 
 def covered_points(figure):
@@ -59,4 +60,17 @@ def covered_points(figure):
             left, bottom, right, top = letters_box(text)
             if any(((at > (left, bottom)) & (at < (right, top))).all(axis=1).any() for at in points):
                 wrong.append(f"{text.get_text()!r} of a legend covers points")
+    return wrong
+
+
+def cut_points(figure):
+    """Return the points that lie outside their panel's scales and are not drawn, a line per series."""
+    wrong = []
+    for axes in figure.findobj(Axes):
+        frame = axes.get_window_extent().padded(PIXEL)
+        for line in axes.lines:
+            points = line.get_transform().transform(line.get_xydata()) if line.get_clip_on() else np.empty((0, 2))
+            cut = [at for at in points if np.isfinite(at).all() and not frame.contains(*at)]
+            if cut:
+                wrong.append(f"{len(cut)} points of {line.get_label()} lie outside {axes.get_title(loc='left')!r}")
     return wrong
