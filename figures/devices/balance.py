@@ -58,10 +58,10 @@ def lowered(traces: list[tuple[tuple, pd.DataFrame]], names: list[str]) -> str:
     said = []
     for (_, own), name in ((traces[0], names[0]), (traces[-1], names[-1])):
         value = own[own["redundant"] == 0].set_index("planner")["device_max_over_mean"]
-        said.append(f"from {value['contiguous']:.2f} to {value['greedy']:.2f} times the mean ({name})")
-    return (
-        f"Greedy placement takes the heaviest device's load {said[0]}; where load is even it changes little: {said[1]}"
-    )
+        said.append((f"{value['contiguous']:.2f} to {value['greedy']:.2f}", name))
+    (uneven, first), (even, last) = said
+    claim = f"Greedy placement takes the heaviest device's load from {uneven} times the mean ({first})"
+    return f"{claim}; where load is even it changes little ({even}, {last})" if len(traces) > 1 else claim
 
 
 def of_data(name: str) -> str:
