@@ -11,8 +11,8 @@ from moe_replay.traces.errors import InputError
 def requests(rate, seed, *of_each):
     """Rows of requests that arrive at 0; `of_each` = (first token ms, end ms, tokens)."""
     return [
-        {"rate_per_s": str(rate), "seed": str(seed), "request": number, "arrival_ns": 0, "output_tokens": tokens,
-         "first_token_ns": round(first * 1e6), "end_ns": round(end * 1e6)}
+        {"rate_per_s": str(rate), "speed": "", "seed": str(seed), "request": number, "arrival_ns": 0,
+         "output_tokens": tokens, "first_token_ns": round(first * 1e6), "end_ns": round(end * 1e6)}
         for number, (first, end, tokens) in enumerate(of_each)
     ]  # fmt: skip
 
@@ -63,7 +63,7 @@ def test_a_rate_that_cannot_be_served_keeps_no_target():
     steady, growing = [], []
     for seed in range(2):
         for number in range(100):
-            row = {"request": number, "seed": str(seed), "arrival_ns": number * 10**7, "output_tokens": 2}
+            row = {"request": number, "seed": str(seed), "speed": "", "arrival_ns": number * 10**7, "output_tokens": 2}
             steady.append(row | {"rate_per_s": "100", "first_token_ns": row["arrival_ns"] + 5 * 10**6 + number % 7})
             growing.append(row | {"rate_per_s": "200", "first_token_ns": row["arrival_ns"] + 2 * 10**6 * number})
     rows = [row | {"end_ns": row["first_token_ns"] + 10**6} for row in steady + growing]

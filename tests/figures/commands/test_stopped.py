@@ -12,7 +12,7 @@ from moe_replay.figures.__main__ import app
 from moe_replay.figures.commands import draw_command
 from moe_replay.traces.command_line.command import status_of
 
-def make(name, tables, out):
+def make(name, tables, out, width):
     print("drawing", flush=True)
     time.sleep(60)
 

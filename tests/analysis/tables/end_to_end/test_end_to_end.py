@@ -108,7 +108,7 @@ def test_what_was_not_timed_is_a_hole(logs, tmp_path):
 
 
 def test_traces_whose_device_measured_the_layer_must_be_timed(logs, tmp_path):
-    (logs[0] / "cpu-toy" / "shapes").mkdir()
+    (logs[0] / "cpu-toy" / "shapes").mkdir(exist_ok=True)
     (logs[0] / "cpu-toy" / "shapes" / "gpt-oss-20b-alone.costs.parquet").touch()
     (hole,) = built(logs, tmp_path / "out")
     assert "end_to_end/language-decode.csv" in hole
