@@ -21,9 +21,9 @@ def in_processes(
         TaskBar(doing, len(tasks)) as bar,
         ProcessPoolExecutor(workers, initializer=begin, initargs=(initializer, initargs)) as processes,
     ):
-        futures = {processes.submit(work, *arguments): name for name, arguments in tasks.items()}
-        open_ones = list(futures)
-        try:
+        try:  # the first may be running before the last is handed in
+            futures = {processes.submit(work, *arguments): name for name, arguments in tasks.items()}
+            open_ones = list(futures)
             while open_ones:
                 bar.show(len(futures) - len(open_ones), [futures[each] for each in open_ones[:workers]])
                 for each in wait(open_ones, return_when=FIRST_COMPLETED).done:
