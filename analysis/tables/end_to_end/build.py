@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from moe_replay.analysis.reading.answer_tables import AnswerTable
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import LANGUAGE_TRACES, TRAINING, LogSet
-from moe_replay.analysis.reading.timed_steps import TIMED, read_timed
 from moe_replay.analysis.tables.end_to_end.claim import end_to_end_claim
 from moe_replay.analysis.tables.end_to_end.published_speed_ups import published_rows
 from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
@@ -18,6 +18,13 @@ from moe_replay.traces.load_trace import LoadTrace, read_loads
 NAME, PUBLISHED = "end_to_end", "end_to_end_published"
 LOADS = f"{TRAINING}/unbalanced.loads.parquet"  # of a model that was trained without its balance loss
 LAYER = "gpt-oss-20b-alone.costs.parquet"  # sets whose own device measured it have their language traces timed
+TIMED = "end_to_end"  # folder of simulated sets: NAME.csv for NAME.trace.parquet, training.csv for loads
+TIMED_STEPS = AnswerTable(
+    "timed steps", "python -m simulate end-to-end TRACE --out TABLE.csv",
+    ("system", "redundant", "links", "nodes", "micro_batches", "step_tokens", "step_costs", "mean_step_ms", "dense_ms",
+     "expert_ms", "wire_ms", "waiting_ms", "speed_up", "device_max_over_mean", "hottest_over_device",
+     "replans", "copy_ms"),
+)  # fmt: skip
 
 
 def build_end_to_end(inputs: Inputs, out: Path) -> list[str]:
@@ -48,7 +55,7 @@ def file_rows(inputs: Inputs, log_set: LogSet, name: str, reader: Callable[[Path
     if isinstance(found, LoadTrace) and found.model.used_k > 1:
         return []
     if found is not None:
-        read = partial(read_timed, name=Path(name).name, digest=found.digest)
+        read = partial(TIMED_STEPS.read, name=Path(name).name, digest=found.digest)
         table, reason = inputs.read_simulated(log_set, f"{TIMED}/{short}.csv", read)
         if table is not None:
             what = {"set": log_set.name, "trace": short, "status": "ok", "reason": ""}

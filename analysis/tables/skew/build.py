@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
+from moe_replay.analysis.reading.answer_tables import AnswerTable
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import LogSet
 from moe_replay.analysis.tables.skew.claim import skew_claim
 from moe_replay.analysis.written_tables import hole_row, holes, write_claims, write_tables
 from moe_replay.traces.command_line.files import sha256_of
-from moe_replay.traces.errors import InputError
 from moe_replay.traces.served_layers.served_times import load_served
 from moe_replay.traces.shipped import SERVED_TIMES
 
 NAME = "skew"
-MAKES = "python -m simulate skew SERVED --out TABLE.csv"
-NEEDED = (
-    "served", "step_tokens", "devices", "spread", "trace", "layer_us", "over_balanced", "rule_error_percent", "dtype",
-    "experts_dtype",
+ANSWERS = AnswerTable(
+    "skew in served layers", "python -m simulate skew SERVED --out TABLE.csv",
+    ("served", "step_tokens", "devices", "spread", "trace", "layer_us", "over_balanced", "rule_error_percent", "dtype",
+     "experts_dtype"),
 )  # fmt: skip
 
 
@@ -44,25 +41,10 @@ def set_rows(inputs: Inputs, log_set: LogSet) -> list[dict]:
         found, reason = inputs.read(log_set, path.name, load_served)
         table = None
         if found is not None:
-            read = partial(read_skew, name=path.name, digest=sha256_of(path))
+            read = partial(ANSWERS.read, name=path.name, digest=sha256_of(path))
             table, reason = inputs.read_simulated(log_set, f"{NAME}/{name}.csv", read)
         if table is None:
             rows.append({**hole_row(log_set.name, None, reason), "served": name})
         else:
             rows += [{"set": log_set.name, **row, "status": "ok", "reason": ""} for row in table.to_dict("records")]
     return rows
-
-
-def read_skew(path: Path, name: str, digest: str) -> pd.DataFrame:
-    """Return the rows of a table; InputError where it is none of `simulate skew`, or of another served layer."""
-    try:
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-        told = json.loads(path.with_suffix(".json").read_text())["inputs"].get(name)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        why = getattr(error, "strerror", None) or "is no table about skew"
-        raise InputError(f"{path}: {why}; allowed: what `{MAKES}` writes, with its TABLE.json") from None
-    if lacking := [each for each in NEEDED if each not in table]:
-        raise InputError(f"{path}: lacks column {lacking[0]}; allowed: what `{MAKES}` writes")
-    if told != digest:
-        raise InputError(f"{path}: is of another {name} than the one here")
-    return table

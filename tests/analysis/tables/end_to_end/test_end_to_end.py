@@ -9,8 +9,7 @@ from placing_logs import training_loads
 
 from moe_replay.analysis.reading.inputs import Inputs
 from moe_replay.analysis.reading.log_sets import find_log_sets
-from moe_replay.analysis.reading.timed_steps import read_timed
-from moe_replay.analysis.tables.end_to_end.build import build_end_to_end
+from moe_replay.analysis.tables.end_to_end.build import TIMED_STEPS, build_end_to_end
 from moe_replay.analysis.tables.end_to_end.claim import end_to_end_claim
 from moe_replay.analysis.tables.end_to_end.published_speed_ups import published_rows
 from moe_replay.traces.errors import InputError
@@ -118,7 +117,7 @@ def test_other_loads_than_were_timed_are_a_hole(logs, tmp_path):
     training_loads(0.5).save(logs[0] / TRAINING)
     (hole,) = built(logs, tmp_path / "out")
     assert "failed" in hole
-    assert "those here are" in hole
+    assert "is of another unbalanced.loads.parquet than the one here" in hole
 
 
 def test_no_steps_are_said(logs, tmp_path):
@@ -133,4 +132,4 @@ def test_other_tables_are_refused(content, tmp_path):
     (tmp_path / "x.csv").write_text(content)
     (tmp_path / "x.json").write_text('{"inputs": {"t": "d"}}')
     with pytest.raises(InputError, match=r"x.csv: lacks column"):
-        read_timed(tmp_path / "x.csv", "t", "d")
+        TIMED_STEPS.read(tmp_path / "x.csv", "t", "d")
