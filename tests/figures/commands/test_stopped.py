@@ -7,7 +7,8 @@ import sys
 import time
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 from moe_replay.figures.__main__ import app
 from moe_replay.figures.commands import draw_command
 from moe_replay.traces.command_line.command import status_of

@@ -8,6 +8,14 @@ import pytest
 from moe_replay.traces.command_line.in_processes import in_processes, interrupt_later
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C is heard, also where the tests run in the background, which inherit that it is ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 def test_ctrl_c_within_the_block_comes_at_its_end():
     former, done = signal.getsignal(signal.SIGINT), []
     with pytest.raises(KeyboardInterrupt), interrupt_later():  # noqa: PT012
